@@ -1,0 +1,142 @@
+#include "base/file_system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/mutex.h"
+
+namespace mayfly {
+namespace {
+
+absl::Status ErrnoError(absl::string_view operation, int error) {
+  const std::string text = absl::StrCat(operation, " failed: ", strerrordesc_np(error));
+  return error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
+}
+
+class PosixFile : public File {
+ public:
+  explicit PosixFile(int fd) : fd_(fd) {}
+  ~PosixFile() override {
+    for (const auto& [address, size] : mappings_) munmap(address, size);
+    close(fd_);
+  }
+
+  absl::Status ReadAt(uint64_t offset, MutableByteSpan out) override {
+    while (!out.empty()) {
+      const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError("read", errno);
+      if (n == 0) return absl::OutOfRangeError("read past the end of the file");
+      out.remove_prefix(static_cast<size_t>(n));
+      offset += static_cast<uint64_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteAt(uint64_t offset, ByteSpan data) override {
+    while (!data.empty()) {
+      const ssize_t n = pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError("write", errno);
+      data.remove_prefix(static_cast<size_t>(n));
+      offset += static_cast<uint64_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Sync() override {
+    return fdatasync(fd_) == 0 ? absl::OkStatus() : ErrnoError("sync", errno);
+  }
+
+  absl::StatusOr<uint64_t> Size() override {
+    struct stat info;
+    if (fstat(fd_, &info) != 0) return ErrnoError("stat", errno);
+    return static_cast<uint64_t>(info.st_size);
+  }
+
+  absl::StatusOr<ByteSpan> Map(uint64_t size) override {
+    void* address = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, 0);
+    if (address == MAP_FAILED) return ErrnoError("mmap", errno);
+    MutexLock lock(&mutex_);
+    mappings_.emplace_back(address, size);
+    return ByteSpan(static_cast<const uint8_t*>(address), size);
+  }
+
+ private:
+  const int fd_;
+  Mutex mutex_;
+  std::vector<std::pair<void*, size_t>> mappings_ GUARDED_BY(mutex_);
+};
+
+class PosixFiles : public FileSystem {
+ public:
+  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) override {
+    const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+    if (fd < 0) return ErrnoError("open", errno);
+    return std::make_unique<PosixFile>(fd);
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    return rename(from.c_str(), to.c_str()) == 0 ? absl::OkStatus() : ErrnoError("rename", errno);
+  }
+  absl::Status Remove(const std::string& path) override {
+    return unlink(path.c_str()) == 0 ? absl::OkStatus() : ErrnoError("unlink", errno);
+  }
+  absl::Status SyncDirectory(const std::string& path) override {
+    const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return ErrnoError("open directory", errno);
+    const int result = fsync(fd);
+    const int error = errno;
+    close(fd);
+    return result == 0 ? absl::OkStatus() : ErrnoError("sync directory", error);
+  }
+  bool Exists(const std::string& path) override { return access(path.c_str(), F_OK) == 0; }
+};
+
+}  // namespace
+
+FileSystem* PosixFileSystem() {
+  static PosixFiles* const files = new PosixFiles;
+  return files;
+}
+
+absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
+                         const std::string& name, ByteSpan content) {
+  const std::string path = directory + "/" + name;
+  const std::string temporary = path + ".new";
+  // A leftover of a crash may be longer than what is written now.
+  if (file_system->Exists(temporary)) RETURN_IF_ERROR(file_system->Remove(temporary));
+  {
+    auto file = file_system->Open(temporary, /*create=*/true);
+    RETURN_IF_ERROR(file.status());
+    RETURN_IF_ERROR((*file)->WriteAt(0, content));
+    RETURN_IF_ERROR((*file)->Sync());
+  }
+  RETURN_IF_ERROR(file_system->Rename(temporary, path));
+  return file_system->SyncDirectory(directory);
+}
+
+absl::StatusOr<std::string> ReadFile(FileSystem* file_system, const std::string& path,
+                                     uint64_t bytes_max) {
+  auto file = file_system->Open(path, /*create=*/false);
+  RETURN_IF_ERROR(file.status());
+  auto size = (*file)->Size();
+  RETURN_IF_ERROR(size.status());
+  if (*size > bytes_max) {
+    return absl::OutOfRangeError(
+        absl::StrCat("file is ", *size, " bytes, limit is ", bytes_max, " bytes"));
+  }
+  std::string content(*size, '\0');
+  RETURN_IF_ERROR((*file)->ReadAt(
+      0, MutableByteSpan(reinterpret_cast<uint8_t*>(content.data()), content.size())));
+  return content;
+}
+
+}  // namespace mayfly

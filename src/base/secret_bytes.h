@@ -1,0 +1,50 @@
+// SecretBytes holds key material: wiped when destroyed, never copied, printed or compared.
+//
+// The bytes live in one arena of pages that are locked in memory and left out of core dumps, so
+// keys do not reach swap or a crash report. A block is 64 bytes; nothing longer is a key here.
+// Reading the bytes is a deliberate act, and ExposeBytes() is the word to grep for.
+// Thread-compatible; the arena itself is thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/bytes.h"
+
+namespace mayfly {
+
+class SecretBytes {
+ public:
+  static constexpr size_t kSizeMax = 64;
+
+  SecretBytes() = default;
+  // `size` zero bytes, at most kSizeMax.
+  explicit SecretBytes(size_t size);
+  // Copies `bytes`; wiping the source stays with the caller.
+  explicit SecretBytes(ByteSpan bytes);
+  ~SecretBytes();
+
+  SecretBytes(SecretBytes&& other) noexcept;
+  SecretBytes& operator=(SecretBytes&& other) noexcept;
+  SecretBytes(const SecretBytes&) = delete;
+  SecretBytes& operator=(const SecretBytes&) = delete;
+  bool operator==(const SecretBytes&) const = delete;
+
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  ByteSpan ExposeBytes() const { return ByteSpan(data_, size_); }
+  MutableByteSpan ExposeMutableBytes() { return MutableByteSpan(data_, size_); }
+
+ private:
+  uint8_t* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+// Overwrites memory in a way that the compiler may not leave out.
+void WipeMemory(void* data, size_t size);
+
+// True when every arena page so far could be locked (RLIMIT_MEMLOCK may forbid it).
+bool SecretArenaIsLocked();
+
+}  // namespace mayfly

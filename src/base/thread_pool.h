@@ -1,0 +1,37 @@
+// A ThreadPool runs closures on a fixed number of threads, in the order given.
+//
+// For work that is too long for a commit thread or a gRPC thread: reading, opening and sealing
+// payloads. The destructor runs what was given before it and then joins. Thread-safe.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "base/mutex.h"
+
+namespace mayfly {
+
+class ThreadPool {
+ public:
+  // `name` (at most 15 characters) is what the threads are called in a debugger.
+  ThreadPool(const std::string& name, int thread_count);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  void Run(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
+
+ private:
+  void Work() EXCLUDES_LOCK(mutex_);
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::deque<absl::AnyInvocable<void()>> queue_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace mayfly
