@@ -22,12 +22,6 @@ constexpr std::array<uint32_t, 256> MakeTable() {
   return table;
 }
 
-uint32_t ExtendByTable(uint32_t state, ByteSpan data) {
-  static constexpr std::array<uint32_t, 256> kTable = MakeTable();
-  for (uint8_t byte : data) state = kTable[(state ^ byte) & 0xff] ^ state >> 8;
-  return state;
-}
-
 #if defined(__x86_64__)
 __attribute__((target("sse4.2"))) uint32_t ExtendBySse42(uint32_t state, ByteSpan data) {
   uint64_t wide = state;
@@ -51,7 +45,14 @@ uint32_t ExtendCrc32c(uint32_t crc, ByteSpan data) {
   static const bool kHasSse42 = __builtin_cpu_supports("sse4.2");
   if (kHasSse42) return ~ExtendBySse42(~crc, data);
 #endif
-  return ~ExtendByTable(~crc, data);
+  return ExtendCrc32cByTable(crc, data);
+}
+
+uint32_t ExtendCrc32cByTable(uint32_t crc, ByteSpan data) {
+  static constexpr std::array<uint32_t, 256> kTable = MakeTable();
+  uint32_t state = ~crc;
+  for (uint8_t byte : data) state = kTable[(state ^ byte) & 0xff] ^ state >> 8;
+  return ~state;
 }
 
 }  // namespace mayfly

@@ -12,6 +12,9 @@ namespace mayfly {
 // with SSE4.2; a table elsewhere.
 uint32_t ExtendCrc32c(uint32_t crc, ByteSpan data);
 
+// The same by table, which is all that other processors have.
+uint32_t ExtendCrc32cByTable(uint32_t crc, ByteSpan data);
+
 inline uint32_t Crc32c(ByteSpan data) { return ExtendCrc32c(0, data); }
 
 }  // namespace mayfly

@@ -1,8 +1,8 @@
 // Errors with a stable reason.
 //
 // An error that may leave the process carries, beside its canonical code and its text, a Reason:
-// what a program branches on. The names and numbers are those of mayfly.v1.ErrorReason in
-// proto/mayfly/v1/error_reason.proto, which documents each. rpc/status.cc puts them on the wire.
+// what a program branches on. The reasons, and how to read them, are public: mayfly/error.h.
+// rpc/status.cc puts them on the wire.
 //
 //   return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
 //   return LimitError(Reason::kPayloadTooLarge, "payload_bytes", 5242881, 4194304, "bytes");
@@ -13,43 +13,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "mayfly/error.h"
 
 namespace mayfly {
-
-enum class Reason : int {
-  kUnspecified = 0,
-  kCallUnknown = 1,
-  kOutputConsumed = 2,
-  kCallDeleted = 3,
-  kCallExpired = 4,
-  kCallConflict = 5,
-  kOutputConflict = 6,
-  kStaleAttempt = 7,
-  kClaimLost = 8,
-  kOutputClaimed = 9,
-  kOutputPending = 10,
-  kQuotaBytes = 11,
-  kQuotaCalls = 12,
-  kQuotaRate = 13,
-  kQuotaClaims = 14,
-  kOverloaded = 15,
-  kDiskFull = 16,
-  kFieldInvalid = 17,
-  kIdOutsideWindow = 18,
-  kPayloadTooLarge = 19,
-  kChecksumMismatch = 20,
-  kOffsetMismatch = 21,
-  kRoleRequired = 22,
-  kIdentityInvalid = 23,
-  kTokenExpired = 24,
-  kAuthenticationFailed = 25,
-  kDraining = 26,
-  kStarting = 27,
-  kStorageDown = 28,
-};
-
-// The reason's name on the wire, "CALL_UNKNOWN" for kCallUnknown.
-absl::string_view ReasonName(Reason reason);
 
 absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view message);
 
@@ -62,12 +28,6 @@ absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, 
 
 // The same error, with advice on when to try again.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
-
-// kUnspecified for an error without one.
-Reason ReasonOf(const absl::Status& status);
-
-// Zero when no advice was given.
-absl::Duration RetryDelayOf(const absl::Status& status);
 
 #define RETURN_IF_ERROR(expression)                                    \
   do {                                                                 \

@@ -8,15 +8,15 @@
 #include "absl/time/time.h"
 
 #if defined(__clang__)
-#define MAYFLY_ANNOTATE(x) __attribute__((x))
+#define MAYFLY_ANNOTATE(...) __attribute__((__VA_ARGS__))
 #else
-#define MAYFLY_ANNOTATE(x)
+#define MAYFLY_ANNOTATE(...)
 #endif
 
 #undef GUARDED_BY
 #define GUARDED_BY(x) MAYFLY_ANNOTATE(guarded_by(x))
 #define REQUIRES_LOCK(x) MAYFLY_ANNOTATE(requires_capability(x))
-#define EXCLUDES_LOCK(x) MAYFLY_ANNOTATE(locks_excluded(x))
+#define EXCLUDES_LOCK(...) MAYFLY_ANNOTATE(locks_excluded(__VA_ARGS__))
 
 namespace mayfly {
 

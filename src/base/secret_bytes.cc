@@ -70,8 +70,6 @@ Arena& TheArena() {
 
 }  // namespace
 
-void WipeMemory(void* data, size_t size) { explicit_bzero(data, size); }
-
 bool SecretArenaIsLocked() { return TheArena().locked(); }
 
 SecretBytes::SecretBytes(size_t size) : size_(size) {

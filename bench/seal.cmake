@@ -1,0 +1,1 @@
+mayfly_benchmark(seal SOURCES seal.cc DEPS mayfly::crypto)

@@ -1,0 +1,1 @@
+mayfly_benchmark(wheel SOURCES wheel.cc DEPS mayfly::retention)

@@ -1,0 +1,65 @@
+// Why something failed, for a program to branch on.
+//
+// Every error of Mayfly is an absl::Status: a canonical code, a text for people, and a Reason. The
+// names and numbers are those of mayfly.v1.ErrorReason in proto/mayfly/v1/error_reason.proto.
+//
+//   if (mayfly::ReasonOf(status) == mayfly::Reason::kOutputConsumed) ...  // retrieved before
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace mayfly {
+
+enum class Reason : int {
+  kUnspecified = 0,
+  // NOT_FOUND
+  kCallUnknown = 1,
+  kOutputConsumed = 2,
+  kCallDeleted = 3,
+  kCallExpired = 4,
+  // ALREADY_EXISTS
+  kCallConflict = 5,
+  kOutputConflict = 6,
+  // ABORTED
+  kStaleAttempt = 7,
+  // FAILED_PRECONDITION
+  kClaimLost = 8,
+  kOutputClaimed = 9,
+  kOutputPending = 10,
+  // RESOURCE_EXHAUSTED, with a retry delay
+  kQuotaBytes = 11,
+  kQuotaCalls = 12,
+  kQuotaRate = 13,
+  kQuotaClaims = 14,
+  kOverloaded = 15,
+  kDiskFull = 16,
+  // INVALID_ARGUMENT or OUT_OF_RANGE
+  kFieldInvalid = 17,
+  kIdOutsideWindow = 18,
+  kPayloadTooLarge = 19,
+  kChecksumMismatch = 20,  // DATA_LOSS when it is the client that notices
+  kOffsetMismatch = 21,
+  // PERMISSION_DENIED or UNAUTHENTICATED
+  kRoleRequired = 22,
+  kIdentityInvalid = 23,
+  kTokenExpired = 24,
+  // DATA_LOSS
+  kAuthenticationFailed = 25,
+  // UNAVAILABLE
+  kDraining = 26,
+  kStarting = 27,
+  kStorageDown = 28,
+};
+
+// The reason's name on the wire, "CALL_UNKNOWN" for kCallUnknown.
+absl::string_view ReasonName(Reason reason);
+
+// kUnspecified for an error without one.
+Reason ReasonOf(const absl::Status& status);
+
+// How long to wait before trying again; zero when no advice was given.
+absl::Duration RetryDelayOf(const absl::Status& status);
+
+}  // namespace mayfly

@@ -1,0 +1,289 @@
+#include "call/apply.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+
+namespace mayfly {
+namespace {
+
+// Its deadline was fixed when it was stored; a max_ttl lowered since comes before it.
+int64_t DeadlineOf(const StoredPayload& payload, const ApplyContext& context) {
+  return std::min(payload.deadline_ms, payload.stored_ms + context.max_ttl_ms);
+}
+
+bool IsPast(const StoredPayload& payload, const ApplyContext& context, int64_t now_ms) {
+  return payload.erased || DeadlineOf(payload, context) <= now_ms ||
+         payload.stored_ms <= context.dead_before_ms;
+}
+
+absl::Status EndedError(EndReason reason) {
+  switch (reason) {
+    case EndReason::kConsumed:
+      return MakeError(absl::StatusCode::kNotFound, Reason::kOutputConsumed,
+                       "the output was retrieved and acknowledged");
+    case EndReason::kDeleted:
+      return MakeError(absl::StatusCode::kNotFound, Reason::kCallDeleted, "the call was deleted");
+    case EndReason::kExpired:
+      break;
+  }
+  return MakeError(absl::StatusCode::kNotFound, Reason::kCallExpired,
+                   "the call is past its deadline");
+}
+
+absl::Status UnknownError() {
+  return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
+}
+
+absl::Status ClaimLostError() {
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
+                   "the claim has lapsed, was released, or is another's");
+}
+
+// One operation on one call. The state is `before` without what time has taken from it.
+class Application {
+ public:
+  Application(const CallState& before, const ApplyContext& context)
+      : context_(context), applied_{.state = before, .result = {}, .effects = {}} {
+    std::optional<Claim>& claim = applied_.state.claim;
+    std::optional<Tombstone>& tombstone = applied_.state.tombstone;
+    if (claim.has_value() && HasLapsed(*claim, context.now)) claim.reset();
+    if (tombstone.has_value() && tombstone->forget_ms <= context.now.steady_ms) tombstone.reset();
+  }
+
+  Applied Take() { return std::move(applied_); }
+
+  void operator()(const PutInput& put) {
+    if (const auto ended = Ended()) return PutAfterEnd(*ended);
+    const auto& stored = state().input;
+    if (stored && IsReadable(*stored, context_)) {
+      return PutAgain(put.content->SameContent(*stored), *stored, Reason::kCallConflict,
+                      "the call has another input");
+    }
+    // The input's own time is over, the output's is not: what ended for workers does not begin
+    // again, swept or not.
+    if (state().output) return Refuse(EndedError(EndReason::kExpired));
+    const int64_t distance_ms = std::abs(put.id_time_ms - context_.now.steady_ms);
+    if (distance_ms > context_.id_window_ms) {
+      return Refuse(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
+                               static_cast<uint64_t>(distance_ms),
+                               static_cast<uint64_t>(context_.id_window_ms), "ms"));
+    }
+    state().input = put.payload;
+    effects().store = PayloadKind::kInput;
+    result().payload = put.payload;
+  }
+
+  void operator()(const GetInput&) {
+    if (const auto ended = Ended()) return Refuse(EndedError(*ended));
+    if (!state().input && !state().output) return Refuse(UnknownError());
+    if (!state().input || !IsReadable(*state().input, context_)) {
+      return Refuse(EndedError(EndReason::kExpired));
+    }
+    result().payload = state().input;
+  }
+
+  void operator()(const PutOutput& put) {
+    if (const auto ended = Ended()) return PutAfterEnd(*ended);
+    std::optional<StoredPayload>& stored = state().output;
+    if (!stored && !state().input) return Refuse(UnknownError());
+    if (stored && put.payload.attempt < stored->attempt) {
+      return Refuse(MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt,
+                              absl::StrCat("attempt is ", put.payload.attempt, ", attempt ",
+                                           stored->attempt, " has been put")));
+    }
+    if (stored && put.payload.attempt == stored->attempt) {
+      return PutAgain(put.content->SameContent(*stored), *stored, Reason::kOutputConflict,
+                      "the same attempt has put another output");
+    }
+    if (state().claim) {
+      return Refuse(MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputClaimed,
+                              "a client holds the output of an earlier attempt under a claim"));
+    }
+    effects().remove_output = stored;
+    stored = put.payload;
+    effects().store = PayloadKind::kOutput;
+    result().payload = put.payload;
+  }
+
+  void operator()(const ClaimOutput& request) {
+    if (const auto ended = Ended()) return Refuse(EndedError(*ended));
+    if (!state().output && !state().input) return Refuse(UnknownError());
+    std::optional<Claim>& claim = state().claim;
+    if (!state().output || (claim && claim->token != request.token)) {
+      result().pending = true;
+      return;
+    }
+    const int64_t now_ms = context_.now.steady_ms;
+    if (!claim) {
+      claim = Claim{.token = request.token,
+                    .token_hash = request.token_hash,
+                    .fence = request.fence,
+                    .claimed_ms = now_ms,
+                    .lease_end_ms = 0};
+    }
+    // A repeated claim is the retry of a lost reply: its lease runs from the new reply. One that
+    // was delayed on its way does not take back what a renewal has promised since.
+    claim->lease_end_ms = std::max(claim->lease_end_ms, LeaseEnd(*claim, request.lease_ms));
+    result().payload = state().output;
+    result().claim = claim;
+  }
+
+  void operator()(const AckOutput& ack) {
+    if (state().tombstone && state().tombstone->reason == EndReason::kConsumed &&
+        state().tombstone->token == ack.token_hash) {
+      result().ended_ms = state().tombstone->ended_ms;
+      return;
+    }
+    if (!Holds(ack.token, ack.fence)) return;
+    result().ended_ms = End(EndReason::kConsumed, ack.token_hash);
+  }
+
+  void operator()(const ReleaseOutput& release) {
+    if (!Holds(release.token, release.fence)) return;
+    state().claim.reset();
+  }
+
+  void operator()(const RenewClaim& renew) {
+    if (!Holds(renew.token, renew.fence)) return;
+    Claim& claim = *state().claim;
+    // Never shortens: a renewal that comes late or asks for less leaves what was promised.
+    claim.lease_end_ms = std::max(claim.lease_end_ms, LeaseEnd(claim, renew.lease_ms));
+    result().payload = state().output;
+    result().claim = claim;
+  }
+
+  void operator()(const DescribeCall&) {
+    if (const auto ended = Ended()) {
+      result().phase = *ended == EndReason::kConsumed  ? CallPhase::kConsumed
+                       : *ended == EndReason::kDeleted ? CallPhase::kDeleted
+                                                       : CallPhase::kExpired;
+      return;
+    }
+    if (!state().input && !state().output) return;
+    result().phase = !state().output  ? CallPhase::kPending
+                     : !state().claim ? CallPhase::kReady
+                                      : CallPhase::kClaimed;
+    if (state().input && IsReadable(*state().input, context_)) result().input = state().input;
+    result().output = state().output;
+  }
+
+  void operator()(const DeleteCall&) {
+    if (state().tombstone && state().tombstone->reason == EndReason::kDeleted) {
+      result().ended_ms = state().tombstone->ended_ms;
+      return;
+    }
+    if (const auto ended = Ended()) return Refuse(EndedError(*ended));
+    if (!state().input && !state().output) return Refuse(UnknownError());
+    result().ended_ms = End(EndReason::kDeleted, TokenHash{});
+  }
+
+  void operator()(const ExpirePayload& expire) {
+    const bool is_input = expire.kind == PayloadKind::kInput;
+    const std::optional<StoredPayload>& payload = is_input ? state().input : state().output;
+    if (!payload || payload->slot.generation != expire.generation) return;
+    if (!IsErasable(*payload, context_)) return;
+    const bool call_lives_on = is_input && state().output && !IsErasable(*state().output, context_);
+    if (!call_lives_on) {
+      End(EndReason::kExpired, TokenHash{});
+      return;
+    }
+    effects().remove_input = state().input;
+    state().input.reset();
+  }
+
+ private:
+  CallState& state() { return applied_.state; }
+  OperationResult& result() { return applied_.result; }
+  Effects& effects() { return applied_.effects; }
+
+  void Refuse(absl::Status status) { result().status = std::move(status); }
+
+  // Why the call has ended, if it has: an output's end ends it, and an input's without output.
+  std::optional<EndReason> Ended() {
+    if (state().tombstone) return state().tombstone->reason;
+    const std::optional<StoredPayload>& decides = state().output ? state().output : state().input;
+    if (decides && !IsReadable(*decides, context_)) return EndReason::kExpired;
+    return std::nullopt;
+  }
+
+  // The late retry of a put whose call was consumed since has succeeded; nothing is stored.
+  void PutAfterEnd(EndReason reason) {
+    if (reason != EndReason::kConsumed) Refuse(EndedError(reason));
+  }
+
+  void PutAgain(bool same_content, const StoredPayload& stored, Reason conflict,
+                absl::string_view text) {
+    if (!same_content) {
+      return Refuse(MakeError(absl::StatusCode::kAlreadyExists, conflict, text));
+    }
+    result().payload = stored;
+  }
+
+  // Whether token and fence name the current claim; refuses the operation when they do not.
+  bool Holds(const ClaimToken& token, uint64_t fence) {
+    if (const auto ended = Ended()) {
+      Refuse(EndedError(*ended));
+    } else if (!state().input && !state().output) {
+      Refuse(UnknownError());
+    } else if (!state().output) {
+      Refuse(MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputPending,
+                       "the call has no output yet"));
+    } else if (!state().claim || state().claim->token != token || state().claim->fence != fence) {
+      Refuse(ClaimLostError());
+    } else {
+      return true;
+    }
+    return false;
+  }
+
+  int64_t LeaseEnd(const Claim& claim, int64_t lease_ms) {
+    return std::min({context_.now.steady_ms + lease_ms, DeadlineOf(*state().output, context_),
+                     claim.claimed_ms + context_.lease_total_max_ms});
+  }
+
+  int64_t End(EndReason reason, const TokenHash& token) {
+    Tombstone tombstone{.reason = reason,
+                        .ended_ms = context_.now.steady_ms,
+                        .forget_ms = context_.now.steady_ms + context_.tombstone_ttl_ms,
+                        .token = token,
+                        .input = {},
+                        .output = {}};
+    if (state().input) tombstone.input = state().input->slot;
+    if (state().output) tombstone.output = state().output->slot;
+    effects().remove_input = std::exchange(state().input, std::nullopt);
+    effects().remove_output = std::exchange(state().output, std::nullopt);
+    effects().tombstone = state().tombstone = tombstone;
+    state().claim.reset();
+    return tombstone.ended_ms;
+  }
+
+  const ApplyContext& context_;
+  Applied applied_;
+};
+
+}  // namespace
+
+Applied Apply(const CallState& state, const Operation& operation, const ApplyContext& context) {
+  Application application(state, context);
+  std::visit(application, operation);
+  return application.Take();
+}
+
+bool IsReadable(const StoredPayload& payload, const ApplyContext& context) {
+  return !IsPast(payload, context, context.now.read_ms);
+}
+
+bool IsErasable(const StoredPayload& payload, const ApplyContext& context) {
+  // A dead_before is no reason either while the clock that it came from is not to be trusted.
+  if (context.now.erase_ms == Now::kNeverMs) return payload.erased;
+  return IsPast(payload, context, context.now.erase_ms);
+}
+
+bool HasLapsed(const Claim& claim, const Now& now) { return claim.lease_end_ms <= now.steady_ms; }
+
+}  // namespace mayfly

@@ -1,0 +1,95 @@
+// What the store knows of one call without reading its payloads.
+//
+// A call is its rows: an input, an output, a tombstone. Each is written once and removed once; the
+// state of the call is which of them exist, plus the claim, which is soft: it lives in memory and
+// a restart releases it. All times are Unix milliseconds on the steady time of base/now.h.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "base/call_id.h"
+#include "base/tenant.h"
+
+namespace mayfly {
+
+// Waiters, index, claims and rows are all keyed by call id and tenant: two tenants' equal ids are
+// two different calls, so that no operation can probe another tenant's.
+struct CallKey {
+  CallId id;
+  TenantNumber tenant{};
+
+  friend bool operator==(const CallKey&, const CallKey&) = default;
+  friend auto operator<=>(const CallKey&, const CallKey&) = default;
+  template <typename H>
+  friend H AbslHashValue(H state, const CallKey& key) {
+    return H::combine(std::move(state), key.id, static_cast<uint32_t>(key.tenant));
+  }
+};
+
+enum class PayloadKind : uint8_t { kInput = 1, kOutput = 2 };
+
+// Where a payload's secret lives. A generation is given to one payload, store-wide, for ever.
+struct SlotRef {
+  uint32_t slot = 0;
+  uint64_t generation = 0;
+  friend bool operator==(const SlotRef&, const SlotRef&) = default;
+};
+
+// HMAC over the payload's CRC32C, size and metadata under a key that dies with its slot.
+using Fingerprint = std::array<uint8_t, 16>;
+
+struct StoredPayload {
+  SlotRef slot;
+  uint32_t attempt = 0;  // outputs: 1 and up; inputs: 0
+  uint64_t size_bytes = 0;
+  int64_t stored_ms = 0;
+  int64_t deadline_ms = 0;     // readable before it, never at it
+  uint32_t segment_count = 0;  // 0: the row holds the payload itself
+  bool erased = false;         // the slot was overwritten, the row is not removed yet
+  Fingerprint fingerprint{};
+
+  friend bool operator==(const StoredPayload&, const StoredPayload&) = default;
+};
+
+using ClaimToken = std::array<uint8_t, 16>;
+using TokenHash = std::array<uint8_t, 16>;  // SHA-256 of a claim token, cut
+
+enum class EndReason : uint8_t { kConsumed = 1, kDeleted = 2, kExpired = 3 };
+
+// What is left of an ended call, so that its owner can be told what became of it.
+struct Tombstone {
+  EndReason reason = EndReason::kConsumed;
+  int64_t ended_ms = 0;
+  int64_t forget_ms = 0;  // from here on the call was never there
+  TokenHash token{};      // of the acking claim; zeros unless consumed
+  // Erased again at start: the crash may have come between the tombstone and the overwriting.
+  SlotRef input;
+  SlotRef output;
+
+  friend bool operator==(const Tombstone&, const Tombstone&) = default;
+};
+
+// The exclusive, leased right to retrieve an output.
+struct Claim {
+  ClaimToken token{};
+  TokenHash token_hash{};
+  uint64_t fence = 0;  // boot number in the upper 24 bits, then a counter: only rises
+  int64_t claimed_ms = 0;
+  int64_t lease_end_ms = 0;  // claimable again from here on
+
+  friend bool operator==(const Claim&, const Claim&) = default;
+};
+
+struct CallState {
+  std::optional<StoredPayload> input;
+  std::optional<StoredPayload> output;
+  std::optional<Tombstone> tombstone;
+  std::optional<Claim> claim;
+
+  friend bool operator==(const CallState&, const CallState&) = default;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,184 @@
+// A Batch carries any number of items through one RPC: it cuts them into requests that fit the
+// server's limits, has a few of them under way at a time, and gathers one result for each item.
+//
+// Items that come back UNAVAILABLE are asked again, without their neighbours; so are those whose
+// payload did not fit into the answer. rpcs.h says for each RPC how items and results are read.
+// Shared by its parts, which gRPC's threads run.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "base/mutex.h"
+#include "client/limits.h"
+#include "client/rpc_call.h"
+
+namespace mayfly::client {
+
+inline const absl::Status& StatusOf(const absl::Status& status) { return status; }
+template <typename T>
+const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
+  return result.status();
+}
+
+template <typename Rpc>
+class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
+ public:
+  using Item = typename Rpc::Item;
+  using Result = typename Rpc::Result;
+  using Request = typename Rpc::Request;
+  using Response = typename Rpc::Response;
+  using Done = absl::AnyInvocable<void(std::vector<Result>)>;
+
+  // `prototype` has what is common to all items.
+  static void Start(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype,
+                    TimeBudget budget, Done done) {
+    auto batch = std::shared_ptr<Batch>(new Batch(std::move(core), std::move(items),
+                                                  std::move(prototype), budget, std::move(done)));
+    // One more than the parts: nobody may end the batch while its first parts are being started.
+    for (int i = 0; i < kPartsMax; ++i) batch->StartPart();
+    batch->EndPart();
+  }
+
+ private:
+  class Part;
+  static constexpr int kPartsMax = 4;
+
+  Batch(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype, TimeBudget budget,
+        Done done)
+      : core_(std::move(core)),
+        prototype_(std::move(prototype)),
+        budget_(budget),
+        done_(std::move(done)),
+        items_(std::move(items)),
+        results_(items_.size(), Result(absl::InternalError("not asked"))) {}
+
+  // Takes the next items that fit into one request; empty when there are none.
+  std::vector<size_t> Cut(Request* request) EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    std::vector<size_t> places;
+    size_t request_bytes = 0;
+    for (; next_ < items_.size() && places.size() < kBatchItemsMax; ++next_) {
+      const size_t bytes = Rpc::SizeBytes(items_[next_]) + kItemOverheadBytesMax;
+      if (bytes > kMessageBytesMax) {
+        results_[next_] =
+            LimitError(Reason::kPayloadTooLarge, "payload_bytes", bytes - kItemOverheadBytesMax,
+                       kMessageBytesMax - kItemOverheadBytesMax, "bytes");
+        continue;
+      }
+      request_bytes += bytes;
+      if (!places.empty() && request_bytes > core_->options().batch_bytes_max) break;
+      Rpc::Add(std::move(items_[next_]), request);
+      places.push_back(next_);
+    }
+    parts_under_way_ += places.empty() ? 0 : 1;
+    return places;
+  }
+
+  void StartPart() {
+    auto part = std::make_shared<Part>(this->shared_from_this());
+    if (part->Fill()) part->Start();
+  }
+
+  void EndPart() {
+    {
+      MutexLock lock(&mutex_);
+      if (--parts_under_way_ > 0) return;
+    }
+    done_(std::move(results_));
+  }
+
+  const std::shared_ptr<Core> core_;
+  const Request prototype_;
+  const TimeBudget budget_;
+  Done done_;
+
+  Mutex mutex_;
+  int parts_under_way_ GUARDED_BY(mutex_) = 1;
+  size_t next_ GUARDED_BY(mutex_) = 0;
+  std::vector<Item> items_ GUARDED_BY(mutex_);
+  std::vector<Result> results_;  // an element belongs to the part that has its item
+};
+
+template <typename Rpc>
+class Batch<Rpc>::Part : public RpcCall<Request, Response> {
+  using Base = RpcCall<Request, Response>;
+  using typename Base::Next;
+
+ public:
+  explicit Part(std::shared_ptr<Batch> batch)
+      : Base(batch->core_, Rpc::kMethod, batch->budget_), batch_(std::move(batch)) {
+    *this->request() = batch_->prototype_;
+  }
+
+  // False when no items are left.
+  bool Fill() {
+    places_ = batch_->Cut(this->request());
+    return !places_.empty();
+  }
+
+ private:
+  Next OnResponse(Response* response) override {
+    auto* answers = response->mutable_results();
+    if (static_cast<size_t>(answers->size()) != places_.size()) {
+      SetAll(absl::InternalError(absl::StrCat("the server answered ", answers->size(),
+                                              " results for ", places_.size(), " items")));
+      return Next::kEnd;
+    }
+    std::vector<size_t> left;  // indexes into the request
+    bool unavailable = false;
+    for (size_t i = 0; i < places_.size(); ++i) {
+      auto* answer = answers->Mutable(static_cast<int>(i));
+      if (Rpc::DidNotFit(*answer)) {
+        batch_->results_[places_[i]] = absl::InternalError("the server sent no payload");
+        left.push_back(i);
+        continue;
+      }
+      Result result = Rpc::Read(answer);
+      if (absl::IsUnavailable(StatusOf(result))) {
+        unavailable = true;
+        left.push_back(i);
+      }
+      batch_->results_[places_[i]] = std::move(result);
+    }
+    // At least one payload comes with each answer; a server that sends none would be asked for
+    // ever.
+    const bool moved_on = left.size() < places_.size();
+    Keep(left);
+    if (left.empty() || (!unavailable && !moved_on)) return Next::kEnd;
+    return unavailable ? Next::kAgainLater : Next::kAgain;
+  }
+
+  void OnEnd(const absl::Status& status) override {
+    if (!status.ok()) SetAll(status);
+    batch_->StartPart();
+    batch_->EndPart();
+  }
+
+  void SetAll(const absl::Status& status) {
+    for (size_t place : places_) batch_->results_[place] = status;
+  }
+
+  void Keep(const std::vector<size_t>& left) {
+    auto* items = Rpc::Items(this->request());
+    for (size_t i = 0; i < left.size(); ++i) {
+      items->SwapElements(static_cast<int>(i), static_cast<int>(left[i]));
+      places_[i] = places_[left[i]];
+    }
+    const int kept = static_cast<int>(left.size());
+    items->DeleteSubrange(kept, items->size() - kept);
+    places_.resize(left.size());
+  }
+
+  const std::shared_ptr<Batch> batch_;
+  std::vector<size_t> places_;  // of the request's items in the batch
+};
+
+}  // namespace mayfly::client

@@ -1,0 +1,44 @@
+// Between the public values of mayfly/call.h and the messages of the contract.
+//
+// Payload bytes are moved, never copied. Checksums are computed here on the way out and verified
+// here on the way in.
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/timestamp.pb.h>
+
+#include "mayfly/call.h"
+#include "mayfly/v1/function_io.pb.h"
+
+namespace mayfly::client {
+
+absl::Duration FromProto(const google::protobuf::Duration& duration);
+absl::Time FromProto(const google::protobuf::Timestamp& time);
+void ToProto(absl::Duration duration, google::protobuf::Duration* out);
+
+void ToProto(Payload payload, v1::Payload* out);
+// DATA_LOSS (CHECKSUM_MISMATCH) when the data is not what its checksum says.
+absl::StatusOr<Payload> FromProto(v1::Payload* payload);
+
+void ToProto(Input input, v1::InputItem* out);
+void ToProto(Output output, v1::OutputItem* out);
+
+// AckItem, ReleaseItem and RenewItem name a claim with the same three fields.
+template <typename Item>
+void ToProto(const Claim& claim, Item* out) {
+  out->set_call_id(claim.call_id);
+  out->set_claim_token(claim.token);
+  out->set_fence(claim.fence);
+  if constexpr (requires { out->set_crc32c(0); }) {
+    if (claim.crc32c.has_value()) out->set_crc32c(*claim.crc32c);
+  }
+}
+
+// `token` is that of the poll. The payload must be there.
+absl::StatusOr<ClaimedOutput> FromProto(const std::string& token, v1::ClaimedOutput* output);
+
+CallDescription FromProto(const v1::CallDescription& description);
+
+}  // namespace mayfly::client

@@ -1,0 +1,20 @@
+// The server's limits that a client has to know to split its work.
+#pragma once
+
+#include <cstddef>
+
+#include "absl/time/time.h"
+
+namespace mayfly::client {
+
+inline constexpr size_t kBatchItemsMax = 512;                      // limits.batch_items_max
+inline constexpr size_t kMessageBytesMax = 64u << 20;              // limits.message_bytes_max
+inline constexpr absl::Duration kPollWaitMax = absl::Seconds(55);  // claims.wait_max
+
+// What an item may have beside its data: 1 KiB of labels, 255 bytes each of content type and key
+// id, call id, ttl, and the framing of all of these.
+inline constexpr size_t kItemOverheadBytesMax = 2048;
+// By how much an answer with payload bytes up to the limit may exceed it.
+inline constexpr size_t kEnvelopeBytesMax = kBatchItemsMax * kItemOverheadBytesMax;
+
+}  // namespace mayfly::client

@@ -1,0 +1,131 @@
+// An RpcCall sends one request until it is answered or its time is up.
+//
+// It repeats what ended UNAVAILABLE or without an answer, unchanged, after a growing pause. It owns
+// itself while under way; one thread of gRPC's at a time runs it. Derived classes say what an
+// answer means, and may narrow the request to what is left to ask.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include <grpcpp/alarm.h>
+#include <grpcpp/client_context.h>
+
+#include "client/core.h"
+#include "client/random.h"
+#include "client/status.h"
+#include "client/time_budget.h"
+#include "mayfly/error.h"
+
+namespace mayfly::client {
+
+// gRPC takes points of time and turns them into durations at once.
+inline std::chrono::system_clock::time_point FromNow(absl::Duration duration) {
+  constexpr absl::Duration kLongest = absl::Hours(24 * 365);  // infinite does not fit
+  return std::chrono::system_clock::now() +
+         absl::ToChronoMicroseconds(std::min(duration, kLongest));
+}
+
+template <typename Request, typename Response>
+using RpcMethod = void (Core::AsyncStub::*)(grpc::ClientContext*, const Request*, Response*,
+                                            std::function<void(grpc::Status)>);
+
+template <typename Request, typename Response>
+class RpcCall : public std::enable_shared_from_this<RpcCall<Request, Response>> {
+ public:
+  virtual ~RpcCall() = default;
+
+  void Start() {
+    const absl::Duration held = Prepare();
+    context_.emplace();
+    context_->set_deadline(FromNow(AttemptTime(held)));
+    response_.Clear();
+    (core_->stub()->*method_)(
+        &*context_, &request_, &response_,
+        [self = this->shared_from_this()](grpc::Status status) { self->OnAnswer(status); });
+  }
+
+ protected:
+  enum class Next { kEnd, kAgain, kAgainLater };
+
+  RpcCall(std::shared_ptr<Core> core, RpcMethod<Request, Response> method, TimeBudget budget)
+      : core_(std::move(core)), method_(method), budget_(budget) {}
+
+  // Before each attempt; returns how long the request asks the server to hold the answer back.
+  virtual absl::Duration Prepare() { return absl::ZeroDuration(); }
+  virtual Next OnResponse(Response* response) = 0;
+  // Once, at the end; OK when the last answer came, even if there was more to ask.
+  virtual void OnEnd(const absl::Status& status) = 0;
+
+  const std::shared_ptr<Core>& core() const { return core_; }
+  const TimeBudget& budget() const { return budget_; }
+  Request* request() { return &request_; }
+
+ private:
+  // Half of what is left, so that a lost answer leaves time for another attempt.
+  absl::Duration AttemptTime(absl::Duration held) const {
+    constexpr absl::Duration kNotWorthHalving = absl::Seconds(1);
+    const absl::Duration left = budget_.Left();
+    const absl::Duration spare = std::max(absl::ZeroDuration(), left - held);
+    return spare < kNotWorthHalving ? left : held + spare / 2;
+  }
+
+  void OnAnswer(const grpc::Status& grpc_status) {
+    if (!grpc_status.ok()) return OnFailure(StatusFromGrpc(grpc_status));
+    switch (OnResponse(&response_)) {
+      case Next::kEnd:
+        return OnEnd(absl::OkStatus());
+      case Next::kAgain:
+        attempts_ = 0;
+        return Start();
+      case Next::kAgainLater:
+        return TryLater(absl::OkStatus());
+    }
+  }
+
+  void OnFailure(absl::Status status) {
+    if (absl::IsDeadlineExceeded(status)) {
+      status = absl::DeadlineExceededError(
+          absl::StrCat("no answer within ", absl::FormatDuration(budget_.total())));
+    } else if (!absl::IsUnavailable(status)) {
+      return OnEnd(status);
+    }
+    TryLater(status);
+  }
+
+  void TryLater(const absl::Status& status) {
+    const RetryPolicy& policy = core_->options().retry;
+    const absl::Duration delay = std::max(Pause(policy), RetryDelayOf(status));
+    if (++attempts_ >= policy.attempts_max || delay >= budget_.Left()) return OnEnd(status);
+    alarm_ = std::make_unique<grpc::Alarm>();
+    alarm_->Set(FromNow(delay), [self = this->shared_from_this()](bool) {
+      self->alarm_.reset();  // it holds this closure, and so a reference to its own owner
+      self->Start();
+    });
+  }
+
+  absl::Duration Pause(const RetryPolicy& policy) const {
+    constexpr int kDoublingsMax = 30;
+    const int64_t factor = int64_t{1} << std::min(attempts_, kDoublingsMax);
+    const absl::Duration longest = std::min(policy.delay_max, policy.delay_min * factor);
+    return longest * (1 - RandomFraction() / 2);
+  }
+
+  const std::shared_ptr<Core> core_;
+  const RpcMethod<Request, Response> method_;
+  const TimeBudget budget_;
+  int attempts_ = 0;  // that failed since the last answer that moved things on
+  Request request_;
+  Response response_;
+  std::optional<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::Alarm> alarm_;
+};
+
+}  // namespace mayfly::client

@@ -1,0 +1,65 @@
+#include "client/status.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "google/rpc/error_details.pb.h"
+
+#include "base/error.h"
+#include "client/convert.h"
+#include "mayfly/v1/error_reason.pb.h"
+
+namespace mayfly::client {
+namespace {
+
+constexpr char kDomain[] = "mayfly";
+
+Reason ReasonFromProto(const google::rpc::Status& status) {
+  google::rpc::ErrorInfo info;
+  for (const google::protobuf::Any& detail : status.details()) {
+    if (!detail.Is<google::rpc::ErrorInfo>() || !detail.UnpackTo(&info)) continue;
+    v1::ErrorReason reason;
+    if (info.domain() == kDomain &&
+        v1::ErrorReason_Parse("ERROR_REASON_" + info.reason(), &reason)) {
+      return static_cast<Reason>(reason);
+    }
+  }
+  return Reason::kUnspecified;
+}
+
+absl::Duration RetryDelayFromProto(const google::rpc::Status& status) {
+  google::rpc::RetryInfo info;
+  for (const google::protobuf::Any& detail : status.details()) {
+    if (detail.Is<google::rpc::RetryInfo>() && detail.UnpackTo(&info)) {
+      return FromProto(info.retry_delay());
+    }
+  }
+  return absl::ZeroDuration();
+}
+
+absl::Status WithDetails(int code, const std::string& message, const google::rpc::Status& details) {
+  const auto absl_code = static_cast<absl::StatusCode>(code);
+  const Reason reason = ReasonFromProto(details);
+  absl::Status status = reason == Reason::kUnspecified ? absl::Status(absl_code, message)
+                                                       : MakeError(absl_code, reason, message);
+  const absl::Duration delay = RetryDelayFromProto(details);
+  return delay > absl::ZeroDuration() ? WithRetryDelay(std::move(status), delay) : status;
+}
+
+}  // namespace
+
+absl::Status StatusFromProto(const google::rpc::Status& status) {
+  if (status.code() == 0) return absl::OkStatus();
+  return WithDetails(status.code(), status.message(), status);
+}
+
+absl::Status StatusFromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  google::rpc::Status details;
+  // Without details, or with somebody else's, the code and the text still tell.
+  if (!details.ParseFromString(status.error_details())) details.Clear();
+  return WithDetails(status.error_code(), status.error_message(), details);
+}
+
+}  // namespace mayfly::client

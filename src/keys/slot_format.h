@@ -1,0 +1,79 @@
+// The bytes of the slot file. All integers are big-endian.
+//
+//   page    offset  size  field
+//   0       0       8     magic "MAYFSLOT"
+//           8       4     format version, 1
+//           12      16    store id, random
+//           28      4     CRC-32C of the bytes before
+//   1, 2    0       8     record counter: the valid record with the higher one counts
+//           8       8     boot number
+//           16      8     sequence of the row store last known synced
+//           24      4     CRC-32C of the bytes before
+//   3 ...                 128 slots to a page, from slot 0 on
+//
+//   slot    0       8     generation
+//           8       20    secret; zeros when erased
+//           28      4     CRC-32C of generation, secret and slot number (4); complemented when
+//           erased
+//
+// Pages are 4 KiB; what is not named is zero. The two records are written in turns, so a torn write
+// spoils the one that did not count yet. A slot of zeros was never written. A slot lies within one
+// sector, so no crash tears it: a bad checksum is damage.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "call/state.h"
+
+namespace mayfly {
+
+inline constexpr size_t kSlotPageBytes = 4096;
+inline constexpr size_t kSlotBytes = 32;
+inline constexpr size_t kSlotSecretBytes = 20;
+inline constexpr uint32_t kSlotsPerPage = kSlotPageBytes / kSlotBytes;
+inline constexpr size_t kSlotHeaderPages = 3;
+// 2^30 payloads, a file of 32 GiB.
+inline constexpr uint32_t kSlotCountMax = uint32_t{1} << 30;
+
+inline constexpr int kGenerationCounterBits = 40;
+inline constexpr uint64_t kGenerationCounterMax = (uint64_t{1} << kGenerationCounterBits) - 1;
+inline constexpr uint64_t kBootNumberMax = (uint64_t{1} << 24) - 1;
+
+using StoreId = std::array<uint8_t, 16>;
+using SlotBytes = std::array<uint8_t, kSlotBytes>;
+
+struct StateRecord {
+  uint64_t counter = 0;
+  uint64_t boot_number = 0;
+  uint64_t synced_sequence = 0;
+};
+
+constexpr uint64_t OffsetOfSlot(uint32_t slot) {
+  return kSlotHeaderPages * kSlotPageBytes + uint64_t{slot} * kSlotBytes;
+}
+constexpr uint64_t OffsetOfRecord(uint64_t counter) { return (1 + counter % 2) * kSlotPageBytes; }
+
+// Page 0, and the store id in it; nothing when it is damaged or of another version.
+std::string EncodeIdentity(const StoreId& store_id);
+std::optional<StoreId> DecodeIdentity(ByteSpan page);
+
+std::string EncodeRecord(const StateRecord& record);
+std::optional<StateRecord> DecodeRecord(ByteSpan page);
+
+SlotBytes EncodeLiveSlot(SlotRef ref, ByteSpan secret);
+SlotBytes EncodeErasedSlot(SlotRef ref);
+
+struct SlotContent {
+  enum class Kind : uint8_t { kUnused, kLive, kErased, kDamaged };
+  Kind kind = Kind::kUnused;
+  uint64_t generation = 0;  // as it stands there, right or not, when damaged
+};
+SlotContent DecodeSlot(uint32_t slot, const SlotBytes& bytes);
+// The secret within a live slot.
+ByteSpan SecretIn(const SlotBytes& bytes);
+
+}  // namespace mayfly

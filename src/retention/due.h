@@ -1,0 +1,47 @@
+// What the sweeper needs of the store: where due payloads come from, and where they go.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+#include "call/state.h"
+
+namespace mayfly {
+
+// The second whose sweep takes a payload: never before its deadline.
+constexpr int64_t DueSecond(int64_t deadline_ms) { return (deadline_ms + 999) / 1000; }
+
+// One payload and when it is due, as the deadlines family holds it. Times are steady time.
+struct DuePayload {
+  int64_t due_s = 0;  // the deadline, rounded up to a second
+  CallKey key;
+  PayloadKind kind = PayloadKind::kInput;
+  SlotRef slot;
+  uint64_t size_bytes = 0;
+  int64_t stored_ms = 0;
+};
+
+// The outer ring: every stored payload, ordered by due second. Thread-safe.
+class DueSource {
+ public:
+  virtual ~DueSource() = default;
+  // Up to `limit` payloads due in seconds [from_s, until_s], in order, those after `after` only
+  // when it is given. Fewer than `limit` means that there are no more.
+  virtual absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
+                                                      const std::optional<DuePayload>& after) = 0;
+};
+
+// Where due payloads are erased. Expire may be called again for the same payload: the rules of
+// call/ decide, and a payload that is gone already is left alone.
+class ExpirySink {
+ public:
+  virtual ~ExpirySink() = default;
+  virtual void Expire(absl::Span<const DuePayload> due) = 0;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,90 @@
+#include "retention/sweeper.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace mayfly {
+namespace {
+
+constexpr size_t kPageMax = 4096;
+
+}  // namespace
+
+Sweeper::Sweeper(DueSource* source, ExpirySink* sink, size_t batch_max)
+    : source_(source), sink_(sink), batch_max_(batch_max) {}
+
+absl::StatusOr<bool> Sweeper::Advance(const Now& now) {
+  if (now.erase_ms == Now::kNeverMs) return false;
+  auto loaded_more = LoadPage(now.erase_ms / 1000);
+  RETURN_IF_ERROR(loaded_more.status());
+
+  std::vector<DuePayload> batch;
+  {
+    MutexLock lock(&mutex_);
+    std::vector<uint64_t> due;
+    wheel_->Advance(now.erase_ms, batch_max_, &due);
+    batch.reserve(due.size());
+    for (const uint64_t place : due) {
+      batch.push_back(held_[place]);
+      free_.push_back(place);
+    }
+    if (batch.size() < batch_max_ && stretch_is_loaded_) swept_ms_ = now.erase_ms;
+  }
+  if (!batch.empty()) sink_->Expire(batch);
+  return *loaded_more || batch.size() == batch_max_;
+}
+
+// Reads at most one page. True when the stretch has more and there is room for it.
+absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
+  int64_t until_s;
+  {
+    MutexLock lock(&mutex_);
+    if (!wheel_) wheel_.emplace(TimerWheel::Options{.start_ms = now_s * 1000});
+    if (held_.size() - free_.size() + kPageMax > kLoadedMax) return false;
+    if (stretch_is_loaded_) {
+      if (loaded_until_s_ >= now_s + kLookAheadS) return false;
+      stretch_from_s_ = loaded_until_s_ + 1;
+      // Announced before the rows are read: a payload stored meanwhile is either among them or
+      // comes through OnStored, and twice does no harm.
+      loaded_until_s_ = now_s + kLookAheadS;
+      stretch_is_loaded_ = false;
+      cursor_.reset();
+    }
+    until_s = loaded_until_s_;
+  }
+  const auto page = source_->Due(stretch_from_s_, until_s, kPageMax, cursor_);
+  RETURN_IF_ERROR(page.status());
+  MutexLock lock(&mutex_);
+  for (const DuePayload& payload : *page) Hold(payload);
+  stretch_is_loaded_ = page->size() < kPageMax;
+  if (!page->empty()) cursor_ = page->back();
+  return !stretch_is_loaded_;
+}
+
+void Sweeper::OnStored(const DuePayload& payload) {
+  MutexLock lock(&mutex_);
+  if (payload.due_s <= loaded_until_s_) Hold(payload);
+}
+
+void Sweeper::Hold(const DuePayload& payload) {
+  uint64_t place = held_.size();
+  if (free_.empty()) {
+    held_.push_back(payload);
+  } else {
+    place = free_.back();
+    free_.pop_back();
+    held_[place] = payload;
+  }
+  const bool is_scheduled = wheel_->Schedule(payload.due_s * 1000, place).has_value();
+  Check(is_scheduled, "what falls due within the look-ahead fits the wheel");
+}
+
+int64_t Sweeper::lag_ms(const Now& now) {
+  MutexLock lock(&mutex_);
+  return std::max<int64_t>(0, now.read_ms - swept_ms_);
+}
+
+}  // namespace mayfly

@@ -1,0 +1,59 @@
+#include "rpc/admission.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <grpc/grpc_security_constants.h>
+
+#include "base/error.h"
+
+namespace mayfly {
+namespace {
+
+absl::Status Unavailable(Reason reason, absl::string_view text) {
+  return MakeError(absl::StatusCode::kUnavailable, reason, text);
+}
+
+}  // namespace
+
+absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
+                                      absl::string_view trust_domain) {
+  std::vector<absl::string_view> uri_names;
+  for (const grpc::string_ref& uri : context.FindPropertyValues(GRPC_PEER_URI_PROPERTY_NAME)) {
+    uri_names.emplace_back(uri.data(), uri.size());
+  }
+  return IdentityOf(uri_names, trust_domain);
+}
+
+absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc rpc,
+                                          absl::string_view items_field, int item_count) {
+  const auto identity = Authenticate(context, config_.tls.trust_domain);
+  RETURN_IF_ERROR(identity.status());
+  if (!MayCall(identity->role, rpc)) {
+    return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
+                     absl::StrCat("role ", RoleName(identity->role), " may not call ",
+                                  RpcName(rpc)));
+  }
+  CallStore* const store = store_.load(std::memory_order_acquire);
+  if (store == nullptr) {
+    return Unavailable(Reason::kStarting, "the server is starting and recovers its data");
+  }
+  if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
+    return Unavailable(Reason::kDraining, "the server is shutting down");
+  }
+  const uint64_t items_max = config_.limits.batch_items_max;
+  if (item_count < 1 || static_cast<uint64_t>(item_count) > items_max) {
+    return FieldError(absl::StrCat("the length of ", items_field), absl::StrCat(item_count),
+                      absl::StrCat("range is 1 to ", items_max, " items"));
+  }
+  const auto tenant = store->ResolveTenant(identity->tenant);
+  RETURN_IF_ERROR(tenant.status());
+  const uint64_t rate = (*tenant)->limits.operations_per_second_max;
+  if (rate > 0) {
+    RETURN_IF_ERROR(rate_limiter_.Take((*tenant)->name, rate, static_cast<uint64_t>(item_count),
+                                       clock_->Read().boottime));
+  }
+  return Admitted{.store = store, .tenant = *tenant};
+}
+
+}  // namespace mayfly

@@ -1,0 +1,57 @@
+// Admission decides whether an RPC is looked at: who calls, whether that role may, whether the
+// server is there, whether the batch has a size, whether the tenant keeps to its rate. In this
+// order, so that a stranger learns nothing of the server's state.
+//
+// It holds the way to the store, which does not exist while the server is starting. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include <grpcpp/security/auth_context.h>
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "identity/identity.h"
+#include "identity/rate_limiter.h"
+#include "rpc/access.h"
+#include "store/call_store.h"
+
+namespace mayfly {
+
+// The identity in the client certificate behind `context`. UNAUTHENTICATED (IDENTITY_INVALID).
+absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
+                                      absl::string_view trust_domain);
+
+// An RPC that may go on.
+struct Admitted {
+  CallStore* store = nullptr;
+  Tenant* tenant = nullptr;
+};
+
+class Admission {
+ public:
+  // Both outlive it.
+  Admission(const Config& config, Clock* clock) : config_(config), clock_(clock) {}
+
+  // From here on RPCs reach `store`, which outlives the server.
+  void Open(CallStore* store) { store_.store(store, std::memory_order_release); }
+  // From here on only what ends calls goes on.
+  void Drain() { draining_.store(true, std::memory_order_release); }
+
+  // UNAUTHENTICATED (IDENTITY_INVALID), PERMISSION_DENIED (ROLE_REQUIRED), UNAVAILABLE (STARTING,
+  // DRAINING), INVALID_ARGUMENT (FIELD_INVALID) for the number of items, RESOURCE_EXHAUSTED
+  // (QUOTA_RATE). `items_field` is the list's name in the request.
+  absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc,
+                                 absl::string_view items_field, int item_count);
+
+ private:
+  const Config& config_;
+  Clock* const clock_;
+  RateLimiter rate_limiter_;
+  std::atomic<CallStore*> store_{nullptr};
+  std::atomic<bool> draining_{false};
+};
+
+}  // namespace mayfly

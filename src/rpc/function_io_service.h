@@ -1,0 +1,69 @@
+// FunctionIo as proto/mayfly/v1/function_io.proto describes it: admit, check every item, hand the
+// good ones to the store, answer all in the order of the request.
+//
+// The work of an RPC up to the store, sealing included, runs on the gRPC thread that received it;
+// nothing waits there. The answer is written on a worker thread of the store.
+#pragma once
+
+#include <grpcpp/support/server_callback.h>
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "mayfly/v1/function_io.grpc.pb.h"
+#include "rpc/access.h"
+#include "rpc/admission.h"
+#include "rpc/log.h"
+#include "rpc/unary_call.h"
+
+namespace mayfly {
+
+class FunctionIoService final : public v1::FunctionIo::CallbackService {
+ public:
+  // All outlive the service.
+  FunctionIoService(const Config& config, Admission* admission, Log* log, Clock* clock)
+      : config_(config), admission_(admission), log_(log), clock_(clock) {}
+
+  grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
+                                      const v1::PutInputsRequest* request,
+                                      v1::PutInputsResponse* response) override;
+  grpc::ServerUnaryReactor* GetInputs(grpc::CallbackServerContext* context,
+                                      const v1::GetInputsRequest* request,
+                                      v1::GetInputsResponse* response) override;
+  grpc::ServerUnaryReactor* PutOutputs(grpc::CallbackServerContext* context,
+                                       const v1::PutOutputsRequest* request,
+                                       v1::PutOutputsResponse* response) override;
+  grpc::ServerUnaryReactor* ClaimOutputs(grpc::CallbackServerContext* context,
+                                         const v1::ClaimOutputsRequest* request,
+                                         v1::ClaimOutputsResponse* response) override;
+  grpc::ServerUnaryReactor* AckOutputs(grpc::CallbackServerContext* context,
+                                       const v1::AckOutputsRequest* request,
+                                       v1::AckOutputsResponse* response) override;
+  grpc::ServerUnaryReactor* ReleaseOutputs(grpc::CallbackServerContext* context,
+                                           const v1::ReleaseOutputsRequest* request,
+                                           v1::ReleaseOutputsResponse* response) override;
+  grpc::ServerUnaryReactor* RenewClaims(grpc::CallbackServerContext* context,
+                                        const v1::RenewClaimsRequest* request,
+                                        v1::RenewClaimsResponse* response) override;
+  grpc::ServerUnaryReactor* DescribeCalls(grpc::CallbackServerContext* context,
+                                          const v1::DescribeCallsRequest* request,
+                                          v1::DescribeCallsResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteCalls(grpc::CallbackServerContext* context,
+                                        const v1::DeleteCallsRequest* request,
+                                        v1::DeleteCallsResponse* response) override;
+
+ private:
+  // The call is finished already when the answer is not OK.
+  struct Begun {
+    UnaryCall* call = nullptr;
+    absl::StatusOr<Admitted> admitted;
+  };
+  Begun Begin(grpc::CallbackServerContext* context, Rpc rpc, absl::string_view items_field,
+              int item_count);
+
+  const Config& config_;
+  Admission* const admission_;
+  Log* const log_;
+  Clock* const clock_;
+};
+
+}  // namespace mayfly

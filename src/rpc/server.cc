@@ -1,0 +1,127 @@
+#include "rpc/server.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/impl/server_builder_plugin.h>
+#include <grpcpp/server_builder.h>
+
+#include "rpc/grpc_log.h"
+#include "rpc/tls.h"
+
+namespace mayfly {
+namespace {
+
+constexpr char kServiceName[] = "mayfly.v1.FunctionIo";
+constexpr char kReflectionPlugin[] = "proto_server_reflection";
+// A client that is gone without a word is noticed after both of these, and its long poll ends.
+constexpr absl::Duration kPingIdleClientAfter = absl::Minutes(1);
+constexpr absl::Duration kPingTimeout = absl::Seconds(20);
+
+// The reflection library adds itself to every server of a process that is linked to it.
+class WithoutReflection : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->erase(std::remove_if(plugins->begin(), plugins->end(),
+                                  [](const auto& plugin) {
+                                    return plugin->name() == kReflectionPlugin;
+                                  }),
+                   plugins->end());
+  }
+};
+
+int Milliseconds(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
+  const Config::Server& server = config.server;
+  const auto set = [builder](const char* name, uint64_t value) {
+    builder->AddChannelArgument(name, static_cast<int>(value));
+  };
+  builder->SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes_max));
+  builder->SetMaxSendMessageSize(static_cast<int>(config.limits.message_bytes_max));
+  set(GRPC_ARG_MAX_CONCURRENT_STREAMS, server.streams_per_connection_max);
+  set(GRPC_ARG_MAX_METADATA_SIZE, server.metadata_bytes_max);
+  set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+      Milliseconds(server.keepalive_ping_min_interval));
+  set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  set(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kPingIdleClientAfter));
+  set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kPingTimeout));
+  set(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(server.connection_age_max));
+  set(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Milliseconds(server.connection_age_grace));
+  // A second server on the port must fail, not take half of the connections.
+  set(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Statistics of every call, for a debugging service that is not offered.
+  set(GRPC_ARG_ENABLE_CHANNELZ, 0);
+  set(GRPC_ARG_ENABLE_CENSUS, 0);
+  // Payloads are secrets next to what others chose, so their sizes must tell nothing (CRIME), and a
+  // small message must not become a large one.
+  builder->SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+}
+
+}  // namespace
+
+Server::Server(const Config& config, Log* log, Clock* clock)
+    : admission_(config, clock), service_(config, &admission_, log, clock) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
+                                                      Clock* clock) {
+  // Its graph of all locks costs a lock of its own at every lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  SendGrpcLogTo(log);
+  if (absl::Status status = RequireTls13(); !status.ok()) return status;
+  auto credentials = MakeServerCredentials(config.tls);
+  if (!credentials.ok()) return credentials.status();
+
+  auto server = std::unique_ptr<Server>(new Server(config, log, clock));
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  SetArguments(config, &builder);
+  if (!config.server.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
+  builder.AddListeningPort(config.server.listen, *credentials, &server->port_);
+  builder.RegisterService(&server->service_);
+  server->server_ = builder.BuildAndStart();
+  if (server->server_ == nullptr || server->port_ == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("server.listen is ", config.server.listen, ", which cannot be listened on"));
+  }
+  server->SetHealth(false);
+  return server;
+}
+
+Server::~Server() { Shutdown(absl::ZeroDuration()); }
+
+void Server::Serve(CallStore* store) {
+  admission_.Open(store);
+  SetHealth(true);
+}
+
+void Server::Drain() {
+  SetHealth(false);
+  admission_.Drain();
+}
+
+void Server::Shutdown(absl::Duration timeout) {
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  server_ = nullptr;
+}
+
+void Server::SetHealth(bool serving) {
+  grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  health->SetServingStatus(kServiceName, serving);
+}
+
+}  // namespace mayfly

@@ -1,0 +1,54 @@
+// The Server listens: gRPC over TLS 1.3, FunctionIo, health, and reflection if configured.
+//
+//   Start      listens at once, and answers STARTING and NOT_SERVING
+//   Serve      RPCs reach the store, health is SERVING
+//   Drain      health is NOT_SERVING; what would begin something new is answered DRAINING
+//   Shutdown   waits for open RPCs, cuts those that are still there at the deadline
+//
+// It owns its threads and connections, not the store. The calls above belong to one thread.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include <grpcpp/server.h>
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "rpc/admission.h"
+#include "rpc/function_io_service.h"
+#include "rpc/log.h"
+#include "store/call_store.h"
+
+namespace mayfly {
+
+class Server {
+ public:
+  // Requires TLS 1.3 of the whole process. Everything given outlives the server.
+  // FAILED_PRECONDITION when the certificates are unusable or the address is, with a sentence for
+  // the operator.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, Log* log,
+                                                       Clock* clock);
+  ~Server();
+
+  int port() const { return port_; }
+
+  // `store` must outlive the server's Shutdown.
+  void Serve(CallStore* store);
+  void Drain();
+  void Shutdown(absl::Duration timeout);
+
+ private:
+  Server(const Config& config, Log* log, Clock* clock);
+
+  void SetHealth(bool serving);
+
+  Admission admission_;
+  FunctionIoService service_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,29 @@
+// TLS 1.3 with client certificates, or nothing.
+//
+// gRPC 1.51 has no setter for the lowest version and overrides OpenSSL's own. What it cannot
+// override is the process-wide ssl_conf of OpenSSL's configuration (config(5), "SSL
+// configuration"), so that is where 1.3 is required, before the first SSL_CTX; and since this rests
+// on the inside of two libraries, a fresh SSL_CTX is asked whether it took.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include <grpcpp/security/server_credentials.h>
+
+#include "config/config.h"
+
+namespace mayfly {
+
+// Forbids everything below TLS 1.3 in this process. To be called before anything uses TLS.
+// FAILED_PRECONDITION when OpenSSL does not obey.
+absl::Status RequireTls13();
+
+// Credentials that demand a client certificate of a CA in `tls.ca_file`. The files are read again
+// when they change; certificate and key are taken up together, when they fit each other.
+// FAILED_PRECONDITION when the files as they are now cannot serve, with a sentence that says which.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
+    const Config::Tls& tls);
+
+}  // namespace mayfly

@@ -1,0 +1,63 @@
+// From a request's messages to what the store takes: every field checked against the ranges that
+// the proto's comments give, before anything happens.
+//
+// An error is INVALID_ARGUMENT (FIELD_INVALID unless said otherwise) and names the field with its
+// place, its value and what would be right: "items[3].ttl is 25h, range is 1s to 24h". Values of
+// payloads, labels and tokens are never repeated, only their sizes.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+#include "base/clock.h"
+#include "config/config.h"
+#include "mayfly/v1/function_io.pb.h"
+#include "store/call_store.h"
+#include "store/tenant.h"
+
+namespace mayfly {
+
+// Left free in a message for what is not payload data: ids, metadata, framing.
+inline constexpr uint64_t kMessageOverheadBytes = 1 << 20;
+inline constexpr uint64_t kBytesMaxDefault = 3 << 20;
+inline constexpr uint64_t kBytesMaxLimit = 64 << 20;
+
+// One of a request's repeated values: items[3], call_ids[3].
+struct FieldPlace {
+  absl::string_view list;
+  int index = 0;
+};
+
+// What the ranges come from. Everything pointed to outlives it.
+struct ValidationLimits {
+  const Config* config = nullptr;
+  const Config::TenantRetention* retention = nullptr;
+};
+
+absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& place);
+
+// The payload's data stays in the item, which must live until the store has sealed it. Besides:
+// PAYLOAD_TOO_LARGE, CHECKSUM_MISMATCH. Mints an id where there is none.
+absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
+                                       const ValidationLimits& limits, Clock* clock);
+absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
+                                         const ValidationLimits& limits);
+
+absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place);
+
+// GetInputs' max_bytes, cut to what a message can hold.
+absl::StatusOr<uint64_t> ReadMaxBytes(uint64_t max_bytes, const Config& config);
+
+// RenewClaims' lease.
+absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration& lease,
+                                    const Config& config);
+
+// All of a ClaimOutputs request but its call ids.
+absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
+                                              const Config& config);
+
+}  // namespace mayfly

@@ -1,0 +1,123 @@
+#include "storage/local/column_families.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "rocksdb/cache.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/table.h"
+
+namespace mayfly {
+namespace {
+
+// Of sixteen parts of the memtables.
+constexpr uint64_t kCallsParts = 10;
+constexpr uint64_t kDeadlinesParts = 3;
+constexpr uint64_t kSegmentsParts = 2;
+constexpr uint64_t kTombstonesParts = 1;
+constexpr uint64_t kSmallFamilyBytes = 1 << 20;
+
+// Blocks, indexes and filters of all families; a bound, so that memory does not grow with what is
+// stored.
+constexpr size_t kBlockCacheBytes = 64 << 20;
+constexpr size_t kBlockBytes = 16 << 10;
+constexpr double kBloomBitsPerKey = 10;
+// Of the memtable, for the filter that answers for keys that are not in it. Rows of 160 bytes
+// get 25 bits each.
+constexpr double kMemtableBloomRatio = 0.02;
+
+constexpr uint64_t kBlobBytesMin = 4 << 10;
+constexpr uint64_t kBlobFileBytes = 256 << 20;
+constexpr double kBlobGarbageRatio = 0.5;
+
+rocksdb::ColumnFamilyOptions CommonOptions(const std::shared_ptr<rocksdb::Cache>& cache,
+                                           uint64_t memtable_bytes) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.block_size = kBlockBytes;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kBloomBitsPerKey));
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.format_version = 5;
+
+  rocksdb::ColumnFamilyOptions options;
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  options.write_buffer_size = memtable_bytes;
+  options.compression = rocksdb::kNoCompression;  // ciphertext
+  options.bottommost_compression = rocksdb::kNoCompression;
+  options.level_compaction_dynamic_level_bytes = true;
+  return options;
+}
+
+// For families that are asked for keys which are not there.
+rocksdb::ColumnFamilyOptions WithMemtableBloom(rocksdb::ColumnFamilyOptions options) {
+  options.memtable_whole_key_filtering = true;
+  options.memtable_prefix_bloom_size_ratio = kMemtableBloomRatio;
+  return options;
+}
+
+rocksdb::ColumnFamilyOptions WithBlobFiles(rocksdb::ColumnFamilyOptions options) {
+  options.enable_blob_files = true;
+  options.min_blob_size = kBlobBytesMin;
+  options.blob_file_size = kBlobFileBytes;
+  options.blob_compression_type = rocksdb::kNoCompression;
+  options.enable_blob_garbage_collection = true;
+  options.blob_garbage_collection_age_cutoff = 1.0;
+  options.blob_garbage_collection_force_threshold = kBlobGarbageRatio;
+  return options;
+}
+
+rocksdb::ColumnFamilyOptions WithFifo(rocksdb::ColumnFamilyOptions options, uint64_t ttl_s) {
+  options.compaction_style = rocksdb::kCompactionStyleFIFO;
+  options.level_compaction_dynamic_level_bytes = false;
+  options.ttl = ttl_s;
+  // A size limit would drop what has not expired. No merging either: a merged file counts as old
+  // as its oldest part, and would drop its youngest early.
+  options.compaction_options_fifo.max_table_files_size = std::numeric_limits<uint64_t>::max() / 2;
+  options.compaction_options_fifo.allow_compaction = false;
+  return options;
+}
+
+}  // namespace
+
+std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes& sizes) {
+  const std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(kBlockCacheBytes);
+  const auto common = [&](uint64_t parts) {
+    return CommonOptions(cache, std::max(sizes.memtable_bytes / 16 * parts, kSmallFamilyBytes));
+  };
+  const rocksdb::ColumnFamilyOptions small = CommonOptions(cache, kSmallFamilyBytes);
+  return {
+      {rocksdb::kDefaultColumnFamilyName, small},
+      {"calls", WithMemtableBloom(common(kCallsParts))},
+      {"segments", WithBlobFiles(common(kSegmentsParts))},
+      {"deadlines", common(kDeadlinesParts)},
+      {"tombstones",
+       WithFifo(WithMemtableBloom(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
+      {"tenants", small},
+      {"usage", small},
+  };
+}
+
+rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
+  rocksdb::DBOptions options;
+  options.create_if_missing = true;
+  options.create_missing_column_families = true;
+  // A torn page in the unsynced tail of the log is normal after power loss, and makes the stricter
+  // modes refuse to open. What was synced is guarded by the sequence in the slot file.
+  options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  options.recycle_log_file_num = 0;  // does not go with that mode
+  // What was recovered is written to synced files: a log that a killed process left in the page
+  // cache proves nothing.
+  options.avoid_flush_during_recovery = false;
+  // Bounds replay. A family that is rarely flushed would else pin the log, ciphertext included.
+  options.max_total_wal_size = 2 * sizes.memtable_bytes;
+  options.max_open_files = -1;           // FIFO with TTL needs it
+  options.max_bgerror_resume_count = 0;  // see storage_health.h
+  options.max_background_jobs = 4;
+  options.stats_dump_period_sec = 0;
+  options.stats_persist_period_sec = 0;
+  options.skip_stats_update_on_db_open = true;
+  return options;
+}
+
+}  // namespace mayfly

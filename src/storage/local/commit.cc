@@ -1,0 +1,182 @@
+// Committing: effects become one write batch and one write of slots.
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+
+#include "base/check.h"
+#include "storage/local/local_storage.h"
+#include "storage/local/row_format.h"
+
+namespace mayfly {
+namespace {
+
+// What a batch spends on a row beside its ciphertext: keys, header, due row, their framing.
+constexpr size_t kBatchBytesPerChange = 512;
+
+}  // namespace
+
+// Builds the write batch, and keeps track of which rows it leaves behind: RocksDB forgives neither
+// a second Put of a key nor a SingleDelete that finds two.
+class LocalStorage::CommitBatch {
+ public:
+  CommitBatch(const LocalStorage* storage, size_t batch_bytes)
+      : storage_(storage), batch_(batch_bytes) {}
+
+  void Add(const CallChange& change) {
+    Check(change.effects != nullptr && change.loaded != nullptr, "a change has its effects");
+    const auto [place, first] = calls_.try_emplace(change.key);
+    Call& call = place->second;
+    if (first) call = CallOf(*change.loaded);
+    const Effects& effects = *change.effects;
+    replaces_live_ |= effects.store && IsLive(RowOf(*effects.store, &call));
+    if (effects.remove_input) RemoveRow(change.key, PayloadKind::kInput, &call);
+    if (effects.remove_output) RemoveRow(change.key, PayloadKind::kOutput, &call);
+    if (effects.store) StoreRow(change, *effects.store, &call);
+    if (effects.tombstone) {
+      batch_.Put(family(Family::kTombstones), AsSlice(EncodeTombstoneKey(change.key)),
+                 EncodeTombstone(*effects.tombstone));
+      call.has_tombstone = true;
+    }
+  }
+
+  void AddUsage(uint32_t shard, const TenantUsage& usage) {
+    batch_.Put(family(Family::kUsage), EncodeUsageKey(shard, usage.tenant), EncodeUsage(usage));
+  }
+
+  rocksdb::WriteBatch* batch() { return &batch_; }
+  absl::Span<const SlotWrite> slots() const { return slots_; }
+  bool replaces_live() const { return replaces_live_; }
+
+  void UpdateIndex(CallIndex* index) const {
+    for (const auto& [key, call] : calls_) {
+      if (call.has_tombstone || call.rows.empty()) {
+        index->Remove(key);
+      } else {
+        index->Store(key, call.rows);
+      }
+    }
+  }
+
+ private:
+  struct Call {
+    CallRows rows;
+    bool has_tombstone = false;
+  };
+
+  static Call CallOf(const LoadedCall& loaded) {
+    Call call;
+    call.rows.input = loaded.state.input ? loaded.state.input : loaded.dead_input;
+    call.rows.output = loaded.state.output ? loaded.state.output : loaded.dead_output;
+    call.has_tombstone = loaded.state.tombstone.has_value();
+    return call;
+  }
+
+  static std::optional<StoredPayload>& RowOf(PayloadKind kind, Call* call) {
+    return kind == PayloadKind::kInput ? call->rows.input : call->rows.output;
+  }
+
+  bool IsLive(const std::optional<StoredPayload>& row) const {
+    return row && storage_->slots_->StateOf(row->slot) == SlotState::kLive;
+  }
+
+  // The row that is there may be an older one than the effects name, if that one died in a crash.
+  void RemoveRow(const CallKey& key, PayloadKind kind, Call* call) {
+    std::optional<StoredPayload>& row = RowOf(kind, call);
+    if (!row) return;
+    storage_->RemoveRowIn(key, kind, *row, &batch_);
+    row.reset();
+  }
+
+  void StoreRow(const CallChange& change, PayloadKind kind, Call* call) {
+    Check(change.payload != nullptr && change.secret != nullptr && change.row != nullptr,
+          "a change that stores has a payload");
+    RemoveRow(change.key, kind, call);
+    const CallRowKey key = EncodeCallKey(change.key, kind);
+    const RowHeader header = EncodeRowHeader(*change.payload);
+    const rocksdb::Slice key_part = AsSlice(key);
+    const rocksdb::Slice value_parts[] = {AsSlice(header), AsSlice(AsText(change.row->bytes()))};
+    batch_.Put(family(Family::kCalls), rocksdb::SliceParts(&key_part, 1),
+               rocksdb::SliceParts(value_parts, 2));
+    const DuePayload due = DueOf(change.key, kind, *change.payload);
+    batch_.Put(family(Family::kDeadlines), AsSlice(EncodeDueKey(due)), EncodeDueValue(due));
+    slots_.push_back({.ref = change.payload->slot, .secret = change.secret});
+    RowOf(kind, call) = *change.payload;
+  }
+
+  rocksdb::ColumnFamilyHandle* family(Family family) const {
+    return storage_->database_->family(family);
+  }
+
+  const LocalStorage* const storage_;
+  rocksdb::WriteBatch batch_;
+  std::vector<SlotWrite> slots_;
+  bool replaces_live_ = false;
+  absl::flat_hash_map<CallKey, Call> calls_;
+};
+
+absl::Status LocalStorage::Commit(uint32_t shard, absl::Span<const CallChange> changes,
+                                  absl::Span<const TenantUsage> usage) {
+  RETURN_IF_ERROR(health_.Check());
+  size_t batch_bytes = usage.size() * kBatchBytesPerChange;
+  for (const CallChange& change : changes) {
+    batch_bytes += kBatchBytesPerChange + (change.row != nullptr ? change.row->size() : 0);
+  }
+  CommitBatch commit(this, batch_bytes);
+  for (const CallChange& change : changes) commit.Add(change);
+  for (const TenantUsage& tenant : usage) commit.AddUsage(shard, tenant);
+
+  RETURN_IF_ERROR(commit.replaces_live() ? WriteSlotsThenRows(&commit)
+                                         : WriteRowsThenSlots(&commit));
+  commit.UpdateIndex(&index_);
+  return absl::OkStatus();
+}
+
+// Every live slot has its row already: FindOrphans relies on it.
+absl::Status LocalStorage::WriteRowsThenSlots(CommitBatch* commit) {
+  RETURN_IF_ERROR(Write(commit->batch(), "writing rows"));
+  return WriteSlots(commit->slots());
+}
+
+// The row that is replaced leaves in the same batch as its successor comes. Were that batch to
+// survive a crash and the successor's slot not, both payloads would be lost, and the first was
+// acknowledged. Costs a sync, and is rare: a worker's second attempt.
+absl::Status LocalStorage::WriteSlotsThenRows(CommitBatch* commit) {
+  MutexLock lock(&slots_first_mutex_);
+  RETURN_IF_ERROR(WriteSlots(commit->slots()));
+  const absl::Status synced = slots_->Sync(0);
+  if (!synced.ok()) return health_.Fail("syncing slots", synced.message());
+  return Write(commit->batch(), "writing rows");
+}
+
+absl::Status LocalStorage::WriteSlots(absl::Span<const SlotWrite> slots) {
+  const absl::Status written = slots_->Write(slots);
+  if (!written.ok()) return health_.Fail("writing slots", written.message());
+  return absl::OkStatus();
+}
+
+absl::Status LocalStorage::RemoveSegments(const SegmentsRef& segments) {
+  RETURN_IF_ERROR(health_.Check());
+  rocksdb::WriteBatch batch;
+  RemoveSegmentsIn(segments, &batch);
+  return Write(&batch, "removing segments");
+}
+
+void LocalStorage::RemoveRowIn(const CallKey& key, PayloadKind kind, const StoredPayload& row,
+                               rocksdb::WriteBatch* batch) const {
+  batch->SingleDelete(database_->family(Family::kCalls), AsSlice(EncodeCallKey(key, kind)));
+  batch->SingleDelete(database_->family(Family::kDeadlines),
+                      AsSlice(EncodeDueKey(DueOf(key, kind, row))));
+  if (row.segment_count > 0) {
+    RemoveSegmentsIn({.key = key, .slot = row.slot, .count = row.segment_count}, batch);
+  }
+}
+
+void LocalStorage::RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const {
+  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
+  // One more than there are segments, for the mark.
+  for (uint32_t number = kSegmentMark; number <= segments.count; ++number) {
+    batch->Delete(family, AsSlice(EncodeSegmentKey(segments.key, segments.slot, number)));
+  }
+}
+
+}  // namespace mayfly

@@ -1,0 +1,46 @@
+// The data directory, as one process owns it.
+//
+//   DIR/lock    held by the process that serves
+//   DIR/keys/   the slot file, the keyring, the clock's record
+//   DIR/db/     RocksDB
+//
+// Whoever can read DIR/keys can, with the root key, read every live payload, so all three
+// directories belong to their owner alone.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "rocksdb/env.h"
+
+#include "base/file_system.h"
+
+namespace mayfly {
+
+class DataDirectory {
+ public:
+  // Makes what is missing, and takes the lock. FAILED_PRECONDITION when another process holds it,
+  // when others than the owner may enter a directory, or when the database has lost files that
+  // say that there is data.
+  static absl::StatusOr<std::unique_ptr<DataDirectory>> Open(const std::string& path,
+                                                             FileSystem* file_system);
+  ~DataDirectory();
+  DataDirectory(const DataDirectory&) = delete;
+  DataDirectory& operator=(const DataDirectory&) = delete;
+
+  const std::string& keys_path() const { return keys_path_; }
+  const std::string& database_path() const { return database_path_; }
+  // False until the database was first made: then, and only then, new keys may be made.
+  bool has_data() const { return has_data_; }
+
+ private:
+  explicit DataDirectory(const std::string& path);
+
+  const std::string keys_path_;
+  const std::string database_path_;
+  bool has_data_ = false;
+  rocksdb::FileLock* lock_ = nullptr;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,73 @@
+// Database is RocksDB as local storage uses it: opened with its column families, environment and
+// log, and closed in the right order.
+//
+// RocksDB's own log goes to our log and nowhere else. A background error puts `health` down: a
+// flush that failed once is not tried again. Thread-safe.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "rocksdb/db.h"
+#include "rocksdb/env.h"
+#include "rocksdb/file_system.h"
+#include "rocksdb/slice.h"
+#include "rocksdb/system_clock.h"
+
+#include "storage/local/column_families.h"
+#include "storage/local/storage_health.h"
+
+namespace mayfly {
+
+template <size_t kSize>
+rocksdb::Slice AsSlice(const std::array<char, kSize>& bytes) {
+  return rocksdb::Slice(bytes.data(), bytes.size());
+}
+inline rocksdb::Slice AsSlice(absl::string_view text) {
+  return rocksdb::Slice(text.data(), text.size());
+}
+inline absl::string_view AsText(const rocksdb::Slice& slice) {
+  return absl::string_view(slice.data(), slice.size());
+}
+
+class Database {
+ public:
+  struct Options {
+    std::string directory;
+    FamilySizes sizes;
+    std::shared_ptr<rocksdb::FileSystem> file_system;  // null: the machine's
+    std::shared_ptr<rocksdb::SystemClock> clock;       // null: the machine's
+  };
+
+  // UNAVAILABLE when RocksDB cannot open it; the log says why. `health` outlives the database.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const Options& options,
+                                                        StorageHealth* health);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  rocksdb::DB* operator->() const { return database_.get(); }
+  rocksdb::ColumnFamilyHandle* family(Family family) const {
+    return families_[static_cast<size_t>(family)];
+  }
+  const std::vector<rocksdb::ColumnFamilyHandle*>& families() const { return families_; }
+  rocksdb::FileSystem* file_system() const { return environment_->GetFileSystem().get(); }
+
+  // Writes the format's version when the database is new. FAILED_PRECONDITION for a version that
+  // this program does not know.
+  absl::Status CheckFormat();
+
+ private:
+  Database() = default;
+
+  std::unique_ptr<rocksdb::Env> environment_;
+  std::vector<rocksdb::ColumnFamilyHandle*> families_;  // by Family
+  std::unique_ptr<rocksdb::DB> database_;
+};
+
+}  // namespace mayfly

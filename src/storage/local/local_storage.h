@@ -1,0 +1,201 @@
+// LocalStorage keeps everything on one machine: rows and segments in RocksDB, secrets in the slot
+// file, epoch keys in the keyring.
+//
+// A row and a slot make a payload together. The slot decides life and death: a row whose slot does
+// not hold its generation is dead, whatever RocksDB replays after a crash. So an erasure needs no
+// write to RocksDB at all.
+//
+// Rows are written once and removed once, with the row that says when they are due in the same
+// batch. See row_format.h for the bytes and column_families.h for how rows leave.
+//
+// The data directory belongs to one process at a time. After the first failed write or sync every
+// call is UNAVAILABLE (STORAGE_DOWN); the owner must end the process then.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "base/clock.h"
+#include "base/file_system.h"
+#include "base/mutex.h"
+#include "base/secret_bytes.h"
+#include "base/thread_pool.h"
+#include "keys/keyring.h"
+#include "keys/slot_file.h"
+#include "storage/local/call_index.h"
+#include "storage/local/data_directory.h"
+#include "storage/local/database.h"
+#include "storage/local/storage_health.h"
+#include "storage/local/sync_group.h"
+#include "storage/local/tenant_table.h"
+#include "storage/storage.h"
+
+namespace mayfly {
+
+struct LocalStorageOptions {
+  std::string data_dir;
+  SecretBytes root_key;
+  // What the clock says at start, on steady time.
+  int64_t now_ms = 0;
+  // All memtables that are written to. Replaying them after a crash takes about 5 s per GiB.
+  // Default: 350 MiB.
+  uint64_t memtable_bytes = uint64_t{350} << 20;
+  // Default: 200,000 calls, about 45 MiB.
+  size_t index_calls_max = 200'000;
+  // Puts are refused when less than this is free, so that acks and sweeps can go on.
+  // Default: 2 GiB.
+  uint64_t disk_reserve_bytes = uint64_t{2} << 30;
+  // The longest that any tenant's tombstones are to last. Default: 24 h.
+  int64_t tombstone_ttl_ms_max = int64_t{24} * 3600 * 1000;
+  // Keys on a file system that keeps copies of overwritten pages.
+  bool allow_unsafe_filesystem = false;
+  // Starts although the database has less than was once known to be on the disk.
+  bool accept_data_loss = false;
+  StorageLog log;
+
+  // Seams for tests; null is the machine's own.
+  FileSystem* file_system = nullptr;
+  std::shared_ptr<rocksdb::FileSystem> rocksdb_file_system;
+  std::shared_ptr<rocksdb::SystemClock> rocksdb_clock;
+  Clock* clock = nullptr;
+};
+
+class LocalStorage : public Storage {
+ public:
+  // Maintain flushes as often as this, which bounds how long the log keeps what was removed.
+  static constexpr int64_t kFlushIntervalMs = int64_t{3600} * 1000;
+
+  // Recovers what is there, or makes an empty store where there was none. A crash at any point of
+  // the making is recovered by the next start.
+  //
+  // FAILED_PRECONDITION, with a sentence for the operator: another process has the directory,
+  // others may enter it, keys are missing while there is data, the root key is another one, the
+  // file system keeps old pages. DATA_LOSS: the database has less than was once synced.
+  static absl::StatusOr<std::unique_ptr<LocalStorage>> Open(LocalStorageOptions options);
+  ~LocalStorage() override;
+
+  absl::StatusOr<std::vector<SlotLease>> ReserveSlots(size_t count) override;
+  void ReturnSlots(absl::Span<const SlotRef> slots) override;
+  SlotState StateOf(SlotRef slot) const override;
+  absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const override;
+  Keyring* keyring() override;
+  uint64_t boot_number() const override;
+
+  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
+                      absl::Span<const TenantUsage> usage) override;
+  absl::Status Sync() override;
+  absl::Status Erase(absl::Span<const SlotRef> slots) override;
+
+  std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override;
+  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+                            const Sealed& segment) override;
+  absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) override;
+  absl::Status RemoveSegments(const SegmentsRef& segments) override;
+
+  absl::StatusOr<TenantRecord> ResolveTenant(absl::string_view name, int64_t max_ttl_ms) override;
+  absl::StatusOr<std::vector<std::pair<std::string, TenantRecord>>> Tenants() override;
+  absl::Status UpdateTenant(absl::string_view name, const TenantRecord& record) override;
+  absl::StatusOr<std::vector<TenantUsage>> LoadUsage() override;
+  absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) override;
+
+  absl::StatusOr<std::optional<std::string>> LoadTimeRecord() override;
+  absl::Status SaveTimeRecord(absl::string_view record) override;
+
+  bool HasRoomForPuts() override;
+  absl::Status Maintain(int64_t now_ms) override;
+  absl::StatusOr<Orphans> FindOrphans() override;
+  absl::Status RemoveOrphans(const Orphans& orphans) override;
+
+  absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
+                                              const std::optional<DuePayload>& after) override;
+
+  // For metrics.
+  const SlotFile& slots() const { return *slots_; }
+  size_t IndexedCalls() { return index_.size(); }
+
+ private:
+  class CommitBatch;
+
+  explicit LocalStorage(LocalStorageOptions options);
+
+  absl::Status OpenKeys();
+  absl::Status OpenDatabase();
+  absl::Status CheckRecovered();
+  absl::Status EraseWhatTombstonesName();
+  absl::Status SyncBoth() EXCLUDES_LOCK(slot_sync_mutex_);
+
+  absl::Status WriteRowsThenSlots(CommitBatch* commit);
+  absl::Status WriteSlotsThenRows(CommitBatch* commit) EXCLUDES_LOCK(slots_first_mutex_);
+  absl::Status WriteSlots(absl::Span<const SlotWrite> slots);
+
+  absl::Status ReadCalls(absl::Span<const CallKey> keys, absl::Span<CallRows> rows,
+                         absl::Span<std::optional<Tombstone>> tombstones);
+  // Sorts a row by its slot into present, erased and dead.
+  void PlaceRow(const std::optional<StoredPayload>& row, std::optional<StoredPayload>* present,
+                std::optional<StoredPayload>* dead) const;
+
+  // What leaves with a row: its due row and its segments.
+  void RemoveRowIn(const CallKey& key, PayloadKind kind, const StoredPayload& row,
+                   rocksdb::WriteBatch* batch) const;
+  void RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const;
+
+  absl::Status FlushAll();
+  absl::Status DropOldTombstones();
+  absl::Status CompactEnded(int64_t now_ms);
+
+  std::vector<bool> LiveSlots(uint64_t generation_limit) EXCLUDES_LOCK(slots_first_mutex_);
+  // Clears the marks of slots that a row names.
+  absl::Status FindDeadRows(uint64_t generation_limit, std::vector<bool>* unnamed,
+                            Orphans* orphans);
+  absl::Status FindDeadSegments(Orphans* orphans);
+  absl::Status RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch);
+  absl::Status RemoveDeadSegments(const SegmentsRef& segments, rocksdb::WriteBatch* batch);
+
+  absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view operation);
+  // A read that failed says nothing about what is written: an error, but not the end.
+  absl::Status FailedRead(absl::string_view operation, const rocksdb::Status& status) const;
+  absl::StatusOr<std::vector<TenantUsage>> SumUsage(std::optional<uint32_t> shard);
+
+  LocalStorageOptions options_;
+  Clock* const clock_;
+  StorageHealth health_;
+  std::unique_ptr<DataDirectory> directory_;
+  std::unique_ptr<Keyring> keyring_;
+  std::unique_ptr<SlotFile> slots_;
+  std::unique_ptr<Database> database_;
+  std::unique_ptr<TenantTable> tenants_;
+  CallIndex index_;
+
+  // The sequence known synced before the sync that runs; the sync after it records it.
+  uint64_t synced_sequence_ = 0;  // only the running sync touches it
+  SyncGroup sync_group_;
+  Mutex slot_sync_mutex_;
+  ConditionVariable slot_sync_done_;
+  std::optional<absl::Status> slot_sync_status_ GUARDED_BY(slot_sync_mutex_);
+
+  // Held while slots are live whose rows are not written yet.
+  Mutex slots_first_mutex_;
+
+  Mutex time_record_mutex_;
+
+  Mutex room_mutex_;
+  absl::Duration room_checked_ GUARDED_BY(room_mutex_) = -absl::InfiniteDuration();
+  bool has_room_ GUARDED_BY(room_mutex_) = false;
+
+  Mutex maintain_mutex_;
+  int64_t flushed_ms_ GUARDED_BY(maintain_mutex_);
+
+  // Last: its thread uses what is above.
+  ThreadPool slot_sync_thread_;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,73 @@
+// Physical clean-up: what was removed leaves the disk within a bound.
+#include "base/bytes.h"
+#include "storage/local/local_storage.h"
+#include "storage/local/row_format.h"
+
+namespace mayfly {
+namespace {
+
+constexpr int64_t kHourMs = int64_t{3600} * 1000;
+// A payload lives for 24 h at most, and the id of its call may be as much older as the window
+// around ids allows, which is minutes. Twice that and an hour: nothing of such a call is alive.
+constexpr int64_t kEndedAgeMs = 49 * kHourMs + int64_t{10} * 60 * 1000;
+// What is due this long ago was swept.
+constexpr int64_t kSweptAgeMs = 2 * kHourMs;
+
+}  // namespace
+
+absl::Status LocalStorage::Maintain(int64_t now_ms) {
+  RETURN_IF_ERROR(health_.Check());
+  MutexLock lock(&maintain_mutex_);
+  RETURN_IF_ERROR(DropOldTombstones());
+  if (now_ms - flushed_ms_ < kFlushIntervalMs) return absl::OkStatus();
+  flushed_ms_ = now_ms;
+  RETURN_IF_ERROR(FlushAll());
+  return CompactEnded(now_ms);
+}
+
+absl::Status LocalStorage::FlushAll() {
+  // Together: the log is kept as long as one family has rows in it that no file holds.
+  const rocksdb::Status status =
+      (*database_)->Flush(rocksdb::FlushOptions(), database_->families());
+  if (!status.ok()) return health_.Fail("flushing", status.ToString());
+  return absl::OkStatus();
+}
+
+absl::Status LocalStorage::DropOldTombstones() {
+  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kTombstones);
+  rocksdb::ColumnFamilyMetaData files;
+  (*database_)->GetColumnFamilyMetaData(family, &files);
+  if (files.file_count == 0) return absl::OkStatus();
+  // Any range makes RocksDB look for files past their TTL, which it else does at flushes only. The
+  // range is one key of an old file, because a memtable that overlaps it would be flushed.
+  const std::string key = files.levels.front().files.back().smallestkey;
+  const rocksdb::Slice range(key);
+  const rocksdb::Status status =
+      (*database_)->CompactRange(rocksdb::CompactRangeOptions(), family, &range, &range);
+  if (!status.ok()) return health_.Fail("dropping tombstones", status.ToString());
+  return absl::OkStatus();
+}
+
+absl::Status LocalStorage::CompactEnded(int64_t now_ms) {
+  if (now_ms < kEndedAgeMs) return absl::OkStatus();
+  // The bytes of an id begin with 48 bits of its time.
+  std::string last_id;
+  AppendBigEndian(&last_id, static_cast<uint64_t>(now_ms - kEndedAgeMs) << 16);
+  const std::string last_due = EncodeSecond((now_ms - kSweptAgeMs) / 1000);
+
+  rocksdb::CompactRangeOptions options;
+  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+  options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
+  options.blob_garbage_collection_age_cutoff = 1.0;
+  const std::pair<Family, const std::string*> ranges[] = {
+      {Family::kCalls, &last_id}, {Family::kSegments, &last_id}, {Family::kDeadlines, &last_due}};
+  for (const auto& [family, last] : ranges) {
+    const rocksdb::Slice end(*last);
+    const rocksdb::Status status =
+        (*database_)->CompactRange(options, database_->family(family), nullptr, &end);
+    if (!status.ok()) return health_.Fail("compacting", status.ToString());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace mayfly

@@ -1,0 +1,144 @@
+// What a crash left behind: rows whose slot is dead, slots that no row names, segments of uploads
+// that were never completed.
+#include <memory>
+
+#include "storage/local/local_storage.h"
+#include "storage/local/row_format.h"
+
+namespace mayfly {
+namespace {
+
+// How much one iterator reads: a long one would keep RocksDB from dropping what is removed.
+constexpr size_t kRowsPerStep = 4096;
+constexpr uint32_t kSlotsPerStep = 1 << 16;
+
+}  // namespace
+
+absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
+  RETURN_IF_ERROR(health_.Check());
+  // What is reserved from here on is none of this search's business. Of what was reserved before,
+  // only slots that are live by now count: their rows were written before them, so the walk over
+  // the rows below cannot miss one.
+  const uint64_t generation_limit = slots_->NextGeneration();
+  std::vector<bool> unnamed = LiveSlots(generation_limit);
+  Orphans orphans;
+  RETURN_IF_ERROR(FindDeadRows(generation_limit, &unnamed, &orphans));
+  // Listed again rather than remembered: a slot that was freed meanwhile and serves a new payload
+  // has a generation above the limit.
+  for (uint32_t first = 0; first < unnamed.size(); first += kSlotsPerStep) {
+    for (const SlotRef slot : slots_->LiveSlotsBelow(generation_limit, first, kSlotsPerStep)) {
+      if (slot.slot < unnamed.size() && unnamed[slot.slot]) orphans.slots.push_back(slot);
+    }
+  }
+  RETURN_IF_ERROR(FindDeadSegments(&orphans));
+  return orphans;
+}
+
+std::vector<bool> LocalStorage::LiveSlots(uint64_t generation_limit) {
+  std::vector<bool> live(slots_->capacity());
+  for (uint32_t first = 0; first < live.size(); first += kSlotsPerStep) {
+    MutexLock lock(&slots_first_mutex_);
+    for (const SlotRef slot : slots_->LiveSlotsBelow(generation_limit, first, kSlotsPerStep)) {
+      if (slot.slot < live.size()) live[slot.slot] = true;
+    }
+  }
+  return live;
+}
+
+absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<bool>* unnamed,
+                                        Orphans* orphans) {
+  std::optional<DuePayload> after;
+  while (true) {
+    auto rows = Due(0, kDueSecondMax, kRowsPerStep, after);
+    RETURN_IF_ERROR(rows.status());
+    for (const DuePayload& row : *rows) {
+      if (row.slot.generation >= generation_limit) continue;
+      if (slots_->StateOf(row.slot) != SlotState::kLive) {
+        orphans->rows.push_back(row);
+      } else if (row.slot.slot < unnamed->size()) {
+        (*unnamed)[row.slot.slot] = false;
+      }
+    }
+    if (rows->size() < kRowsPerStep) return absl::OkStatus();
+    after = rows->back();
+  }
+}
+
+absl::Status LocalStorage::FindDeadSegments(Orphans* orphans) {
+  // Uploads of this boot may be under way: their slots are reserved and not live yet.
+  const uint64_t generation_limit = boot_number() << kGenerationCounterBits;
+  std::string next;
+  while (true) {
+    const auto rows = std::unique_ptr<rocksdb::Iterator>(
+        (*database_)->NewIterator(rocksdb::ReadOptions(), database_->family(Family::kSegments)));
+    size_t steps = 0;
+    for (rows->Seek(next); rows->Valid() && steps < kRowsPerStep; rows->Seek(next), ++steps) {
+      const std::optional<SegmentsRef> segments = DecodeSegmentKey(AsText(rows->key()));
+      if (!segments) return absl::DataLossError("a segment's key is not in our format");
+      if (segments->slot.generation < generation_limit &&
+          slots_->StateOf(segments->slot) != SlotState::kLive) {
+        orphans->segments.push_back(*segments);
+      }
+      // Over all segments of the payload, to the mark of the next: a step that lands on a segment
+      // reads all of it.
+      next =
+          std::string(AsText(EncodeSegmentKey(segments->key, segments->slot, UINT32_MAX))) + '\0';
+    }
+    if (!rows->status().ok()) return FailedRead("reading segments", rows->status());
+    if (!rows->Valid()) return absl::OkStatus();
+  }
+}
+
+absl::Status LocalStorage::RemoveOrphans(const Orphans& orphans) {
+  RETURN_IF_ERROR(health_.Check());
+  rocksdb::WriteBatch batch;
+  for (const DuePayload& row : orphans.rows) RETURN_IF_ERROR(RemoveDeadRow(row, &batch));
+  for (const SegmentsRef& segments : orphans.segments) {
+    RETURN_IF_ERROR(RemoveDeadSegments(segments, &batch));
+  }
+  if (batch.Count() > 0) RETURN_IF_ERROR(Write(&batch, "removing orphans"));
+  if (orphans.slots.empty()) return absl::OkStatus();
+  // A slot whose row was removed just now looks like an orphan: its removal must be durable first.
+  RETURN_IF_ERROR(Sync());
+  return Erase(orphans.slots);
+}
+
+absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch) {
+  if (slots_->StateOf(due.slot) == SlotState::kLive) return absl::OkStatus();
+  const DueRowKey due_key = EncodeDueKey(due);
+  rocksdb::PinnableSlice value;
+  const rocksdb::Status found =
+      (*database_)
+          ->Get(rocksdb::ReadOptions(), database_->family(Family::kDeadlines), AsSlice(due_key),
+                &value);
+  if (found.IsNotFound()) return absl::OkStatus();
+  if (!found.ok()) return FailedRead("reading deadlines", found);
+  const std::optional<DuePayload> current = DecodeDue(AsText(due_key), AsText(value));
+  if (!current || current->slot != due.slot) return absl::OkStatus();
+
+  CallRows rows;
+  std::optional<Tombstone> tombstone;
+  RETURN_IF_ERROR(ReadCalls({&due.key, 1}, {&rows, 1}, {&tombstone, 1}));
+  const auto& row = due.kind == PayloadKind::kInput ? rows.input : rows.output;
+  if (!row || row->slot != due.slot) return absl::OkStatus();
+  RemoveRowIn(due.key, due.kind, *row, batch);
+  index_.Remove(due.key);
+  return absl::OkStatus();
+}
+
+absl::Status LocalStorage::RemoveDeadSegments(const SegmentsRef& segments,
+                                              rocksdb::WriteBatch* batch) {
+  if (slots_->StateOf(segments.slot) == SlotState::kLive) return absl::OkStatus();
+  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
+  const SegmentRowKey first = EncodeSegmentKey(segments.key, segments.slot, kSegmentMark);
+  const SegmentRowKey last = EncodeSegmentKey(segments.key, segments.slot, UINT32_MAX);
+  const rocksdb::Slice bound = AsSlice(last);
+  rocksdb::ReadOptions options;
+  options.iterate_upper_bound = &bound;
+  const auto rows = std::unique_ptr<rocksdb::Iterator>((*database_)->NewIterator(options, family));
+  for (rows->Seek(AsSlice(first)); rows->Valid(); rows->Next()) batch->Delete(family, rows->key());
+  if (!rows->status().ok()) return FailedRead("reading segments", rows->status());
+  return absl::OkStatus();
+}
+
+}  // namespace mayfly

@@ -1,0 +1,268 @@
+#include "storage/local/row_format.h"
+
+#include <cstring>
+
+#include "base/bytes.h"
+
+namespace mayfly {
+namespace {
+
+constexpr uint8_t kRowVersion = 1;
+constexpr size_t kDueValueSize = 28;
+constexpr size_t kTombstoneSize = 58;
+constexpr size_t kTenantFixedSize = 16;
+constexpr size_t kUsageSize = 16;
+
+// Writes fields one after another into a buffer of exactly their size.
+class FieldWriter {
+ public:
+  explicit FieldWriter(char* out) : out_(reinterpret_cast<uint8_t*>(out)) {}
+
+  template <typename T>
+  FieldWriter& Number(T value) {
+    StoreBigEndian(out_, value);
+    out_ += sizeof(T);
+    return *this;
+  }
+  FieldWriter& Bytes(ByteSpan bytes) {
+    std::memcpy(out_, bytes.data(), bytes.size());
+    out_ += bytes.size();
+    return *this;
+  }
+  FieldWriter& Key(const CallKey& key) {
+    return Bytes(key.id.bytes()).Number(static_cast<uint32_t>(key.tenant));
+  }
+  FieldWriter& Slot(SlotRef slot) { return Number(slot.slot).Number(slot.generation); }
+
+ private:
+  uint8_t* out_;
+};
+
+// Reads fields one after another; the caller has checked the size of the whole.
+class FieldReader {
+ public:
+  explicit FieldReader(absl::string_view in) : in_(reinterpret_cast<const uint8_t*>(in.data())) {}
+
+  template <typename T>
+  T Read() {
+    const T value = LoadBigEndian<T>(in_);
+    in_ += sizeof(T);
+    return value;
+  }
+  template <size_t kSize>
+  std::array<uint8_t, kSize> ReadArray() {
+    std::array<uint8_t, kSize> bytes;
+    std::memcpy(bytes.data(), in_, kSize);
+    in_ += kSize;
+    return bytes;
+  }
+  CallKey ReadKey() {
+    CallKey key;
+    key.id = CallId::FromBytes(ByteSpan(in_, CallId::kSize));
+    in_ += CallId::kSize;
+    key.tenant = TenantNumber{Read<uint32_t>()};
+    return key;
+  }
+  SlotRef ReadSlot() {
+    SlotRef slot;
+    slot.slot = Read<uint32_t>();
+    slot.generation = Read<uint64_t>();
+    return slot;
+  }
+  void Skip(size_t size) { in_ += size; }
+
+ private:
+  const uint8_t* in_;
+};
+
+std::optional<PayloadKind> KindOf(uint8_t value) {
+  if (value != 1 && value != 2) return std::nullopt;
+  return static_cast<PayloadKind>(value);
+}
+
+}  // namespace
+
+CallRowKey EncodeCallKey(const CallKey& key, PayloadKind kind) {
+  CallRowKey out;
+  FieldWriter(out.data()).Key(key).Number(static_cast<uint8_t>(kind));
+  return out;
+}
+
+RowHeader EncodeRowHeader(const StoredPayload& payload) {
+  RowHeader out;
+  FieldWriter(out.data())
+      .Number(kRowVersion)
+      .Number(uint8_t{0})
+      .Number(uint16_t{0})
+      .Slot(payload.slot)
+      .Number(payload.attempt)
+      .Number(payload.segment_count)
+      .Number(payload.size_bytes)
+      .Number(payload.stored_ms)
+      .Number(payload.deadline_ms)
+      .Bytes(payload.fingerprint);
+  return out;
+}
+
+std::optional<StoredPayload> DecodeRowHeader(absl::string_view row) {
+  if (row.size() < kRowHeaderSize) return std::nullopt;
+  FieldReader reader(row);
+  if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
+  reader.Skip(3);
+  StoredPayload payload;
+  payload.slot = reader.ReadSlot();
+  payload.attempt = reader.Read<uint32_t>();
+  payload.segment_count = reader.Read<uint32_t>();
+  payload.size_bytes = reader.Read<uint64_t>();
+  payload.stored_ms = reader.Read<int64_t>();
+  payload.deadline_ms = reader.Read<int64_t>();
+  payload.fingerprint = reader.ReadArray<sizeof(Fingerprint)>();
+  return payload;
+}
+
+SegmentRowKey EncodeSegmentKey(const CallKey& key, SlotRef slot, uint32_t number) {
+  SegmentRowKey out;
+  FieldWriter(out.data()).Key(key).Slot(slot).Number(number);
+  return out;
+}
+
+std::optional<SegmentsRef> DecodeSegmentKey(absl::string_view key) {
+  if (key.size() != kSegmentKeySize) return std::nullopt;
+  FieldReader reader(key);
+  SegmentsRef segments;
+  segments.key = reader.ReadKey();
+  segments.slot = reader.ReadSlot();
+  return segments;
+}
+
+std::string EncodeSecond(int64_t second) {
+  std::string out;
+  AppendBigEndian(&out, second);
+  return out;
+}
+
+DuePayload DueOf(const CallKey& key, PayloadKind kind, const StoredPayload& payload) {
+  return {.due_s = DueSecond(payload.deadline_ms),
+          .key = key,
+          .kind = kind,
+          .slot = payload.slot,
+          .size_bytes = payload.size_bytes,
+          .stored_ms = payload.stored_ms};
+}
+
+DueRowKey EncodeDueKey(const DuePayload& due) {
+  DueRowKey out;
+  FieldWriter(out.data()).Number(due.due_s).Key(due.key).Number(static_cast<uint8_t>(due.kind));
+  return out;
+}
+
+std::string EncodeDueValue(const DuePayload& due) {
+  std::string out(kDueValueSize, '\0');
+  FieldWriter(out.data()).Slot(due.slot).Number(due.size_bytes).Number(due.stored_ms);
+  return out;
+}
+
+std::optional<DuePayload> DecodeDue(absl::string_view key, absl::string_view value) {
+  if (key.size() != kDueKeySize || value.size() != kDueValueSize) return std::nullopt;
+  FieldReader key_reader(key);
+  DuePayload due;
+  due.due_s = key_reader.Read<int64_t>();
+  due.key = key_reader.ReadKey();
+  const std::optional<PayloadKind> kind = KindOf(key_reader.Read<uint8_t>());
+  if (!kind) return std::nullopt;
+  due.kind = *kind;
+  FieldReader value_reader(value);
+  due.slot = value_reader.ReadSlot();
+  due.size_bytes = value_reader.Read<uint64_t>();
+  due.stored_ms = value_reader.Read<int64_t>();
+  return due;
+}
+
+TombstoneRowKey EncodeTombstoneKey(const CallKey& key) {
+  TombstoneRowKey out;
+  FieldWriter(out.data()).Key(key);
+  return out;
+}
+
+std::string EncodeTombstone(const Tombstone& tombstone) {
+  std::string out(kTombstoneSize, '\0');
+  FieldWriter(out.data())
+      .Number(kRowVersion)
+      .Number(static_cast<uint8_t>(tombstone.reason))
+      .Number(tombstone.ended_ms)
+      .Number(tombstone.forget_ms)
+      .Bytes(tombstone.token)
+      .Slot(tombstone.input)
+      .Slot(tombstone.output);
+  return out;
+}
+
+std::optional<Tombstone> DecodeTombstone(absl::string_view value) {
+  if (value.size() != kTombstoneSize) return std::nullopt;
+  FieldReader reader(value);
+  if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
+  const uint8_t reason = reader.Read<uint8_t>();
+  if (reason < 1 || reason > 3) return std::nullopt;
+  Tombstone tombstone;
+  tombstone.reason = static_cast<EndReason>(reason);
+  tombstone.ended_ms = reader.Read<int64_t>();
+  tombstone.forget_ms = reader.Read<int64_t>();
+  tombstone.token = reader.ReadArray<sizeof(TokenHash)>();
+  tombstone.input = reader.ReadSlot();
+  tombstone.output = reader.ReadSlot();
+  return tombstone;
+}
+
+std::string EncodeTenantKey(TenantNumber number) {
+  std::string out;
+  AppendBigEndian(&out, static_cast<uint32_t>(number));
+  return out;
+}
+
+std::string EncodeTenant(absl::string_view name, const TenantRecord& record) {
+  std::string out;
+  AppendBigEndian(&out, record.dead_before_ms);
+  AppendBigEndian(&out, record.max_ttl_ms);
+  out.append(name.data(), name.size());
+  return out;
+}
+
+std::optional<std::pair<std::string, TenantRecord>> DecodeTenant(absl::string_view key,
+                                                                 absl::string_view value) {
+  if (key.size() != sizeof(uint32_t) || value.size() <= kTenantFixedSize) return std::nullopt;
+  TenantRecord record;
+  record.number = TenantNumber{FieldReader(key).Read<uint32_t>()};
+  FieldReader reader(value);
+  record.dead_before_ms = reader.Read<int64_t>();
+  record.max_ttl_ms = reader.Read<int64_t>();
+  return std::make_pair(std::string(value.substr(kTenantFixedSize)), record);
+}
+
+std::string EncodeUsageKey(uint32_t shard, TenantNumber tenant) {
+  std::string out;
+  AppendBigEndian(&out, shard);
+  AppendBigEndian(&out, static_cast<uint32_t>(tenant));
+  return out;
+}
+
+std::string EncodeUsage(const TenantUsage& usage) {
+  std::string out;
+  AppendBigEndian(&out, usage.live_calls);
+  AppendBigEndian(&out, usage.live_bytes);
+  return out;
+}
+
+std::optional<std::pair<uint32_t, TenantUsage>> DecodeUsage(absl::string_view key,
+                                                            absl::string_view value) {
+  if (key.size() != 2 * sizeof(uint32_t) || value.size() != kUsageSize) return std::nullopt;
+  FieldReader key_reader(key);
+  const uint32_t shard = key_reader.Read<uint32_t>();
+  TenantUsage usage;
+  usage.tenant = TenantNumber{key_reader.Read<uint32_t>()};
+  FieldReader reader(value);
+  usage.live_calls = reader.Read<int64_t>();
+  usage.live_bytes = reader.Read<int64_t>();
+  return std::make_pair(shard, usage);
+}
+
+}  // namespace mayfly

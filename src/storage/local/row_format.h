@@ -1,0 +1,87 @@
+// The bytes of every row of local storage. All integers are big-endian, all times milliseconds
+// unless named otherwise.
+//
+//   family      key                                              value
+//   calls       id 16, tenant 4, kind 1                          header 64, ciphertext
+//   segments    id 16, tenant 4, slot 4, generation 8, number 4  ciphertext
+//   deadlines   due second 8, id 16, tenant 4, kind 1            slot 4, generation 8, size 8,
+//   stored 8 tombstones  id 16, tenant 4                                  58 bytes, see below
+//   tenants     number 4                                         dead before 8, max ttl 8, name
+//   usage       shard 4, tenant 4                                calls 8, bytes 8
+//
+//   header     version 1, zeros 3, slot 4, generation 8, attempt 4, segment count 4, size 8,
+//              stored 8, deadline 8, fingerprint 16
+//   tombstone  version 1, reason 1, ended 8, forget 8, token hash 16, input slot 4 and
+//              generation 8, output slot 4 and generation 8
+//
+// Ids lead, so keys are ordered by time. Names and ciphertext stay out of keys, since RocksDB
+// prints keys into its manifest. Segment n of a payload has number n + 1: number 0 is a mark
+// without content, which lets a scan over payloads go by without reading a segment.
+//
+// A Decode of bytes that no Encode made gives nullopt.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "call/state.h"
+#include "retention/due.h"
+#include "storage/storage.h"
+
+namespace mayfly {
+
+inline constexpr size_t kCallKeySize = 21;
+inline constexpr size_t kSegmentKeySize = 36;
+inline constexpr size_t kSegmentPrefixSize = 32;  // all but the number
+inline constexpr size_t kDueKeySize = 29;
+inline constexpr size_t kTombstoneKeySize = 20;
+inline constexpr size_t kRowHeaderSize = 64;
+inline constexpr uint32_t kSegmentMark = 0;
+
+using CallRowKey = std::array<char, kCallKeySize>;
+using SegmentRowKey = std::array<char, kSegmentKeySize>;
+using DueRowKey = std::array<char, kDueKeySize>;
+using TombstoneRowKey = std::array<char, kTombstoneKeySize>;
+using RowHeader = std::array<char, kRowHeaderSize>;
+
+template <size_t kSize>
+absl::string_view AsText(const std::array<char, kSize>& bytes) {
+  return absl::string_view(bytes.data(), bytes.size());
+}
+
+CallRowKey EncodeCallKey(const CallKey& key, PayloadKind kind);
+RowHeader EncodeRowHeader(const StoredPayload& payload);
+// Reads the header that `row` begins with.
+std::optional<StoredPayload> DecodeRowHeader(absl::string_view row);
+
+// `number` is kSegmentMark or one more than the segment's.
+SegmentRowKey EncodeSegmentKey(const CallKey& key, SlotRef slot, uint32_t number);
+// The payload that a segment belongs to; count is left at 0.
+std::optional<SegmentsRef> DecodeSegmentKey(absl::string_view key);
+
+inline constexpr int64_t kDueSecondMax = INT64_MAX - 1;
+// Orders before every row due in that second; from 0 to kDueSecondMax + 1.
+std::string EncodeSecond(int64_t second);
+DuePayload DueOf(const CallKey& key, PayloadKind kind, const StoredPayload& payload);
+DueRowKey EncodeDueKey(const DuePayload& due);
+std::string EncodeDueValue(const DuePayload& due);
+std::optional<DuePayload> DecodeDue(absl::string_view key, absl::string_view value);
+
+TombstoneRowKey EncodeTombstoneKey(const CallKey& key);
+std::string EncodeTombstone(const Tombstone& tombstone);
+std::optional<Tombstone> DecodeTombstone(absl::string_view value);
+
+std::string EncodeTenantKey(TenantNumber number);
+std::string EncodeTenant(absl::string_view name, const TenantRecord& record);
+std::optional<std::pair<std::string, TenantRecord>> DecodeTenant(absl::string_view key,
+                                                                 absl::string_view value);
+
+std::string EncodeUsageKey(uint32_t shard, TenantNumber tenant);
+std::string EncodeUsage(const TenantUsage& usage);
+std::optional<std::pair<uint32_t, TenantUsage>> DecodeUsage(absl::string_view key,
+                                                            absl::string_view value);
+
+}  // namespace mayfly

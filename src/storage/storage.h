@@ -1,0 +1,154 @@
+// Storage keeps rows, segments and secrets, and knows no rule.
+//
+// The store above it decides by call/apply.h what happens to a call and hands the effects down.
+// One machine's engine (local/) and a cluster's differ in these few calls, and the rules do not
+// know which one runs.
+//
+// A commit thread's group goes through two phases:
+//
+//   Load -> (apply) -> Commit -> Sync           puts are durable, and may be answered
+//                   -> Erase  -> Sync           acks and deletes are gone, and may be answered
+//
+// Erase must come after the Sync that made the removal durable: a secret overwritten before that
+// would lose, in a crash, an output that a later attempt was about to replace. One Sync may serve
+// the erasures of one group and the commits of the next.
+//
+// Every error of Commit, Sync and Erase is final: what the disk holds is unknown, so the process
+// must end and recover from what is really there. No call is ever retried.
+//
+// Load, Commit and RemoveOrphans are for the thread that owns the calls' shard; everything else is
+// thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+#include "base/secret_bytes.h"
+#include "call/operation.h"
+#include "call/state.h"
+#include "keys/keyring.h"
+#include "keys/slot_file.h"
+#include "retention/due.h"
+#include "storage/sealed.h"
+
+namespace mayfly {
+
+// The largest payload that is kept in its row: longer ones go into segments.
+inline constexpr uint64_t kInlineBytesMax = 64 << 10;
+// Plaintext bytes of every segment but the last.
+inline constexpr uint64_t kSegmentBytes = 1 << 20;
+
+struct LoadedCall {
+  CallState state;  // without the claim, which is not storage's
+  // Rows whose slot never held their generation: a crash came between row and slot. They count as
+  // absent, and leave with the next row that takes their place.
+  std::optional<StoredPayload> dead_input;
+  std::optional<StoredPayload> dead_output;
+};
+
+// The effects of one operation on one call, in the order applied.
+struct CallChange {
+  CallKey key;
+  const Effects* effects = nullptr;
+  const LoadedCall* loaded = nullptr;  // as Load gave it
+  // When effects->store is set: what is stored, its secret, and the row's ciphertext.
+  const StoredPayload* payload = nullptr;
+  const SecretBytes* secret = nullptr;
+  const Sealed* row = nullptr;
+};
+
+struct TenantUsage {
+  TenantNumber tenant{};
+  int64_t live_calls = 0;
+  int64_t live_bytes = 0;  // plaintext bytes of payloads
+};
+
+struct TenantRecord {
+  TenantNumber number{};
+  int64_t dead_before_ms = 0;  // payloads stored at or before this are dead; only rises
+  int64_t max_ttl_ms = 0;      // in force when the record was written
+};
+
+struct PayloadRef {
+  CallKey key;
+  PayloadKind kind = PayloadKind::kInput;
+  SlotRef slot;
+};
+
+struct SegmentsRef {
+  CallKey key;
+  SlotRef slot;
+  uint32_t count = 0;
+};
+
+// What a crash can leave behind. Found by comparing the deadlines family with the slots.
+struct Orphans {
+  std::vector<DuePayload> rows;       // rows whose slot is dead
+  std::vector<SlotRef> slots;         // live slots that no row names
+  std::vector<SegmentsRef> segments;  // segments whose slot is dead; count is not filled in
+
+  bool empty() const { return rows.empty() && slots.empty() && segments.empty(); }
+};
+
+class Storage : public DueSource {
+ public:
+  // Secrets: see keys/slot_file.h. A reserved slot is either committed or returned.
+  virtual absl::StatusOr<std::vector<SlotLease>> ReserveSlots(size_t count) = 0;
+  virtual void ReturnSlots(absl::Span<const SlotRef> slots) = 0;
+  virtual SlotState StateOf(SlotRef slot) const = 0;
+  // NOT_FOUND when the slot does not hold that generation.
+  virtual absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const = 0;
+  virtual Keyring* keyring() = 0;
+
+  // Rises with every start, before anything is served.
+  virtual uint64_t boot_number() const = 0;
+
+  virtual absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) = 0;
+  // Writes slots and rows, all of the changes or none, and the shard's absolute usage with them.
+  virtual absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
+                              absl::Span<const TenantUsage> usage) = 0;
+  // Returns when all that was committed and erased before the call is on the disk.
+  virtual absl::Status Sync() = 0;
+  // Overwrites the slots' secrets. A slot is free for reuse after the next Sync.
+  virtual absl::Status Erase(absl::Span<const SlotRef> slots) = 0;
+
+  // The ciphertext of rows, one answer per ref. NOT_FOUND when the row is gone or is another's.
+  virtual std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) = 0;
+
+  // Segments are written ahead of the row that makes them visible; the row's Sync covers them.
+  virtual absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+                                    const Sealed& segment) = 0;
+  virtual absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) = 0;
+  // For an upload that was refused; committed payloads lose theirs with their row.
+  virtual absl::Status RemoveSegments(const SegmentsRef& segments) = 0;
+
+  // The tenant's record, made and synced at its first use.
+  virtual absl::StatusOr<TenantRecord> ResolveTenant(absl::string_view name,
+                                                     int64_t max_ttl_ms) = 0;
+  virtual absl::StatusOr<std::vector<std::pair<std::string, TenantRecord>>> Tenants() = 0;
+  virtual absl::Status UpdateTenant(absl::string_view name, const TenantRecord& record) = 0;
+  // Summed over all shards that ever were, and this shard's part of it.
+  virtual absl::StatusOr<std::vector<TenantUsage>> LoadUsage() = 0;
+  virtual absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) = 0;
+
+  // The clock's record (retention/timekeeper.h), replaced as a whole.
+  virtual absl::StatusOr<std::optional<std::string>> LoadTimeRecord() = 0;
+  virtual absl::Status SaveTimeRecord(absl::string_view record) = 0;
+
+  // False when free disk space is below the reserve: puts are refused, acks and sweeps go on.
+  virtual bool HasRoomForPuts() = 0;
+  // Physical clean-up that is due by now: called about every minute, may take long.
+  virtual absl::Status Maintain(int64_t now_ms) = 0;
+  virtual absl::StatusOr<Orphans> FindOrphans() = 0;
+  // Checks each again and removes it. `orphans` may be any part of what FindOrphans gave.
+  virtual absl::Status RemoveOrphans(const Orphans& orphans) = 0;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,291 @@
+// The CallStore is Mayfly without the network: it ties the rules of call/, the cipher, storage and
+// retention together, and keeps the promises in SECURITY.md.
+//
+//   RPC threads           seal, reserve slots  --.
+//   commit threads         one per shard          `-> queue -> load, apply, commit, sync, reply
+//   worker threads         read rows, open, call back
+//   sweep thread           expires what is due, through the same commit threads
+//   maintenance thread     epoch keys, clock record, compaction, orphans; in relaxed mode the
+//                          sync of puts every second
+//
+// Every request takes a batch and answers once, through its callback, with one result per item in
+// the order of the request. Callbacks run on worker threads and may call the store. An item's error
+// says nothing about its neighbours.
+//
+// An answer tells what is durable: puts are on the disk (durability = "sync"), acks and deletes are
+// on the disk and their secrets overwritten, whatever the durability. What the store cannot write
+// it cannot answer for: after a failed write or sync every item answers STORAGE_DOWN and on_fatal
+// is called once, for the process to end and recover.
+//
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+#include "base/call_id.h"
+#include "base/clock.h"
+#include "base/thread_pool.h"
+#include "call/operation.h"
+#include "config/config.h"
+#include "retention/sweeper.h"
+#include "storage/storage.h"
+#include "store/payload.h"
+#include "store/payload_cipher.h"
+#include "store/shard.h"
+#include "store/tenant.h"
+#include "store/time_source.h"
+#include "store/upkeep.h"
+
+namespace mayfly {
+
+struct NewInput {
+  CallId call_id;
+  NewPayload payload;
+  int64_t ttl_ms = 0;
+};
+
+struct NewOutput {
+  CallId call_id;
+  uint32_t attempt = 1;
+  NewPayload payload;
+  int64_t ttl_ms = 0;
+};
+
+struct PutResult {
+  absl::Status status;
+  int64_t deadline_ms = 0;  // 0 when the call was consumed since: nothing is stored
+};
+
+struct InputResult {
+  absl::Status status;
+  std::optional<Payload> payload;  // absent when it did not fit into max_bytes
+  uint64_t size_bytes = 0;
+  int64_t deadline_ms = 0;
+};
+
+struct ClaimRequest {
+  std::vector<CallId> call_ids;
+  uint32_t count_max = 0;
+  uint64_t bytes_max = 0;
+  int64_t wait_ms = 0;
+  int64_t lease_ms = 0;
+  ClaimToken token{};
+  bool ack_before_answer = false;  // AckMode AUTO
+};
+
+struct ClaimedOutput {
+  CallId call_id;
+  StoredPayload stored;
+  uint64_t fence = 0;
+  int64_t lease_end_ms = 0;
+  std::optional<Payload> payload;  // absent when it is larger than bytes_max
+  bool acked = false;
+};
+
+struct EndedCall {
+  CallId call_id;
+  absl::Status status;
+};
+
+struct ClaimResponse {
+  absl::Status status;  // of the whole: QUOTA_CLAIMS, DRAINING, STORAGE_DOWN
+  std::vector<ClaimedOutput> outputs;
+  std::vector<EndedCall> ended;
+  uint32_t pending_count = 0;
+};
+
+// How an ack, a release or a renewal names a claim.
+struct ClaimRef {
+  CallId call_id;
+  ClaimToken token{};
+  uint64_t fence = 0;
+  std::optional<uint32_t> crc32c;  // ack only: of the data received
+};
+
+struct EndResult {
+  absl::Status status;
+  int64_t ended_ms = 0;
+};
+
+struct RenewResult {
+  absl::Status status;
+  int64_t lease_end_ms = 0;
+};
+
+struct DescribeResult {
+  CallPhase phase = CallPhase::kUnknown;
+  std::optional<StoredPayload> input;
+  std::optional<StoredPayload> output;
+  absl::Status status;
+};
+
+template <typename T>
+using Callback = absl::AnyInvocable<void(T)>;
+
+// A claim that may still be waiting. Dropping the handle changes nothing; Cancel ends the wait and
+// releases what it has claimed but not answered.
+class ClaimHandle {
+ public:
+  virtual ~ClaimHandle() = default;
+  virtual void Cancel() = 0;
+};
+
+struct CallStoreOptions {
+  const Config* config = nullptr;  // outlives the store
+  Clock* clock = nullptr;          // outlives the store
+  // A write or sync has failed: end the process. Called once, from any thread.
+  absl::AnyInvocable<void(const absl::Status&)> on_fatal;
+  // What an operator should know, one line at a time.
+  absl::AnyInvocable<void(Config::LogLevel, const std::string&)> on_log;
+  // Tests drive sweep and maintenance by hand with Tick().
+  bool background_threads = true;
+};
+
+class CallStore : private ExpirySink {
+ public:
+  // Recovers what storage holds and begins to sweep. `storage` has been opened.
+  static absl::StatusOr<std::unique_ptr<CallStore>> Start(std::unique_ptr<Storage> storage,
+                                                          CallStoreOptions options);
+  // Drains, finishes what is queued, syncs and joins. No callback runs afterwards.
+  ~CallStore() override;
+
+  // The tenant of that name, made at its first use. The caller vouches for the name's grammar.
+  absl::StatusOr<Tenant*> ResolveTenant(absl::string_view name);
+
+  // The call ids of one batch need not differ. OK means stored, by this put or an equal one.
+  void PutInputs(Tenant* tenant, std::vector<NewInput> inputs,
+                 Callback<std::vector<PutResult>> done);
+  void PutOutputs(Tenant* tenant, std::vector<NewOutput> outputs,
+                  Callback<std::vector<PutResult>> done);
+  void GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t bytes_max,
+                 Callback<std::vector<InputResult>> done);
+  // Call ids that come twice count once.
+  std::shared_ptr<ClaimHandle> ClaimOutputs(Tenant* tenant, ClaimRequest request,
+                                            Callback<ClaimResponse> done);
+  void AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+                  Callback<std::vector<EndResult>> done);
+  void ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+                      Callback<std::vector<absl::Status>> done);
+  void RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
+                   Callback<std::vector<RenewResult>> done);
+  void DescribeCalls(Tenant* tenant, std::vector<CallId> call_ids,
+                     Callback<std::vector<DescribeResult>> done);
+  void DeleteCalls(Tenant* tenant, std::vector<CallId> call_ids,
+                   Callback<std::vector<EndResult>> done);
+
+  // Answers all waiting claims; from now on puts, gets and claims are refused as DRAINING, while
+  // acks and releases of what was handed out still go through.
+  void Drain();
+
+  // Runs one round of sweep and maintenance on this thread, and returns when the commit threads
+  // have come by once: for tests without background threads.
+  void Tick();
+
+  struct Health {
+    bool clocks_disagree = false;
+    uint64_t queued_operations = 0;
+    int64_t sweep_lag_ms = 0;  // how far behind the sweep is
+  };
+  Health health();
+
+ private:
+  struct Put;
+  struct PutJob;
+  struct GetJob;
+  struct ClaimJob;
+  // A payload to be read, and how that went.
+  struct ReadItem {
+    CallKey key;
+    StoredPayload stored;
+    absl::StatusOr<Payload> payload = absl::UnknownError("not read yet");
+  };
+  class PollHandle;
+
+  CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options);
+
+  void Expire(absl::Span<const DuePayload> due) override;
+
+  uint32_t ShardOf(const CallId& call_id) const;
+  void Submit(std::vector<Request> requests);
+  // One operation for each item, in a batch whose results go to `done` on a worker thread (on this
+  // one when there are no items). `make_operation` gives pairs of CallId and Operation.
+  template <typename Item, typename MakeOperation>
+  void SubmitEach(Tenant* tenant, const std::vector<Item>& items, MakeOperation make_operation,
+                  Batch::Done done) {
+    if (items.empty()) return done({});
+    auto batch = MakeBatch(items.size(), std::move(done));
+    std::vector<Request> requests;
+    requests.reserve(items.size());
+    for (const Item& item : items) {
+      auto [call_id, operation] = make_operation(item);
+      requests.push_back(Request{.tenant = tenant,
+                                 .key = {.id = call_id, .tenant = tenant->number},
+                                 .operation = std::move(operation),
+                                 .content = nullptr,
+                                 .batch = batch,
+                                 .index = requests.size()});
+    }
+    Submit(std::move(requests));
+  }
+  std::shared_ptr<Batch> MakeBatch(size_t count, Batch::Done done);
+  void RunOnWorker(absl::AnyInvocable<void()> work);
+  // Between Begin and End the store is not destroyed.
+  void Begin() EXCLUDES_LOCK(in_flight_mutex_);
+  void End() EXCLUDES_LOCK(in_flight_mutex_);
+
+  void PutPayloads(Tenant* tenant, std::vector<Put> puts, Callback<std::vector<PutResult>> done);
+  absl::Status PreparePut(Tenant* tenant, const Put& put, SlotLease* lease, int64_t now_ms,
+                          Request* request);
+  void FinishPuts(PutJob* job, std::vector<OperationResult> results);
+
+  void ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationResult> results);
+  void ReadPayloads(Tenant* tenant, PayloadKind kind, std::vector<ReadItem>* items);
+  absl::StatusOr<Payload> OpenRow(Tenant* tenant, PayloadKind kind, const ReadItem& item,
+                                  const absl::StatusOr<Sealed>& row);
+  // Asks the rules what became of calls that ended between decision and reading.
+  void ExplainEnds(Tenant* tenant, std::vector<CallId> call_ids,
+                   Callback<std::vector<absl::Status>> done);
+
+  void ForgetPoll(const ClaimJob& job);
+  void ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer);
+  void AckBeforeAnswer(std::shared_ptr<ClaimJob> job);
+  void FinishClaim(std::shared_ptr<ClaimJob> job);
+  void ReleaseClaims(Tenant* tenant, const std::vector<PollOutput>& outputs);
+  void CheckReceived(Tenant* tenant, std::vector<ClaimRef> claims,
+                     Callback<std::vector<absl::Status>> done);
+  void SubmitAcks(Tenant* tenant, std::vector<ClaimRef> claims, std::vector<absl::Status> refused,
+                  Callback<std::vector<EndResult>> done);
+
+  // From the bottom up.
+  CallStoreOptions options_;
+  const Config& config_;
+  std::unique_ptr<Storage> storage_;
+  PayloadCipher cipher_;
+  std::unique_ptr<TimeSource> time_;
+  Tenants tenants_;
+  Sweeper sweeper_;
+  std::atomic<bool> fatal_told_{false};
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> unsynced_puts_{false};
+  std::atomic<uint64_t> fence_counter_{1};
+  absl::AnyInvocable<void(const absl::Status&)> on_fatal_;
+  Mutex in_flight_mutex_;
+  ConditionVariable all_ended_;
+  uint64_t in_flight_ GUARDED_BY(in_flight_mutex_) = 0;
+  std::unique_ptr<ThreadPool> workers_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::unique_ptr<Upkeep> upkeep_;
+};
+
+}  // namespace mayfly

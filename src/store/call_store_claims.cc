@@ -1,0 +1,317 @@
+// The part of the CallStore that deals with claims: polls, acks, releases and renewals.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "crypto/sha256.h"
+#include "store/call_store.h"
+
+namespace mayfly {
+namespace {
+
+TokenHash HashToken(const ClaimToken& token) {
+  const Sha256Digest digest = Sha256Of(token);
+  TokenHash hash;
+  std::copy_n(digest.begin(), hash.size(), hash.begin());
+  return hash;
+}
+
+}  // namespace
+
+struct CallStore::ClaimJob {
+  Tenant* tenant = nullptr;
+  ClaimRequest request;
+  std::weak_ptr<Poll> poll;                  // which owns the job
+  std::vector<std::vector<PollCall>> calls;  // by shard
+  ClaimResponse response;
+  Callback<ClaimResponse> done;
+};
+
+class CallStore::PollHandle : public ClaimHandle {
+ public:
+  PollHandle(CallStore* store, std::shared_ptr<Poll> poll)
+      : store_(store), poll_(std::move(poll)) {}
+
+  void Cancel() override { store_->ReleaseClaims(poll_->options().tenant, poll_->Cancel()); }
+
+ private:
+  CallStore* const store_;
+  const std::shared_ptr<Poll> poll_;
+};
+
+std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimRequest request,
+                                                     Callback<ClaimResponse> done) {
+  auto job = std::make_shared<ClaimJob>();
+  job->tenant = tenant;
+  job->done = std::move(done);
+  job->calls.resize(shards_.size());
+  absl::flat_hash_set<CallId> seen;
+  uint32_t call_count = 0;
+  for (const CallId& call_id : request.call_ids) {
+    if (!seen.insert(call_id).second) continue;
+    job->calls[ShardOf(call_id)].push_back(
+        {.index = call_count++, .key = {.id = call_id, .tenant = tenant->number}});
+  }
+  const auto has_calls = [](const std::vector<PollCall>& calls) { return !calls.empty(); };
+  const int64_t now_ms = time_->Read().steady_ms;
+  PollOptions options{
+      .tenant = tenant,
+      .token = request.token,
+      .token_hash = HashToken(request.token),
+      .lease_ms = request.lease_ms,
+      .wait_until_ms = request.wait_ms > 0 ? now_ms + request.wait_ms : 0,
+      .count_max = request.count_max,
+      .bytes_max = request.bytes_max,
+      .call_count = call_count,
+      .shard_count =
+          static_cast<uint32_t>(std::count_if(job->calls.begin(), job->calls.end(), has_calls)),
+  };
+  job->request = std::move(request);
+  Begin();
+  auto poll = std::make_shared<Poll>(options, [this, job](PollAnswer answer) {
+    ForgetPoll(*job);
+    RunOnWorker([this, job, answer = std::move(answer)]() mutable {
+      ReadOutputs(std::move(job), std::move(answer));
+    });
+    End();
+  });
+  job->poll = poll;
+  if (draining_ || call_count == 0) {
+    poll->Answer(call_count == 0 ? absl::OkStatus()
+                                 : MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                                             "the server is shutting down"));
+  } else {
+    for (size_t i = 0; i < shards_.size(); ++i) {
+      if (!job->calls[i].empty()) shards_[i]->StartPoll(poll, job->calls[i]);
+    }
+  }
+  return std::make_shared<PollHandle>(this, std::move(poll));
+}
+
+void CallStore::ForgetPoll(const ClaimJob& job) {
+  const std::shared_ptr<Poll> poll = job.poll.lock();
+  if (poll == nullptr || !poll->waits()) return;
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    if (!job.calls[i].empty()) shards_[i]->ForgetPoll(poll, job.calls[i]);
+  }
+}
+
+void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
+  ClaimResponse& response = job->response;
+  response.status = std::move(answer.status);
+  response.pending_count = answer.pending_count;
+  for (PollEnd& end : answer.ended) {
+    response.ended.push_back({.call_id = end.call.key.id, .status = std::move(end.status)});
+  }
+  if (!response.status.ok()) {
+    ReleaseClaims(job->tenant, answer.outputs);
+    return job->done(std::move(response));
+  }
+
+  std::vector<ReadItem> items;
+  std::vector<size_t> places;  // in outputs
+  std::vector<ClaimedOutput> outputs;
+  for (const PollOutput& output : answer.outputs) {
+    if (output.payload.size_bytes <= job->request.bytes_max) {
+      places.push_back(outputs.size());
+      items.push_back({.key = output.call.key, .stored = output.payload});
+    }
+    outputs.push_back({.call_id = output.call.key.id,
+                       .stored = output.payload,
+                       .fence = output.claim.fence,
+                       .lease_end_ms = output.claim.lease_end_ms});
+  }
+  ReadPayloads(job->tenant, PayloadKind::kOutput, &items);
+
+  std::vector<CallId> ended_ids;
+  std::vector<bool> is_gone(outputs.size());
+  for (size_t i = 0; i < items.size(); ++i) {
+    absl::StatusOr<Payload>& payload = items[i].payload;
+    if (payload.ok()) {
+      outputs[places[i]].payload = *std::move(payload);
+      continue;
+    }
+    is_gone[places[i]] = true;
+    if (absl::IsNotFound(payload.status())) {
+      ended_ids.push_back(items[i].key.id);
+    } else {
+      response.ended.push_back({.call_id = items[i].key.id, .status = payload.status()});
+    }
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!is_gone[i]) response.outputs.push_back(std::move(outputs[i]));
+  }
+  ExplainEnds(job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
+    for (size_t i = 0; i < reasons.size(); ++i) {
+      job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
+    }
+    if (job->request.ack_before_answer) {
+      AckBeforeAnswer(job);
+    } else {
+      job->done(std::move(job->response));
+    }
+  });
+}
+
+void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {
+  std::vector<ClaimRef> claims;
+  std::vector<size_t> places;
+  const std::vector<ClaimedOutput>& outputs = job->response.outputs;
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    // What has not been read stays under its claim.
+    if (!outputs[i].payload.has_value()) continue;
+    claims.push_back({.call_id = outputs[i].call_id,
+                      .token = job->request.token,
+                      .fence = outputs[i].fence,
+                      .crc32c = std::nullopt});
+    places.push_back(i);
+  }
+  AckOutputs(job->tenant, std::move(claims), [job, places](std::vector<EndResult> results) {
+    ClaimResponse& response = job->response;
+    std::vector<ClaimedOutput> kept;
+    for (size_t i = 0; i < results.size(); ++i) {
+      ClaimedOutput& output = response.outputs[places[i]];
+      output.acked = results[i].status.ok();
+      if (output.acked) continue;
+      // Not ours to give any more: at most once means that it is not sent.
+      output.payload.reset();
+      response.ended.push_back({.call_id = output.call_id, .status = std::move(results[i].status)});
+    }
+    for (ClaimedOutput& output : response.outputs) {
+      const bool was_refused =
+          std::any_of(response.ended.begin(), response.ended.end(),
+                      [&](const EndedCall& ended) { return ended.call_id == output.call_id; });
+      if (!was_refused) kept.push_back(std::move(output));
+    }
+    response.outputs = std::move(kept);
+    job->done(std::move(response));
+  });
+}
+
+void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<PollOutput>& outputs) {
+  std::vector<ClaimRef> claims;
+  for (const PollOutput& output : outputs) {
+    claims.push_back({.call_id = output.call.key.id,
+                      .token = output.claim.token,
+                      .fence = output.claim.fence,
+                      .crc32c = std::nullopt});
+  }
+  ReleaseOutputs(tenant, std::move(claims), [](std::vector<absl::Status>) {});
+}
+
+void CallStore::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+                           Callback<std::vector<EndResult>> done) {
+  const bool names_checksums = std::any_of(claims.begin(), claims.end(),
+                                           [](const ClaimRef& c) { return c.crc32c.has_value(); });
+  if (!names_checksums) {
+    return SubmitAcks(tenant, std::move(claims), {}, std::move(done));
+  }
+  RunOnWorker([this, tenant, claims = std::move(claims), done = std::move(done)]() mutable {
+    auto copy = claims;
+    CheckReceived(tenant, std::move(copy),
+                  [this, tenant, claims = std::move(claims),
+                   done = std::move(done)](std::vector<absl::Status> refused) mutable {
+                    SubmitAcks(tenant, std::move(claims), std::move(refused), std::move(done));
+                  });
+  });
+}
+
+// Reads again what the client says that it has received. The checksum is sealed with the payload,
+// so that the disk does not show it.
+void CallStore::CheckReceived(Tenant* tenant, std::vector<ClaimRef> claims,
+                              Callback<std::vector<absl::Status>> done) {
+  SubmitEach(
+      tenant, claims,
+      [](const ClaimRef& claim) {
+        return std::pair<CallId, Operation>(claim.call_id, DescribeCall{});
+      },
+      [this, tenant, claims, done = std::move(done)](std::vector<OperationResult> results) mutable {
+        std::vector<absl::Status> refused(claims.size());
+        for (size_t i = 0; i < claims.size(); ++i) {
+          if (!claims[i].crc32c.has_value() || !results[i].output.has_value()) continue;
+          std::vector<ReadItem> items;
+          items.push_back(
+              {.key = {claims[i].call_id, tenant->number}, .stored = *results[i].output});
+          ReadPayloads(tenant, PayloadKind::kOutput, &items);
+          const absl::StatusOr<Payload>& payload = items[0].payload;
+          if (!payload.ok() || payload->metadata.crc32c == *claims[i].crc32c) continue;
+          refused[i] = MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
+                                 absl::StrCat("crc32c is ", *claims[i].crc32c,
+                                              ", that of the stored output is another"));
+        }
+        done(std::move(refused));
+      });
+}
+
+void CallStore::SubmitAcks(Tenant* tenant, std::vector<ClaimRef> claims,
+                           std::vector<absl::Status> refused,
+                           Callback<std::vector<EndResult>> done) {
+  refused.resize(claims.size());
+  std::vector<ClaimRef> accepted;
+  for (size_t i = 0; i < claims.size(); ++i) {
+    if (refused[i].ok()) accepted.push_back(claims[i]);
+  }
+  SubmitEach(
+      tenant, accepted,
+      [](const ClaimRef& claim) {
+        return std::pair<CallId, Operation>(
+            claim.call_id,
+            AckOutput{
+                .token = claim.token, .token_hash = HashToken(claim.token), .fence = claim.fence});
+      },
+      [refused = std::move(refused),
+       done = std::move(done)](std::vector<OperationResult> results) mutable {
+        std::vector<EndResult> answers;
+        answers.reserve(refused.size());
+        size_t next = 0;
+        for (absl::Status& refusal : refused) {
+          if (!refusal.ok()) {
+            answers.push_back({.status = std::move(refusal)});
+            continue;
+          }
+          OperationResult& result = results[next++];
+          answers.push_back({.status = std::move(result.status), .ended_ms = result.ended_ms});
+        }
+        done(std::move(answers));
+      });
+}
+
+void CallStore::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+                               Callback<std::vector<absl::Status>> done) {
+  SubmitEach(
+      tenant, claims,
+      [](const ClaimRef& claim) {
+        return std::pair<CallId, Operation>(
+            claim.call_id, ReleaseOutput{.token = claim.token, .fence = claim.fence});
+      },
+      [done = std::move(done)](std::vector<OperationResult> results) mutable {
+        std::vector<absl::Status> statuses;
+        for (OperationResult& result : results) statuses.push_back(std::move(result.status));
+        done(std::move(statuses));
+      });
+}
+
+void CallStore::RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
+                            Callback<std::vector<RenewResult>> done) {
+  SubmitEach(
+      tenant, claims,
+      [lease_ms](const ClaimRef& claim) {
+        return std::pair<CallId, Operation>(
+            claim.call_id,
+            RenewClaim{.token = claim.token, .fence = claim.fence, .lease_ms = lease_ms});
+      },
+      [done = std::move(done)](std::vector<OperationResult> results) mutable {
+        std::vector<RenewResult> answers;
+        for (OperationResult& result : results) {
+          answers.push_back({.status = std::move(result.status),
+                             .lease_end_ms = result.claim ? result.claim->lease_end_ms : 0});
+        }
+        done(std::move(answers));
+      });
+}
+
+}  // namespace mayfly

@@ -1,0 +1,61 @@
+// The PayloadCipher turns payloads into what storage may hold, and back.
+//
+// A payload of up to 64 KiB is one sealed message, its row: metadata, then the bytes. A larger one
+// is a sealed header in its row and one sealed message per 1 MiB segment; the header holds the
+// size, the number of segments and the SHA-256 of the segments' commitments in order, so none can
+// be dropped, moved, swapped or mixed with another upload's. Byte formats: ARCHITECTURE.md.
+//
+// Each payload is sealed under the epoch key of its deadline's hour and its slot's secret; without
+// either nothing opens. Tenant, call, kind, attempt, deadline, slot and generation are in the
+// context, so a row moved to another place on the disk does not open there.
+//
+// Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "base/secret_bytes.h"
+#include "call/operation.h"
+#include "call/state.h"
+#include "keys/keyring.h"
+#include "storage/sealed.h"
+#include "storage/storage.h"
+#include "store/payload.h"
+
+namespace mayfly {
+
+class PayloadCipher {
+ public:
+  explicit PayloadCipher(Keyring* keyring) : keyring_(keyring) {}
+
+  using SegmentWriter = std::function<absl::Status(uint32_t number, const Sealed& segment)>;
+  using SegmentReader = std::function<absl::StatusOr<Sealed>(uint32_t number)>;
+
+  // Seals `payload`, hands its segments to `write_segment` as they are made, and returns the row.
+  // Fills in the fingerprint and segment_count of `stored`, whose other fields are fixed by now.
+  // UNAVAILABLE when the deadline's epoch key is not in the keyring.
+  absl::StatusOr<Sealed> SealPayload(const CallKey& key, PayloadKind kind,
+                                     const SecretBytes& secret, const NewPayload& payload,
+                                     const SegmentWriter& write_segment,
+                                     StoredPayload* stored) const;
+
+  // Opens a row, and the segments it names if there are any. DATA_LOSS when anything is not as it
+  // was sealed.
+  absl::StatusOr<Payload> OpenPayload(const CallKey& key, PayloadKind kind,
+                                      const StoredPayload& stored, const SecretBytes& secret,
+                                      const Sealed& row, const SegmentReader& read_segment) const;
+
+  // The fingerprint that `payload` would have if it were the stored one.
+  absl::StatusOr<Fingerprint> FingerprintOf(const StoredPayload& stored, const SecretBytes& secret,
+                                            const PayloadMetadata& metadata,
+                                            uint64_t size_bytes) const;
+
+ private:
+  Keyring* const keyring_;
+};
+
+}  // namespace mayfly

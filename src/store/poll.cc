@@ -1,0 +1,90 @@
+#include "store/poll.h"
+
+#include <algorithm>
+
+namespace mayfly {
+namespace {
+
+template <typename T>
+void SortByRequest(std::vector<T>* items) {
+  std::sort(items->begin(), items->end(),
+            [](const T& a, const T& b) { return a.call.index < b.call.index; });
+}
+
+}  // namespace
+
+bool Poll::HasRoomFor(uint64_t size_bytes) const {
+  if (outputs_.empty()) return true;
+  return outputs_.size() < options_.count_max && output_bytes_ + size_bytes <= options_.bytes_max;
+}
+
+void Poll::AddOutput(PollOutput output) {
+  output_bytes_ += output.payload.size_bytes;
+  outputs_.push_back(std::move(output));
+}
+
+void Poll::AddEnd(PollEnd end) { ended_.push_back(std::move(end)); }
+
+void Poll::Refuse(absl::Status status) { refusal_ = std::move(status); }
+
+bool Poll::IsReady() const {
+  if (answered_ || shards_left_ > 0) return false;
+  return !outputs_.empty() || !ended_.empty() || !refusal_.ok() || !waits();
+}
+
+PollAnswer Poll::TakeAnswer(absl::Status status) {
+  answered_ = true;
+  SortByRequest(&outputs_);
+  SortByRequest(&ended_);
+  // Running into the claim limit is told only when there is nothing better to tell.
+  if (status.ok() && outputs_.empty() && ended_.empty()) status = refusal_;
+  const size_t told = outputs_.size() + ended_.size();
+  return PollAnswer{.status = std::move(status),
+                    .outputs = std::move(outputs_),
+                    .ended = std::move(ended_),
+                    .pending_count = options_.call_count - static_cast<uint32_t>(told)};
+}
+
+void Poll::ShardVisited() {
+  {
+    MutexLock lock(&mutex_);
+    --shards_left_;
+  }
+  AnswerIfReady();
+}
+
+void Poll::AnswerIfReady() {
+  PollAnswer answer;
+  {
+    MutexLock lock(&mutex_);
+    if (!IsReady()) return;
+    answer = TakeAnswer(absl::OkStatus());
+  }
+  done_(std::move(answer));
+}
+
+void Poll::Answer(absl::Status status) {
+  PollAnswer answer;
+  {
+    MutexLock lock(&mutex_);
+    if (answered_) return;
+    answer = TakeAnswer(std::move(status));
+  }
+  done_(std::move(answer));
+}
+
+std::vector<PollOutput> Poll::Cancel() {
+  PollAnswer unheard;
+  {
+    MutexLock lock(&mutex_);
+    if (answered_) return {};
+    unheard = TakeAnswer(absl::OkStatus());
+  }
+  done_(PollAnswer{.status = absl::CancelledError("the poll was cancelled"),
+                   .outputs = {},
+                   .ended = {},
+                   .pending_count = options_.call_count});
+  return std::move(unheard.outputs);
+}
+
+}  // namespace mayfly

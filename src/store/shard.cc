@@ -1,0 +1,430 @@
+#include "store/shard.h"
+
+#include <algorithm>
+#include <pthread.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace mayfly {
+namespace {
+
+// How often an idle thread looks at its wheel: the wheel's own granularity.
+constexpr absl::Duration kTick = absl::Milliseconds(100);
+// A group's size bounds how long a request waits for its neighbours.
+constexpr size_t kGroupRequestsMax = 4096;
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+absl::Status StorageDownError() {
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                   "the disk failed, the server is ending");
+}
+
+uint64_t BytesOf(const std::vector<Request>& requests) {
+  uint64_t bytes = 0;
+  for (const Request& request : requests) {
+    if (request.content != nullptr) bytes += request.content->row.size();
+  }
+  return bytes;
+}
+
+void RefuseAll(std::vector<Request> requests, const absl::Status& status) {
+  for (Request& request : requests) {
+    OperationResult result;
+    result.status = status;
+    request.Complete(std::move(result));
+  }
+}
+
+const StoredPayload* PayloadOf(const Operation& operation) {
+  if (const auto* put = std::get_if<PutInput>(&operation)) return &put->payload;
+  if (const auto* put = std::get_if<PutOutput>(&operation)) return &put->payload;
+  return nullptr;
+}
+
+int64_t BytesOf(const CallState& state) {
+  return static_cast<int64_t>((state.input ? state.input->size_bytes : 0) +
+                              (state.output ? state.output->size_bytes : 0));
+}
+
+int64_t CountOf(const CallState& state) { return state.input || state.output ? 1 : 0; }
+
+}  // namespace
+
+// Compares with a payload of the same group directly, since its secret is not in its slot yet, and
+// with an older one by its fingerprint.
+class Shard::GroupComparer : public ContentComparer {
+ public:
+  GroupComparer(const ShardContext& context, const Group& group, const PutContent& content)
+      : context_(context), group_(group), content_(content) {}
+
+  bool SameContent(const StoredPayload& stored) const override {
+    if (stored.size_bytes != content_.size_bytes) return false;
+    const auto found = group_.contents.find(stored.slot.generation);
+    if (found != group_.contents.end()) return found->second->metadata == content_.metadata;
+    const auto secret = context_.storage->ReadSecret(stored.slot);
+    if (!secret.ok()) return false;
+    const auto fingerprint =
+        context_.cipher->FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
+    return fingerprint.ok() && *fingerprint == stored.fingerprint;
+  }
+
+ private:
+  const ShardContext& context_;
+  const Group& group_;
+  const PutContent& content_;
+};
+
+Shard::Shard(uint32_t number, ShardContext context, const std::vector<TenantUsage>& usage)
+    : number_(number), context_(context), wheel_({.start_ms = context.time->Read().steady_ms}) {
+  for (const TenantUsage& used : usage) usage_[used.tenant] = used;
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), absl::StrCat("commit-", number).c_str());
+}
+
+Shard::~Shard() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyOne();
+  thread_.join();
+}
+
+void Shard::Submit(std::vector<Request> requests) {
+  const uint64_t bytes = BytesOf(requests);
+  {
+    MutexLock lock(&mutex_);
+    const bool is_full = queue_.requests.size() + requests.size() > kQueuedRequestsMax ||
+                         queue_.bytes + bytes > kQueuedBytesMax;
+    if (!is_full || queue_.requests.empty()) {
+      queue_.bytes += bytes;
+      std::move(requests.begin(), requests.end(), std::back_inserter(queue_.requests));
+      requests.clear();
+    }
+  }
+  if (requests.empty()) return changed_.NotifyOne();
+  RefuseAll(std::move(requests),
+            WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kOverloaded,
+                                     "the server has more work queued than it will hold"),
+                           kRetryDelay));
+}
+
+void Shard::StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
+  {
+    MutexLock lock(&mutex_);
+    queue_.visits.push_back(PollVisit{.poll = std::move(poll), .calls = std::move(calls)});
+  }
+  changed_.NotifyOne();
+}
+
+void Shard::ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
+  // Nobody waits for this, so it may wait for the next group.
+  MutexLock lock(&mutex_);
+  queue_.visits.push_back(
+      PollVisit{.poll = std::move(poll), .calls = std::move(calls), .forget = true});
+}
+
+void Shard::RunBetweenGroups(absl::AnyInvocable<void()> work) {
+  {
+    MutexLock lock(&mutex_);
+    queue_.work.push_back(std::move(work));
+  }
+  changed_.NotifyOne();
+}
+
+void Shard::Drain() {
+  {
+    MutexLock lock(&mutex_);
+    queue_.drain = true;
+  }
+  changed_.NotifyOne();
+}
+
+uint64_t Shard::queued_requests() {
+  MutexLock lock(&mutex_);
+  return queue_.requests.size();
+}
+
+bool Shard::QueueIsEmpty() {
+  MutexLock lock(&mutex_);
+  return queue_.requests.empty() && queue_.visits.empty() && queue_.work.empty() && !queue_.drain;
+}
+
+Shard::Queue Shard::TakeQueue() {
+  Queue taken;
+  MutexLock lock(&mutex_);
+  if (queue_.requests.size() <= kGroupRequestsMax) {
+    std::swap(taken, queue_);
+    return taken;
+  }
+  std::swap(taken, queue_);
+  const auto rest = taken.requests.begin() + kGroupRequestsMax;
+  std::move(rest, taken.requests.end(), std::back_inserter(queue_.requests));
+  taken.requests.erase(rest, taken.requests.end());
+  queue_.bytes = BytesOf(queue_.requests);
+  return taken;
+}
+
+void Shard::Run() {
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      const bool has_more = !delayed_visits_.empty() || !to_wake_.empty();
+      if (!has_more && queue_.requests.empty() && queue_.visits.empty() && queue_.work.empty() &&
+          !queue_.drain) {
+        if (stopping_) break;
+        if (wheel_.size() > 0) {
+          changed_.WaitFor(&mutex_, kTick);
+        } else {
+          changed_.Wait(&mutex_);
+        }
+      }
+    }
+    RunGroup(TakeQueue());
+  }
+  AnswerAllPolls();
+}
+
+void Shard::RunGroup(Queue queue) {
+  for (auto& work : queue.work) work();
+  if (queue.drain) draining_ = true;
+
+  Group group;
+  group.now = context_.time->Read();
+  AdvanceWheel(group.now);
+
+  std::vector<CallKey> keys;
+  keys.reserve(queue.requests.size());
+  for (const Request& request : queue.requests) keys.push_back(request.key);
+  std::vector<PollVisit> visits = std::exchange(delayed_visits_, {});
+  std::move(queue.visits.begin(), queue.visits.end(), std::back_inserter(visits));
+  for (const PollVisit& visit : visits) {
+    if (visit.forget) continue;
+    for (const PollCall& call : visit.calls) keys.push_back(call.key);
+  }
+  keys.insert(keys.end(), to_wake_.begin(), to_wake_.end());
+
+  absl::Status status = failure_;
+  if (status.ok()) status = LoadEntries(keys, &group);
+  if (!status.ok()) {
+    // A read that fails is not a write that may have happened: nothing is lost by going on.
+    RefuseAll(std::move(queue.requests), StorageDownError());
+    for (const PollVisit& visit : visits) visit.poll->Answer(StorageDownError());
+    to_wake_.clear();
+    return;
+  }
+
+  ServeWaiters(&group);
+  for (Request& request : queue.requests) ApplyRequest(std::move(request), &group);
+  VisitPolls(std::move(visits), &group);
+  if (draining_) AnswerAllPolls();
+
+  status = CommitGroup(&group);
+  if (status.ok() && !erasure_.empty() && QueueIsEmpty()) status = EraseAndSync();
+  if (!status.ok()) Fail(status, &group);
+}
+
+absl::Status Shard::LoadEntries(absl::Span<const CallKey> keys, Group* group) {
+  std::vector<CallKey> missing;
+  for (const CallKey& key : keys) {
+    const auto [entry, is_new] = group->entries.try_emplace(key, nullptr);
+    if (!is_new) continue;
+    entry->second = std::make_unique<Entry>();
+    missing.push_back(key);
+  }
+  if (missing.empty()) return absl::OkStatus();
+  std::vector<LoadedCall> loaded(missing.size());
+  RETURN_IF_ERROR(context_.storage->Load(missing, absl::MakeSpan(loaded)));
+  for (size_t i = 0; i < missing.size(); ++i) {
+    Entry& entry = *group->entries[missing[i]];
+    entry.loaded = std::move(loaded[i]);
+    entry.state = entry.loaded.state;
+    const auto claim = claims_.find(missing[i]);
+    if (claim != claims_.end()) entry.state.claim = claim->second.claim;
+    if (erasing_.contains(missing[i])) entry.stage = Stage::kCommitted;
+  }
+  return absl::OkStatus();
+}
+
+ApplyContext Shard::ContextFor(const Tenant& tenant, const Now& now) const {
+  ApplyContext context = RetentionContext(tenant, now);
+  context.id_window_ms = context_.id_window_ms;
+  context.lease_total_max_ms = context_.lease_total_max_ms;
+  return context;
+}
+
+void Shard::ApplyRequest(Request request, Group* group) {
+  Entry& entry = *group->entries[request.key];
+  std::optional<GroupComparer> comparer;
+  if (request.content != nullptr) {
+    comparer.emplace(context_, *group, *request.content);
+    if (auto* put = std::get_if<PutInput>(&request.operation)) put->content = &*comparer;
+    if (auto* put = std::get_if<PutOutput>(&request.operation)) put->content = &*comparer;
+  }
+  Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant, group->now));
+  if (applied.effects.store.has_value()) {
+    const StoredPayload& payload = *PayloadOf(request.operation);
+    if (absl::Status room = CheckRoom(*request.tenant, applied, payload); !room.ok()) {
+      applied = Applied{.state = entry.state, .result = {}, .effects = {}};
+      applied.result.status = std::move(room);
+    }
+  }
+  UpdateClaim(request.key, request.tenant, entry.state.claim, applied.state.claim,
+              applied.state.output.has_value());
+  Account(request.tenant, entry.state, applied.state, group);
+  entry.state = applied.state;
+  if (!applied.effects.empty()) RecordChange(request, applied.effects, &entry, group);
+
+  switch (entry.stage) {
+    case Stage::kNow:
+      return request.Complete(std::move(applied.result));
+    case Stage::kCommitted:
+      group->committed.push_back({std::move(request), std::move(applied.result)});
+      return;
+    case Stage::kErased:
+      group->erased.push_back({std::move(request), std::move(applied.result)});
+      return;
+  }
+}
+
+absl::Status Shard::CheckRoom(const Tenant& tenant, const Applied& applied,
+                              const StoredPayload& payload) const {
+  const auto exhausted = [](Reason reason, absl::string_view field, int64_t value, uint64_t limit) {
+    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, reason,
+                                    absl::StrCat(field, " would be ", value, ", limit is ", limit)),
+                          kRetryDelay);
+  };
+  const Config::TenantLimits& limits = tenant.limits;
+  if (*applied.effects.store == PayloadKind::kInput && limits.live_calls_max != 0 &&
+      tenant.live_calls >= static_cast<int64_t>(limits.live_calls_max)) {
+    return exhausted(Reason::kQuotaCalls, "live_calls", tenant.live_calls + 1,
+                     limits.live_calls_max);
+  }
+  const int64_t bytes = tenant.live_bytes + static_cast<int64_t>(payload.size_bytes);
+  if (limits.live_bytes_max != 0 && bytes > static_cast<int64_t>(limits.live_bytes_max)) {
+    return exhausted(Reason::kQuotaBytes, "live_bytes", bytes, limits.live_bytes_max);
+  }
+  if (!context_.storage->HasRoomForPuts()) {
+    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
+                                    "free disk space is down to the reserve"),
+                          kRetryDelay);
+  }
+  return absl::OkStatus();
+}
+
+void Shard::RecordChange(const Request& request, const Effects& effects, Entry* entry,
+                         Group* group) {
+  group->recorded.push_back(std::make_unique<Recorded>(Recorded{effects, {}}));
+  Recorded& recorded = *group->recorded.back();
+  CallChange change{.key = request.key, .effects = &recorded.effects};
+  if (effects.store.has_value()) {
+    recorded.payload = *PayloadOf(request.operation);
+    change.payload = &recorded.payload;
+    change.secret = &request.content->secret;
+    change.row = &request.content->row;
+    // A dead row leaves once, with the first row that takes its place.
+    bool& stored_before =
+        *effects.store == PayloadKind::kInput ? entry->stored_input : entry->stored_output;
+    if (!std::exchange(stored_before, true)) change.loaded = &entry->loaded;
+    group->contents[recorded.payload.slot.generation] = request.content.get();
+    group->stored.push_back(DuePayload{.due_s = DueSecond(recorded.payload.deadline_ms),
+                                       .key = request.key,
+                                       .kind = *effects.store,
+                                       .slot = recorded.payload.slot,
+                                       .size_bytes = recorded.payload.size_bytes,
+                                       .stored_ms = recorded.payload.stored_ms});
+    if (*effects.store == PayloadKind::kOutput) WakeWaiters(request.key);
+  }
+  if (effects.tombstone.has_value()) WakeWaiters(request.key);
+  Stage stage = Stage::kCommitted;
+  for (const auto* removed : {&effects.remove_input, &effects.remove_output}) {
+    if (!removed->has_value()) continue;
+    group->removed.push_back((*removed)->slot);
+    stage = Stage::kErased;
+  }
+  if (stage == Stage::kErased) group->removed_calls.push_back(request.key);
+  entry->stage = std::max(entry->stage, stage);
+  group->changes.push_back(change);
+}
+
+void Shard::Account(Tenant* tenant, const CallState& before, const CallState& after, Group* group) {
+  const int64_t calls = CountOf(after) - CountOf(before);
+  const int64_t bytes = BytesOf(after) - BytesOf(before);
+  if (calls == 0 && bytes == 0) return;
+  tenant->live_calls += calls;
+  tenant->live_bytes += bytes;
+  TenantUsage& used = usage_[tenant->number];
+  used.tenant = tenant->number;
+  used.live_calls += calls;
+  used.live_bytes += bytes;
+  group->touched_tenants.insert(tenant->number);
+}
+
+std::vector<TenantUsage> Shard::TouchedUsage(const Group& group) const {
+  std::vector<TenantUsage> usage;
+  for (const TenantNumber tenant : group.touched_tenants) usage.push_back(usage_.at(tenant));
+  return usage;
+}
+
+absl::Status Shard::CommitGroup(Group* group) {
+  const bool erases = !erasure_.empty();
+  if (erases) RETURN_IF_ERROR(context_.storage->Erase(erasure_.slots));
+  if (!group->changes.empty()) {
+    RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TouchedUsage(*group)));
+  }
+  // A secret is only overwritten when what replaces it and the decision are both on the disk, so
+  // a group that removes anything is synced whatever the durability of puts.
+  const bool must_sync =
+      erases || !group->removed.empty() || (context_.sync_puts && !group->changes.empty());
+  if (must_sync) {
+    RETURN_IF_ERROR(context_.storage->Sync());
+  } else if (!group->changes.empty()) {
+    context_.unsynced_puts->store(true, std::memory_order_release);
+  }
+
+  for (Answer& answer : erasure_.answers) answer.request.Complete(std::move(answer.result));
+  for (Answer& answer : group->committed) answer.request.Complete(std::move(answer.result));
+  group->committed.clear();
+  for (const DuePayload& due : group->stored) context_.sweeper->OnStored(due);
+  erasure_ = Erasure{.slots = std::move(group->removed),
+                     .calls = std::move(group->removed_calls),
+                     .answers = std::move(group->erased)};
+  group->erased.clear();
+  erasing_.clear();
+  erasing_.insert(erasure_.calls.begin(), erasure_.calls.end());
+  return absl::OkStatus();
+}
+
+absl::Status Shard::EraseAndSync() {
+  RETURN_IF_ERROR(context_.storage->Erase(erasure_.slots));
+  RETURN_IF_ERROR(context_.storage->Sync());
+  for (Answer& answer : erasure_.answers) answer.request.Complete(std::move(answer.result));
+  erasure_ = Erasure{};
+  erasing_.clear();
+  return absl::OkStatus();
+}
+
+void Shard::Fail(const absl::Status& status, Group* group) {
+  failure_ = status;
+  // First of all the process is told to end: no answer below may look like a decision.
+  (*context_.on_fatal)(status);
+  for (auto* answers : {&erasure_.answers, &group->committed, &group->erased}) {
+    for (Answer& answer : *answers) {
+      OperationResult result;
+      result.status = StorageDownError();
+      answer.request.Complete(std::move(result));
+    }
+    answers->clear();
+  }
+  erasure_ = Erasure{};
+  for (auto& [key, waiters] : waiters_) {
+    for (Waiter& waiter : waiters) waiter.poll->Answer(StorageDownError());
+  }
+  waiters_.clear();
+}
+
+}  // namespace mayfly

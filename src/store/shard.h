@@ -1,0 +1,207 @@
+// A Shard is one commit thread and all that it alone may touch: the claims, the waiting polls and
+// the timer wheel of the calls whose ids hash to it.
+//
+// Requests collect while the thread is busy, and are taken as one group:
+//
+//   take -> load -> apply in order -> erase what the last group removed
+//        -> commit -> sync -> answer the last group's removals and this group's puts
+//
+// What only reads is answered before the commit. A removal is answered when the secrets are
+// overwritten and synced, which is the next group's sync, or one of its own when nothing waits: so
+// a busy shard pays one sync per group. What an unanswered change has made of a call is answered
+// with that change, not before, and polls do not look at such a call until then.
+//
+// There are no locks around the rules: everything but the queue is the thread's own.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/functional/any_invocable.h"
+
+#include "base/mutex.h"
+#include "call/apply.h"
+#include "retention/sweeper.h"
+#include "retention/timer_wheel.h"
+#include "storage/storage.h"
+#include "store/batch.h"
+#include "store/payload_cipher.h"
+#include "store/poll.h"
+#include "store/tenant.h"
+#include "store/time_source.h"
+
+namespace mayfly {
+
+// What all shards share. Everything pointed to outlives them.
+struct ShardContext {
+  Storage* storage = nullptr;
+  const PayloadCipher* cipher = nullptr;
+  TimeSource* time = nullptr;
+  Tenants* tenants = nullptr;
+  Sweeper* sweeper = nullptr;
+  bool sync_puts = true;  // durability = "sync"
+  int64_t id_window_ms = 0;
+  int64_t lease_total_max_ms = 0;
+  std::atomic<uint64_t>* fence_counter = nullptr;
+  std::atomic<bool>* unsynced_puts = nullptr;  // set after a commit that was not synced
+  absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
+};
+
+class Shard {
+ public:
+  // How much may wait in the queue; beyond it requests are refused as OVERLOADED.
+  static constexpr uint64_t kQueuedRequestsMax = 64 << 10;
+  static constexpr uint64_t kQueuedBytesMax = 256 << 20;
+
+  // `usage` is what this shard has accounted for so far.
+  Shard(uint32_t number, ShardContext context, const std::vector<TenantUsage>& usage);
+  // Finishes what is queued, then joins.
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // Thread-safe.
+  void Submit(std::vector<Request> requests) EXCLUDES_LOCK(mutex_);
+  void StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
+  // Stops waiting for a poll that has answered or was cancelled.
+  void ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
+  // Runs on the commit thread, between two groups.
+  void RunBetweenGroups(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
+  // Answers every waiting poll, and from now on polls do not wait.
+  void Drain() EXCLUDES_LOCK(mutex_);
+  uint64_t queued_requests() EXCLUDES_LOCK(mutex_);
+
+ private:
+  // When the result of an operation may be told: at once, after this group's sync, or after the
+  // sync that follows the erasure.
+  enum class Stage { kNow, kCommitted, kErased };
+
+  struct PollVisit {
+    std::shared_ptr<Poll> poll;
+    std::vector<PollCall> calls;
+    bool forget = false;
+  };
+  struct Queue {
+    std::vector<Request> requests;
+    std::vector<PollVisit> visits;
+    std::vector<absl::AnyInvocable<void()>> work;
+    uint64_t bytes = 0;
+    bool drain = false;
+  };
+  // A call as the current group has it so far.
+  struct Entry {
+    LoadedCall loaded;
+    CallState state;
+    Stage stage = Stage::kNow;  // of the last change to it that is not answered yet
+    bool stored_input = false;
+    bool stored_output = false;
+  };
+  struct Answer {
+    Request request;
+    OperationResult result;
+  };
+  // What a CallChange points to.
+  struct Recorded {
+    Effects effects;
+    StoredPayload payload;
+  };
+  struct Group {
+    Now now;
+    absl::flat_hash_map<CallKey, std::unique_ptr<Entry>> entries;
+    std::vector<std::unique_ptr<Recorded>> recorded;
+    std::vector<CallChange> changes;
+    std::vector<SlotRef> removed;  // slots to erase once the group is durable
+    std::vector<CallKey> removed_calls;
+    std::vector<DuePayload> stored;
+    // By generation: what a later put of the same group is compared with.
+    absl::flat_hash_map<uint64_t, const PutContent*> contents;
+    absl::flat_hash_set<TenantNumber> touched_tenants;
+    std::vector<Answer> committed;
+    std::vector<Answer> erased;
+  };
+  // The removals of the last group: durable, but their secrets are not overwritten yet.
+  struct Erasure {
+    std::vector<SlotRef> slots;
+    std::vector<CallKey> calls;
+    std::vector<Answer> answers;
+    bool empty() const { return slots.empty() && answers.empty(); }
+  };
+  struct ClaimRecord {
+    Claim claim;
+    Tenant* tenant = nullptr;
+    std::optional<TimerWheel::Handle> timer;
+  };
+  struct Waiter {
+    std::shared_ptr<Poll> poll;
+    uint32_t index = 0;
+  };
+  class GroupComparer;
+
+  void Run() EXCLUDES_LOCK(mutex_);
+  Queue TakeQueue() EXCLUDES_LOCK(mutex_);
+  bool QueueIsEmpty() EXCLUDES_LOCK(mutex_);
+
+  void RunGroup(Queue queue);
+  absl::Status LoadEntries(absl::Span<const CallKey> keys, Group* group);
+  void ApplyRequest(Request request, Group* group);
+  absl::Status CheckRoom(const Tenant& tenant, const Applied& applied,
+                         const StoredPayload& payload) const;
+  void RecordChange(const Request& request, const Effects& effects, Entry* entry, Group* group);
+  // Commits and syncs the group together with the erasure of the one before, and answers both.
+  absl::Status CommitGroup(Group* group);
+  absl::Status EraseAndSync();
+  void Account(Tenant* tenant, const CallState& before, const CallState& after, Group* group);
+  std::vector<TenantUsage> TouchedUsage(const Group& group) const;
+  ApplyContext ContextFor(const Tenant& tenant, const Now& now) const;
+  // After this nothing is written any more, and everything is answered STORAGE_DOWN.
+  void Fail(const absl::Status& status, Group* group);
+
+  // Claims.
+  void UpdateClaim(const CallKey& key, Tenant* tenant, const std::optional<Claim>& before,
+                   const std::optional<Claim>& after, bool claimable_again);
+  void ScheduleLapse(ClaimRecord* record, int64_t now_ms);
+  void AdvanceWheel(const Now& now);
+
+  // Polls.
+  void VisitPolls(std::vector<PollVisit> visits, Group* group);
+  void VisitPoll(const PollVisit& visit, Group* group);
+  bool ClaimFor(Poll* poll, const PollCall& call, Group* group);
+  void AddWaiter(const CallKey& key, std::shared_ptr<Poll> poll, uint32_t index);
+  void RemoveWaiters(const PollVisit& visit);
+  void WakeWaiters(const CallKey& key);
+  void ServeWaiters(Group* group);
+  void AnswerAllPolls();
+
+  const uint32_t number_;
+  const ShardContext context_;
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  Queue queue_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+
+  // The commit thread's own.
+  TimerWheel wheel_;
+  Erasure erasure_;
+  absl::flat_hash_set<CallKey> erasing_;  // the calls of erasure_
+  absl::flat_hash_map<CallKey, ClaimRecord> claims_;
+  absl::flat_hash_map<uint64_t, CallKey> claim_by_fence_;
+  absl::flat_hash_map<CallKey, std::vector<Waiter>> waiters_;
+  absl::flat_hash_map<uint64_t, std::weak_ptr<Poll>> poll_by_timer_;
+  uint64_t last_poll_timer_ = 0;
+  std::vector<CallKey> to_wake_;
+  std::vector<PollVisit> delayed_visits_;
+  absl::flat_hash_map<TenantNumber, TenantUsage> usage_;
+  absl::Status failure_;
+  bool draining_ = false;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace mayfly

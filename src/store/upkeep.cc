@@ -1,0 +1,184 @@
+#include "store/upkeep.h"
+
+#include <pthread.h>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "call/apply.h"
+
+namespace mayfly {
+namespace {
+
+constexpr absl::Duration kSweepPause = absl::Milliseconds(100);
+constexpr absl::Duration kMaintenancePause = absl::Milliseconds(200);
+constexpr int64_t kRelaxedSyncMs = 1'000;
+constexpr int64_t kClockRecordMs = 5'000;
+constexpr int64_t kKeysMs = 60'000;
+constexpr int64_t kScrubMs = 3'600'000;
+// What is due for longer than this was missed by the sweep, and is offered again.
+constexpr int64_t kStragglerS = 60;
+constexpr int64_t kLastSecond = int64_t{1} << 40;
+constexpr size_t kPageMax = 4096;
+
+}  // namespace
+
+Upkeep::~Upkeep() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Upkeep::StartThreads() {
+  threads_.emplace_back([this] { RunSweep(); });
+  pthread_setname_np(threads_.back().native_handle(), "sweep");
+  threads_.emplace_back([this] { RunMaintenance(); });
+  pthread_setname_np(threads_.back().native_handle(), "maintenance");
+}
+
+bool Upkeep::Pause(absl::Duration duration) {
+  MutexLock lock(&mutex_);
+  if (!stopping_ && duration > absl::ZeroDuration()) stop_.WaitFor(&mutex_, duration);
+  return !stopping_;
+}
+
+void Upkeep::RunSweep() {
+  absl::Duration pause = absl::ZeroDuration();
+  while (Pause(pause)) pause = Sweep() ? absl::ZeroDuration() : kSweepPause;
+}
+
+void Upkeep::RunMaintenance() {
+  do {
+    Maintain();
+  } while (Pause(kMaintenancePause));
+}
+
+bool Upkeep::Sweep() {
+  const auto has_more = context_.sweeper->Advance(context_.time->Read());
+  if (!has_more.ok() && !sweep_failed_) {
+    Log(Config::LogLevel::kError, "the sweep cannot read what is due", has_more.status());
+  }
+  sweep_failed_ = !has_more.ok();
+  return has_more.ok() && *has_more;
+}
+
+bool Upkeep::IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms) {
+  // Steady time may be anchored anew, either way.
+  if (*last_ms != 0 && now_ms >= *last_ms && now_ms - *last_ms < period_ms) return false;
+  *last_ms = now_ms;
+  return true;
+}
+
+void Upkeep::Maintain() {
+  const Now now = context_.time->Read();
+  ReportClocks();
+  if (IsTime(now.steady_ms, kRelaxedSyncMs, &synced_ms_)) SyncRelaxedPuts();
+  if (IsTime(now.steady_ms, kClockRecordMs, &recorded_ms_)) {
+    const absl::Status status = context_.time->Persist();
+    if (!status.ok()) Log(Config::LogLevel::kWarning, "cannot write the clock record", status);
+  }
+  if (IsTime(now.steady_ms, kKeysMs, &kept_ms_)) MaintainKeys(now);
+  if (IsTime(now.steady_ms, kScrubMs, &scrubbed_ms_)) {
+    RemoveOrphans();
+    SweepStragglers(now);
+  }
+}
+
+void Upkeep::SyncRelaxedPuts() {
+  if (!context_.unsynced_puts->exchange(false, std::memory_order_acq_rel)) return;
+  const absl::Status status = context_.storage->Sync();
+  if (!status.ok()) (*context_.on_fatal)(status);
+}
+
+void Upkeep::ReportClocks() {
+  const auto disagreement = context_.time->disagreement();
+  if (disagreement.has_value() == clocks_disagreed_) return;
+  clocks_disagreed_ = disagreement.has_value();
+  if (clocks_disagreed_) {
+    (*context_.on_log)(
+        Config::LogLevel::kWarning,
+        absl::StrCat("the clocks disagree: the wall clock is ", absl::FormatDuration(*disagreement),
+                     " ahead of steady time; nothing is erased before both say so"));
+  } else {
+    (*context_.on_log)(Config::LogLevel::kInfo, "the clocks agree again");
+  }
+}
+
+void Upkeep::MaintainKeys(const Now& now) {
+  Keyring* const keyring = context_.storage->keyring();
+  absl::Status status = keyring->EnsureAhead(now.steady_ms);
+  if (!status.ok()) Log(Config::LogLevel::kError, "cannot make epoch keys ahead", status);
+  const size_t missing = keyring->MissingHours(now.steady_ms).size();
+  if (missing > 0) {
+    (*context_.on_log)(Config::LogLevel::kError,
+                       absl::StrCat("epoch keys of ", missing, " future hours are missing"));
+  }
+  if (now.erase_ms != Now::kNeverMs) {
+    status = keyring->DestroyPassed(now.erase_ms);
+    if (!status.ok()) Log(Config::LogLevel::kError, "cannot destroy passed epoch keys", status);
+  }
+  status = context_.storage->Maintain(now.steady_ms);
+  if (!status.ok()) Log(Config::LogLevel::kError, "cannot reclaim disk space", status);
+}
+
+void Upkeep::RemoveOrphans() {
+  const auto found = context_.storage->FindOrphans();
+  if (!found.ok()) {
+    return Log(Config::LogLevel::kError, "cannot look for orphans", found.status());
+  }
+  if (found->empty()) return;
+  (*context_.on_log)(Config::LogLevel::kInfo,
+                     absl::StrCat("removing what a crash left behind: ", found->rows.size(),
+                                  " rows, ", found->slots.size(), " slots, segments of ",
+                                  found->segments.size(), " payloads"));
+  context_.on_commit_threads([&](uint32_t shard) {
+    Orphans part;
+    for (const DuePayload& row : found->rows) {
+      if (context_.shard_of(row.key.id) == shard) part.rows.push_back(row);
+    }
+    if (shard == 0) {
+      part.slots = found->slots;
+      part.segments = found->segments;
+    }
+    const absl::Status status = context_.storage->RemoveOrphans(part);
+    if (!status.ok()) (*context_.on_fatal)(status);
+  });
+}
+
+void Upkeep::SweepStragglers(const Now& now) {
+  if (now.erase_ms == Now::kNeverMs) return;
+  const int64_t missed_until_s = now.erase_ms / 1000 - kStragglerS;
+  std::optional<DuePayload> cursor;
+  while (true) {
+    const auto page = context_.storage->Due(0, kLastSecond, kPageMax, cursor);
+    if (!page.ok()) {
+      return Log(Config::LogLevel::kError, "cannot look for stragglers", page.status());
+    }
+    std::vector<DuePayload> expired;
+    for (const DuePayload& due : *page) {
+      const Tenant* tenant = context_.tenants->ByNumber(due.key.tenant);
+      if (tenant == nullptr) continue;
+      StoredPayload payload;
+      payload.stored_ms = due.stored_ms;
+      payload.deadline_ms = due.due_s * 1000;
+      const bool was_missed = due.due_s < missed_until_s;
+      const bool was_shortened =
+          due.due_s * 1000 > now.erase_ms && IsErasable(payload, RetentionContext(*tenant, now));
+      if (was_missed || was_shortened) expired.push_back(due);
+    }
+    if (!expired.empty()) context_.sink->Expire(expired);
+    if (page->size() < kPageMax || !Pause(absl::ZeroDuration())) return;
+    cursor = page->back();
+  }
+}
+
+void Upkeep::Log(Config::LogLevel level, absl::string_view what, const absl::Status& status) {
+  (*context_.on_log)(level, absl::StrCat(what, ": ", status.message()));
+}
+
+}  // namespace mayfly

@@ -1,0 +1,93 @@
+// Upkeep is what the store does without being asked, on two threads of its own: the sweep, and the
+// maintenance of keys, clock and disk, which may take long and must not delay the sweep.
+//
+//   what                                          every
+//   sweep                                         100 ms, and without pause while more is due
+//   sync of puts, in relaxed mode                 1 s
+//   clock record                                  5 s
+//   epoch keys made and destroyed, compaction     1 min
+//   orphans; payloads that a lowered max_ttl
+//   has ended; payloads the sweep has missed      1 h, and at start
+//
+// The cadence follows steady time, so tests drive it with a clock of their own by calling the
+// rounds themselves.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+
+#include "base/mutex.h"
+#include "config/config.h"
+#include "retention/sweeper.h"
+#include "storage/storage.h"
+#include "store/shard.h"
+#include "store/tenant.h"
+#include "store/time_source.h"
+
+namespace mayfly {
+
+// Everything pointed to outlives the Upkeep.
+struct UpkeepContext {
+  Storage* storage = nullptr;
+  TimeSource* time = nullptr;
+  Tenants* tenants = nullptr;
+  Sweeper* sweeper = nullptr;
+  ExpirySink* sink = nullptr;
+  std::atomic<bool>* unsynced_puts = nullptr;
+  // Runs work on the commit thread of each shard in turn and waits for it.
+  absl::AnyInvocable<void(absl::AnyInvocable<void(uint32_t shard)>)> on_commit_threads;
+  absl::AnyInvocable<uint32_t(const CallId&)> shard_of;
+  absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
+  absl::AnyInvocable<void(Config::LogLevel, const std::string&)>* on_log = nullptr;
+};
+
+class Upkeep {
+ public:
+  explicit Upkeep(UpkeepContext context) : context_(std::move(context)) {}
+  // Stops the threads, if they run.
+  ~Upkeep();
+
+  void StartThreads();
+
+  // One round each; the threads call them, and so may tests that run no threads.
+  // True when the sweep has more to do at once.
+  bool Sweep();
+  void Maintain();
+
+ private:
+  void RunSweep();
+  void RunMaintenance();
+  // False when stopping.
+  bool Pause(absl::Duration duration) EXCLUDES_LOCK(mutex_);
+  // True when `period_ms` have passed since *last_ms, which then becomes now.
+  static bool IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms);
+
+  void SyncRelaxedPuts();
+  void ReportClocks();
+  void MaintainKeys(const Now& now);
+  void RemoveOrphans();
+  void SweepStragglers(const Now& now);
+  void Log(Config::LogLevel level, absl::string_view what, const absl::Status& status);
+
+  UpkeepContext context_;
+
+  // The maintenance thread's own. Zero: not yet.
+  int64_t synced_ms_ = 0;
+  int64_t recorded_ms_ = 0;
+  int64_t kept_ms_ = 0;
+  int64_t scrubbed_ms_ = 0;
+  bool clocks_disagreed_ = false;
+  bool sweep_failed_ = false;  // the sweep thread's
+
+  Mutex mutex_;
+  ConditionVariable stop_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,71 @@
+#include "base/crc32c.h"
+
+#include <algorithm>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace mayfly {
+namespace {
+
+struct Vector {
+  const char* name;
+  std::vector<uint8_t> data;
+  uint32_t crc;
+};
+
+// RFC 3720 appendix B.4, whose CRC bytes are printed least significant first.
+std::vector<Vector> Rfc3720Vectors() {
+  std::vector<uint8_t> up(32), down(32);
+  for (size_t i = 0; i < 32; ++i) up[i] = static_cast<uint8_t>(i);
+  std::reverse_copy(up.begin(), up.end(), down.begin());
+  return {
+      {"32 bytes of zeroes", std::vector<uint8_t>(32, 0x00), 0x8a9136aa},
+      {"32 bytes of ones", std::vector<uint8_t>(32, 0xff), 0x62a8ab43},
+      {"32 bytes of incrementing 00..1f", up, 0x46dd794e},
+      {"32 bytes of decrementing 1f..00", down, 0x113fdb5c},
+      {"an iSCSI SCSI Read (10) Command PDU",
+       {0x01, 0xc0, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x14, 0x00, 0x00, 0x00, 0x00, 0x00, 0x04, 0x00,
+        0x00, 0x00, 0x00, 0x14, 0x00, 0x00, 0x00, 0x18, 0x28, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x02, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00},
+       0xd9963a56},
+  };
+}
+
+TEST(Crc32c, MatchesTheVectorsOfRfc3720) {
+  for (const Vector& vector : Rfc3720Vectors()) {
+    EXPECT_EQ(Crc32c(vector.data), vector.crc) << vector.name;
+    EXPECT_EQ(ExtendCrc32cByTable(0, vector.data), vector.crc) << vector.name;
+  }
+}
+
+TEST(Crc32c, IsTheSameByTableAtEveryLengthAndAlignment) {
+  const uint32_t seed = std::random_device{}();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  std::vector<uint8_t> buffer(300);
+  for (uint8_t& byte : buffer) byte = static_cast<uint8_t>(random());
+  for (size_t offset = 0; offset < 9; ++offset) {
+    for (size_t size = 0; size + offset <= buffer.size(); ++size) {
+      const ByteSpan data = ByteSpan(buffer).subspan(offset, size);
+      ASSERT_EQ(ExtendCrc32c(0x12345678, data), ExtendCrc32cByTable(0x12345678, data))
+          << offset << " " << size;
+    }
+  }
+}
+
+TEST(Crc32c, ExtendsAcrossEverySplit) {
+  const std::string text = "a mayfly lives a day";
+  for (size_t split = 0; split <= text.size(); ++split) {
+    const uint32_t head = Crc32c(AsBytes(text).first(split));
+    EXPECT_EQ(ExtendCrc32c(head, AsBytes(text).subspan(split)), Crc32c(AsBytes(text)));
+  }
+}
+
+TEST(Crc32c, OfNothingIsZero) { EXPECT_EQ(Crc32c({}), 0); }
+
+}  // namespace
+}  // namespace mayfly

@@ -1,0 +1,87 @@
+#include "base/error.h"
+
+#include <set>
+#include <string>
+
+#include "gtest/gtest.h"
+
+namespace mayfly {
+namespace {
+
+constexpr int kReasonCount = static_cast<int>(Reason::kStorageDown) + 1;
+
+TEST(Error, CarriesEveryReason) {
+  for (int number = 0; number < kReasonCount; ++number) {
+    const Reason reason = static_cast<Reason>(number);
+    const absl::Status status = MakeError(absl::StatusCode::kNotFound, reason, "no such call");
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(status.message(), "no such call");
+    EXPECT_EQ(ReasonOf(status), reason);
+  }
+}
+
+TEST(Error, NamesEveryReasonOnce) {
+  std::set<std::string> names;
+  for (int number = 0; number < kReasonCount; ++number) {
+    names.insert(std::string(ReasonName(static_cast<Reason>(number))));
+  }
+  EXPECT_EQ(names.size(), kReasonCount);
+  EXPECT_EQ(ReasonName(Reason::kCallUnknown), "CALL_UNKNOWN");
+  EXPECT_EQ(ReasonName(Reason::kClaimLost), "CLAIM_LOST");
+  EXPECT_EQ(ReasonName(Reason::kFieldInvalid), "FIELD_INVALID");
+  EXPECT_EQ(ReasonName(Reason::kStorageDown), "STORAGE_DOWN");
+}
+
+TEST(Error, HasNoReasonAndNoAdviceByDefault) {
+  EXPECT_EQ(ReasonOf(absl::OkStatus()), Reason::kUnspecified);
+  EXPECT_EQ(ReasonOf(absl::InternalError("x")), Reason::kUnspecified);
+  EXPECT_EQ(RetryDelayOf(absl::InternalError("x")), absl::ZeroDuration());
+}
+
+TEST(Error, DoesNotBelieveAReasonOutOfRange) {
+  const Reason beyond = static_cast<Reason>(kReasonCount);
+  const absl::Status status = MakeError(absl::StatusCode::kInternal, beyond, "x");
+  EXPECT_EQ(ReasonOf(status), Reason::kUnspecified);
+}
+
+TEST(Error, KeepsReasonAndTextBesideARetryDelay) {
+  const absl::Status status = WithRetryDelay(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaRate, "too fast"),
+      absl::Milliseconds(1500));
+  EXPECT_EQ(ReasonOf(status), Reason::kQuotaRate);
+  EXPECT_EQ(RetryDelayOf(status), absl::Milliseconds(1500));
+  EXPECT_EQ(status.message(), "too fast");
+}
+
+TEST(Error, StatesFieldValueLimitAndUnit) {
+  const absl::Status limit =
+      LimitError(Reason::kPayloadTooLarge, "payload_bytes", 5242881, 4194304, "bytes");
+  EXPECT_EQ(limit.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReasonOf(limit), Reason::kPayloadTooLarge);
+  EXPECT_EQ(limit.message(), "payload_bytes is 5242881, limit is 4194304 bytes");
+  EXPECT_EQ(LimitError(Reason::kFieldInvalid, "attempt", 0, 1, "").message(),
+            "attempt is 0, limit is 1");
+
+  const absl::Status field = FieldError("ack_mode", "7", "must be 1 or 2");
+  EXPECT_EQ(field.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReasonOf(field), Reason::kFieldInvalid);
+  EXPECT_EQ(field.message(), "ack_mode is 7, must be 1 or 2");
+}
+
+absl::Status ReturnIfError(const absl::Status& first, bool* reached) {
+  RETURN_IF_ERROR(first);
+  *reached = true;
+  return absl::OkStatus();
+}
+
+TEST(Error, ReturnsAnErrorWithItsReasonAndGoesOnOtherwise) {
+  bool reached = false;
+  const absl::Status error = MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt, "late");
+  EXPECT_EQ(ReasonOf(ReturnIfError(error, &reached)), Reason::kStaleAttempt);
+  EXPECT_FALSE(reached);
+  EXPECT_TRUE(ReturnIfError(absl::OkStatus(), &reached).ok());
+  EXPECT_TRUE(reached);
+}
+
+}  // namespace
+}  // namespace mayfly

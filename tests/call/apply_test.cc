@@ -1,0 +1,340 @@
+// The rules of retrieval, a sentence each. table_test.cc checks every combination; this is to read.
+#include "call/apply.h"
+
+#include <string>
+
+#include "gtest/gtest.h"
+
+#include "call/call_builder.h"
+
+namespace mayfly {
+namespace {
+
+constexpr uint8_t kAnna = 1;
+constexpr uint8_t kBert = 2;
+constexpr int64_t kLease = 30 * kSecond;
+
+// One call, its clock, and people who use it. Each step moves the state on.
+class ApplyTest : public testing::Test {
+ protected:
+  OperationResult Do(const Operation& operation) {
+    Applied applied = Apply(state_, operation, context_);
+    state_ = applied.state;
+    effects_ = applied.effects;
+    return applied.result;
+  }
+  Reason ReasonFor(const Operation& operation) { return ReasonOf(Do(operation).status); }
+
+  void Wait(int64_t ms) {
+    context_.now.read_ms += ms;
+    context_.now.steady_ms += ms;
+    if (context_.now.erase_ms != Now::kNeverMs) context_.now.erase_ms += ms;
+  }
+
+  StoredPayload Payload(uint32_t attempt, int64_t ttl_ms) {
+    const int64_t now_ms = context_.now.steady_ms;
+    return PayloadAt(now_ms, now_ms + ttl_ms, ++generation_, attempt);
+  }
+  PutInput Input(const ContentComparer& content = kSameContent, int64_t ttl_ms = kHour) {
+    return {.id_time_ms = kNow, .payload = Payload(0, ttl_ms), .content = &content};
+  }
+  PutOutput Output(uint32_t attempt, const ContentComparer& content = kSameContent,
+                   int64_t ttl_ms = kHour) {
+    return {.payload = Payload(attempt, ttl_ms), .content = &content};
+  }
+  ClaimOutput ClaimBy(uint8_t who, int64_t lease_ms = kLease) {
+    return {TokenOf(who), HashOf(who), ++fence_, lease_ms};
+  }
+  AckOutput AckBy(uint8_t who, uint64_t fence) { return {TokenOf(who), HashOf(who), fence}; }
+
+  uint64_t Claimed(uint8_t who) { return Do(ClaimBy(who)).claim.value().fence; }
+  void MakePending() { ASSERT_TRUE(Do(Input()).status.ok()); }
+  void MakeReady() {
+    MakePending();
+    ASSERT_TRUE(Do(Output(1)).status.ok());
+  }
+  void MakeConsumed() {
+    MakeReady();
+    ASSERT_TRUE(Do(AckBy(kAnna, Claimed(kAnna))).status.ok());
+  }
+
+  CallState state_;
+  Effects effects_;
+  ApplyContext context_ = ContextAt(kNow);
+  uint64_t generation_ = 0;
+  uint64_t fence_ = 0;
+};
+
+// ---- Puts
+
+TEST_F(ApplyTest, AnInputPutTwiceIsStoredOnce) {
+  const OperationResult first = Do(Input());
+  EXPECT_EQ(effects_.store, PayloadKind::kInput);
+  const OperationResult again = Do(Input());
+  EXPECT_TRUE(again.status.ok());
+  EXPECT_EQ(again.payload, first.payload);
+  EXPECT_TRUE(effects_.empty());
+}
+
+TEST_F(ApplyTest, AnotherInputForTheSameCallIsAConflict) {
+  MakePending();
+  EXPECT_EQ(ReasonFor(Input(kOtherContent)), Reason::kCallConflict);
+}
+
+TEST_F(ApplyTest, AnIdFromOutsideTheWindowMakesNoCall) {
+  Wait(5 * kMinute);
+  EXPECT_TRUE(Apply(state_, Input(), context_).result.status.ok());
+  Wait(1);
+  EXPECT_EQ(ReasonFor(Input()), Reason::kIdOutsideWindow);
+  EXPECT_EQ(state_, CallState{});
+}
+
+TEST_F(ApplyTest, ARetryIsOkThoughItsIdIsOlderThanTheWindowByNow) {
+  MakePending();
+  Wait(6 * kMinute);
+  EXPECT_TRUE(Do(Input()).status.ok());
+}
+
+TEST_F(ApplyTest, NoLateRetryRevivesACallWhoseTombstoneIsGone) {
+  MakeConsumed();
+  Wait(context_.tombstone_ttl_ms);
+  EXPECT_EQ(ReasonFor(Input()), Reason::kIdOutsideWindow);
+}
+
+TEST_F(ApplyTest, AnInputWhoseTimeIsOverIsNotPutAgainWhetherSweptOrNot) {
+  ASSERT_TRUE(Do(Input(kSameContent, kMinute)).status.ok());
+  ASSERT_TRUE(Do(Output(1)).status.ok());
+  Wait(kMinute);
+  EXPECT_EQ(ReasonFor(Input()), Reason::kCallExpired);
+  Do(ExpirePayload{PayloadKind::kInput, state_.input->slot.generation});
+  ASSERT_FALSE(state_.input);
+  EXPECT_EQ(ReasonFor(Input()), Reason::kCallExpired);
+}
+
+TEST_F(ApplyTest, AnOutputNeedsAnInput) { EXPECT_EQ(ReasonFor(Output(1)), Reason::kCallUnknown); }
+
+TEST_F(ApplyTest, AnOutputPutTwiceIsOkClaimedOrNot) {
+  MakeReady();
+  EXPECT_TRUE(Do(Output(1)).status.ok());
+  Claimed(kAnna);
+  EXPECT_TRUE(Do(Output(1)).status.ok());
+  EXPECT_TRUE(effects_.empty());
+}
+
+TEST_F(ApplyTest, TheSameAttemptWithAnotherOutputIsAConflict) {
+  MakeReady();
+  EXPECT_EQ(ReasonFor(Output(1, kOtherContent)), Reason::kOutputConflict);
+}
+
+TEST_F(ApplyTest, AHigherAttemptReplacesAnOutputThatNobodyHolds) {
+  MakeReady();
+  const StoredPayload first = *state_.output;
+  EXPECT_TRUE(Do(Output(2)).status.ok());
+  EXPECT_EQ(effects_.remove_output, first);
+  EXPECT_EQ(effects_.store, PayloadKind::kOutput);
+  EXPECT_EQ(state_.output->attempt, 2u);
+}
+
+TEST_F(ApplyTest, ALowerAttemptIsStale) {
+  MakePending();
+  Do(Output(2));
+  EXPECT_EQ(ReasonFor(Output(1)), Reason::kStaleAttempt);
+}
+
+TEST_F(ApplyTest, NoAttemptReplacesAnOutputUnderAClaim) {
+  MakeReady();
+  Claimed(kAnna);
+  EXPECT_EQ(ReasonFor(Output(2)), Reason::kOutputClaimed);
+  Wait(kLease);
+  EXPECT_TRUE(Do(Output(2)).status.ok());
+}
+
+TEST_F(ApplyTest, PutsRetriedAfterTheCallWasConsumedAreOkAndStoreNothing) {
+  MakeConsumed();
+  EXPECT_TRUE(Do(Input()).status.ok());
+  EXPECT_TRUE(Do(Output(1)).status.ok());
+  EXPECT_TRUE(Do(Output(2, kOtherContent)).status.ok());
+  EXPECT_TRUE(effects_.empty());
+}
+
+TEST_F(ApplyTest, PutsOverADeletedOrExpiredCallAreToldSo) {
+  MakePending();
+  Do(DeleteCall{});
+  EXPECT_EQ(ReasonFor(Output(1)), Reason::kCallDeleted);
+  state_ = CallState{};
+  MakePending();
+  Wait(kHour);
+  EXPECT_EQ(ReasonFor(Output(1)), Reason::kCallExpired);
+}
+
+// ---- Claims
+
+TEST_F(ApplyTest, OfTwoClaimsOneWins) {
+  MakeReady();
+  EXPECT_TRUE(Do(ClaimBy(kAnna)).claim);
+  const OperationResult late = Do(ClaimBy(kBert));
+  EXPECT_TRUE(late.pending);
+  EXPECT_FALSE(late.payload);
+}
+
+TEST_F(ApplyTest, AClaimRepeatedWithItsTokenGetsTheSameOutputAndFence) {
+  MakeReady();
+  const OperationResult first = Do(ClaimBy(kAnna));
+  Wait(10 * kSecond);
+  const OperationResult again = Do(ClaimBy(kAnna));
+  EXPECT_EQ(again.payload, first.payload);
+  EXPECT_EQ(again.claim->fence, first.claim->fence);
+  EXPECT_EQ(again.claim->lease_end_ms, first.claim->lease_end_ms + 10 * kSecond);
+}
+
+TEST_F(ApplyTest, AClaimThatArrivesLateTakesBackNoRenewal) {
+  MakeReady();
+  const uint64_t fence = Claimed(kAnna);
+  const int64_t promised_ms =
+      Do(RenewClaim{TokenOf(kAnna), fence, 10 * kMinute}).claim->lease_end_ms;
+  EXPECT_EQ(Do(ClaimBy(kAnna)).claim->lease_end_ms, promised_ms);
+}
+
+TEST_F(ApplyTest, AClaimThatLapsedIsClaimableAgainAndTheOldTokenCannotAck) {
+  MakeReady();
+  const uint64_t annas = Claimed(kAnna);
+  Wait(kLease);
+  EXPECT_EQ(ReasonFor(AckBy(kAnna, annas)), Reason::kClaimLost);
+  const uint64_t berts = Claimed(kBert);
+  EXPECT_GT(berts, annas);
+  EXPECT_EQ(ReasonFor(AckBy(kAnna, annas)), Reason::kClaimLost);
+  EXPECT_TRUE(Do(AckBy(kBert, berts)).status.ok());
+}
+
+TEST_F(ApplyTest, AnOldFenceCannotAckUntilItsHolderClaimsAgain) {
+  MakeReady();
+  const uint64_t old_fence = Claimed(kAnna);
+  Wait(kLease);
+  const uint64_t fence = Claimed(kAnna);
+  EXPECT_EQ(ReasonFor(AckBy(kAnna, old_fence)), Reason::kClaimLost);
+  EXPECT_TRUE(Do(AckBy(kAnna, fence)).status.ok());
+}
+
+TEST_F(ApplyTest, AReleasedOutputCanBeClaimedAtOnce) {
+  MakeReady();
+  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), Claimed(kAnna)}).status.ok());
+  EXPECT_TRUE(Do(ClaimBy(kBert)).claim);
+}
+
+TEST_F(ApplyTest, ALeaseEndsWithTheOutputAndWithTheTotalAtTheLatest) {
+  MakePending();
+  ASSERT_TRUE(Do(Output(1, kSameContent, 2 * kHour)).status.ok());
+  const int64_t deadline_ms = state_.output->deadline_ms;
+  const uint64_t fence = Claimed(kAnna);
+  const RenewClaim renew{TokenOf(kAnna), fence, 3 * kHour};
+  EXPECT_EQ(Do(renew).claim->lease_end_ms, kNow + kHour);
+  context_.lease_total_max_ms = 24 * kHour;
+  EXPECT_EQ(Do(renew).claim->lease_end_ms, deadline_ms);
+}
+
+TEST_F(ApplyTest, ALeaseEndsWithAMaxTtlThatWasLowered) {
+  MakeReady();
+  context_.max_ttl_ms = kSecond;
+  EXPECT_EQ(Do(ClaimBy(kAnna)).claim->lease_end_ms, kNow + kSecond);
+}
+
+TEST_F(ApplyTest, ARenewalNeverShortens) {
+  MakeReady();
+  const uint64_t fence = Claimed(kAnna);
+  EXPECT_EQ(Do(RenewClaim{TokenOf(kAnna), fence, 1}).claim->lease_end_ms, kNow + kLease);
+}
+
+TEST_F(ApplyTest, AClaimWithoutAnOutputIsPendingAndOneOfNothingIsUnknown) {
+  EXPECT_EQ(ReasonFor(ClaimBy(kAnna)), Reason::kCallUnknown);
+  MakePending();
+  EXPECT_TRUE(Do(ClaimBy(kAnna)).pending);
+  EXPECT_EQ(ReasonFor(AckBy(kAnna, 1)), Reason::kOutputPending);
+}
+
+// ---- Ends
+
+TEST_F(ApplyTest, AnAckErasesInputAndOutputAndLeavesATombstone) {
+  MakeReady();
+  const StoredPayload input = *state_.input;
+  const StoredPayload output = *state_.output;
+  ASSERT_TRUE(Do(AckBy(kAnna, Claimed(kAnna))).status.ok());
+  EXPECT_EQ(effects_.remove_input, input);
+  EXPECT_EQ(effects_.remove_output, output);
+  EXPECT_EQ(effects_.tombstone->input, input.slot);
+  EXPECT_EQ(effects_.tombstone->output, output.slot);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kOutputConsumed);
+  EXPECT_EQ(ReasonFor(ClaimBy(kAnna)), Reason::kOutputConsumed);
+}
+
+TEST_F(ApplyTest, AckingTwiceReturnsTheSameAnswerAndAnotherTokenNone) {
+  MakeConsumed();
+  const int64_t ended_ms = state_.tombstone->ended_ms;
+  Wait(kMinute);
+  EXPECT_EQ(Do(AckBy(kAnna, 99)).ended_ms, ended_ms);
+  EXPECT_EQ(ReasonFor(AckBy(kBert, 99)), Reason::kOutputConsumed);
+  Wait(context_.tombstone_ttl_ms);
+  EXPECT_EQ(ReasonFor(AckBy(kAnna, 99)), Reason::kCallUnknown);
+}
+
+TEST_F(ApplyTest, ADeletedCallIsDeletedInAnyStateAndOnlyOnce) {
+  MakeReady();
+  Claimed(kAnna);
+  const int64_t ended_ms = Do(DeleteCall{}).ended_ms;
+  EXPECT_TRUE(effects_.remove_input && effects_.remove_output && effects_.tombstone);
+  Wait(kMinute);
+  EXPECT_EQ(Do(DeleteCall{}).ended_ms, ended_ms);
+  EXPECT_EQ(ReasonFor(AckBy(kAnna, fence_)), Reason::kCallDeleted);
+}
+
+TEST_F(ApplyTest, AnInputStaysReadableUntilTheOutputIsAcked) {
+  MakeReady();
+  const uint64_t fence = Claimed(kAnna);
+  EXPECT_TRUE(Do(GetInput{}).payload);
+  Do(AckBy(kAnna, fence));
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kOutputConsumed);
+}
+
+TEST_F(ApplyTest, NothingIsReadableAtItsDeadlineThoughTheSweepIsLate) {
+  MakeReady();
+  Wait(kHour - 1);
+  EXPECT_TRUE(Do(GetInput{}).status.ok());
+  Wait(1);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallExpired);
+  EXPECT_EQ(ReasonFor(ClaimBy(kAnna)), Reason::kCallExpired);
+}
+
+TEST_F(ApplyTest, OneClockIsEnoughToRefuseAndBothAreNeededToDestroy) {
+  MakePending();
+  const ExpirePayload expire{PayloadKind::kInput, state_.input->slot.generation};
+  context_.now.read_ms += kHour;
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallExpired);
+  Do(expire);
+  EXPECT_TRUE(effects_.empty());
+  context_.now.erase_ms += kHour;
+  Do(expire);
+  EXPECT_TRUE(effects_.tombstone);
+}
+
+TEST_F(ApplyTest, AClockThatIsNotTrustedDestroysNothingNotEvenWhatIsDeadBefore) {
+  MakePending();
+  context_.now.erase_ms = Now::kNeverMs;
+  context_.dead_before_ms = kNow;
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallExpired);
+  Do(ExpirePayload{PayloadKind::kInput, state_.input->slot.generation});
+  EXPECT_TRUE(effects_.empty());
+}
+
+TEST_F(ApplyTest, DescribingTellsThePhase) {
+  EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kUnknown);
+  MakePending();
+  EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kPending);
+  Do(Output(1));
+  EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kReady);
+  const uint64_t fence = Claimed(kAnna);
+  EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kClaimed);
+  Do(AckBy(kAnna, fence));
+  EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kConsumed);
+}
+
+}  // namespace
+}  // namespace mayfly

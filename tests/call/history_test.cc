@@ -1,0 +1,445 @@
+// Random histories of clients, workers, sweeps, restarts and clocks that disagree. Each call keeps
+// a log of what was answered; the model knows nothing but that log. Every answer must be the one
+// that call/spec.cc gives for what the log tells, and no promise may ever be broken.
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+#include "call/apply.h"
+#include "call/call_builder.h"
+#include "call/spec.h"
+
+namespace mayfly {
+namespace {
+
+constexpr int kHistories = 4000;
+constexpr int kStepsPerHistory = 150;
+constexpr int kCalls = 3;
+// A tombstone outlives the id window by a minute: so much may a corrected clock go back in all.
+constexpr int64_t kStepsBackMax = 50 * kSecond;
+
+class ByContentNumber : public ContentComparer {
+ public:
+  explicit ByContentNumber(uint8_t number) : number_(number) {}
+  bool SameContent(const StoredPayload& stored) const override {
+    return stored.fingerprint[0] == number_;
+  }
+
+ private:
+  const uint8_t number_;
+};
+
+// Something that was answered, and cannot be taken back.
+struct Event {
+  enum What { kInputStored, kOutputStored, kHeld, kReleased, kInputSwept, kEnded, kForgotten };
+  What what;
+  int64_t steady_ms = 0;
+  std::optional<StoredPayload> payload = {};
+  std::optional<Claim> claim = {};  // kHeld: as the holder was told, at each claim and renewal
+  EndReason reason = EndReason::kExpired;
+  TokenHash token_hash{};
+};
+
+// What the log amounts to: the last word on each thing.
+struct Memory {
+  std::optional<StoredPayload> input;
+  std::optional<StoredPayload> output;
+  std::optional<Claim> held;
+  std::optional<Event> end;
+};
+
+Memory Recall(const std::vector<Event>& log) {
+  Memory memory;
+  for (const Event& event : log) {
+    switch (event.what) {
+      case Event::kInputStored:
+        memory.input = event.payload;
+        break;
+      case Event::kOutputStored:
+        memory.output = event.payload;
+        memory.held.reset();
+        break;
+      case Event::kHeld: {
+        const bool renewed = memory.held && memory.held->fence == event.claim->fence;
+        const int64_t promised_ms = renewed ? memory.held->lease_end_ms : 0;
+        memory.held = event.claim;
+        memory.held->lease_end_ms = std::max(promised_ms, event.claim->lease_end_ms);
+        break;
+      }
+      case Event::kReleased:
+        memory.held.reset();
+        break;
+      case Event::kInputSwept:
+        memory.input.reset();
+        break;
+      case Event::kEnded:
+        memory = Memory{.input = {}, .output = {}, .held = {}, .end = event};
+        break;
+      case Event::kForgotten:
+        memory.end.reset();
+        break;
+    }
+  }
+  return memory;
+}
+
+struct Call {
+  int64_t id_time_ms = 0;
+  CallState state;  // only ever handed back to Apply
+  std::vector<Event> log;
+};
+
+class History {
+ public:
+  // `answers` counts each answer that was given.
+  History(uint64_t seed, std::map<Answer, int>* answers)
+      : random_(seed), context_(ContextAt(kNow)), answers_(answers) {
+    for (Call& call : calls_) call.id_time_ms = kNow + Between(-6 * kMinute, 6 * kMinute);
+  }
+
+  void Run() {
+    for (int step = 0; step < kStepsPerHistory && !testing::Test::HasFailure(); ++step) {
+      LetTimePass();
+      Call& call = calls_[Between(0, kCalls - 1)];
+      Forget(call);
+      SCOPED_TRACE(absl::StrCat("step ", step));
+      if (OneIn(8)) {
+        Sweep(call);
+      } else {
+        Ask(call);
+      }
+    }
+  }
+
+ private:
+  int64_t Between(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random_);
+  }
+  bool OneIn(int64_t n) { return Between(1, n) == 1; }
+  int64_t PickDuration() {
+    switch (Between(0, 5)) {
+      case 0:
+        return Between(0, 2);
+      case 1:
+        return Between(3, kSecond);
+      case 2:
+      case 3:
+        return Between(kSecond, 40 * kSecond);
+      case 4:
+        return Between(kMinute, 20 * kMinute);
+      default:
+        return OneIn(6) ? Between(kHour, 26 * kHour) : 0;
+    }
+  }
+
+  void LetTimePass() {
+    steady_ms_ += PickDuration();
+    if (OneIn(25)) wall_ahead_ms_ = Between(-2, 2) * PickDuration();
+    if (OneIn(40)) AnchorAnew();
+    if (OneIn(30)) trusted_ = !trusted_;
+    if (OneIn(40)) Restart();
+    if (OneIn(60)) LimitTtl(Between(1, 24) * kHour);
+    const int64_t wall_ms = steady_ms_ + wall_ahead_ms_;
+    context_.now.steady_ms = steady_ms_;
+    context_.now.read_ms = std::max(wall_ms, steady_ms_);
+    context_.now.erase_ms = trusted_ ? std::min(wall_ms, steady_ms_) : Now::kNeverMs;
+  }
+
+  void AnchorAnew() {
+    const int64_t step_ms = std::max(wall_ahead_ms_, steps_back_ms_ - kStepsBackMax);
+    if (step_ms < 0) steps_back_ms_ -= step_ms;
+    steady_ms_ += step_ms;
+    wall_ahead_ms_ = 0;
+  }
+
+  // A restart forgets claims; the boot number makes the fences rise.
+  void Restart() {
+    fence_ = ((fence_ >> 40) + 1) << 40;
+    for (Call& call : calls_) {
+      call.state.claim.reset();
+      call.log.push_back({.what = Event::kReleased, .steady_ms = steady_ms_});
+    }
+  }
+
+  void LimitTtl(int64_t max_ttl_ms) {
+    if (max_ttl_ms < context_.max_ttl_ms) {
+      context_.dead_before_ms = std::max(context_.dead_before_ms, steady_ms_ - max_ttl_ms);
+    }
+    context_.max_ttl_ms = max_ttl_ms;
+  }
+
+  void Forget(Call& call) {
+    const std::optional<Event> end = Recall(call.log).end;
+    if (end && end->steady_ms + context_.tombstone_ttl_ms <= steady_ms_) {
+      call.log.push_back({.what = Event::kForgotten, .steady_ms = steady_ms_});
+    }
+  }
+
+  bool IsOver(const StoredPayload& payload, int64_t clock_ms) const {
+    return clock_ms >= payload.deadline_ms || clock_ms - payload.stored_ms >= context_.max_ttl_ms ||
+           payload.stored_ms <= context_.dead_before_ms;
+  }
+  bool SomeClockSaysOver(const StoredPayload& payload) const {
+    return IsOver(payload, steady_ms_) || IsOver(payload, steady_ms_ + wall_ahead_ms_);
+  }
+  bool MayBeErased(const StoredPayload& payload) const {
+    return trusted_ && IsOver(payload, steady_ms_) && IsOver(payload, steady_ms_ + wall_ahead_ms_);
+  }
+
+  StoredPayload NewPayload(uint32_t attempt, uint8_t content) {
+    const int64_t ttls[] = {kSecond, 30 * kSecond, 10 * kMinute, 24 * kHour};
+    const int64_t ttl_ms = std::min(ttls[Between(0, 3)], context_.max_ttl_ms);
+    StoredPayload payload = PayloadAt(steady_ms_, steady_ms_ + ttl_ms, ++generation_, attempt);
+    payload.fingerprint[0] = content;
+    return payload;
+  }
+
+  // What the log makes of the call, for whoever holds `token` and names `fence`.
+  Situation Judge(const Memory& memory, uint8_t token, uint64_t fence) const {
+    Situation situation{.story = Story::kNever,
+                        .input_readable = memory.input && !SomeClockSaysOver(*memory.input)};
+    if (memory.end) {
+      situation.story = memory.end->reason == EndReason::kDeleted   ? Story::kDeleted
+                        : memory.end->reason == EndReason::kExpired ? Story::kExpired
+                        : memory.end->token_hash == HashOf(token)   ? Story::kConsumedByMe
+                                                                    : Story::kConsumedByOther;
+    } else if (memory.output) {
+      const bool held = memory.held && steady_ms_ < memory.held->lease_end_ms;
+      situation.story = SomeClockSaysOver(*memory.output)      ? Story::kExpired
+                        : !held                                ? Story::kReady
+                        : memory.held->token != TokenOf(token) ? Story::kClaimedByOther
+                        : memory.held->fence != fence          ? Story::kClaimedMyOld
+                                                               : Story::kClaimedByMe;
+    } else if (memory.input) {
+      situation.story = situation.input_readable ? Story::kPending : Story::kExpired;
+    }
+    return situation;
+  }
+
+  uint64_t PickFence(const Call& call, uint8_t token) {
+    std::vector<uint64_t> fences = {0};
+    for (const Event& event : call.log) {
+      if (event.claim && (event.claim->token == TokenOf(token) || OneIn(10))) {
+        fences.push_back(event.claim->fence);
+      }
+    }
+    return OneIn(5) ? fences[Between(0, static_cast<int64_t>(fences.size()) - 1)] : fences.back();
+  }
+
+  void Ask(Call& call) {
+    const Memory memory = Recall(call.log);
+    const auto token = static_cast<uint8_t>(Between(1, 3));
+    const uint64_t fence = PickFence(call, token);
+    const auto content = static_cast<uint8_t>(OneIn(4) ? 2 : 1);
+    const ByContentNumber comparer(content);
+    const int64_t lease_ms = Between(1, 90) * kSecond;
+    Request request{};
+    Operation operation;
+    switch (Between(0, 11)) {
+      case 0: {
+        const bool outside = std::abs(call.id_time_ms - steady_ms_) > 5 * kMinute;
+        const bool same = memory.input && memory.input->fingerprint[0] == content;
+        request = outside ? (same ? Request::kPutInputSameOutsideWindow
+                                  : Request::kPutInputOtherOutsideWindow)
+                          : (same ? Request::kPutInputSame : Request::kPutInputOther);
+        operation = PutInput{call.id_time_ms, NewPayload(0, content), &comparer};
+        break;
+      }
+      case 1:
+        request = Request::kGetInput;
+        operation = GetInput{};
+        break;
+      case 2:
+      case 3: {
+        const auto attempt = static_cast<uint32_t>(Between(1, 4));
+        const uint32_t stored = memory.output ? memory.output->attempt : 0;
+        const bool same = memory.output && memory.output->fingerprint[0] == content;
+        request = attempt < stored   ? Request::kPutOutputLower
+                  : attempt > stored ? Request::kPutOutputHigher
+                  : same             ? Request::kPutOutputEqualSame
+                                     : Request::kPutOutputEqualOther;
+        operation = PutOutput{NewPayload(attempt, content), &comparer};
+        break;
+      }
+      case 4:
+      case 5:
+      case 6:
+        request = Request::kClaim;
+        operation = ClaimOutput{TokenOf(token), HashOf(token), ++fence_, lease_ms};
+        break;
+      case 7:
+        request = Request::kAck;
+        operation = AckOutput{TokenOf(token), HashOf(token), fence};
+        break;
+      case 8:
+        request = Request::kRelease;
+        operation = ReleaseOutput{TokenOf(token), fence};
+        break;
+      case 9:
+        request = Request::kRenew;
+        operation = RenewClaim{TokenOf(token), fence, lease_ms};
+        break;
+      case 10:
+        request = Request::kDescribe;
+        operation = DescribeCall{};
+        break;
+      default:
+        request = OneIn(4) ? Request::kDelete : Request::kGetInput;
+        operation = request == Request::kDelete ? Operation(DeleteCall{}) : Operation(GetInput{});
+    }
+    const Situation situation = Judge(memory, token, fence);
+    SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story)));
+    const Answer answer = Expected(request, situation);
+    ++(*answers_)[answer];
+    const Applied applied = Apply(call.state, operation, context_);
+    call.state = applied.state;
+    ExpectAnswer(answer, applied.result);
+    ExpectPromises(call, answer, applied.result, lease_ms);
+    Record(call, answer, operation, applied.result, token);
+    if (answer == Answer::kTold) {
+      EXPECT_EQ(applied.result.phase, PhaseOf(situation.story));
+    }
+  }
+
+  void ExpectAnswer(Answer answer, const OperationResult& result) {
+    EXPECT_EQ(result.status.code(), CodeOf(answer)) << result.status;
+    EXPECT_EQ(ReasonOf(result.status), ReasonOfAnswer(answer)) << result.status;
+    EXPECT_EQ(result.pending, answer == Answer::kNothingYet);
+    EXPECT_EQ(result.claim.has_value(), answer == Answer::kClaimed ||
+                                            answer == Answer::kReclaimed ||
+                                            answer == Answer::kRenewed);
+  }
+
+  // What must hold whatever the specification says.
+  void ExpectPromises(const Call& call, Answer answer, const OperationResult& result,
+                      int64_t lease_ms) {
+    const Memory memory = Recall(call.log);
+    int ends = 0;
+    uint64_t fence_max = 0;
+    for (const Event& event : call.log) {
+      if (event.what == Event::kEnded) ++ends;
+      if (event.claim) fence_max = std::max(fence_max, event.claim->fence);
+    }
+    const bool ended_now = answer == Answer::kAcked || answer == Answer::kDeletedNow;
+    EXPECT_LE(ends + (ended_now ? 1 : 0), 1) << "ended twice";
+    if (ended_now) {
+      EXPECT_EQ(result.ended_ms, steady_ms_);
+    }
+    if (answer == Answer::kAckedBefore || answer == Answer::kDeletedBefore) {
+      EXPECT_EQ(result.ended_ms, memory.end->steady_ms) << "another answer to the same request";
+    }
+    const bool stores = answer == Answer::kStored || answer == Answer::kReplaced;
+    EXPECT_FALSE(ends > 0 && (stores || result.payload)) << "came back";
+    if (stores || !result.payload) return;
+    EXPECT_FALSE(SomeClockSaysOver(*result.payload)) << "past its time";
+    const bool was_put = result.payload == memory.input || result.payload == memory.output;
+    EXPECT_TRUE(was_put) << "not what was put last";
+    if (!result.claim) return;
+    if (answer == Answer::kClaimed) {
+      EXPECT_GT(result.claim->fence, fence_max) << "a fence that does not rise";
+    } else {
+      EXPECT_EQ(result.claim->fence, fence_max) << "a claim that is not the last";
+      EXPECT_GE(result.claim->lease_end_ms, memory.held->lease_end_ms) << "a promise taken back";
+    }
+    const int64_t first_ms = answer == Answer::kClaimed ? steady_ms_ : memory.held->claimed_ms;
+    const int64_t end_ms =
+        std::min({steady_ms_ + lease_ms, first_ms + kHour, result.payload->deadline_ms,
+                  result.payload->stored_ms + context_.max_ttl_ms});
+    const int64_t promised_ms = answer == Answer::kClaimed ? 0 : memory.held->lease_end_ms;
+    EXPECT_EQ(result.claim->lease_end_ms, std::max(end_ms, promised_ms));
+  }
+
+  void Record(Call& call, Answer answer, const Operation& operation, const OperationResult& result,
+              uint8_t token) {
+    Event event{.what = Event::kEnded, .steady_ms = steady_ms_};
+    switch (answer) {
+      case Answer::kStored:
+      case Answer::kReplaced: {
+        const auto* input = std::get_if<PutInput>(&operation);
+        event.what = input ? Event::kInputStored : Event::kOutputStored;
+        event.payload = input ? input->payload : std::get<PutOutput>(operation).payload;
+        EXPECT_EQ(result.payload, event.payload);
+        break;
+      }
+      case Answer::kClaimed:
+      case Answer::kReclaimed:
+      case Answer::kRenewed:
+        event.what = Event::kHeld;
+        event.claim = result.claim;
+        break;
+      case Answer::kReleased:
+        event.what = Event::kReleased;
+        break;
+      case Answer::kAcked:
+        event.reason = EndReason::kConsumed;
+        event.token_hash = HashOf(token);
+        break;
+      case Answer::kDeletedNow:
+        event.reason = EndReason::kDeleted;
+        break;
+      default:
+        return;
+    }
+    if (event.what == Event::kHeld && !event.claim) return;  // reported above
+    call.log.push_back(event);
+  }
+
+  void Sweep(Call& call) {
+    const Memory memory = Recall(call.log);
+    const PayloadKind kind = OneIn(2) ? PayloadKind::kInput : PayloadKind::kOutput;
+    const auto& payload = kind == PayloadKind::kInput ? memory.input : memory.output;
+    const bool matches = payload && !OneIn(4);
+    const uint64_t generation = matches ? payload->slot.generation : generation_ + 1;
+    const SweepSituation situation{.input_there = memory.input.has_value(),
+                                   .input_erasable = memory.input && MayBeErased(*memory.input),
+                                   .output_there = memory.output.has_value(),
+                                   .output_erasable = memory.output && MayBeErased(*memory.output)};
+    const SweepAnswer answer = ExpectedSweep(kind, matches, situation);
+    const Applied applied = Apply(call.state, ExpirePayload{kind, generation}, context_);
+    call.state = applied.state;
+    EXPECT_EQ(applied.effects.tombstone.has_value(), answer == SweepAnswer::kWholeCall);
+    EXPECT_EQ(applied.effects.empty(), answer == SweepAnswer::kIgnored);
+    if (answer == SweepAnswer::kIgnored) return;
+    const bool whole = answer == SweepAnswer::kWholeCall;
+    call.log.push_back(
+        {.what = whole ? Event::kEnded : Event::kInputSwept, .steady_ms = steady_ms_});
+  }
+
+  std::mt19937_64 random_;
+  ApplyContext context_;
+  std::map<Answer, int>* const answers_;
+  int64_t steady_ms_ = kNow;
+  int64_t wall_ahead_ms_ = 0;
+  int64_t steps_back_ms_ = 0;
+  bool trusted_ = true;
+  uint64_t fence_ = uint64_t{1} << 40;
+  uint64_t generation_ = 0;
+  Call calls_[kCalls];
+};
+
+TEST(CallHistory, NoHistoryBreaksAPromiseOrLeavesTheSpecification) {
+  const char* given = std::getenv("MAYFLY_TEST_SEED");
+  const uint64_t first_seed = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  std::printf("MAYFLY_TEST_SEED=%llu\n", static_cast<unsigned long long>(first_seed));
+  std::map<Answer, int> answers;
+  for (uint64_t seed = first_seed; seed < first_seed + kHistories; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    History(seed, &answers).Run();
+    ASSERT_FALSE(HasFailure()) << "run again with MAYFLY_TEST_SEED=" << seed;
+  }
+  // Histories that never got anywhere would prove nothing.
+  for (int answer = 0; answer <= static_cast<int>(Answer::kOutsideWindow); ++answer) {
+    EXPECT_GT(answers[static_cast<Answer>(answer)], 20) << "answer " << answer;
+  }
+}
+
+}  // namespace
+}  // namespace mayfly

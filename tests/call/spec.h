@@ -1,0 +1,113 @@
+// The rules of retrieval as a table, written from the prose of the design and not from
+// call/apply.cc: what every request is answered in every situation that a call can be in.
+//
+// A Situation is what an onlooker would say of the call; it knows no timestamps. The tests turn
+// situations into states (table_test.cc), and what really happened into situations
+// (history_test.cc), and compare.
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+
+#include "base/error.h"
+#include "call/operation.h"
+
+namespace mayfly {
+
+// The columns of the table. "Me" is whoever sends the request.
+enum class Story {
+  kNever,            // nothing is there: never was, or forgotten
+  kConsumedByMe,     // I acknowledged it
+  kConsumedByOther,  // another claim acknowledged it
+  kDeleted,
+  kExpired,       // past its time, swept or not
+  kPending,       // an input, no output
+  kReady,         // an output that nobody holds, or whose claim has lapsed
+  kClaimedByMe,   // I hold it, and name the current fence
+  kClaimedMyOld,  // I hold it, and name a fence of before
+  kClaimedByOther,
+  kCount,
+};
+
+// The rows of the table.
+enum class Request {
+  kPutInputSame,  // the content that is there, should one be there
+  kPutInputOther,
+  kPutInputSameOutsideWindow,
+  kPutInputOtherOutsideWindow,
+  kGetInput,
+  kPutOutputLower,  // an attempt below the stored one, should one be there
+  kPutOutputEqualSame,
+  kPutOutputEqualOther,
+  kPutOutputHigher,
+  kClaim,
+  kAck,
+  kRelease,
+  kRenew,
+  kDescribe,
+  kDelete,
+  kCount,
+};
+
+enum class Answer {
+  // OK, and something changes:
+  kStored,
+  kReplaced,
+  kClaimed,
+  kReclaimed,  // the same claim, its lease counted anew
+  kRenewed,
+  kReleased,
+  kAcked,
+  kDeletedNow,
+  // OK, and nothing changes:
+  kAgain,   // it is stored already
+  kLateOk,  // the call was consumed since
+  kGiven,   // the input
+  kNothingYet,
+  kAckedBefore,
+  kDeletedBefore,
+  kTold,  // the description
+  // Refused:
+  kUnknown,
+  kConsumed,
+  kDeleted,
+  kExpired,
+  kCallConflict,
+  kOutputConflict,
+  kStale,
+  kClaimLost,
+  kOutputClaimed,
+  kOutputPending,
+  kOutsideWindow,
+};
+
+struct Situation {
+  Story story = Story::kNever;
+  // Whether workers can still read the input, which may end before the output does.
+  bool input_readable = false;
+};
+
+Answer Expected(Request request, const Situation& situation);
+
+// What a refusal looks like; OK for every other answer.
+absl::StatusCode CodeOf(Answer answer);
+Reason ReasonOfAnswer(Answer answer);
+bool IsRefusal(Answer answer);
+
+CallPhase PhaseOf(Story story);
+
+// What the sweeper's request does, by what may be destroyed (both clocks say so).
+enum class SweepAnswer { kIgnored, kInputOnly, kWholeCall };
+struct SweepSituation {
+  bool input_there = false;
+  bool input_erasable = false;
+  bool output_there = false;
+  bool output_erasable = false;
+};
+SweepAnswer ExpectedSweep(PayloadKind kind, bool generation_matches,
+                          const SweepSituation& situation);
+
+absl::string_view NameOf(Story story);
+absl::string_view NameOf(Request request);
+
+}  // namespace mayfly

@@ -1,0 +1,60 @@
+// A FaultPlan counts the operations that change a disk and says which of them fail.
+//
+//   FaultPlan plan;
+//   plan.FailAt(k);                       // the k-th from here on, counting from 1
+//   plan.FailAt(k, /*and_all_after=*/true);  // a disk that dies
+//   plan.FailFromNowOn();                 // the process is "dead"
+//
+// One plan may be shared by several fault-injecting file systems, whose operations are then counted
+// together. A test runs its story once without faults to learn operations(), and then once for
+// every k up to that. Thread-safe.
+#pragma once
+
+#include <cstdint>
+
+#include "base/mutex.h"
+
+namespace mayfly {
+
+class FaultPlan {
+ public:
+  // Asked before every operation that changes the disk: write, sync, rename, create, remove.
+  bool ShouldFail() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    ++operations_;
+    if (fail_at_ == 0 || operations_ < fail_at_) return false;
+    if (operations_ > fail_at_ && !and_all_after_) return false;
+    has_failed_ = true;
+    return true;
+  }
+
+  // Counting starts again at 1.
+  void FailAt(uint64_t operation, bool and_all_after = false) EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    operations_ = 0;
+    fail_at_ = operation;
+    and_all_after_ = and_all_after;
+    has_failed_ = false;
+  }
+  void FailFromNowOn() { FailAt(1, /*and_all_after=*/true); }
+  void NeverFail() { FailAt(0); }
+
+  // Operations asked for since the last FailAt, failed ones included.
+  uint64_t operations() const EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return operations_;
+  }
+  bool has_failed() const EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return has_failed_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  uint64_t operations_ GUARDED_BY(mutex_) = 0;
+  uint64_t fail_at_ GUARDED_BY(mutex_) = 0;  // 0: none
+  bool and_all_after_ GUARDED_BY(mutex_) = false;
+  bool has_failed_ GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace mayfly
