@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/call_id.h"
+#include "base/slot_ref.h"
 #include "base/tenant.h"
 
 namespace mayfly {
@@ -30,13 +31,6 @@ struct CallKey {
 };
 
 enum class PayloadKind : uint8_t { kInput = 1, kOutput = 2 };
-
-// Where a payload's secret lives. A generation is given to one payload, store-wide, for ever.
-struct SlotRef {
-  uint32_t slot = 0;
-  uint64_t generation = 0;
-  friend bool operator==(const SlotRef&, const SlotRef&) = default;
-};
 
 // HMAC over the payload's CRC32C, size and metadata under a key that dies with its slot.
 using Fingerprint = std::array<uint8_t, 16>;

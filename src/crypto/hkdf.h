@@ -16,7 +16,7 @@ inline constexpr size_t kPseudorandomKeySize = kSha256DigestSize;
 inline constexpr size_t kHkdfOutputBytesMax = 255 * kSha256DigestSize;
 
 // `salt` is an HmacKey so that a salt of many extractions, as an epoch key is, is hashed once.
-// The two ways to fill a caller's buffer leave wiping it to the caller.
+// Wiping what comes out, here and below, is left to the caller.
 void HkdfExtract(const HmacKey& salt, ByteSpan input_keying_material,
                  uint8_t pseudorandom_key[kPseudorandomKeySize]);
 

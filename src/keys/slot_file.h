@@ -36,7 +36,7 @@
 #include "base/file_system.h"
 #include "base/mutex.h"
 #include "base/secret_bytes.h"
-#include "call/state.h"
+#include "base/slot_ref.h"
 #include "keys/slot_allocator.h"
 #include "keys/slot_format.h"
 

@@ -27,7 +27,7 @@
 #include <string>
 
 #include "base/bytes.h"
-#include "call/state.h"
+#include "base/slot_ref.h"
 
 namespace mayfly {
 

@@ -30,9 +30,9 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
   const auto identity = Authenticate(context, config_.tls.trust_domain);
   RETURN_IF_ERROR(identity.status());
   if (!MayCall(identity->role, rpc)) {
-    return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
-                     absl::StrCat("role ", RoleName(identity->role), " may not call ",
-                                  RpcName(rpc)));
+    return MakeError(
+        absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
+        absl::StrCat("role ", RoleName(identity->role), " may not call ", RpcName(rpc)));
   }
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store == nullptr) {

@@ -20,6 +20,11 @@ const std::string& CallIdText(const Item& item) {
   return item.call_id();
 }
 
+grpc::ServerUnaryReactor* FinishCall(UnaryCall* call, const absl::Status& status) {
+  call->FinishWith(status);
+  return call;
+}
+
 // The valid items of a request, and the result that each will get.
 template <typename Value, typename Result>
 struct ValidItems {
@@ -52,13 +57,17 @@ ValidItems<Value, Result> ReadItems(const Items& items, absl::string_view list,
   return valid;
 }
 
-// A callback for the store that writes each answer into its result and ends the call.
-template <typename Result>
-auto WriteAnswersAndFinish(UnaryCall* call, std::vector<Result*> results, Log* log) {
-  return [call, results = std::move(results), log](auto answers) {
+// Hands the valid items to `submit(values, done)`; done writes each answer into its result and ends
+// the call.
+template <typename Value, typename Result, typename Submit>
+grpc::ServerUnaryReactor* SubmitItems(UnaryCall* call, ValidItems<Value, Result> valid, Log* log,
+                                      Submit submit) {
+  if (valid.values.empty()) return FinishCall(call, absl::OkStatus());
+  submit(std::move(valid.values), [call, results = std::move(valid.results), log](auto answers) {
     for (size_t i = 0; i < results.size(); ++i) WriteResult(std::move(answers[i]), log, results[i]);
     call->FinishWith(absl::OkStatus());
-  };
+  });
+  return call;
 }
 
 absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) {
@@ -69,81 +78,74 @@ absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) 
 
 FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* context, Rpc rpc,
                                                   absl::string_view items_field, int item_count) {
-  Begun begun;
-  begun.call = new UnaryCall(rpc, item_count, log_, clock_);
-  begun.admitted = admission_->Admit(*context->auth_context(), rpc, items_field, item_count);
-  if (begun.admitted.ok()) {
-    begun.call->set_tenant(begun.admitted->tenant->name);
-  } else {
-    begun.call->FinishWith(begun.admitted.status());
+  Begun begun = {.call = new UnaryCall(rpc, item_count, log_, clock_)};
+  const auto admitted = admission_->Admit(*context->auth_context(), rpc, items_field, item_count);
+  if (!admitted.ok()) {
+    begun.call->FinishWith(admitted.status());
+    return begun;
   }
+  begun.call->set_tenant(admitted->tenant->name);
+  begun.store = admitted->store;
+  begun.tenant = admitted->tenant;
   return begun;
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerContext* context,
                                                        const v1::PutInputsRequest* request,
                                                        v1::PutInputsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kPutInputs, "items", request->items_size());
-  if (!admitted.ok()) return call;
-  const ValidationLimits limits = {.config = &config_, .retention = &admitted->tenant->retention};
-  auto valid = ReadItems<NewInput>(
-      request->items(), "items", response->mutable_results(), log_,
-      [&](const v1::InputItem& item, const FieldPlace& place) {
-        return ReadInputItem(item, place, limits, clock_);
-      });
+  const Begun begun = Begin(context, Rpc::kPutInputs, "items", request->items_size());
+  if (begun.store == nullptr) return begun.call;
+  const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
+  auto valid = ReadItems<NewInput>(request->items(), "items", response->mutable_results(), log_,
+                                   [&](const v1::InputItem& item, const FieldPlace& place) {
+                                     return ReadInputItem(item, place, limits, clock_);
+                                   });
   // An id that was minted here is news to the client.
   for (size_t i = 0; i < valid.values.size(); ++i) {
     if (!valid.results[i]->call_id().empty()) continue;
     valid.results[i]->set_call_id(valid.values[i].call_id.ToString());
   }
-  admitted->store->PutInputs(admitted->tenant, std::move(valid.values),
-                             WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->PutInputs(begun.tenant, std::move(values), std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::GetInputs(grpc::CallbackServerContext* context,
                                                        const v1::GetInputsRequest* request,
                                                        v1::GetInputsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kGetInputs, "call_ids", request->call_ids_size());
-  if (!admitted.ok()) return call;
+  const Begun begun = Begin(context, Rpc::kGetInputs, "call_ids", request->call_ids_size());
+  if (begun.store == nullptr) return begun.call;
   const auto bytes_max = ReadMaxBytes(request->max_bytes(), config_);
-  if (!bytes_max.ok()) {
-    call->FinishWith(bytes_max.status());
-    return call;
-  }
-  auto valid = ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(),
-                                 log_, ReadId);
-  admitted->store->GetInputs(admitted->tenant, std::move(valid.values), *bytes_max,
-                             WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  if (!bytes_max.ok()) return FinishCall(begun.call, bytes_max.status());
+  auto valid =
+      ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->GetInputs(begun.tenant, std::move(values), *bytes_max, std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerContext* context,
                                                         const v1::PutOutputsRequest* request,
                                                         v1::PutOutputsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kPutOutputs, "items", request->items_size());
-  if (!admitted.ok()) return call;
-  const ValidationLimits limits = {.config = &config_, .retention = &admitted->tenant->retention};
-  auto valid = ReadItems<NewOutput>(
-      request->items(), "items", response->mutable_results(), log_,
-      [&](const v1::OutputItem& item, const FieldPlace& place) {
-        return ReadOutputItem(item, place, limits);
-      });
-  admitted->store->PutOutputs(admitted->tenant, std::move(valid.values),
-                              WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  const Begun begun = Begin(context, Rpc::kPutOutputs, "items", request->items_size());
+  if (begun.store == nullptr) return begun.call;
+  const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
+  auto valid = ReadItems<NewOutput>(request->items(), "items", response->mutable_results(), log_,
+                                    [&](const v1::OutputItem& item, const FieldPlace& place) {
+                                      return ReadOutputItem(item, place, limits);
+                                    });
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->PutOutputs(begun.tenant, std::move(values), std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerContext* context,
                                                           const v1::ClaimOutputsRequest* request,
                                                           v1::ClaimOutputsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kClaimOutputs, "call_ids", request->call_ids_size());
-  if (!admitted.ok()) return call;
+  const Begun begun = Begin(context, Rpc::kClaimOutputs, "call_ids", request->call_ids_size());
+  if (begun.store == nullptr) return begun.call;
   auto claim = ReadClaimRequest(*request, config_);
-  if (!claim.ok()) {
-    call->FinishWith(claim.status());
-    return call;
-  }
+  if (!claim.ok()) return FinishCall(begun.call, claim.status());
   // A malformed id has no result of its own here. It will never have an output, so it is told as
   // an ended call, and the others are not waited for.
   for (int i = 0; i < request->call_ids_size(); ++i) {
@@ -158,8 +160,9 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
     *ended->mutable_status() = ToWireStatus(call_id.status(), log_);
     claim->wait_ms = 0;
   }
-  call->set_claim(admitted->store->ClaimOutputs(
-      admitted->tenant, *std::move(claim), [call = call, response, log = log_](ClaimResponse answer) {
+  UnaryCall* const call = begun.call;
+  call->set_claim(begun.store->ClaimOutputs(
+      begun.tenant, *std::move(claim), [call, response, log = log_](ClaimResponse answer) {
         if (!call->BeginFinish()) return;
         for (ClaimedOutput& output : answer.outputs) {
           WriteClaimedOutput(std::move(output), response->add_outputs());
@@ -176,70 +179,66 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* FunctionIoService::AckOutputs(grpc::CallbackServerContext* context,
                                                         const v1::AckOutputsRequest* request,
                                                         v1::AckOutputsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kAckOutputs, "items", request->items_size());
-  if (!admitted.ok()) return call;
+  const Begun begun = Begin(context, Rpc::kAckOutputs, "items", request->items_size());
+  if (begun.store == nullptr) return begun.call;
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
       [](const v1::AckItem& item, const FieldPlace& place) { return ReadClaim(item, place); });
-  admitted->store->AckOutputs(admitted->tenant, std::move(valid.values),
-                              WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->AckOutputs(begun.tenant, std::move(values), std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::ReleaseOutputs(
     grpc::CallbackServerContext* context, const v1::ReleaseOutputsRequest* request,
     v1::ReleaseOutputsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kReleaseOutputs, "items", request->items_size());
-  if (!admitted.ok()) return call;
+  const Begun begun = Begin(context, Rpc::kReleaseOutputs, "items", request->items_size());
+  if (begun.store == nullptr) return begun.call;
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
       [](const v1::ReleaseItem& item, const FieldPlace& place) { return ReadClaim(item, place); });
-  admitted->store->ReleaseOutputs(admitted->tenant, std::move(valid.values),
-                                  WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->ReleaseOutputs(begun.tenant, std::move(values), std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::RenewClaims(grpc::CallbackServerContext* context,
                                                          const v1::RenewClaimsRequest* request,
                                                          v1::RenewClaimsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kRenewClaims, "items", request->items_size());
-  if (!admitted.ok()) return call;
+  const Begun begun = Begin(context, Rpc::kRenewClaims, "items", request->items_size());
+  if (begun.store == nullptr) return begun.call;
   const auto lease_ms = ReadLeaseMs(request->has_lease(), request->lease(), config_);
-  if (!lease_ms.ok()) {
-    call->FinishWith(lease_ms.status());
-    return call;
-  }
+  if (!lease_ms.ok()) return FinishCall(begun.call, lease_ms.status());
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
       [](const v1::RenewItem& item, const FieldPlace& place) { return ReadClaim(item, place); });
-  admitted->store->RenewClaims(admitted->tenant, std::move(valid.values), *lease_ms,
-                               WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->RenewClaims(begun.tenant, std::move(values), *lease_ms, std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::DescribeCalls(grpc::CallbackServerContext* context,
                                                            const v1::DescribeCallsRequest* request,
                                                            v1::DescribeCallsResponse* response) {
-  auto [call, admitted] =
-      Begin(context, Rpc::kDescribeCalls, "call_ids", request->call_ids_size());
-  if (!admitted.ok()) return call;
-  auto valid = ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(),
-                                 log_, ReadId);
-  admitted->store->DescribeCalls(admitted->tenant, std::move(valid.values),
-                                 WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  const Begun begun = Begin(context, Rpc::kDescribeCalls, "call_ids", request->call_ids_size());
+  if (begun.store == nullptr) return begun.call;
+  auto valid =
+      ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->DescribeCalls(begun.tenant, std::move(values), std::move(done));
+  });
 }
 
 grpc::ServerUnaryReactor* FunctionIoService::DeleteCalls(grpc::CallbackServerContext* context,
                                                          const v1::DeleteCallsRequest* request,
                                                          v1::DeleteCallsResponse* response) {
-  auto [call, admitted] = Begin(context, Rpc::kDeleteCalls, "call_ids", request->call_ids_size());
-  if (!admitted.ok()) return call;
-  auto valid = ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(),
-                                 log_, ReadId);
-  admitted->store->DeleteCalls(admitted->tenant, std::move(valid.values),
-                               WriteAnswersAndFinish(call, std::move(valid.results), log_));
-  return call;
+  const Begun begun = Begin(context, Rpc::kDeleteCalls, "call_ids", request->call_ids_size());
+  if (begun.store == nullptr) return begun.call;
+  auto valid =
+      ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);
+  return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
+    begun.store->DeleteCalls(begun.tenant, std::move(values), std::move(done));
+  });
 }
 
 }  // namespace mayfly

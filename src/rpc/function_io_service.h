@@ -52,10 +52,10 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
                                         v1::DeleteCallsResponse* response) override;
 
  private:
-  // The call is finished already when the answer is not OK.
   struct Begun {
     UnaryCall* call = nullptr;
-    absl::StatusOr<Admitted> admitted;
+    CallStore* store = nullptr;  // null: refused, and the call is finished
+    Tenant* tenant = nullptr;
   };
   Begun Begin(grpc::CallbackServerContext* context, Rpc rpc, absl::string_view items_field,
               int item_count);

@@ -15,7 +15,7 @@ void WriteGrpcLine(gpr_log_func_args* args) {
                                      ? Config::LogLevel::kWarning
                                      : Config::LogLevel::kDebug;
   Log* const log = g_log.load(std::memory_order_acquire);
-  if (!log->Shows(level)) return;
+  if (log == nullptr || !log->Shows(level)) return;
   log->Write(level, "grpc", {{"text", absl::string_view(args->message)}});
 }
 

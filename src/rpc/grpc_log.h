@@ -5,7 +5,7 @@
 
 namespace mayfly {
 
-// gRPC has one log per process; `log` must live as long as it.
+// gRPC has one log per process. Null drops what it says: to be set before `log` goes.
 void SendGrpcLogTo(Log* log);
 
 }  // namespace mayfly

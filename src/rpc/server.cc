@@ -30,11 +30,10 @@ class WithoutReflection : public grpc::ServerBuilderOption {
  public:
   void UpdateArguments(grpc::ChannelArguments*) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
-    plugins->erase(std::remove_if(plugins->begin(), plugins->end(),
-                                  [](const auto& plugin) {
-                                    return plugin->name() == kReflectionPlugin;
-                                  }),
-                   plugins->end());
+    plugins->erase(
+        std::remove_if(plugins->begin(), plugins->end(),
+                       [](const auto& plugin) { return plugin->name() == kReflectionPlugin; }),
+        plugins->end());
   }
 };
 
@@ -100,7 +99,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   return server;
 }
 
-Server::~Server() { Shutdown(absl::ZeroDuration()); }
+Server::~Server() {
+  Shutdown(absl::ZeroDuration());
+  SendGrpcLogTo(nullptr);
+}
 
 void Server::Serve(CallStore* store) {
   admission_.Open(store);

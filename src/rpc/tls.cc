@@ -2,13 +2,12 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 #include <openssl/conf.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-
-#include "absl/strings/str_cat.h"
 
 #include "crypto/openssl.h"
 

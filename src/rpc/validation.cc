@@ -115,8 +115,8 @@ absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
 
 absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config& config) {
   if (payload.data().size() > config.limits.payload_bytes_max) {
-    return LimitError(Reason::kPayloadTooLarge, "the length of payload.data",
-                      payload.data().size(), config.limits.payload_bytes_max, "bytes");
+    return LimitError(Reason::kPayloadTooLarge, "the length of payload.data", payload.data().size(),
+                      config.limits.payload_bytes_max, "bytes");
   }
   RETURN_IF_ERROR(
       CheckSize("payload.content_type", payload.content_type().size(), kContentTypeBytesMax));
@@ -248,7 +248,8 @@ absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration
 absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
                                               const Config& config) {
   ClaimRequest read;
-  RETURN_IF_ERROR(CheckCount("max_count", request.max_count(), {.min = 0, .max = kClaimCountLimit}));
+  RETURN_IF_ERROR(
+      CheckCount("max_count", request.max_count(), {.min = 0, .max = kClaimCountLimit}));
   read.count_max =
       request.max_count() == 0 ? static_cast<uint32_t>(kClaimCountLimit) : request.max_count();
   const auto bytes_max = ReadMaxBytes(request.max_bytes(), config);

@@ -57,7 +57,7 @@ struct LoadedCall {
 struct CallChange {
   CallKey key;
   const Effects* effects = nullptr;
-  const LoadedCall* loaded = nullptr;  // as Load gave it
+  const LoadedCall* loaded = nullptr;  // as Load gave it, before the first change of the batch
   // When effects->store is set: what is stored, its secret, and the row's ciphertext.
   const StoredPayload* payload = nullptr;
   const SecretBytes* secret = nullptr;

@@ -320,16 +320,12 @@ void Shard::RecordChange(const Request& request, const Effects& effects, Entry* 
                          Group* group) {
   group->recorded.push_back(std::make_unique<Recorded>(Recorded{effects, {}}));
   Recorded& recorded = *group->recorded.back();
-  CallChange change{.key = request.key, .effects = &recorded.effects};
+  CallChange change{.key = request.key, .effects = &recorded.effects, .loaded = &entry->loaded};
   if (effects.store.has_value()) {
     recorded.payload = *PayloadOf(request.operation);
     change.payload = &recorded.payload;
     change.secret = &request.content->secret;
     change.row = &request.content->row;
-    // A dead row leaves once, with the first row that takes its place.
-    bool& stored_before =
-        *effects.store == PayloadKind::kInput ? entry->stored_input : entry->stored_output;
-    if (!std::exchange(stored_before, true)) change.loaded = &entry->loaded;
     group->contents[recorded.payload.slot.generation] = request.content.get();
     group->stored.push_back(DuePayload{.due_s = DueSecond(recorded.payload.deadline_ms),
                                        .key = request.key,

@@ -99,8 +99,6 @@ class Shard {
     LoadedCall loaded;
     CallState state;
     Stage stage = Stage::kNow;  // of the last change to it that is not answered yet
-    bool stored_input = false;
-    bool stored_output = false;
   };
   struct Answer {
     Request request;

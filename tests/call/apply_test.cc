@@ -5,6 +5,7 @@
 
 #include "gtest/gtest.h"
 
+#include "base/error.h"
 #include "call/call_builder.h"
 
 namespace mayfly {

@@ -93,8 +93,8 @@ Memory Recall(const std::vector<Event>& log) {
 
 struct Call {
   int64_t id_time_ms = 0;
-  CallState state;  // only ever handed back to Apply
-  std::vector<Event> log;
+  CallState state = {};  // only ever handed back to Apply
+  std::vector<Event> log = {};
 };
 
 class History {
@@ -102,13 +102,14 @@ class History {
   // `answers` counts each answer that was given.
   History(uint64_t seed, std::map<Answer, int>* answers)
       : random_(seed), context_(ContextAt(kNow)), answers_(answers) {
-    for (Call& call : calls_) call.id_time_ms = kNow + Between(-6 * kMinute, 6 * kMinute);
+    for (Call& call : calls_) call = NewCall();
   }
 
   void Run() {
     for (int step = 0; step < kStepsPerHistory && !testing::Test::HasFailure(); ++step) {
       LetTimePass();
       Call& call = calls_[Between(0, kCalls - 1)];
+      if (OneIn(60)) call = NewCall();
       Forget(call);
       SCOPED_TRACE(absl::StrCat("step ", step));
       if (OneIn(8)) {
@@ -120,24 +121,19 @@ class History {
   }
 
  private:
+  Call NewCall() { return Call{.id_time_ms = steady_ms_ + Between(-6 * kMinute, 6 * kMinute)}; }
   int64_t Between(int64_t low, int64_t high) {
     return std::uniform_int_distribution<int64_t>(low, high)(random_);
   }
   bool OneIn(int64_t n) { return Between(1, n) == 1; }
+  // Mostly short, so that a call gets somewhere before its time is over.
   int64_t PickDuration() {
-    switch (Between(0, 5)) {
-      case 0:
-        return Between(0, 2);
-      case 1:
-        return Between(3, kSecond);
-      case 2:
-      case 3:
-        return Between(kSecond, 40 * kSecond);
-      case 4:
-        return Between(kMinute, 20 * kMinute);
-      default:
-        return OneIn(6) ? Between(kHour, 26 * kHour) : 0;
-    }
+    const int64_t dice = Between(0, 39);
+    if (dice < 16) return Between(0, 2);
+    if (dice < 28) return Between(3, kSecond);
+    if (dice < 37) return Between(kSecond, 20 * kSecond);
+    if (dice < 39) return Between(kMinute, 8 * kMinute);
+    return OneIn(3) ? Between(kHour, 26 * kHour) : 0;
   }
 
   void LetTimePass() {
@@ -176,8 +172,13 @@ class History {
     context_.max_ttl_ms = max_ttl_ms;
   }
 
+  // What is over when somebody looks stays over, should the clock be set back afterwards.
   void Forget(Call& call) {
-    const std::optional<Event> end = Recall(call.log).end;
+    const Memory memory = Recall(call.log);
+    if (memory.held && memory.held->lease_end_ms <= steady_ms_) {
+      call.log.push_back({.what = Event::kReleased, .steady_ms = steady_ms_});
+    }
+    const std::optional<Event>& end = memory.end;
     if (end && end->steady_ms + context_.tombstone_ttl_ms <= steady_ms_) {
       call.log.push_back({.what = Event::kForgotten, .steady_ms = steady_ms_});
     }
@@ -243,7 +244,7 @@ class History {
     const int64_t lease_ms = Between(1, 90) * kSecond;
     Request request{};
     Operation operation;
-    switch (Between(0, 11)) {
+    switch (call.log.empty() && OneIn(2) ? 0 : Between(0, 11)) {
       case 0: {
         const bool outside = std::abs(call.id_time_ms - steady_ms_) > 5 * kMinute;
         const bool same = memory.input && memory.input->fingerprint[0] == content;

@@ -1,12 +1,11 @@
 #include "keys/key_directory.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <fstream>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "support/temporary_directory.h"
 

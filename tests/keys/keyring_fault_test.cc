@@ -68,10 +68,13 @@ void ExpectAllTrue(FileSystem* files, const std::string& directory, const Told& 
   auto by_old = Keyring::Open(files, directory, Key(1));
   auto by_new = Keyring::Open(files, directory, Key(2));
   ASSERT_NE(by_old.ok(), by_new.ok()) << by_old.status() << by_new.status();
-  EXPECT_EQ((by_old.ok() ? by_new : by_old).status().code(),
-            absl::StatusCode::kFailedPrecondition);
-  if (!told.rewrap_began) EXPECT_TRUE(by_old.ok());
-  if (told.rewrapped) EXPECT_TRUE(by_new.ok());
+  EXPECT_EQ((by_old.ok() ? by_new : by_old).status().code(), absl::StatusCode::kFailedPrecondition);
+  if (!told.rewrap_began) {
+    EXPECT_TRUE(by_old.ok());
+  }
+  if (told.rewrapped) {
+    EXPECT_TRUE(by_new.ok());
+  }
 
   Keyring& keyring = by_old.ok() ? **by_old : **by_new;
   for (const auto& [hour, extracted] : told.usable) {
@@ -112,7 +115,8 @@ TEST(KeyringFault, AnyFailedOperationLosesNoKey) {
       Told told;
       Live(&files, directory.path(), &told);
       ASSERT_TRUE(plan.has_failed());
-      ExpectAllTrue(PosixFileSystem(), directory.path(), told);
+      plan.NeverFail();
+      ExpectAllTrue(&files, directory.path(), told);
     }
   }
 }
@@ -121,7 +125,7 @@ TEST(KeyringFault, APowerLossLosesNoKey) {
   const uint64_t operations = OperationsOfALife();
   const uint64_t seed = std::random_device{}();
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < 200; ++round) {
     const uint64_t k = 1 + random() % operations;
     SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round << " operation " << k);
     TemporaryDirectory directory;
@@ -192,8 +196,7 @@ TEST(KeyringFault, AFailedRenameOrSyncIsFinal) {
     plan.FailAt(k);
     EXPECT_FALSE((*keyring)->DestroyPassed(kNowMs + kEpochMs).ok());
     EXPECT_TRUE(plan.has_failed());
-    EXPECT_EQ((*keyring)->DestroyPassed(kNowMs + kEpochMs).code(),
-              absl::StatusCode::kUnavailable);
+    EXPECT_EQ((*keyring)->DestroyPassed(kNowMs + kEpochMs).code(), absl::StatusCode::kUnavailable);
     EXPECT_EQ((*keyring)->EnsureAhead(kNowMs + kEpochMs).code(), absl::StatusCode::kUnavailable);
     EXPECT_EQ((*keyring)->Rewrap(Key(2)).code(), absl::StatusCode::kUnavailable);
     EXPECT_NE(ExtractText(**keyring, 490001), "") << "what is durable can still be read";

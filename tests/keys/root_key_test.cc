@@ -1,15 +1,14 @@
 #include "keys/root_key.h"
 
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <filesystem>
 #include <fstream>
+#include <stdlib.h>
 #include <string>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "support/temporary_directory.h"
 
@@ -47,7 +46,9 @@ TEST_F(RootKeyTest, RefusesEveryModeThatLetsOthersIn) {
     if ((mode & 0400) == 0) continue;  // would be refused by open, but not to root
     const auto key = LoadRootKey(WriteFile(kHex, mode));
     EXPECT_EQ(key.ok(), (mode & 077) == 0) << std::oct << mode;
-    if (!key.ok()) EXPECT_EQ(key.status().code(), absl::StatusCode::kFailedPrecondition);
+    if (!key.ok()) {
+      EXPECT_EQ(key.status().code(), absl::StatusCode::kFailedPrecondition);
+    }
   }
   EXPECT_EQ(LoadRootKey(WriteFile(kHex, 0644)).status().message(),
             "root key file has mode 0644, limit is 0600");

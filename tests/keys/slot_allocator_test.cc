@@ -96,12 +96,14 @@ TEST(SlotAllocator, AgreesWithASetThroughARandomHistory) {
     }
     ASSERT_EQ(allocator.free() + model.size(), allocator.capacity());
     const auto probe = static_cast<uint32_t>(random() % (allocator.capacity() + 1));
-    if (probe < allocator.capacity()) ASSERT_EQ(allocator.IsTaken(probe), model.contains(probe));
+    if (probe < allocator.capacity()) {
+      ASSERT_EQ(allocator.IsTaken(probe), model.contains(probe));
+    }
   }
 }
 
-// What the packing is for: pages written per group when slots are freed in random order. A first-fit
-// bitmap would spread a group of 256 over as many pages as it has holes.
+// What the packing is for: pages written per group when slots are freed in random order. A
+// first-fit bitmap would spread a group of 256 over as many pages as it has holes.
 TEST(SlotAllocator, KeepsGroupsOnFewPagesWhenSlotsAreFreedInRandomOrder) {
   constexpr size_t kGroup = 256;
   constexpr size_t kLive = 64 * kGroup;

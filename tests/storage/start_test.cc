@@ -59,7 +59,7 @@ TEST_F(StartTest, RefusesAnotherRootKeyAndAcceptsTheRightOneAfterwards) {
   storage_.root_key = std::string(32, 'x');
   const absl::Status refused = storage_.Open();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(refused.message(), HasSubstr("root key"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("root key"));
   storage_.root_key = std::string(32, 'r');
   ASSERT_TRUE(storage_.Open().ok());
   EXPECT_TRUE(storage_.IsReadable(payload_));
@@ -70,7 +70,7 @@ TEST_F(StartTest, RefusesDirectoriesThatOthersMayEnter) {
     ASSERT_EQ(chmod(Path(name).c_str(), 0750), 0);
     const absl::Status refused = storage_.Open();
     EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_THAT(refused.message(),
+    EXPECT_THAT(std::string(refused.message()),
                 HasSubstr("has mode 0750, wants 0700: others than the owner may enter it"));
     ASSERT_EQ(chmod(Path(name).c_str(), 0700), 0);
   }
@@ -98,7 +98,7 @@ TEST_F(StartTest, RefusesADatabaseThatLostItsCurrentFile) {
   std::filesystem::remove(Path("db/CURRENT"));
   const absl::Status refused = storage_.Open();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(refused.message(),
+  EXPECT_THAT(std::string(refused.message()),
               StartsWith("the database directory holds data but no CURRENT file"));
 }
 

@@ -78,6 +78,7 @@ LoadedCall StorageHarness::Load(const CallKey& key) {
 }
 
 absl::StatusOr<TestPayload> StorageHarness::Put(const PutOptions& put) {
+  attempted.reset();
   LoadedCall loaded;
   RETURN_IF_ERROR(storage_->Load({&put.key, 1}, {&loaded, 1}));
   auto leases = storage_->ReserveSlots(1);
@@ -109,6 +110,7 @@ absl::StatusOr<TestPayload> StorageHarness::Put(const PutOptions& put) {
                              .payload = &payload.stored,
                              .secret = &leases->front().secret,
                              .row = &row};
+  attempted = payload;
   RETURN_IF_ERROR(storage_->Commit(0, {&change, 1}, {}));
   return payload;
 }

@@ -87,6 +87,8 @@ class StorageHarness {
   std::string root_key = std::string(32, 'r');
   std::mt19937_64 random;
   std::vector<std::string> log;
+  // What the last Put tried to commit: a failed one may be found stored all the same.
+  std::optional<TestPayload> attempted;
 
  private:
   std::string RandomText(size_t size);

@@ -37,7 +37,9 @@ struct FaultFileSystem::Inode {
     return static_cast<uint64_t>(info.st_size);
   }
 
-  std::string ReadSector(uint64_t sector) const {
+  // Empty beyond the end, where it reads as zeros.
+  std::string ReadSector(uint64_t sector, uint64_t size) const {
+    if (sector * kSectorBytes >= size) return "";
     std::string bytes(kSectorBytes, '\0');
     Check(pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(sector * kSectorBytes)) >= 0,
           "its sectors can be read");
@@ -118,9 +120,10 @@ class FaultFileSystem::FaultFile : public File {
     MutexLock lock(&disk_->mutex);
     const bool fails = disk_->plan->ShouldFail();
     if (fails) data = data.first(data.size() / 2);
+    const uint64_t size = inode_->SizeNow();
     for (uint64_t sector = offset / kSectorBytes; sector * kSectorBytes < offset + data.size();
          ++sector) {
-      inode_->unsynced[sector].push_back(inode_->ReadSector(sector));
+      inode_->unsynced[sector].push_back(inode_->ReadSector(sector, size));
     }
     RETURN_IF_ERROR(real_->WriteAt(offset, data));
     return fails ? Injected("write") : absl::OkStatus();
@@ -224,7 +227,9 @@ void FaultFileSystem::DropUnsynced(std::mt19937_64* random) {
     for (const auto& [sector, contents] : inode->unsynced) {
       const uint64_t choice = below(contents.size() + 1);
       if (choice == contents.size()) continue;
-      Check(pwrite(inode->fd, contents[choice].data(), kSectorBytes,
+      std::string content = contents[choice];
+      content.resize(kSectorBytes);
+      Check(pwrite(inode->fd, content.data(), kSectorBytes,
                    static_cast<off_t>(sector * kSectorBytes)) == kSectorBytes,
             "a sector can be put back");
     }

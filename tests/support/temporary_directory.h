@@ -1,9 +1,8 @@
 // A directory of mode 0700 for one test, removed with all that is in it.
 #pragma once
 
-#include <stdlib.h>
-
 #include <filesystem>
+#include <stdlib.h>
 #include <string>
 
 #include "base/check.h"

@@ -25,7 +25,7 @@ void CallIndex::Store(const CallKey& key, const CallRows& rows) {
     return;
   }
   const uint32_t place = TakePlace(&part);
-  part.entries[place] = {.key = key, .rows = rows, .used = true, .occupied = true};
+  part.entries[place] = {.key = key, .rows = rows, .occupied = true};
   part.places.emplace(key, place);
 }
 

@@ -33,6 +33,9 @@ class LocalStorage::CommitBatch {
     if (effects.remove_output) RemoveRow(change.key, PayloadKind::kOutput, &call);
     if (effects.store) StoreRow(change, *effects.store, &call);
     if (effects.tombstone) {
+      // Dead rows too: an ended call has none.
+      RemoveRow(change.key, PayloadKind::kInput, &call);
+      RemoveRow(change.key, PayloadKind::kOutput, &call);
       batch_.Put(family(Family::kTombstones), AsSlice(EncodeTombstoneKey(change.key)),
                  EncodeTombstone(*effects.tombstone));
       call.has_tombstone = true;

@@ -156,7 +156,7 @@ class LocalStorage : public Storage {
   // Clears the marks of slots that a row names.
   absl::Status FindDeadRows(uint64_t generation_limit, std::vector<bool>* unnamed,
                             Orphans* orphans);
-  absl::Status FindDeadSegments(Orphans* orphans);
+  absl::Status FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans);
   absl::Status RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch);
   absl::Status RemoveDeadSegments(const SegmentsRef& segments, rocksdb::WriteBatch* batch);
 

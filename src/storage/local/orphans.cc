@@ -30,7 +30,7 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
       if (slot.slot < unnamed.size() && unnamed[slot.slot]) orphans.slots.push_back(slot);
     }
   }
-  RETURN_IF_ERROR(FindDeadSegments(&orphans));
+  RETURN_IF_ERROR(FindDeadSegments(unnamed, &orphans));
   return orphans;
 }
 
@@ -64,9 +64,14 @@ absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<b
   }
 }
 
-absl::Status LocalStorage::FindDeadSegments(Orphans* orphans) {
+absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans) {
   // Uploads of this boot may be under way: their slots are reserved and not live yet.
   const uint64_t generation_limit = boot_number() << kGenerationCounterBits;
+  const auto is_dead = [&](SlotRef slot) {
+    if (slot.generation >= generation_limit) return false;
+    if (slots_->StateOf(slot) != SlotState::kLive) return true;
+    return slot.slot < unnamed.size() && unnamed[slot.slot];
+  };
   std::string next;
   while (true) {
     const auto rows = std::unique_ptr<rocksdb::Iterator>(
@@ -75,10 +80,7 @@ absl::Status LocalStorage::FindDeadSegments(Orphans* orphans) {
     for (rows->Seek(next); rows->Valid() && steps < kRowsPerStep; rows->Seek(next), ++steps) {
       const std::optional<SegmentsRef> segments = DecodeSegmentKey(AsText(rows->key()));
       if (!segments) return absl::DataLossError("a segment's key is not in our format");
-      if (segments->slot.generation < generation_limit &&
-          slots_->StateOf(segments->slot) != SlotState::kLive) {
-        orphans->segments.push_back(*segments);
-      }
+      if (is_dead(segments->slot)) orphans->segments.push_back(*segments);
       // Over all segments of the payload, to the mark of the next: a step that lands on a segment
       // reads all of it.
       next =
@@ -91,16 +93,18 @@ absl::Status LocalStorage::FindDeadSegments(Orphans* orphans) {
 
 absl::Status LocalStorage::RemoveOrphans(const Orphans& orphans) {
   RETURN_IF_ERROR(health_.Check());
+  if (!orphans.slots.empty()) {
+    // A slot whose row was removed just now looks like an orphan: its removal must be durable
+    // first.
+    RETURN_IF_ERROR(Sync());
+    RETURN_IF_ERROR(Erase(orphans.slots));
+  }
   rocksdb::WriteBatch batch;
   for (const DuePayload& row : orphans.rows) RETURN_IF_ERROR(RemoveDeadRow(row, &batch));
   for (const SegmentsRef& segments : orphans.segments) {
     RETURN_IF_ERROR(RemoveDeadSegments(segments, &batch));
   }
-  if (batch.Count() > 0) RETURN_IF_ERROR(Write(&batch, "removing orphans"));
-  if (orphans.slots.empty()) return absl::OkStatus();
-  // A slot whose row was removed just now looks like an orphan: its removal must be durable first.
-  RETURN_IF_ERROR(Sync());
-  return Erase(orphans.slots);
+  return batch.Count() > 0 ? Write(&batch, "removing orphans") : absl::OkStatus();
 }
 
 absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch) {

@@ -1,0 +1,189 @@
+#include "server/daemon.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <unistd.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file_system.h"
+#include "base/secret_bytes.h"
+#include "keys/root_key.h"
+#include "rpc/server.h"
+#include "server/process.h"
+#include "server/version.h"
+#include "storage/local/local_storage.h"
+#include "store/call_store.h"
+
+namespace mayfly {
+namespace {
+
+// After a drain has begun, clients that have just been handed outputs get this long to ack them.
+constexpr absl::Duration kAckGrace = absl::Seconds(1);
+
+absl::StatusOr<SecretBytes> LoadConfiguredRootKey(const Config& config) {
+  const Config::Keys& keys = config.keys;
+  if (!keys.root_key_credential.empty()) return LoadRootKeyCredential(keys.root_key_credential);
+  return LoadRootKey(keys.root_key_file);
+}
+
+StorageLog StorageLogTo(Log* log) {
+  return [log](StorageLogLevel level, absl::string_view text) {
+    Config::LogLevel written = Config::LogLevel::kInfo;
+    if (level == StorageLogLevel::kWarning) written = Config::LogLevel::kWarning;
+    if (level == StorageLogLevel::kError) written = Config::LogLevel::kError;
+    log->Write(written, "storage", {{"text", text}});
+  };
+}
+
+absl::Duration LongestTombstoneTtl(const Config& config) {
+  absl::Duration longest = config.retention.tombstone_ttl;
+  for (const auto& [name, tenant] : config.retention.tenants) {
+    longest = std::max(longest, tenant.tombstone_ttl);
+  }
+  return longest;
+}
+
+absl::StatusOr<std::unique_ptr<LocalStorage>> OpenStorage(const Config& config,
+                                                          SecretBytes root_key, Clock* clock,
+                                                          Log* log) {
+  LocalStorageOptions options;
+  options.data_dir = config.storage.data_dir;
+  options.root_key = std::move(root_key);
+  options.now_ms = absl::ToUnixMillis(clock->Read().wall);
+  options.memtable_bytes = config.storage.memtable_bytes;
+  options.index_calls_max = config.storage.index_calls_max;
+  options.disk_reserve_bytes = config.storage.disk_reserve_bytes;
+  options.tombstone_ttl_ms_max = absl::ToInt64Milliseconds(LongestTombstoneTtl(config));
+  options.allow_unsafe_filesystem = config.storage.allow_unsafe_filesystem;
+  options.accept_data_loss = config.storage.accept_data_loss;
+  options.log = StorageLogTo(log);
+  auto storage = LocalStorage::Open(std::move(options));
+  if (!storage.ok() || config.keys.root_key_file.empty()) return storage;
+  RETURN_IF_ERROR(CheckOutside(config.keys.root_key_file, config.storage.data_dir));
+  return storage;
+}
+
+void LogRecovered(LocalStorage* storage, Log* log) {
+  int64_t live_calls = 0;
+  int64_t live_bytes = 0;
+  const auto usage = storage->LoadUsage();
+  if (!usage.ok()) return;
+  for (const TenantUsage& tenant : *usage) {
+    live_calls += tenant.live_calls;
+    live_bytes += tenant.live_bytes;
+  }
+  log->Write(Config::LogLevel::kInfo, "recovered",
+             {{"boot", static_cast<int64_t>(storage->boot_number())},
+              {"tenants", static_cast<int64_t>(usage->size())},
+              {"live_calls", live_calls},
+              {"live_bytes", live_bytes}});
+}
+
+absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Clock* clock,
+                                                      Log* log) {
+  auto root_key = LoadConfiguredRootKey(config);
+  RETURN_IF_ERROR(root_key.status());
+  auto storage = OpenStorage(config, *std::move(root_key), clock, log);
+  RETURN_IF_ERROR(storage.status());
+  LogRecovered(storage->get(), log);
+  if (!SecretArenaIsLocked()) {
+    log->Write(Config::LogLevel::kWarning,
+               "keys cannot be locked in memory and may reach swap: raise LimitMEMLOCK", {});
+  }
+  CallStoreOptions options;
+  options.config = &config;
+  options.clock = clock;
+  options.on_fatal = [log](const absl::Status& status) {
+    log->Write(Config::LogLevel::kCritical, "storage failed, the process ends",
+               {{"error", absl::string_view(status.ToString())}});
+    // Not exit(): destructors would write to what has just failed.
+    _exit(kExitStorageFailed);
+  };
+  options.on_log = [log](Config::LogLevel level, const std::string& text) {
+    log->Write(level, "store", {{"text", absl::string_view(text)}});
+  };
+  return CallStore::Start(*std::move(storage), std::move(options));
+}
+
+absl::Status WritePortFile(const std::string& path, int port) {
+  if (path.empty()) return absl::OkStatus();
+  const std::filesystem::path file(path);
+  const std::string text = absl::StrCat(port, "\n");
+  if (ReplaceFile(PosixFileSystem(), file.parent_path().string(), file.filename().string(),
+                  AsBytes(text))
+          .ok()) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError("server.port_file cannot be written");
+}
+
+void LogServing(const Config& config, int port, absl::Duration recovery, Log* log) {
+  const bool sync = config.storage.durability == Config::Durability::kSync;
+  log->Write(Config::LogLevel::kInfo, "serving",
+             {{"version", kVersion},
+              {"listen", absl::string_view(config.server.listen)},
+              {"port", port},
+              {"durability", sync ? "sync" : "relaxed"},
+              {"shards", static_cast<int64_t>(config.storage.shards)},
+              {"recovery_ms", absl::ToInt64Milliseconds(recovery)}});
+}
+
+// Clients that poll are answered first, so that what they have been handed can still be acked.
+void DrainAndShutdown(const Config& config, CallStore* store, Server* server) {
+  const absl::Duration timeout = config.server.drain_timeout;
+  const absl::Duration grace = std::min(kAckGrace, timeout);
+  server->Drain();
+  store->Drain();
+  absl::SleepFor(grace);
+  server->Shutdown(timeout - grace);
+}
+
+}  // namespace
+
+absl::Status RunDaemon(const Config& config, Log* log) {
+  BlockStopSignals();
+  SystemClock clock;
+  const absl::Duration begun = clock.Read().boottime;
+  std::unique_ptr<CallStore> store;
+  auto server = Server::Start(config, log, &clock);
+  RETURN_IF_ERROR(server.status());
+  RETURN_IF_ERROR(WritePortFile(config.server.port_file, (*server)->port()));
+  log->Write(Config::LogLevel::kInfo, "starting",
+             {{"version", kVersion},
+              {"listen", absl::string_view(config.server.listen)},
+              {"port", (*server)->port()}});
+  auto started = StartStore(config, &clock, log);
+  RETURN_IF_ERROR(started.status());
+  store = *std::move(started);
+  (*server)->Serve(store.get());
+  LogServing(config, (*server)->port(), clock.Read().boottime - begun, log);
+
+  const int signal = WaitForStop();
+  log->Write(Config::LogLevel::kInfo, "draining", {{"signal", signal}});
+  DrainAndShutdown(config, store.get(), server->get());
+  store = nullptr;
+  log->Write(Config::LogLevel::kInfo, "stopped", {});
+  return absl::OkStatus();
+}
+
+absl::Status RotateRootKey(const Config& config, const std::string& new_root_key_file, Log* log) {
+  auto new_root_key = LoadRootKey(new_root_key_file);
+  RETURN_IF_ERROR(new_root_key.status());
+  RETURN_IF_ERROR(CheckOutside(new_root_key_file, config.storage.data_dir));
+  auto old_root_key = LoadConfiguredRootKey(config);
+  RETURN_IF_ERROR(old_root_key.status());
+  SystemClock clock;
+  auto storage = OpenStorage(config, *std::move(old_root_key), &clock, log);
+  if (storage.ok()) return (*storage)->keyring()->Rewrap(*new_root_key);
+  // A rotation that was cut off after its last step has nothing left to do.
+  if (OpenStorage(config, *std::move(new_root_key), &clock, log).ok()) return absl::OkStatus();
+  return storage.status();
+}
+
+}  // namespace mayfly

@@ -1,0 +1,92 @@
+// mayflyd, the server.
+//
+//   exit   when
+//   0      it was told to stop and has closed its data; or the check, the rotation succeeded
+//   1      it refused to start, with one sentence that says why
+//   2      the command line or the configuration is wrong
+//   70     a write or sync failed: the data must be recovered by a new start
+
+#include <cstdio>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "config/config.h"
+#include "server/daemon.h"
+#include "server/logging.h"
+#include "server/process.h"
+#include "server/version.h"
+
+namespace mayfly {
+namespace {
+
+constexpr int kExitOk = 0;
+constexpr int kExitRefused = 1;
+constexpr int kExitWrongUse = 2;
+
+struct Arguments {
+  std::string config_path;
+  std::string new_root_key_file;
+  bool check_config = false;
+};
+
+void PrintError(const absl::Status& status) {
+  std::fprintf(stderr, "mayflyd: %s\n", std::string(status.message()).c_str());
+}
+
+// What the arguments ask for.
+absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
+  if (arguments.new_root_key_file.empty()) return RunDaemon(config, log);
+  absl::Status status = RotateRootKey(config, arguments.new_root_key_file, log);
+  if (status.ok()) std::puts("the keys are wrapped by the new root key; the old one may go");
+  return status;
+}
+
+int Main(const Arguments& arguments) {
+  const auto config = LoadConfig(arguments.config_path);
+  if (!config.ok()) {
+    PrintError(config.status());
+    return kExitWrongUse;
+  }
+  if (arguments.check_config) {
+    std::puts("the configuration is valid");
+    return kExitOk;
+  }
+  const auto log = JsonLog::Open(config->log);
+  if (!log.ok()) {
+    PrintError(log.status());
+    return kExitRefused;
+  }
+  const absl::Status status = Run(arguments, *config, log->get());
+  if (status.ok()) return kExitOk;
+  (*log)->Write(Config::LogLevel::kCritical, "refused to start",
+                {{"error", absl::string_view(status.message())}});
+  PrintError(status);
+  return kExitRefused;
+}
+
+}  // namespace
+}  // namespace mayfly
+
+int main(int argc, char** argv) {
+  mayfly::HardenProcess();
+  mayfly::Arguments arguments;
+  CLI::App app("Mayfly, an ephemeral function I/O store: the server.", "mayflyd");
+  app.add_option("--config", arguments.config_path, "The configuration, see mayfly.toml")
+      ->required()
+      ->type_name("FILE");
+  const auto check = app.add_flag("--check-config", arguments.check_config,
+                                  "Report what is wrong with the configuration, and end");
+  app.add_option("--rotate-root-key", arguments.new_root_key_file,
+                 "Wrap the keys with the root key in FILE, and end; the server must not run")
+      ->type_name("FILE")
+      ->excludes(check);
+  app.set_version_flag("--version", std::string("mayflyd ") + mayfly::kVersion);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // --help and --version come this way too, and are no errors.
+    return app.exit(error) == 0 ? mayfly::kExitOk : mayfly::kExitWrongUse;
+  }
+  return mayfly::Main(arguments);
+}

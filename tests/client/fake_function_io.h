@@ -1,0 +1,144 @@
+// A FunctionIo server in this process, with the contract's rules in their plainest form, that can
+// be told to fail and that records what it was asked.
+//
+// It knows no deadlines, tenants or roles. Thread-safe.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+
+#include "base/mutex.h"
+#include "mayfly/error.h"
+#include "mayfly/v1/function_io.grpc.pb.h"
+
+namespace mayfly {
+
+// With google.rpc details as the real server sends them.
+google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::string& message,
+                              absl::Duration retry_delay = absl::ZeroDuration());
+grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message);
+
+// What happens to one RPC.
+struct Fault {
+  enum class When {
+    kBefore,     // refused with `status`, nothing was done
+    kAfter,      // done, and the answer is lost: `status` comes in its place
+    kSilence,    // nothing is done, and no answer comes until the client gives up
+    kItem,       // the item with index `item` fails with `item_status`, the others are done
+    kCorrupted,  // done, and payloads are answered with a flipped bit
+  };
+  When when = When::kBefore;
+  grpc::Status status = RpcError(absl::StatusCode::kUnavailable, Reason::kStarting, "recovering");
+  int item = 0;
+  google::rpc::Status item_status;
+};
+
+class FakeFunctionIo : public v1::FunctionIo::Service {
+ public:
+  explicit FakeFunctionIo(
+      std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials());
+  ~FakeFunctionIo() override;
+
+  // "127.0.0.1:port"
+  const std::string& target() const { return target_; }
+
+  // The next call of `rpc` ("PutInputs") meets `fault`; further ones queue up behind it.
+  void FailNext(const std::string& rpc, Fault fault);
+  // As long as set, meets all calls of `rpc`.
+  void FailAlways(const std::string& rpc, Fault fault);
+
+  // As a restart does: all claims are forgotten, and fences start anew.
+  void ForgetClaims();
+  // Puts an output as a worker would.
+  void AddOutput(const std::string& call_id, uint32_t attempt, const std::string& data);
+  // As another client would: claims, and acks if so told.
+  void ClaimElsewhere(const std::string& call_id, bool ack);
+
+  // Called, without a lock, when an AckOutputs comes in.
+  void OnAck(std::function<void()> observer);
+
+  // The names of the RPCs so far, in order, and their requests.
+  std::vector<std::string> Events();
+  int CountOf(const std::string& rpc);
+  // Waits until `rpc` was called `count` times. False after 10 s.
+  bool WaitFor(const std::string& rpc, int count);
+  template <typename Request>
+  std::vector<Request> RequestsOf();
+
+  grpc::Status PutInputs(grpc::ServerContext* context, const v1::PutInputsRequest* request,
+                         v1::PutInputsResponse* response) override;
+  grpc::Status GetInputs(grpc::ServerContext* context, const v1::GetInputsRequest* request,
+                         v1::GetInputsResponse* response) override;
+  grpc::Status PutOutputs(grpc::ServerContext* context, const v1::PutOutputsRequest* request,
+                          v1::PutOutputsResponse* response) override;
+  grpc::Status ClaimOutputs(grpc::ServerContext* context, const v1::ClaimOutputsRequest* request,
+                            v1::ClaimOutputsResponse* response) override;
+  grpc::Status AckOutputs(grpc::ServerContext* context, const v1::AckOutputsRequest* request,
+                          v1::AckOutputsResponse* response) override;
+  grpc::Status ReleaseOutputs(grpc::ServerContext* context,
+                              const v1::ReleaseOutputsRequest* request,
+                              v1::ReleaseOutputsResponse* response) override;
+  grpc::Status RenewClaims(grpc::ServerContext* context, const v1::RenewClaimsRequest* request,
+                           v1::RenewClaimsResponse* response) override;
+  grpc::Status DescribeCalls(grpc::ServerContext* context, const v1::DescribeCallsRequest* request,
+                             v1::DescribeCallsResponse* response) override;
+  grpc::Status DeleteCalls(grpc::ServerContext* context, const v1::DeleteCallsRequest* request,
+                           v1::DeleteCallsResponse* response) override;
+
+ private:
+  struct Call {
+    std::optional<v1::Payload> input;
+    std::optional<v1::OutputItem> output;
+    std::string claim_token;  // empty: not claimed
+    uint64_t fence = 0;
+    std::string acked_token;  // not empty: consumed
+    bool deleted = false;
+  };
+  struct Table {
+    google::rpc::Status CheckLive(const std::string& call_id) const;
+    google::rpc::Status CheckClaim(const std::string& call_id, const std::string& token,
+                                   uint64_t fence) const;
+
+    std::map<std::string, Call> calls;
+    uint64_t next_fence = 1;
+  };
+
+  // Runs `work` on the table, between the faults, under the lock.
+  template <typename Request, typename Response, typename Work>
+  grpc::Status Serve(const std::string& rpc, grpc::ServerContext* context, const Request& request,
+                     Response* response, Work work) EXCLUDES_LOCK(mutex_);
+  std::optional<Fault> TakeFault(const std::string& rpc) REQUIRES_LOCK(mutex_);
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  Table table_ GUARDED_BY(mutex_);
+  std::map<std::string, std::deque<Fault>> faults_ GUARDED_BY(mutex_);
+  std::map<std::string, Fault> lasting_faults_ GUARDED_BY(mutex_);
+  std::function<void()> on_ack_ GUARDED_BY(mutex_);
+  std::vector<std::string> events_ GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<google::protobuf::Message>> requests_ GUARDED_BY(mutex_);
+  std::string target_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+template <typename Request>
+std::vector<Request> FakeFunctionIo::RequestsOf() {
+  MutexLock lock(&mutex_);
+  std::vector<Request> result;
+  for (const auto& message : requests_) {
+    if (const auto* request = dynamic_cast<const Request*>(message.get())) {
+      result.push_back(*request);
+    }
+  }
+  return result;
+}
+
+}  // namespace mayfly

@@ -1,0 +1,74 @@
+// Promise "once": of any number of concurrent retrievers one wins.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+#include "base/error.h"
+#include "store/store_harness.h"
+
+namespace mayfly {
+namespace {
+
+constexpr int kRounds = 1000;
+constexpr int kClaimers = 64;
+
+TEST(ClaimRace, OfSixtyFourClaimersOneWinsInEveryRound) {
+  StoreHarness harness;
+  harness.config.storage.durability = Config::Durability::kRelaxed;
+  harness.Open();
+  Tenant* const tenant = harness.tenant();
+  for (int round = 0; round < kRounds; ++round) {
+    const CallId id = harness.NewId();
+    ASSERT_TRUE(harness.PutInput(id, "in").status.ok());
+    ASSERT_TRUE(harness.PutOutput(id, "out").status.ok());
+    std::vector<std::unique_ptr<Awaited<ClaimResponse>>> answers;
+    for (int i = 0; i < kClaimers; ++i) {
+      answers.push_back(std::make_unique<Awaited<ClaimResponse>>());
+    }
+    // Four threads, so that claims meet in the queue and in one group alike.
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = t; i < kClaimers; i += 4) {
+          harness.store()->ClaimOutputs(tenant, StoreHarness::MakeClaim({id}, i + 1),
+                                        answers[i]->callback());
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    std::vector<std::pair<uint64_t, uint64_t>> winners;  // token and fence
+    for (int i = 0; i < kClaimers; ++i) {
+      const ClaimResponse response = answers[i]->Get();
+      ASSERT_TRUE(response.status.ok());
+      ASSERT_EQ(response.outputs.size() + response.pending_count, 1);
+      if (!response.outputs.empty()) winners.emplace_back(i + 1, response.outputs[0].fence);
+    }
+    ASSERT_EQ(winners.size(), 1) << "round " << round;
+    ASSERT_TRUE(harness.Ack(id, winners[0].first, winners[0].second).status.ok());
+    ASSERT_EQ(harness.Claim(id, kClaimers + 1).ended.size(), 1);
+  }
+}
+
+TEST(ClaimRace, OfManyAcksWithStolenTokensOneCounts) {
+  StoreHarness harness;
+  harness.Open();
+  const CallId id = harness.NewId();
+  ASSERT_TRUE(harness.PutInput(id, "in").status.ok());
+  ASSERT_TRUE(harness.PutOutput(id, "out").status.ok());
+  const uint64_t fence = harness.Claim(id, 1).outputs.at(0).fence;
+  std::atomic<int> ok{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&, i] {
+      if (harness.Ack(id, 1 + i % 2, fence).status.ok()) ++ok;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  // The right token's four acks are one ack, repeated.
+  EXPECT_EQ(ok, 4);
+}
+
+}  // namespace
+}  // namespace mayfly

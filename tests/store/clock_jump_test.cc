@@ -1,0 +1,108 @@
+// Time jumping both ways, with restarts: a wrong clock must neither destroy live data nor keep data
+// past its day.
+#include "gtest/gtest.h"
+
+#include "base/error.h"
+#include "store/store_harness.h"
+
+namespace mayfly {
+namespace {
+
+class ClockJump : public testing::Test {
+ protected:
+  ClockJump() {
+    harness_.Open();
+    id_ = harness_.NewId();
+    EXPECT_TRUE(harness_.PutInput(id_, "in", absl::Hours(2)).status.ok());
+  }
+
+  // Lets time go by in steps in which a server reads its clocks.
+  void Pass(absl::Duration duration) {
+    const absl::Duration step = absl::Seconds(30);
+    for (absl::Duration gone = absl::ZeroDuration(); gone < duration; gone += step) {
+      harness_.clock.Advance(step);
+      harness_.store()->Tick();
+    }
+  }
+
+  bool IsReadable() { return harness_.GetInput(id_).status.ok(); }
+  int64_t live_calls() { return harness_.tenant()->live_calls; }
+
+  StoreHarness harness_;
+  CallId id_;
+};
+
+TEST_F(ClockJump, AJumpAheadRefusesReadsButDestroysNothing) {
+  harness_.clock.JumpWall(absl::Hours(3));
+  EXPECT_FALSE(IsReadable());
+  harness_.store()->Tick();
+  EXPECT_EQ(live_calls(), 1);
+  harness_.clock.JumpWall(-absl::Hours(3));
+  EXPECT_TRUE(IsReadable());
+}
+
+TEST_F(ClockJump, AJumpAheadAcrossARestartDestroysNothing) {
+  harness_.Close();
+  harness_.clock.JumpWall(absl::Hours(3));
+  harness_.Open();
+  EXPECT_FALSE(IsReadable());
+  harness_.store()->Tick();
+  EXPECT_EQ(live_calls(), 1);
+  harness_.clock.JumpWall(-absl::Hours(3));
+  EXPECT_TRUE(IsReadable());
+}
+
+TEST_F(ClockJump, AJumpBackDoesNotKeepDataPastItsTime) {
+  harness_.clock.JumpWall(-absl::Hours(10));
+  harness_.clock.SetSynchronised(false);
+  Pass(absl::Hours(2) - absl::Minutes(1));
+  EXPECT_TRUE(IsReadable());
+  Pass(absl::Minutes(2));
+  EXPECT_FALSE(IsReadable());
+}
+
+TEST_F(ClockJump, AJumpBackAcrossARestartDoesNotKeepDataPastItsTime) {
+  harness_.Close();
+  harness_.clock.JumpWall(-absl::Hours(10));
+  harness_.clock.SetSynchronised(false);
+  harness_.Open();
+  EXPECT_TRUE(IsReadable());
+  harness_.clock.Advance(absl::Hours(2));
+  EXPECT_FALSE(IsReadable());
+}
+
+TEST_F(ClockJump, AfterANewBootNothingIsDestroyedBeforeTheClockIsTrusted) {
+  harness_.Close();
+  harness_.clock.Reboot("boot-2");
+  harness_.clock.JumpWall(absl::Hours(30));  // a machine that wakes up in the future
+  harness_.clock.SetSynchronised(false);
+  harness_.Open();
+  harness_.store()->Tick();
+  EXPECT_FALSE(IsReadable());
+  EXPECT_EQ(live_calls(), 1);
+  // The time service puts it right.
+  harness_.clock.JumpWall(-absl::Hours(30));
+  harness_.clock.SetSynchronised(true);
+  Pass(absl::Minutes(20));
+  EXPECT_TRUE(IsReadable());
+  EXPECT_EQ(live_calls(), 1);
+}
+
+TEST_F(ClockJump, AfterANewBootWithATrustedClockTheDueIsDestroyed) {
+  harness_.Close();
+  harness_.clock.Reboot("boot-2");
+  harness_.clock.JumpWall(absl::Hours(3));
+  harness_.Open();
+  EXPECT_FALSE(IsReadable());
+  harness_.store()->Tick();
+  EXPECT_EQ(live_calls(), 0);
+}
+
+TEST_F(ClockJump, ADisagreementThatLastsIsSettledByASynchronisedWall) {
+  harness_.clock.JumpWall(absl::Hours(3));
+  Pass(absl::Minutes(20));
+  EXPECT_EQ(live_calls(), 0);
+}
+
+}  // namespace
+}  // namespace mayfly

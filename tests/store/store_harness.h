@@ -1,0 +1,110 @@
+// A CallStore over real local storage in a directory of its own, driven step by step: the clock
+// stands until moved, sweep and maintenance run when the test says, and every call blocks until it
+// is answered.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/call_id.h"
+#include "config/config.h"
+#include "rocksdb/file_system.h"
+#include "store/call_store.h"
+#include "support/fault_file_system.h"
+#include "support/manual_clock.h"
+#include "support/temporary_directory.h"
+
+namespace mayfly {
+
+// Blocks until the callback that it gave out has been called.
+template <typename T>
+class Awaited {
+ public:
+  Callback<T> callback() {
+    return [this](T value) {
+      MutexLock lock(&mutex_);
+      value_.emplace(std::move(value));
+      changed_.NotifyAll();
+    };
+  }
+  T Get() {
+    MutexLock lock(&mutex_);
+    while (!value_.has_value()) changed_.Wait(&mutex_);
+    return std::move(*value_);
+  }
+  bool is_answered() {
+    MutexLock lock(&mutex_);
+    return value_.has_value();
+  }
+
+ private:
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::optional<T> value_ GUARDED_BY(mutex_);
+};
+
+ClaimToken MakeToken(uint64_t number);
+
+class StoreHarness {
+ public:
+  StoreHarness();
+  ~StoreHarness();
+
+  // What the next Open uses.
+  Config config;
+  ManualClock clock;
+  FileSystem* file_system = nullptr;
+  std::shared_ptr<rocksdb::FileSystem> rocksdb_file_system;
+  bool background_threads = false;
+
+  // Opens the store; the error when it refuses.
+  absl::Status TryOpen();
+  void Open();
+  // Closes it as SIGTERM would.
+  void Close();
+  void Reopen() {
+    Close();
+    Open();
+  }
+
+  CallStore* store() { return store_.get(); }
+  std::string data_dir() const { return directory_.path() + "/data"; }
+  const std::string& directory() const { return directory_.path(); }
+  static std::string RootKey() { return std::string(32, 'r'); }
+  bool has_failed() const { return has_failed_; }
+  Tenant* tenant(const std::string& name = "acme");
+
+  // A new id, minted now.
+  CallId NewId();
+
+  PutResult PutInput(const CallId& id, absl::string_view data,
+                     absl::Duration ttl = absl::Hours(1), Tenant* owner = nullptr);
+  PutResult PutOutput(const CallId& id, absl::string_view data, uint32_t attempt = 1,
+                      absl::Duration ttl = absl::Hours(1), Tenant* owner = nullptr);
+  InputResult GetInput(const CallId& id, Tenant* owner = nullptr);
+  ClaimResponse Claim(const CallId& id, uint64_t token, Tenant* owner = nullptr);
+  ClaimResponse Claim(ClaimRequest request, Tenant* owner = nullptr);
+  EndResult Ack(const CallId& id, uint64_t token, uint64_t fence, Tenant* owner = nullptr);
+  absl::Status Release(const CallId& id, uint64_t token, uint64_t fence, Tenant* owner = nullptr);
+  RenewResult Renew(const CallId& id, uint64_t token, uint64_t fence, absl::Duration lease,
+                    Tenant* owner = nullptr);
+  CallPhase Phase(const CallId& id, Tenant* owner = nullptr);
+  EndResult Delete(const CallId& id, Tenant* owner = nullptr);
+
+  static ClaimRequest MakeClaim(std::vector<CallId> ids, uint64_t token);
+
+ private:
+  Tenant* OrDefault(Tenant* owner) { return owner != nullptr ? owner : tenant(); }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<CallStore> store_;
+  std::atomic<bool> has_failed_{false};
+  uint64_t ids_ = 0;
+};
+
+NewPayload MakePayload(absl::string_view data);
+
+}  // namespace mayfly
