@@ -31,8 +31,10 @@
 //   INVALID_ARGUMENT, OUT_OF_RANGE       an argument is wrong; the text names field and limit
 //   INTERNAL             the server answered what it must not
 //
-// A Client is a handle: copies share one connection, and calls under way outlive it. Thread-safe.
-// Callbacks run once, on a thread of gRPC's: they must neither block nor call a method that waits.
+// A Client is a handle: copies share one connection and one thread, and calls under way outlive
+// them. Thread-safe. Callbacks run on that thread, one at a time: they must not block, and a method
+// that waits ends the process when it is called from one. The callback of an empty batch runs at
+// once.
 #pragma once
 
 #include <memory>

@@ -39,6 +39,12 @@ absl::Status UnknownError() {
   return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
 }
 
+// The put's own ttl ran out while it waited for its turn.
+absl::Status TooLateError() {
+  return MakeError(absl::StatusCode::kNotFound, Reason::kCallExpired,
+                   "the put came to its turn after its own deadline");
+}
+
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
                    "the claim has lapsed, was released, or is another's");
@@ -73,6 +79,7 @@ class Application {
                                static_cast<uint64_t>(distance_ms),
                                static_cast<uint64_t>(context_.id_window_ms), "ms"));
     }
+    if (!IsReadable(put.payload, context_)) return Refuse(TooLateError());
     state().input = put.payload;
     effects().store = PayloadKind::kInput;
     result().payload = put.payload;
@@ -104,6 +111,7 @@ class Application {
       return Refuse(MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputClaimed,
                               "a client holds the output of an earlier attempt under a claim"));
     }
+    if (!IsReadable(put.payload, context_)) return Refuse(TooLateError());
     effects().remove_output = stored;
     stored = put.payload;
     effects().store = PayloadKind::kOutput;

@@ -3,7 +3,7 @@
 //
 // Items that come back UNAVAILABLE are asked again, without their neighbours; so are those whose
 // payload did not fit into the answer. rpcs.h says for each RPC how items and results are read.
-// Shared by its parts, which gRPC's threads run.
+// Shared by its parts, which the core's thread runs.
 #pragma once
 
 #include <memory>
@@ -44,7 +44,7 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
                                                   std::move(prototype), budget, std::move(done)));
     // One more than the parts: nobody may end the batch while its first parts are being started.
     for (int i = 0; i < kPartsMax; ++i) batch->StartPart();
-    batch->EndPart();
+    if (Completion::Then then = batch->EndPart()) then();
   }
 
  private:
@@ -87,12 +87,12 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
     if (part->Fill()) part->Start();
   }
 
-  void EndPart() {
-    {
-      MutexLock lock(&mutex_);
-      if (--parts_under_way_ > 0) return;
-    }
-    done_(std::move(results_));
+  Completion::Then EndPart() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    if (--parts_under_way_ > 0) return nullptr;
+    return [done = std::move(done_), results = std::move(results_)]() mutable {
+      done(std::move(results));
+    };
   }
 
   const std::shared_ptr<Core> core_;
@@ -156,10 +156,10 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
     return unavailable ? Next::kAgainLater : Next::kAgain;
   }
 
-  void OnEnd(const absl::Status& status) override {
+  Completion::Then OnEnd(const absl::Status& status) override {
     if (!status.ok()) SetAll(status);
     batch_->StartPart();
-    batch_->EndPart();
+    return batch_->EndPart();
   }
 
   void SetAll(const absl::Status& status) {

@@ -32,7 +32,7 @@ void ClaimPoll::Begin(const std::shared_ptr<Core>& core, std::vector<std::string
 
 ClaimPoll::ClaimPoll(const std::shared_ptr<Core>& core_of_client, std::vector<std::string> call_ids,
                      const ClaimOptions& options, Done done)
-    : RpcCall(core_of_client, &Core::AsyncStub::ClaimOutputs,
+    : RpcCall(core_of_client, &v1::FunctionIo::StubInterface::AsyncClaimOutputs,
               TimeBudget(options.wait + TimeoutOf(*core_of_client, options))),
       wait_(options.wait),
       fresh_token_for_each_poll_(options.token.empty()),
@@ -69,10 +69,12 @@ ClaimPoll::Next ClaimPoll::OnResponse(v1::ClaimOutputsResponse* response) {
   return answered_early ? Next::kAgainLater : Next::kAgain;
 }
 
-void ClaimPoll::OnEnd(const absl::Status& status) {
+Completion::Then ClaimPoll::OnEnd(const absl::Status& status) {
   ReleaseUnread();
-  if (!status.ok()) return done_(status);
-  done_(std::move(result_));
+  absl::StatusOr<ClaimedOutputs> result = std::move(result_);
+  if (!status.ok()) result = status;
+  return
+      [done = std::move(done_), result = std::move(result)]() mutable { done(std::move(result)); };
 }
 
 void ClaimPoll::TakeOutput(v1::ClaimedOutput* output) {

@@ -30,7 +30,7 @@ class ClaimPoll : public RpcCall<v1::ClaimOutputsRequest, v1::ClaimOutputsRespon
  private:
   absl::Duration Prepare() override;
   Next OnResponse(v1::ClaimOutputsResponse* response) override;
-  void OnEnd(const absl::Status& status) override;
+  Then OnEnd(const absl::Status& status) override;
 
   void TakeOutput(v1::ClaimedOutput* output);
   void ReleaseUnread();

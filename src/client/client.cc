@@ -6,6 +6,7 @@
 #include "absl/time/clock.h"
 
 #include "base/call_id.h"
+#include "base/check.h"
 #include "base/error.h"
 #include "client/batch.h"
 #include "client/claim_poll.h"
@@ -26,7 +27,8 @@ TimeBudget BudgetOf(const Core& core, const CallOptions& options) {
 
 // Runs `start` with a callback, and waits for what it is called with.
 template <typename T, typename Start>
-T Await(Start start) {
+T Await(const Core& core, Start start) {
+  Check(!core.IsOwnThread(), "a callback of a client does not wait for the client");
   // Shared: set_value may still be at work when the waiting thread has its value and goes on.
   auto promise = std::make_shared<std::promise<T>>();
   std::future<T> future = promise->get_future();
@@ -76,7 +78,7 @@ void Client::PutInputsAsync(std::vector<Input> inputs, Callback<Results<Stored>>
 
 Client::Results<Stored> Client::PutInputs(std::vector<Input> inputs, CallOptions options) const {
   return Await<Results<Stored>>(
-      [&](auto done) { PutInputsAsync(std::move(inputs), std::move(done), options); });
+      *core_, [&](auto done) { PutInputsAsync(std::move(inputs), std::move(done), options); });
 }
 
 absl::StatusOr<Stored> Client::PutInput(Input input, CallOptions options) const {
@@ -96,7 +98,7 @@ void Client::GetInputsAsync(std::vector<std::string> call_ids, Callback<Results<
 Client::Results<StoredInput> Client::GetInputs(std::vector<std::string> call_ids,
                                                CallOptions options) const {
   return Await<Results<StoredInput>>(
-      [&](auto done) { GetInputsAsync(std::move(call_ids), std::move(done), options); });
+      *core_, [&](auto done) { GetInputsAsync(std::move(call_ids), std::move(done), options); });
 }
 
 absl::StatusOr<StoredInput> Client::GetInput(const std::string& call_id,
@@ -114,7 +116,7 @@ void Client::PutOutputsAsync(std::vector<Output> outputs, Callback<Results<Store
 
 Client::Results<Stored> Client::PutOutputs(std::vector<Output> outputs, CallOptions options) const {
   return Await<Results<Stored>>(
-      [&](auto done) { PutOutputsAsync(std::move(outputs), std::move(done), options); });
+      *core_, [&](auto done) { PutOutputsAsync(std::move(outputs), std::move(done), options); });
 }
 
 absl::StatusOr<Stored> Client::PutOutput(Output output, CallOptions options) const {
@@ -132,7 +134,7 @@ void Client::ClaimOutputsAsync(std::vector<std::string> call_ids,
 absl::StatusOr<ClaimedOutputs> Client::ClaimOutputs(std::vector<std::string> call_ids,
                                                     ClaimOptions options) const {
   return Await<absl::StatusOr<ClaimedOutputs>>(
-      [&](auto done) { ClaimOutputsAsync(std::move(call_ids), std::move(done), options); });
+      *core_, [&](auto done) { ClaimOutputsAsync(std::move(call_ids), std::move(done), options); });
 }
 
 // ---- AckOutputs
@@ -146,7 +148,7 @@ void Client::AckOutputsAsync(std::vector<Claim> claims, Callback<Results<absl::T
 Client::Results<absl::Time> Client::AckOutputs(std::vector<Claim> claims,
                                                CallOptions options) const {
   return Await<Results<absl::Time>>(
-      [&](auto done) { AckOutputsAsync(std::move(claims), std::move(done), options); });
+      *core_, [&](auto done) { AckOutputsAsync(std::move(claims), std::move(done), options); });
 }
 
 absl::StatusOr<absl::Time> Client::AckOutput(Claim claim, CallOptions options) const {
@@ -165,7 +167,7 @@ void Client::ReleaseOutputsAsync(std::vector<Claim> claims,
 std::vector<absl::Status> Client::ReleaseOutputs(std::vector<Claim> claims,
                                                  CallOptions options) const {
   return Await<std::vector<absl::Status>>(
-      [&](auto done) { ReleaseOutputsAsync(std::move(claims), std::move(done), options); });
+      *core_, [&](auto done) { ReleaseOutputsAsync(std::move(claims), std::move(done), options); });
 }
 
 absl::Status Client::ReleaseOutput(Claim claim, CallOptions options) const {
@@ -184,8 +186,9 @@ void Client::RenewClaimsAsync(std::vector<Claim> claims, absl::Duration lease,
 
 Client::Results<absl::Time> Client::RenewClaims(std::vector<Claim> claims, absl::Duration lease,
                                                 CallOptions options) const {
-  return Await<Results<absl::Time>>(
-      [&](auto done) { RenewClaimsAsync(std::move(claims), lease, std::move(done), options); });
+  return Await<Results<absl::Time>>(*core_, [&](auto done) {
+    RenewClaimsAsync(std::move(claims), lease, std::move(done), options);
+  });
 }
 
 absl::StatusOr<absl::Time> Client::RenewClaim(Claim claim, absl::Duration lease,
@@ -204,8 +207,9 @@ void Client::DescribeCallsAsync(std::vector<std::string> call_ids,
 
 Client::Results<CallDescription> Client::DescribeCalls(std::vector<std::string> call_ids,
                                                        CallOptions options) const {
-  return Await<Results<CallDescription>>(
-      [&](auto done) { DescribeCallsAsync(std::move(call_ids), std::move(done), options); });
+  return Await<Results<CallDescription>>(*core_, [&](auto done) {
+    DescribeCallsAsync(std::move(call_ids), std::move(done), options);
+  });
 }
 
 absl::StatusOr<CallDescription> Client::DescribeCall(const std::string& call_id,
@@ -224,7 +228,7 @@ void Client::DeleteCallsAsync(std::vector<std::string> call_ids, Callback<Result
 Client::Results<absl::Time> Client::DeleteCalls(std::vector<std::string> call_ids,
                                                 CallOptions options) const {
   return Await<Results<absl::Time>>(
-      [&](auto done) { DeleteCallsAsync(std::move(call_ids), std::move(done), options); });
+      *core_, [&](auto done) { DeleteCallsAsync(std::move(call_ids), std::move(done), options); });
 }
 
 absl::StatusOr<absl::Time> Client::DeleteCall(const std::string& call_id,

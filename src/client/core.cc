@@ -41,6 +41,15 @@ std::shared_ptr<grpc::Channel> OpenChannel(
   return grpc::CreateCustomChannel(options.target, credentials, arguments);
 }
 
+void RunCompletions(const std::shared_ptr<grpc::CompletionQueue>& queue) {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue->Next(&tag, &ok)) {
+    Completion::Then then = static_cast<Completion*>(tag)->OnCompletion(ok);
+    if (then) then();
+  }
+}
+
 absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& path) {
   if (path.empty()) return FieldError(field, "empty", "wants the path of a PEM file");
   errno = 0;
@@ -59,8 +68,21 @@ absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& 
 
 }  // namespace
 
-Core::Core(std::shared_ptr<grpc::ChannelCredentials> credentials, const ClientOptions& options)
-    : options_(options), stub_(v1::FunctionIo::NewStub(OpenChannel(credentials, options))) {}
+Core::Core(const std::shared_ptr<grpc::ChannelCredentials>& credentials,
+           const ClientOptions& options)
+    : options_(options),
+      stub_(v1::FunctionIo::NewStub(OpenChannel(credentials, options))),
+      queue_(std::make_shared<grpc::CompletionQueue>()),
+      thread_(RunCompletions, queue_) {}
+
+Core::~Core() {
+  queue_->Shutdown();
+  if (IsOwnThread()) {
+    thread_.detach();
+  } else {
+    thread_.join();
+  }
+}
 
 absl::Status CheckOptions(const ClientOptions& options) {
   if (options.target.empty()) return FieldError("target", "empty", "wants host:port");

@@ -11,8 +11,8 @@
 
 namespace mayfly::client {
 
-// Shared by the keeper and the alarm or renewal that is under way.
-class LeaseKeeper::Renewals : public std::enable_shared_from_this<Renewals> {
+// Shared by the keeper and by the alarm or renewal that is under way.
+class LeaseKeeper::Renewals : public Completion, public std::enable_shared_from_this<Renewals> {
  public:
   Renewals(std::shared_ptr<Core> core, Claim claim, absl::Duration lease)
       : core_(std::move(core)), claim_(std::move(claim)), lease_(lease) {
@@ -22,25 +22,30 @@ class LeaseKeeper::Renewals : public std::enable_shared_from_this<Renewals> {
   void SetAlarm() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     if (stopped_) return;
+    self_ = shared_from_this();
     alarm_ = std::make_unique<grpc::Alarm>();
-    alarm_->Set(FromNow(lease_ / 3), [self = shared_from_this()](bool due) {
-      if (due) self->Renew();
-    });
+    alarm_->Set(core_->queue(), FromNow(lease_ / 3), this);
   }
 
   void Stop() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     stopped_ = true;
-    alarm_.reset();
+    if (alarm_ != nullptr) alarm_->Cancel();
+  }
+
+  Then OnCompletion(bool) override EXCLUDES_LOCK(mutex_) {
+    std::shared_ptr<Renewals> self;
+    {
+      MutexLock lock(&mutex_);
+      self = std::move(self_);
+      if (stopped_) return nullptr;
+    }
+    Renew();
+    return nullptr;
   }
 
  private:
-  void Renew() EXCLUDES_LOCK(mutex_) {
-    {
-      MutexLock lock(&mutex_);
-      if (stopped_) return;
-      alarm_.reset();  // its closure holds a reference to its own owner
-    }
+  void Renew() {
     Batch<RenewClaimsRpc>::Start(
         core_, {claim_}, prototype_, TimeBudget(lease_ / 3),
         [self = shared_from_this()](std::vector<RenewClaimsRpc::Result> results) {
@@ -59,6 +64,7 @@ class LeaseKeeper::Renewals : public std::enable_shared_from_this<Renewals> {
   Mutex mutex_;
   bool stopped_ GUARDED_BY(mutex_) = false;
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
+  std::shared_ptr<Renewals> self_ GUARDED_BY(mutex_);  // set: the alarm's completion is to come
 };
 
 LeaseKeeper::LeaseKeeper(std::shared_ptr<Core> core, Claim claim, absl::Duration lease)

@@ -1,8 +1,7 @@
 // A LeaseKeeper renews one claim for as long as it lives.
 //
 // It renews when a third of the lease has passed, so that a renewal that fails can be repeated
-// before the lease ends. It owns no thread: gRPC's alarms and callbacks run it, and a renewal under
-// way may end after it.
+// before the lease ends. The core's thread does the work, and may end a renewal after this is gone.
 #pragma once
 
 #include <memory>

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "absl/time/time.h"
 #include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/support/async_unary_call.h>
 
 #include "client/core.h"
 #include "client/random.h"
@@ -34,22 +34,29 @@ inline std::chrono::system_clock::time_point FromNow(absl::Duration duration) {
 }
 
 template <typename Request, typename Response>
-using RpcMethod = void (Core::AsyncStub::*)(grpc::ClientContext*, const Request*, Response*,
-                                            std::function<void(grpc::Status)>);
+using RpcMethod = std::unique_ptr<grpc::ClientAsyncResponseReaderInterface<Response>> (
+    v1::FunctionIo::StubInterface::*)(grpc::ClientContext*, const Request&, grpc::CompletionQueue*);
 
 template <typename Request, typename Response>
-class RpcCall : public std::enable_shared_from_this<RpcCall<Request, Response>> {
+class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<Request, Response>> {
  public:
-  virtual ~RpcCall() = default;
-
   void Start() {
     const absl::Duration held = Prepare();
     context_.emplace();
     context_->set_deadline(FromNow(AttemptTime(held)));
     response_.Clear();
-    (core_->stub()->*method_)(
-        &*context_, &request_, &response_,
-        [self = this->shared_from_this()](grpc::Status status) { self->OnAnswer(status); });
+    // Before the call: it may end on the core's thread before this one has come back from it.
+    self_ = this->shared_from_this();
+    reader_ = (core_->stub()->*method_)(&*context_, request_, core_->queue());
+    reader_->Finish(&response_, &grpc_status_, this);
+  }
+
+  Then OnCompletion(bool) final {
+    const auto self = std::move(self_);
+    if (alarm_ == nullptr) return OnAnswer();
+    alarm_.reset();
+    Start();
+    return nullptr;
   }
 
  protected:
@@ -62,7 +69,7 @@ class RpcCall : public std::enable_shared_from_this<RpcCall<Request, Response>> 
   virtual absl::Duration Prepare() { return absl::ZeroDuration(); }
   virtual Next OnResponse(Response* response) = 0;
   // Once, at the end; OK when the last answer came, even if there was more to ask.
-  virtual void OnEnd(const absl::Status& status) = 0;
+  virtual Then OnEnd(const absl::Status& status) = 0;
 
   const std::shared_ptr<Core>& core() const { return core_; }
   const TimeBudget& budget() const { return budget_; }
@@ -77,38 +84,39 @@ class RpcCall : public std::enable_shared_from_this<RpcCall<Request, Response>> 
     return spare < kNotWorthHalving ? left : held + spare / 2;
   }
 
-  void OnAnswer(const grpc::Status& grpc_status) {
-    if (!grpc_status.ok()) return OnFailure(StatusFromGrpc(grpc_status));
+  Then OnAnswer() {
+    if (!grpc_status_.ok()) return OnFailure(StatusFromGrpc(grpc_status_));
     switch (OnResponse(&response_)) {
       case Next::kEnd:
-        return OnEnd(absl::OkStatus());
+        break;
       case Next::kAgain:
         attempts_ = 0;
-        return Start();
+        Start();
+        return nullptr;
       case Next::kAgainLater:
         return TryLater(absl::OkStatus());
     }
+    return OnEnd(absl::OkStatus());
   }
 
-  void OnFailure(absl::Status status) {
+  Then OnFailure(absl::Status status) {
     if (absl::IsDeadlineExceeded(status)) {
       status = absl::DeadlineExceededError(
           absl::StrCat("no answer within ", absl::FormatDuration(budget_.total())));
     } else if (!absl::IsUnavailable(status)) {
       return OnEnd(status);
     }
-    TryLater(status);
+    return TryLater(status);
   }
 
-  void TryLater(const absl::Status& status) {
+  Then TryLater(const absl::Status& status) {
     const RetryPolicy& policy = core_->options().retry;
     const absl::Duration delay = std::max(Pause(policy), RetryDelayOf(status));
     if (++attempts_ >= policy.attempts_max || delay >= budget_.Left()) return OnEnd(status);
+    self_ = this->shared_from_this();
     alarm_ = std::make_unique<grpc::Alarm>();
-    alarm_->Set(FromNow(delay), [self = this->shared_from_this()](bool) {
-      self->alarm_.reset();  // it holds this closure, and so a reference to its own owner
-      self->Start();
-    });
+    alarm_->Set(core_->queue(), FromNow(delay), this);
+    return nullptr;
   }
 
   absl::Duration Pause(const RetryPolicy& policy) const {
@@ -124,8 +132,11 @@ class RpcCall : public std::enable_shared_from_this<RpcCall<Request, Response>> 
   int attempts_ = 0;  // that failed since the last answer that moved things on
   Request request_;
   Response response_;
+  grpc::Status grpc_status_;
   std::optional<grpc::ClientContext> context_;
-  std::unique_ptr<grpc::Alarm> alarm_;
+  std::unique_ptr<grpc::ClientAsyncResponseReaderInterface<Response>> reader_;
+  std::unique_ptr<grpc::Alarm> alarm_;  // set: the call waits for its next attempt
+  std::shared_ptr<RpcCall> self_;       // set: a completion is to come
 };
 
 }  // namespace mayfly::client

@@ -63,13 +63,15 @@ absl::StatusOr<Stored> ReadStored(Answer* answer) {
 
 struct PutInputsRpc
     : ItemsRpc<v1::PutInputsRequest, v1::PutInputsResponse, Input, absl::StatusOr<Stored>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::PutInputs;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncPutInputs;
   static Result Read(v1::PutInputResult* answer) { return ReadStored(answer); }
 };
 
 struct GetInputsRpc
     : CallIdsRpc<v1::GetInputsRequest, v1::GetInputsResponse, absl::StatusOr<StoredInput>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::GetInputs;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncGetInputs;
   static bool DidNotFit(const v1::GetInputResult& answer) {
     return answer.status().code() == 0 && !answer.has_payload();
   }
@@ -85,13 +87,15 @@ struct GetInputsRpc
 
 struct PutOutputsRpc
     : ItemsRpc<v1::PutOutputsRequest, v1::PutOutputsResponse, Output, absl::StatusOr<Stored>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::PutOutputs;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncPutOutputs;
   static Result Read(v1::PutOutputResult* answer) { return ReadStored(answer); }
 };
 
 struct AckOutputsRpc
     : ItemsRpc<v1::AckOutputsRequest, v1::AckOutputsResponse, Claim, absl::StatusOr<absl::Time>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::AckOutputs;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncAckOutputs;
   static Result Read(v1::AckResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(answer->erase_time());
@@ -100,13 +104,15 @@ struct AckOutputsRpc
 
 struct ReleaseOutputsRpc
     : ItemsRpc<v1::ReleaseOutputsRequest, v1::ReleaseOutputsResponse, Claim, absl::Status> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::ReleaseOutputs;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncReleaseOutputs;
   static Result Read(v1::ReleaseResult* answer) { return StatusFromProto(answer->status()); }
 };
 
 struct RenewClaimsRpc
     : ItemsRpc<v1::RenewClaimsRequest, v1::RenewClaimsResponse, Claim, absl::StatusOr<absl::Time>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::RenewClaims;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncRenewClaims;
   static Result Read(v1::RenewResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(answer->lease_end_time());
@@ -115,7 +121,8 @@ struct RenewClaimsRpc
 
 struct DescribeCallsRpc : CallIdsRpc<v1::DescribeCallsRequest, v1::DescribeCallsResponse,
                                      absl::StatusOr<CallDescription>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::DescribeCalls;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncDescribeCalls;
   static Result Read(v1::CallDescription* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(*answer);
@@ -124,7 +131,8 @@ struct DescribeCallsRpc : CallIdsRpc<v1::DescribeCallsRequest, v1::DescribeCalls
 
 struct DeleteCallsRpc
     : CallIdsRpc<v1::DeleteCallsRequest, v1::DeleteCallsResponse, absl::StatusOr<absl::Time>> {
-  static constexpr RpcMethod<Request, Response> kMethod = &Core::AsyncStub::DeleteCalls;
+  static constexpr RpcMethod<Request, Response> kMethod =
+      &v1::FunctionIo::StubInterface::AsyncDeleteCalls;
   static Result Read(v1::DeleteResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(answer->erase_time());

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 
 #include "base/error.h"
+#include "base/notification.h"
 
 namespace mayfly {
 namespace {
@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
   store->time_ = *std::move(time);
   const Now now = store->time_->Read();
   RETURN_IF_ERROR(store->storage_->keyring()->EnsureAhead(now.steady_ms));
-  RETURN_IF_ERROR(store->tenants_.Start(now.steady_ms));
+  RETURN_IF_ERROR(store->tenants_.Start(now));
 
   for (uint32_t number = 0; number < config.storage.shards; ++number) {
     auto usage = store->storage_->LoadUsage(number);
@@ -87,7 +87,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
       .on_commit_threads =
           [raw](absl::AnyInvocable<void(uint32_t)> work) {
             for (uint32_t number = 0; number < raw->shards_.size(); ++number) {
-              absl::Notification finished;
+              Notification finished;
               raw->shards_[number]->RunBetweenGroups([&] {
                 work(number);
                 finished.Notify();
@@ -465,7 +465,7 @@ void CallStore::DeleteCalls(Tenant* tenant, std::vector<CallId> call_ids,
 // Blocks the sweep until the batch is erased, so that foreground work finds at most one batch of
 // the sweep in any group.
 void CallStore::Expire(absl::Span<const DuePayload> due) {
-  absl::Notification finished;
+  Notification finished;
   std::vector<Request> requests;
   requests.reserve(due.size());
   for (const DuePayload& payload : due) {
@@ -499,7 +499,7 @@ void CallStore::Tick() {
   while (upkeep_->Sweep()) {
   }
   for (const auto& shard : shards_) {
-    absl::Notification finished;
+    Notification finished;
     shard->RunBetweenGroups([&finished] { finished.Notify(); });
     finished.WaitForNotification();
   }

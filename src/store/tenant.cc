@@ -16,20 +16,29 @@ ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
   };
 }
 
-absl::Status Tenants::Start(int64_t now_ms) {
+absl::Status Tenants::Start(const Now& now) {
   auto records = storage_->Tenants();
   RETURN_IF_ERROR(records.status());
   MutexLock lock(&mutex_);
   for (auto& [name, record] : *records) {
-    const int64_t max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
     const int64_t old_max_ttl_ms = record.max_ttl_ms;
-    if (max_ttl_ms != old_max_ttl_ms) {
-      // What the old limit has ended stays ended under a longer one.
-      record.dead_before_ms = std::max(record.dead_before_ms, now_ms - old_max_ttl_ms);
+    const int64_t max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
+    const bool is_raised = max_ttl_ms > old_max_ttl_ms;
+    // What the old limit has ended stays ended under a longer one. As long as the clock is not to
+    // be trusted nobody knows what that is, and the old limit stays in force.
+    const bool is_postponed = is_raised && now.erase_ms == Now::kNeverMs;
+    if (is_raised && !is_postponed) {
+      record.dead_before_ms = std::max(record.dead_before_ms, now.erase_ms - old_max_ttl_ms);
+    }
+    if (max_ttl_ms != old_max_ttl_ms && !is_postponed) {
       record.max_ttl_ms = max_ttl_ms;
       RETURN_IF_ERROR(storage_->UpdateTenant(name, record));
     }
-    Insert(name, record);
+    Tenant* const tenant = Insert(name, record);
+    if (!is_postponed) continue;
+    tenant->retention.max_ttl = absl::Milliseconds(old_max_ttl_ms);
+    tenant->retention.default_ttl =
+        std::min(tenant->retention.default_ttl, tenant->retention.max_ttl);
   }
   auto usage = storage_->LoadUsage();
   RETURN_IF_ERROR(usage.status());

@@ -42,9 +42,9 @@ class Tenants {
  public:
   Tenants(Storage* storage, const Config& config) : storage_(storage), config_(config) {}
 
-  // Loads what storage knows. `now_ms` is steady time: a tenant whose max_ttl was changed since
-  // gets its dead_before raised by what the old one had ended until now.
-  absl::Status Start(int64_t now_ms) EXCLUDES_LOCK(mutex_);
+  // Loads what storage knows. A tenant whose max_ttl was raised since gets its dead_before raised
+  // by what the old one has ended until now; before the clock is trusted the old one stays.
+  absl::Status Start(const Now& now) EXCLUDES_LOCK(mutex_);
 
   // Finds the tenant or makes it. The caller vouches for the name's grammar.
   absl::StatusOr<Tenant*> Resolve(absl::string_view name) EXCLUDES_LOCK(mutex_);

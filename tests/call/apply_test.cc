@@ -77,6 +77,18 @@ TEST_F(ApplyTest, AnInputPutTwiceIsStoredOnce) {
   EXPECT_TRUE(effects_.empty());
 }
 
+TEST_F(ApplyTest, APutWhoseOwnTimeRanOutBeforeItsTurnStoresNothing) {
+  const PutInput late = Input(kSameContent, kMinute);
+  Wait(kMinute);
+  EXPECT_EQ(ReasonFor(late), Reason::kCallExpired);
+  EXPECT_EQ(state_, CallState{});
+  MakeReady();
+  const PutOutput late_attempt = Output(2, kSameContent, kMinute);
+  Wait(kMinute);
+  EXPECT_EQ(ReasonFor(late_attempt), Reason::kCallExpired);
+  EXPECT_EQ(state_.output->attempt, 1);
+}
+
 TEST_F(ApplyTest, AnotherInputForTheSameCallIsAConflict) {
   MakePending();
   EXPECT_EQ(ReasonFor(Input(kOtherContent)), Reason::kCallConflict);

@@ -235,6 +235,11 @@ class History {
     return OneIn(5) ? fences[Between(0, static_cast<int64_t>(fences.size()) - 1)] : fences.back();
   }
 
+  static const StoredPayload& PayloadOf(const Operation& put) {
+    const auto* input = std::get_if<PutInput>(&put);
+    return input != nullptr ? input->payload : std::get<PutOutput>(put).payload;
+  }
+
   void Ask(Call& call) {
     const Memory memory = Recall(call.log);
     const auto token = static_cast<uint8_t>(Between(1, 3));
@@ -298,7 +303,10 @@ class History {
     }
     const Situation situation = Judge(memory, token, fence);
     SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story)));
-    const Answer answer = Expected(request, situation);
+    Answer answer = Expected(request, situation);
+    // What is over before it is stored is never stored.
+    const bool stores = answer == Answer::kStored || answer == Answer::kReplaced;
+    if (stores && SomeClockSaysOver(PayloadOf(operation))) answer = Answer::kExpired;
     ++(*answers_)[answer];
     const Applied applied = Apply(call.state, operation, context_);
     call.state = applied.state;

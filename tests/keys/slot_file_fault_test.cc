@@ -164,7 +164,8 @@ void ExpectRecovered(const SlotFile& slots, const std::string& directory, bool t
       ASSERT_NE(state, SlotState::kErased);
     }
     if (payload.erase_synced) {
-      ASSERT_EQ(raw.find(payload.secret), std::string::npos) << "an erased secret is in the file";
+      ASSERT_NE(raw.substr(OffsetOfSlot(payload.ref.slot) + 8, kSlotSecretBytes), payload.secret)
+          << "an erased secret is in the file";
     }
   }
   ASSERT_GT(slots.boot_number(), model->boot_number_max);

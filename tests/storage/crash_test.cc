@@ -1,6 +1,7 @@
 // Crashes: the k-th operation fails for every k, the process is killed, the power is cut. After
 // each, what was acknowledged is there and what was erased is not.
 #include <cstdlib>
+#include <functional>
 #include <map>
 
 #include "gtest/gtest.h"
@@ -269,7 +270,7 @@ void FailEveryOperation(const std::function<void(Story*)>& arrange,
         EXPECT_FALSE(status.ok()) << "a failure went unnoticed";
       }
       if (failed) {
-        EXPECT_FALSE(story.Sync().ok()) << "a failed storage went on";
+        EXPECT_EQ(ReasonOf(story.Sync()), Reason::kStorageDown) << "a failed storage went on";
       }
       power_is_cut ? story.CutPower() : story.Kill();
       story.plan.NeverFail();
@@ -322,12 +323,16 @@ void TellStory(uint64_t seed, bool cut_power) {
     ASSERT_TRUE(opened.ok()) << "life " << life << ": " << opened;
     story.CheckPromises();
     ASSERT_FALSE(testing::Test::HasFailure()) << "life " << life;
-    story.plan.FailAt(1 + random() % 150, /*and_all_after=*/true);
-    for (int step = 0; step < 40; ++step) {
+    // Some lives end by a kill before the power is cut in a later one: what a start found in the
+    // page cache only must be synced by it. A killed process has no sync that failed: after one,
+    // the page cache of Linux would show what no sync ever brings to the disk.
+    const bool is_killed = !cut_power || random() % 3 == 0;
+    if (!is_killed) story.plan.FailAt(1 + random() % 150, /*and_all_after=*/true);
+    const uint64_t step_count = is_killed ? random() % 20 : 40;
+    for (uint64_t step = 0; step < step_count; ++step) {
       if (!story.Step().ok()) break;
     }
-    // A kill before the cut: what a start found in the page cache only must be synced by it.
-    cut_power&& random() % 3 != 0 ? story.CutPower() : story.Kill();
+    is_killed ? story.Kill() : story.CutPower();
   }
   story.plan.NeverFail();
   ASSERT_TRUE(story.Open().ok());
@@ -341,12 +346,12 @@ uint64_t FirstSeed() {
 
 TEST(Crash, KeepsItsPromisesWhenThePowerIsCutAnywhere) {
   const uint64_t first = FirstSeed();
-  for (uint64_t seed = first; seed < first + 20 && !HasFailure(); ++seed) TellStory(seed, true);
+  for (uint64_t seed = first; seed < first + 12 && !HasFailure(); ++seed) TellStory(seed, true);
 }
 
 TEST(Crash, KeepsItsPromisesWhenKilledAnywhere) {
   const uint64_t first = FirstSeed();
-  for (uint64_t seed = first; seed < first + 8 && !HasFailure(); ++seed) TellStory(seed, false);
+  for (uint64_t seed = first; seed < first + 4 && !HasFailure(); ++seed) TellStory(seed, false);
 }
 
 }  // namespace

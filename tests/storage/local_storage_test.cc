@@ -8,8 +8,6 @@
 namespace mayfly {
 namespace {
 
-using ::testing::HasSubstr;
-
 class LocalStorageTest : public testing::Test {
  protected:
   void SetUp() override { ASSERT_TRUE(storage_.Open().ok()); }

@@ -1,5 +1,6 @@
 #include "gtest/gtest.h"
 
+#include "storage/local/row_format.h"
 #include "storage/storage_harness.h"
 
 namespace mayfly {
@@ -122,6 +123,13 @@ TEST_F(OrphansTest, ChecksAgainBeforeItRemoves) {
     others.push_back(Put({.key = TestKey(i)}));
   }
   Remove(orphans);
+  // Nor does it believe what it is told of rows that are alive.
+  const TestPayload live = Put({.key = TestKey(3)});
+  Orphans wrong;
+  wrong.rows.push_back(DueOf(live.key, live.kind, live.stored));
+  wrong.segments.push_back({.key = live.key, .slot = live.stored.slot});
+  Remove(wrong);
+  EXPECT_TRUE(storage_.IsReadable(live));
   EXPECT_TRUE(storage_.IsReadable(next));
   for (const TestPayload& other : others) EXPECT_TRUE(storage_.IsReadable(other));
 }

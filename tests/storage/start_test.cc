@@ -170,7 +170,6 @@ TEST(Start, RecoversFromAFailureOfEveryStepOfTheFirstStart) {
       ASSERT_TRUE(second.ok()) << "k " << k << " power " << power_is_cut << ": " << second;
       ASSERT_TRUE(storage.Put({.key = TestKey(1)}).ok());
       ASSERT_TRUE(storage->Sync().ok());
-      ASSERT_TRUE(storage.Open().ok());
     }
     ASSERT_LT(k, 1000u);
   }

@@ -60,9 +60,9 @@ TEST_F(CallStoreTest, ACallLivesFromPutToAckAndIsGone) {
 
 TEST_F(CallStoreTest, PayloadsOfEverySizeComeBackEqualAlsoAfterARestart) {
   std::map<size_t, CallId> ids;
-  for (const size_t size : {size_t{0}, size_t{1}, size_t{16'383}, size_t{16'384}, size_t{65'536},
-                            size_t{65'537}, size_t{1 << 20}, size_t{(1 << 20) + 1},
-                            size_t{5 << 20}, size_t{63 << 20}}) {
+  for (const size_t size :
+       {size_t{0}, size_t{1}, size_t{16'383}, size_t{16'384}, size_t{65'536}, size_t{65'537},
+        size_t{1 << 20}, size_t{(1 << 20) + 1}, size_t{5 << 20}, size_t{63 << 20}}) {
     const CallId id = ids[size] = harness_.NewId();
     ASSERT_TRUE(harness_.PutInput(id, Pattern(size)).status.ok()) << size;
   }
@@ -113,11 +113,11 @@ TEST_F(CallStoreTest, APutIsIdempotentByContentAlsoAfterARestart) {
 TEST_F(CallStoreTest, EqualPutsInOneBatchAreOneCall) {
   const CallId id = harness_.NewId();
   Awaited<std::vector<PutResult>> answer;
-  harness_.store()->PutInputs(harness_.tenant(),
-                              {NewInput{id, MakePayload("in"), 60'000},
-                               NewInput{id, MakePayload("in"), 60'000},
-                               NewInput{id, MakePayload("no"), 60'000}},
-                              answer.callback());
+  harness_.store()->PutInputs(
+      harness_.tenant(),
+      {NewInput{id, MakePayload("in"), 60'000}, NewInput{id, MakePayload("in"), 60'000},
+       NewInput{id, MakePayload("no"), 60'000}},
+      answer.callback());
   const std::vector<PutResult> results = answer.Get();
   EXPECT_TRUE(results[0].status.ok());
   EXPECT_TRUE(results[1].status.ok());
@@ -314,8 +314,7 @@ TEST_F(CallStoreTest, AnAckOfAnotherChecksumErasesNothing) {
   EXPECT_EQ(harness_.Phase(id), CallPhase::kClaimed);
   Awaited<std::vector<EndResult>> right;
   harness_.store()->AckOutputs(
-      harness_.tenant(),
-      {ClaimRef{id, MakeToken(1), claim.fence, claim.payload->metadata.crc32c}},
+      harness_.tenant(), {ClaimRef{id, MakeToken(1), claim.fence, claim.payload->metadata.crc32c}},
       right.callback());
   EXPECT_TRUE(right.Get()[0].status.ok());
 }
@@ -361,8 +360,7 @@ TEST_F(CallStoreTest, LiveCallsAndBytesAreBoundedPerTenantAcrossARestart) {
   harness_.Reopen();
   const CallId first = harness_.NewId();
   ASSERT_TRUE(harness_.PutInput(first, Pattern(60)).status.ok());
-  EXPECT_EQ(ReasonOf(harness_.PutInput(harness_.NewId(), Pattern(60)).status),
-            Reason::kQuotaBytes);
+  EXPECT_EQ(ReasonOf(harness_.PutInput(harness_.NewId(), Pattern(60)).status), Reason::kQuotaBytes);
   ASSERT_TRUE(harness_.PutInput(harness_.NewId(), "x").status.ok());
   harness_.Reopen();
   EXPECT_EQ(ReasonOf(harness_.PutInput(harness_.NewId(), "y").status), Reason::kQuotaCalls);

@@ -9,9 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "rocksdb/file_system.h"
+
 #include "base/call_id.h"
 #include "config/config.h"
-#include "rocksdb/file_system.h"
 #include "store/call_store.h"
 #include "support/fault_file_system.h"
 #include "support/manual_clock.h"
@@ -80,8 +81,8 @@ class StoreHarness {
   // A new id, minted now.
   CallId NewId();
 
-  PutResult PutInput(const CallId& id, absl::string_view data,
-                     absl::Duration ttl = absl::Hours(1), Tenant* owner = nullptr);
+  PutResult PutInput(const CallId& id, absl::string_view data, absl::Duration ttl = absl::Hours(1),
+                     Tenant* owner = nullptr);
   PutResult PutOutput(const CallId& id, absl::string_view data, uint32_t attempt = 1,
                       absl::Duration ttl = absl::Hours(1), Tenant* owner = nullptr);
   InputResult GetInput(const CallId& id, Tenant* owner = nullptr);
@@ -101,6 +102,7 @@ class StoreHarness {
 
   TemporaryDirectory directory_;
   std::unique_ptr<CallStore> store_;
+  Tenant* acme_ = nullptr;
   std::atomic<bool> has_failed_{false};
   uint64_t ids_ = 0;
 };

@@ -176,41 +176,42 @@ IOStatus FaultRocksFileSystem::RenameFile(const std::string& from, const std::st
 void FaultRocksFileSystem::SetAside(const std::string& path, Change* change) {
   if (!std::filesystem::exists(path)) return;
   change->replaced = scratch_directory_ + "/" + std::to_string(++set_aside_);
-  std::filesystem::rename(path, change->replaced);
-  const auto extent = extents_.find(path);
+  Move(path, change->replaced);
+}
+
+void FaultRocksFileSystem::Move(const std::string& from, const std::string& to) {
+  std::filesystem::rename(from, to);
+  const auto extent = extents_.find(from);
   if (extent == extents_.end()) return;
-  extents_[change->replaced] = extent->second;
+  extents_[to] = extent->second;
   extents_.erase(extent);
+}
+
+void FaultRocksFileSystem::Forget(const std::string& path) {
+  std::filesystem::remove(path);
+  extents_.erase(path);
 }
 
 void FaultRocksFileSystem::DirectorySynced(const std::string& directory) {
   MutexLock lock(&mutex_);
-  const auto synced = [&](const Change& change) {
-    if (DirectoryOf(change.path) != DirectoryOf(directory + "/x")) return false;
-    if (!change.replaced.empty()) {
-      std::filesystem::remove(change.replaced);
-      extents_.erase(change.replaced);
+  std::vector<Change> others;
+  for (Change& change : changes_) {
+    if (DirectoryOf(change.path) != DirectoryOf(directory + "/x")) {
+      others.push_back(std::move(change));
+    } else if (!change.replaced.empty()) {
+      Forget(change.replaced);
     }
-    return true;
-  };
-  changes_.erase(std::remove_if(changes_.begin(), changes_.end(), synced), changes_.end());
+  }
+  changes_ = std::move(others);
 }
 
 void FaultRocksFileSystem::Undo(const Change& change) {
-  const auto move = [this](const std::string& from, const std::string& to) {
-    std::filesystem::rename(from, to);
-    const auto extent = extents_.find(from);
-    if (extent == extents_.end()) return;
-    extents_[to] = extent->second;
-    extents_.erase(extent);
-  };
   if (!change.from.empty()) {
-    move(change.path, change.from);
+    Move(change.path, change.from);
   } else if (!change.is_removal) {
-    std::filesystem::remove(change.path);
-    extents_.erase(change.path);
+    Forget(change.path);
   }
-  if (!change.replaced.empty()) move(change.replaced, change.path);
+  if (!change.replaced.empty()) Move(change.replaced, change.path);
 }
 
 void FaultRocksFileSystem::DropUnsynced(std::mt19937_64* random) {
@@ -218,9 +219,7 @@ void FaultRocksFileSystem::DropUnsynced(std::mt19937_64* random) {
   size_t kept = (*random)() % (changes_.size() + 1);
   for (; changes_.size() > kept; changes_.pop_back()) Undo(changes_.back());
   for (const Change& change : changes_) {
-    if (change.replaced.empty()) continue;
-    std::filesystem::remove(change.replaced);
-    extents_.erase(change.replaced);
+    if (!change.replaced.empty()) Forget(change.replaced);
   }
   changes_.clear();
   for (const auto& [path, extent] : extents_) {

@@ -71,6 +71,8 @@ class FaultRocksFileSystem : public rocksdb::FileSystemWrapper {
   };
 
   void SetAside(const std::string& path, Change* change) REQUIRES_LOCK(mutex_);
+  void Move(const std::string& from, const std::string& to) REQUIRES_LOCK(mutex_);
+  void Forget(const std::string& path) REQUIRES_LOCK(mutex_);
   void DirectorySynced(const std::string& directory) EXCLUDES_LOCK(mutex_);
   void Undo(const Change& change) REQUIRES_LOCK(mutex_);
 

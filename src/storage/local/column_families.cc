@@ -111,7 +111,9 @@ rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
   options.avoid_flush_during_recovery = false;
   // Bounds replay. A family that is rarely flushed would else pin the log, ciphertext included.
   options.max_total_wal_size = 2 * sizes.memtable_bytes;
-  options.max_open_files = -1;           // FIFO with TTL needs it
+  options.max_open_files = -1;  // FIFO with TTL needs it
+  // By default every family starts 16 threads to open its files, at each start.
+  options.max_file_opening_threads = 1;
   options.max_bgerror_resume_count = 0;  // see storage_health.h
   options.max_background_jobs = 4;
   options.stats_dump_period_sec = 0;

@@ -69,7 +69,6 @@ class FieldReader {
     slot.generation = Read<uint64_t>();
     return slot;
   }
-  void Skip(size_t size) { in_ += size; }
 
  private:
   const uint8_t* in_;
@@ -108,7 +107,7 @@ std::optional<StoredPayload> DecodeRowHeader(absl::string_view row) {
   if (row.size() < kRowHeaderSize) return std::nullopt;
   FieldReader reader(row);
   if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
-  reader.Skip(3);
+  if (reader.Read<uint8_t>() != 0 || reader.Read<uint16_t>() != 0) return std::nullopt;
   StoredPayload payload;
   payload.slot = reader.ReadSlot();
   payload.attempt = reader.Read<uint32_t>();

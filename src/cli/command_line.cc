@@ -1,0 +1,162 @@
+#include "cli/command_line.h"
+
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include <CLI/CLI.hpp>
+
+namespace mayfly::cli {
+namespace {
+
+constexpr char kFooter[] = R"(
+exit codes:
+  0  done
+  2  wrong arguments or settings; nothing was sent
+  3  the call or its output is gone, or never was there
+  4  the server could not be reached, or did not answer in time
+  5  refused by the server, no output yet (OUTPUT_PENDING), or the output could not be written
+
+environment, for what no flag says; then a config file says it:
+  MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY   as --server, --ca, --cert, --key
+  MAYFLY_CONFIG                                       as --config
+
+config file, TOML; paths start from its directory:
+  server = "mayfly.example:7443"
+  ca = "ca.pem"
+  cert = "client.pem"
+  key = "client.key"
+
+Durations are written 90s, 15m, 24h. "mayfly COMMAND --help" tells more.)";
+
+const std::map<std::string, client::Outcome> kOutcomes = {
+    {"success", client::Outcome::kSuccess},
+    {"failure", client::Outcome::kFailure},
+    {"timeout", client::Outcome::kTimeout},
+    {"cancelled", client::Outcome::kCancelled},
+};
+
+void AddDuration(CLI::App* app, const std::string& flag, absl::Duration* value,
+                 const std::string& description) {
+  app->add_option_function<std::string>(
+         flag,
+         [flag, value](const std::string& text) {
+           if (absl::ParseDuration(text, value) && *value >= absl::ZeroDuration()) return;
+           throw CLI::ValidationError(flag, "wants a duration such as 90s, 15m or 24h");
+         },
+         description)
+      ->type_name("DURATION");
+}
+
+void AddLabels(CLI::App* app, std::map<std::string, std::string>* labels) {
+  app->add_option_function<std::vector<std::string>>(
+         "--label",
+         [labels](const std::vector<std::string>& pairs) {
+           for (const std::string& pair : pairs) {
+             const size_t equals = pair.find('=');
+             if (equals == 0 || equals == std::string::npos) {
+               throw CLI::ValidationError("--label", "wants NAME=VALUE");
+             }
+             (*labels)[pair.substr(0, equals)] = pair.substr(equals + 1);
+           }
+         },
+         "a label to keep with the payload; may be repeated")
+      ->type_name("NAME=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+void AddPayload(CLI::App* app, CommandLine* line) {
+  app->add_option("FILE", line->payload_file, "the payload; - or nothing: stdin");
+  AddDuration(app, "--ttl", &line->ttl,
+              "how long it stays readable, at most 24h; default: the server's");
+  app->add_option("--content-type", line->metadata.content_type, "a media type to keep with it");
+  AddLabels(app, &line->metadata.labels);
+}
+
+void AddCalls(CLI::App* app, CommandLine* line, bool many) {
+  auto* option = app->add_option("CALL", line->call_ids, "the call id")->required();
+  if (!many) option->expected(1);
+}
+
+void AddOutputFile(CLI::App* app, CommandLine* line) {
+  app->add_option("--output", line->output_file,
+                  "the file to write, mode 0600, replaced as a whole; default: stdout");
+}
+
+CLI::App* AddVerb(CLI::App* app, CommandLine* line, Verb verb, const std::string& name,
+                  const std::string& description) {
+  CLI::App* command = app->add_subcommand(name, description);
+  command->callback([line, verb] { line->verb = verb; });
+  return command;
+}
+
+void AddVerbs(CLI::App* app, CommandLine* line) {
+  CLI::App* put_input = AddVerb(app, line, Verb::kPutInput, "put-input",
+                                "Store the input of a call, and print the call's id.");
+  put_input->add_option("--call-id", line->call_ids, "default: a new one")->expected(1);
+  AddPayload(put_input, line);
+
+  CLI::App* get_input =
+      AddVerb(app, line, Verb::kGetInput, "get-input", "Read the input of a call, as a worker.");
+  AddCalls(get_input, line, /*many=*/false);
+  AddOutputFile(get_input, line);
+
+  CLI::App* put_output = AddVerb(app, line, Verb::kPutOutput, "put-output",
+                                 "Store the output of a call, as a worker.");
+  AddCalls(put_output, line, /*many=*/false);
+  AddPayload(put_output, line);
+  put_output->add_option("--attempt", line->attempt, "the try number; default: 1")
+      ->check(CLI::Range(uint32_t{1}, UINT32_MAX));
+  put_output->add_option("--outcome", line->outcome, "how the run ended; default: success")
+      ->transform(CLI::CheckedTransformer(kOutcomes).description(""))
+      ->type_name("success|failure|timeout|cancelled");
+
+  CLI::App* retrieve = AddVerb(
+      app, line, Verb::kRetrieve, "retrieve",
+      "Wait for the output of a call, write it, make it durable, and only then acknowledge it: "
+      "input and output are erased.");
+  AddCalls(retrieve, line, /*many=*/false);
+  AddDuration(retrieve, "--wait", &line->wait, "for the output; default: 55s");
+  AddOutputFile(retrieve, line);
+
+  AddCalls(AddVerb(app, line, Verb::kDescribe, "describe",
+                   "Tell the state of calls, UNKNOWN and EXPIRED too; never payload."),
+           line, /*many=*/true);
+  AddCalls(AddVerb(app, line, Verb::kDelete, "delete",
+                   "End calls in any state: input and output are erased."),
+           line, /*many=*/true);
+}
+
+}  // namespace
+
+std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
+                                                     std::ostream* out, std::ostream* err) {
+  CommandLine line;
+  CLI::App app("Put the inputs of function calls, and retrieve each output once.", "mayfly");
+  app.footer(kFooter);
+  app.set_version_flag("--version", "mayfly " MAYFLY_VERSION);
+  app.fallthrough();
+  app.require_subcommand(1);
+  app.add_option("--server", line.settings.server, "host:port");
+  app.add_option("--ca", line.settings.ca, "PEM file: whom to trust as a server");
+  app.add_option("--cert", line.settings.cert, "PEM file: who you are");
+  app.add_option("--key", line.settings.key, "PEM file: the key of --cert");
+  app.add_option("--config", line.config_file, "default: ~/.config/mayfly/config.toml");
+  app.add_flag("--json", line.json,
+               "one JSON object per result on stdout, and per error on stderr");
+  AddDuration(&app, "--timeout", &line.timeout, "to give up after, beyond --wait; default: 10s");
+  AddVerbs(&app, &line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+      app.exit(error, *out, *err);
+      return kExitDone;
+    }
+    *err << "mayfly: " << error.what() << "; mayfly --help tells how\n";
+    return kExitUsage;
+  }
+  return line;
+}
+
+}  // namespace mayfly::cli

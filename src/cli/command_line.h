@@ -1,0 +1,50 @@
+// What the user typed, parsed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <ostream>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+
+#include "cli/settings.h"
+#include "mayfly/call.h"
+
+namespace mayfly::cli {
+
+enum ExitCode : int {
+  kExitDone = 0,
+  kExitUsage = 2,
+  kExitGone = 3,
+  kExitNotReached = 4,
+  kExitRefused = 5,
+};
+
+enum class Verb { kPutInput, kGetInput, kPutOutput, kRetrieve, kDescribe, kDelete };
+
+struct CommandLine {
+  Verb verb = Verb::kPutInput;
+  std::vector<std::string> call_ids;  // one, but for describe and delete; empty: put-input mints it
+  std::string payload_file = "-";     // "-": stdin
+  std::string output_file;            // empty: stdout
+  client::Payload metadata;           // without data
+  absl::Duration ttl = absl::ZeroDuration();
+  uint32_t attempt = 1;
+  client::Outcome outcome = client::Outcome::kSuccess;
+  absl::Duration wait = absl::Seconds(55);
+
+  Settings settings;
+  std::string config_file;
+  bool json = false;
+  absl::Duration timeout = absl::Seconds(10);
+};
+
+// The command, or the code to exit with when there is nothing more to do: help and the version go
+// to `out`, what is wrong with the arguments to `err`.
+std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
+                                                     std::ostream* out, std::ostream* err);
+
+}  // namespace mayfly::cli

@@ -1,0 +1,60 @@
+#include "cli/json.h"
+
+#include "absl/strings/escaping.h"
+
+namespace mayfly::cli {
+namespace {
+
+nlohmann::json ToJson(const client::PayloadDescription& payload) {
+  nlohmann::json object = {{"size_bytes", payload.size_bytes},
+                           {"stored", TimeText(payload.stored)},
+                           {"deadline", TimeText(payload.deadline)}};
+  if (payload.attempt > 0) object["attempt"] = payload.attempt;
+  return object;
+}
+
+void AddPayload(const client::Payload& payload, bool with_data, nlohmann::json* object) {
+  (*object)["size_bytes"] = payload.data.size();
+  (*object)["content_type"] = payload.content_type;
+  (*object)["labels"] = payload.labels;
+  if (!payload.encryption_key_id.empty()) {
+    (*object)["encryption_key_id"] = payload.encryption_key_id;
+  }
+  if (with_data) (*object)["data_base64"] = absl::Base64Escape(payload.data);
+}
+
+}  // namespace
+
+std::string TimeText(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", time, absl::UTCTimeZone());
+}
+
+nlohmann::json ToJson(const client::Stored& stored) {
+  nlohmann::json object = {{"call_id", stored.call_id}};
+  if (stored.deadline.has_value()) object["deadline"] = TimeText(*stored.deadline);
+  return object;
+}
+
+nlohmann::json ToJson(const client::CallDescription& description) {
+  nlohmann::json object = {{"call_id", description.call_id},
+                           {"state", client::ToString(description.state)}};
+  if (description.input.has_value()) object["input"] = ToJson(*description.input);
+  if (description.output.has_value()) object["output"] = ToJson(*description.output);
+  return object;
+}
+
+nlohmann::json ToJson(const client::StoredInput& input, bool with_data) {
+  nlohmann::json object = {{"call_id", input.call_id}, {"deadline", TimeText(input.deadline)}};
+  AddPayload(input.payload, with_data, &object);
+  return object;
+}
+
+nlohmann::json ToJson(const client::ClaimedOutput& output, bool with_data) {
+  nlohmann::json object = {{"call_id", output.claim.call_id},
+                           {"attempt", output.attempt},
+                           {"outcome", client::ToString(output.outcome)}};
+  AddPayload(output.payload, with_data, &object);
+  return object;
+}
+
+}  // namespace mayfly::cli

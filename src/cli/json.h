@@ -1,0 +1,19 @@
+// The results of commands as JSON objects. Times are RFC 3339 in UTC, data is base64.
+#pragma once
+
+#include "absl/time/time.h"
+#include <nlohmann/json.hpp>
+
+#include "mayfly/call.h"
+
+namespace mayfly::cli {
+
+std::string TimeText(absl::Time time);
+
+nlohmann::json ToJson(const client::Stored& stored);
+nlohmann::json ToJson(const client::CallDescription& description);
+// With `with_data`, "data_base64" too.
+nlohmann::json ToJson(const client::StoredInput& input, bool with_data);
+nlohmann::json ToJson(const client::ClaimedOutput& output, bool with_data);
+
+}  // namespace mayfly::cli

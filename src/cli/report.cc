@@ -1,0 +1,88 @@
+#include "cli/report.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include <nlohmann/json.hpp>
+
+#include "mayfly/error.h"
+
+namespace mayfly::cli {
+namespace {
+
+// Arguments need not be UTF-8, JSON must be.
+std::string ToText(const nlohmann::json& object) {
+  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// "not found" for NOT_FOUND.
+std::string Words(absl::StatusCode code) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(absl::StatusCodeToString(code)), {{"_", " "}});
+}
+
+std::string ReasonText(const absl::Status& status) {
+  const Reason reason = ReasonOf(status);
+  return reason == Reason::kUnspecified ? "" : std::string(ReasonName(reason));
+}
+
+// gRPC's and libraries' texts may have several.
+std::string OneLine(absl::string_view text) { return absl::StrReplaceAll(text, {{"\n", " "}}); }
+
+ExitCode ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      return kExitGone;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kExitNotReached;
+    default:
+      return kExitRefused;
+  }
+}
+
+nlohmann::json ErrorObject(const std::string& call_id, const absl::Status& status) {
+  nlohmann::json error = {{"code", absl::StatusCodeToString(status.code())},
+                          {"reason", ReasonText(status)},
+                          {"message", std::string(status.message())}};
+  if (!call_id.empty()) error["call_id"] = call_id;
+  return {{"error", std::move(error)}};
+}
+
+}  // namespace
+
+bool Report::Line(absl::string_view text) { return Bytes(absl::StrCat(text, "\n")); }
+
+bool Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
+
+bool Report::Bytes(absl::string_view bytes) {
+  out_->write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  out_->flush();
+  return out_->good();
+}
+
+void Report::Note(const std::string& call_id, absl::string_view text) {
+  if (!json_) *err_ << absl::StrCat("mayfly: call ", call_id, ": ", text, "\n");
+}
+
+ExitCode Report::Error(const std::string& call_id, const absl::Status& status) {
+  if (json_) {
+    *err_ << ToText(ErrorObject(call_id, status)) << "\n";
+    return ExitCodeOf(status);
+  }
+  const std::string reason = ReasonText(status);
+  *err_ << absl::StrCat("mayfly: ", call_id.empty() ? "" : absl::StrCat("call ", call_id, ": "),
+                        Words(status.code()), ": ", OneLine(status.message()),
+                        reason.empty() ? "" : absl::StrCat(" (", reason, ")"), "\n");
+  return ExitCodeOf(status);
+}
+
+ExitCode Report::UsageError(const absl::Status& status) {
+  if (json_) {
+    *err_ << ToText(ErrorObject("", status)) << "\n";
+  } else {
+    *err_ << absl::StrCat("mayfly: ", OneLine(status.message()), "\n");
+  }
+  return kExitUsage;
+}
+
+}  // namespace mayfly::cli

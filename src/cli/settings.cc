@@ -1,0 +1,123 @@
+#include "cli/settings.h"
+
+#include <array>
+#include <errno.h>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string.h>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include <toml++/toml.h>
+
+#include "base/error.h"
+
+namespace mayfly::cli {
+namespace {
+
+struct SettingSource {
+  const char* key;  // in the file, and as --key
+  const char* variable;
+  std::string Settings::*field;
+  bool is_path;
+};
+
+constexpr std::array<SettingSource, 4> kSources = {{
+    {"server", "MAYFLY_SERVER", &Settings::server, false},
+    {"ca", "MAYFLY_CA", &Settings::ca, true},
+    {"cert", "MAYFLY_CERT", &Settings::cert, true},
+    {"key", "MAYFLY_KEY", &Settings::key, true},
+}};
+
+const SettingSource* FindSource(std::string_view key) {
+  for (const SettingSource& source : kSources) {
+    if (key == source.key) return &source;
+  }
+  return nullptr;
+}
+
+absl::Status FileError(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("config file: ", what));
+}
+
+// Fills what is empty in `settings`.
+absl::Status TakeKey(std::string_view key, const toml::node& value,
+                     const std::filesystem::path& directory, Settings* settings) {
+  const SettingSource* source = FindSource(key);
+  const std::string shown(key);
+  if (source == nullptr) {
+    return FileError(absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
+                                  ", wants server, ca, cert or key"));
+  }
+  const auto text = value.value_exact<std::string>();
+  if (!text.has_value()) {
+    return FileError(
+        absl::StrCat("line ", value.source().begin.line, ": ", shown, " wants a string"));
+  }
+  std::string& field = settings->*source->field;
+  if (!field.empty() || text->empty()) return absl::OkStatus();
+  field = source->is_path ? (directory / *text).string() : *text;
+  return absl::OkStatus();
+}
+
+absl::Status TakeFile(const std::string& path, Settings* settings) {
+  errno = 0;
+  std::ifstream file(path);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file.is_open() || file.bad()) {
+    return FileError(absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
+  }
+  toml::table document;
+  try {
+    document = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    return FileError(absl::StrCat("line ", error.source().begin.line,
+                                  ": not TOML: ", std::string(error.description())));
+  }
+  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+  for (const auto& [key, value] : document) {
+    RETURN_IF_ERROR(TakeKey(key.str(), value, directory, settings));
+  }
+  return absl::OkStatus();
+}
+
+std::string ValueOf(Environment environment, const char* name) {
+  const char* value = environment(name);
+  return value == nullptr ? "" : value;
+}
+
+// Empty when there is no file to read.
+std::string ConfigPath(const std::string& flag, Environment environment) {
+  if (!flag.empty()) return flag;
+  std::string path = ValueOf(environment, "MAYFLY_CONFIG");
+  if (!path.empty()) return path;
+  const std::string home = ValueOf(environment, "HOME");
+  if (home.empty()) return "";
+  path = home + "/.config/mayfly/config.toml";
+  std::error_code error;
+  return std::filesystem::exists(path, error) ? path : "";
+}
+
+}  // namespace
+
+absl::StatusOr<Settings> LoadSettings(Settings flags, const std::string& config_flag,
+                                      Environment environment) {
+  Settings settings = std::move(flags);
+  for (const SettingSource& source : kSources) {
+    std::string& field = settings.*source.field;
+    if (field.empty()) field = ValueOf(environment, source.variable);
+  }
+  const std::string path = ConfigPath(config_flag, environment);
+  if (!path.empty()) RETURN_IF_ERROR(TakeFile(path, &settings));
+  for (const SettingSource& source : kSources) {
+    if (!(settings.*source.field).empty()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("no ", source.key, ": give --", source.key, ", ",
+                                                   source.variable, " or ", source.key,
+                                                   " in a config file"));
+  }
+  return settings;
+}
+
+}  // namespace mayfly::cli

@@ -1,0 +1,242 @@
+// The program itself, against a fake server with certificates.
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+
+#include "absl/strings/str_cat.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+
+#include "cli/scratch.h"
+#include "client/fake_function_io.h"
+
+namespace mayfly {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Runs in `scratch`: a CA, and certificates of it for a server on 127.0.0.1 and for a client.
+constexpr char kMakeCertificates[] = R"(
+set -e
+cd "$1"
+new_key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+openssl req -x509 $new_key -keyout ca.key -out ca.pem -subj /CN=ca -days 2
+for name in server client; do
+  openssl req $new_key -keyout $name.key -out $name.csr -subj /CN=$name
+  echo "subjectAltName=IP:127.0.0.1" > $name.ext
+  openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+    -extfile $name.ext -out $name.pem
+done
+)";
+
+std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const Scratch& scratch) {
+  grpc::SslServerCredentialsOptions options(
+      GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_root_certs = scratch.Read("ca.pem");
+  options.pem_key_cert_pairs.push_back({scratch.Read("server.key"), scratch.Read("server.pem")});
+  return grpc::SslServerCredentials(options);
+}
+
+struct Finished {
+  int exit_code = -1;
+  std::string out;
+  std::string err;
+};
+
+class BinaryTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    scratch_ = new Scratch;
+    scratch_->Write("make", kMakeCertificates);
+    const std::string command =
+        absl::StrCat("sh ", scratch_->Path("make"), " ", scratch_->Path("."), " > ",
+                     scratch_->Path("log"), " 2>&1");
+    ASSERT_EQ(system(command.c_str()), 0) << scratch_->Read("log");
+  }
+  static void TearDownTestSuite() { delete scratch_; }
+
+  // `out_path` takes stdout instead of the result.
+  Finished Mayfly(const std::vector<std::string>& arguments, const std::string& in = "",
+             const std::string& out_path = "") {
+    std::vector<std::string> words = {MAYFLY_BINARY};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    std::vector<std::string> variables = {"PATH=/usr/bin:/bin",
+                                          "HOME=" + scratch_->Path(""),
+                                          "MAYFLY_SERVER=" + server_.target(),
+                                          "MAYFLY_CA=" + scratch_->Path("ca.pem"),
+                                          "MAYFLY_CERT=" + scratch_->Path("client.pem"),
+                                          "MAYFLY_KEY=" + scratch_->Path("client.key")};
+    const std::string out = out_path.empty() ? scratch_->Path("stdout") : out_path;
+    const std::string in_path = scratch_->Write("stdin", in);
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, in_path.c_str(), O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&files, 1, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&files, 2, scratch_->Path("stderr").c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    pid_t pid = 0;
+    int state = 0;
+    EXPECT_EQ(posix_spawn(&pid, MAYFLY_BINARY, &files, nullptr, Pointers(&words).data(),
+                          Pointers(&variables).data()),
+              0);
+    posix_spawn_file_actions_destroy(&files);
+    EXPECT_EQ(waitpid(pid, &state, 0), pid);
+    return {.exit_code = WIFEXITED(state) ? WEXITSTATUS(state) : -1,
+            .out = out_path.empty() ? scratch_->Read("stdout") : "",
+            .err = scratch_->Read("stderr")};
+  }
+
+  static std::vector<char*> Pointers(std::vector<std::string>* words) {
+    std::vector<char*> pointers;
+    for (std::string& word : *words) pointers.push_back(word.data());
+    pointers.push_back(nullptr);
+    return pointers;
+  }
+
+  std::string PutInput(const std::string& data) {
+    const Finished run = Mayfly({"put-input"}, data);
+    EXPECT_EQ(run.exit_code, 0) << run.err;
+    return run.out.substr(0, run.out.find('\n'));
+  }
+
+  static Scratch* scratch_;
+  FakeFunctionIo server_{ServerCredentials(*scratch_)};
+};
+
+Scratch* BinaryTest::scratch_ = nullptr;
+
+TEST_F(BinaryTest, ALifeCycleEndsWithTheOutputGone) {
+  const std::string id = PutInput("6 * 7");
+  EXPECT_EQ(id.size(), 36);
+  EXPECT_EQ(Mayfly({"get-input", id}).out, "6 * 7");
+  EXPECT_EQ(Mayfly({"put-output", id, "-"}, "42").exit_code, 0);
+  EXPECT_THAT(Mayfly({"describe", id}).out, HasSubstr(id + " READY, input of 5 bytes until 2033-"));
+  const Finished first = Mayfly({"retrieve", id});
+  EXPECT_EQ(first.exit_code, 0) << first.err;
+  EXPECT_EQ(first.out, "42");
+  EXPECT_EQ(first.err, "");
+  const Finished second = Mayfly({"retrieve", id});
+  EXPECT_EQ(second.exit_code, 3);
+  EXPECT_EQ(second.out, "");
+  EXPECT_EQ(second.err, "mayfly: call " + id + ": not found: no such call (OUTPUT_CONSUMED)\n");
+}
+
+TEST_F(BinaryTest, FilesGoInAndOut) {
+  const std::string data("\0\xff binary", 9);
+  const std::string id =
+      Mayfly({"put-input", scratch_->Write("in", data), "--ttl", "1h", "--label", "a=b"})
+          .out.substr(0, 36);
+  const v1::InputItem item = server_.RequestsOf<v1::PutInputsRequest>()[0].items(0);
+  EXPECT_EQ(item.payload().data(), data);
+  EXPECT_EQ(item.ttl().seconds(), 3600);
+  EXPECT_EQ(item.payload().labels().at("a"), "b");
+  EXPECT_EQ(Mayfly({"get-input", id, "--output", scratch_->Path("out")}).out, "");
+  EXPECT_EQ(scratch_->Read("out"), data);
+  server_.AddOutput(id, 1, data);
+  std::string at_ack;
+  server_.OnAck([&] { at_ack = scratch_->Read("retrieved"); });
+  EXPECT_EQ(Mayfly({"retrieve", id, "--output", scratch_->Path("retrieved")}).exit_code, 0);
+  EXPECT_EQ(at_ack, data);
+}
+
+TEST_F(BinaryTest, JsonIsOneObjectPerResultAndPerError) {
+  const Finished put = Mayfly({"put-input", "--json"}, "6 * 7");
+  const auto stored = nlohmann::json::parse(put.out);
+  EXPECT_EQ(stored["deadline"], "2033-05-18T03:33:20.000Z");
+  const std::string id = stored["call_id"];
+  EXPECT_EQ(nlohmann::json::parse(Mayfly({"get-input", id, "--json"}).out)["data_base64"],
+            "NiAqIDc=");
+  server_.AddOutput(id, 2, "42");
+  EXPECT_EQ(nlohmann::json::parse(Mayfly({"describe", id, "--json"}).out)["state"], "READY");
+  const auto output = nlohmann::json::parse(Mayfly({"retrieve", id, "--json"}).out);
+  EXPECT_EQ(output["attempt"], 2);
+  EXPECT_EQ(output["outcome"], "SUCCESS");
+  EXPECT_EQ(output["data_base64"], "NDI=");
+  const Finished gone = Mayfly({"--json", "delete", id, "never"});
+  EXPECT_EQ(gone.exit_code, 3);
+  EXPECT_EQ(gone.out, "");
+  std::istringstream lines(gone.err);
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_EQ(nlohmann::json::parse(line)["error"]["reason"], "OUTPUT_CONSUMED");
+  std::getline(lines, line);
+  EXPECT_EQ(nlohmann::json::parse(line)["error"]["code"], "NOT_FOUND");
+  EXPECT_EQ(nlohmann::json::parse(line)["error"]["call_id"], "never");
+}
+
+TEST_F(BinaryTest, NoOutputYetIsRefused) {
+  const Finished run = Mayfly({"retrieve", PutInput("x"), "--wait", "10ms"});
+  EXPECT_EQ(run.exit_code, 5);
+  EXPECT_THAT(run.err, HasSubstr("no output yet"));
+  EXPECT_THAT(run.err, HasSubstr("(OUTPUT_PENDING)"));
+}
+
+TEST_F(BinaryTest, RefusalsExitWithFive) {
+  server_.FailNext("PutInputs", {.status = RpcError(absl::StatusCode::kPermissionDenied,
+                                                    Reason::kRoleRequired, "wants a client")});
+  const Finished run = Mayfly({"put-input"}, "x");
+  EXPECT_EQ(run.exit_code, 5);
+  EXPECT_THAT(run.err, HasSubstr("permission denied: wants a client (ROLE_REQUIRED)"));
+}
+
+TEST_F(BinaryTest, AServerThatIsNotThereExitsWithFour) {
+  const Finished run = Mayfly({"describe", "x", "--server", "127.0.0.1:1", "--timeout", "300ms"});
+  EXPECT_EQ(run.exit_code, 4);
+  EXPECT_THAT(run.err, HasSubstr("mayfly: call x: unavailable: "));
+  EXPECT_EQ(run.err.find('\n'), run.err.size() - 1) << run.err;
+}
+
+TEST_F(BinaryTest, AServerOfAnotherAuthorityExitsWithFour) {
+  // The client's certificate is no authority that the server's could be of.
+  const Finished run =
+      Mayfly({"describe", "x", "--ca", scratch_->Path("client.pem"), "--timeout", "300ms"});
+  EXPECT_EQ(run.exit_code, 4) << run.err;
+  EXPECT_EQ(server_.CountOf("DescribeCalls"), 0);
+}
+
+TEST_F(BinaryTest, MistakesExitWithTwo) {
+  EXPECT_EQ(Mayfly({"retrieve"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"retrieve", "x", "--output", "/nonexistent/out"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"retrieve", "x", "--output", "/dev/null"}).exit_code, 2);
+  const Finished run = Mayfly({"describe", "x", "--key", "/nonexistent"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_EQ(run.err, "mayfly: key_file is not readable, No such file or directory\n");
+  EXPECT_TRUE(server_.Events().empty());
+}
+
+TEST_F(BinaryTest, AStdoutThatTakesNothingReleasesTheClaim) {
+  const std::string id = PutInput("x");
+  server_.AddOutput(id, 1, "42");
+  const Finished run = Mayfly({"retrieve", id}, "", "/dev/full");
+  EXPECT_EQ(run.exit_code, 5);
+  EXPECT_THAT(run.err, HasSubstr("stdout cannot be written to"));
+  EXPECT_EQ(server_.CountOf("AckOutputs"), 0);
+  EXPECT_EQ(server_.CountOf("ReleaseOutputs"), 1);
+}
+
+TEST_F(BinaryTest, AnOutcomeThatIsNoSuccessIsSaidBesideTheOutput) {
+  const std::string id = PutInput("x");
+  EXPECT_EQ(Mayfly({"put-output", id, "--attempt", "3", "--outcome", "failure"}, "boom").exit_code,
+            0);
+  const Finished run = Mayfly({"retrieve", id});
+  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_EQ(run.out, "boom");
+  EXPECT_EQ(run.err, "mayfly: call " + id + ": the outcome of attempt 3 is FAILURE\n");
+}
+
+TEST_F(BinaryTest, ManyCallsAreAllAnsweredAndTheFirstErrorDecides) {
+  const std::string id = PutInput("x");
+  const Finished run = Mayfly({"delete", "never", id});
+  EXPECT_EQ(run.exit_code, 3);
+  EXPECT_THAT(run.err, HasSubstr("call never: not found"));
+  EXPECT_THAT(Mayfly({"describe", id, "never"}).out,
+              testing::AllOf(HasSubstr(" DELETED"), HasSubstr("never UNKNOWN\n")));
+}
+
+}  // namespace
+}  // namespace mayfly

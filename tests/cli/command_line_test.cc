@@ -1,0 +1,90 @@
+#include "cli/command_line.h"
+
+#include <sstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace mayfly::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class CommandLineTest : public testing::Test {
+ protected:
+  std::variant<CommandLine, ExitCode> Parse(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "mayfly");
+    out_.str("");
+    err_.str("");
+    return ParseCommandLine(static_cast<int>(arguments.size()), arguments.data(), &out_, &err_);
+  }
+
+  std::ostringstream out_;
+  std::ostringstream err_;
+};
+
+TEST_F(CommandLineTest, ReadsEverythingOfAPut) {
+  const auto line = std::get<CommandLine>(Parse(
+      {"put-output", "the-id", "the-file", "--attempt", "3", "--outcome", "timeout", "--ttl",
+       "1h30m", "--content-type", "text/plain", "--label", "a=b=c", "--label", "d=", "--json"}));
+  EXPECT_EQ(line.verb, Verb::kPutOutput);
+  EXPECT_THAT(line.call_ids, ElementsAre("the-id"));
+  EXPECT_EQ(line.payload_file, "the-file");
+  EXPECT_EQ(line.attempt, 3);
+  EXPECT_EQ(line.outcome, client::Outcome::kTimeout);
+  EXPECT_EQ(line.ttl, absl::Minutes(90));
+  EXPECT_EQ(line.metadata.content_type, "text/plain");
+  EXPECT_THAT(line.metadata.labels, ElementsAre(std::pair("a", "b=c"), std::pair("d", "")));
+  EXPECT_TRUE(line.json);
+}
+
+TEST_F(CommandLineTest, ALabelDoesNotSwallowTheFile) {
+  const auto line = std::get<CommandLine>(Parse({"put-input", "--label", "a=b", "the-file"}));
+  EXPECT_EQ(line.payload_file, "the-file");
+}
+
+TEST_F(CommandLineTest, GlobalFlagsStandAnywhere) {
+  const auto line = std::get<CommandLine>(
+      Parse({"--server", "a:1", "retrieve", "x", "--timeout", "3s", "--wait", "2m"}));
+  EXPECT_EQ(line.settings.server, "a:1");
+  EXPECT_EQ(line.timeout, absl::Seconds(3));
+  EXPECT_EQ(line.wait, absl::Minutes(2));
+}
+
+TEST_F(CommandLineTest, EveryMistakeIsAUsageErrorOfOneLine) {
+  for (const std::vector<const char*>& arguments :
+       std::vector<std::vector<const char*>>{{},
+                                             {"fly"},
+                                             {"retrieve"},
+                                             {"retrieve", "a", "b"},
+                                             {"describe"},
+                                             {"retrieve", "a", "--wait"},
+                                             {"retrieve", "a", "--wait", "soon"},
+                                             {"retrieve", "a", "--wait", "-1s"},
+                                             {"put-output", "a", "--attempt", "0"},
+                                             {"put-output", "a", "--attempt", "4294967296"},
+                                             {"put-output", "a", "--outcome", "sad"},
+                                             {"put-input", "--label", "=x"},
+                                             {"put-input", "--label", "x"},
+                                             {"put-input", "--colour"}}) {
+    const auto result = Parse(arguments);
+    ASSERT_TRUE(std::holds_alternative<ExitCode>(result)) << testing::PrintToString(arguments);
+    EXPECT_EQ(std::get<ExitCode>(result), kExitUsage);
+    EXPECT_EQ(out_.str(), "");
+    EXPECT_THAT(err_.str(), testing::StartsWith("mayfly: "));
+    EXPECT_EQ(err_.str().find('\n'), err_.str().size() - 1) << err_.str();
+  }
+}
+
+TEST_F(CommandLineTest, HelpTellsExitCodesAndEnvironment) {
+  EXPECT_EQ(std::get<ExitCode>(Parse({"--help"})), kExitDone);
+  for (const char* part : {"MAYFLY_SERVER", "exit codes", "OUTPUT_PENDING", "retrieve"}) {
+    EXPECT_THAT(out_.str(), HasSubstr(part));
+  }
+  EXPECT_EQ(std::get<ExitCode>(Parse({"--version"})), kExitDone);
+  EXPECT_THAT(out_.str(), HasSubstr("mayfly 0."));
+}
+
+}  // namespace
+}  // namespace mayfly::cli

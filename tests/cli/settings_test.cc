@@ -1,0 +1,77 @@
+#include "cli/settings.h"
+
+#include <map>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/scratch.h"
+
+namespace mayfly::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kFile[] = "server = 'f:1'\nca = 'ca.pem'\ncert = '/abs/cert.pem'\nkey = 'f.key'\n";
+
+class SettingsTest : public testing::Test {
+ protected:
+  absl::StatusOr<Settings> Load(const Settings& flags = {}, const std::string& config_flag = "") {
+    return LoadSettings(flags, config_flag, [this](const char* name) -> const char* {
+      const auto found = variables_.find(name);
+      return found == variables_.end() ? nullptr : found->second.c_str();
+    });
+  }
+  std::string Error(const std::string& file) {
+    return std::string(Load({}, scratch_.Write("config.toml", file)).status().message());
+  }
+
+  Scratch scratch_;
+  std::map<std::string, std::string> variables_;
+};
+
+TEST_F(SettingsTest, AFlagBeatsAVariableBeatsTheFile) {
+  const std::string file = scratch_.Write("config.toml", kFile);
+  variables_ = {{"MAYFLY_SERVER", "v:1"}, {"MAYFLY_KEY", "v.key"}};
+  const absl::StatusOr<Settings> settings = Load({.server = "g:1"}, file);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->server, "g:1");
+  EXPECT_EQ(settings->key, "v.key");
+  EXPECT_EQ(settings->ca, scratch_.Path("ca.pem"));
+  EXPECT_EQ(settings->cert, "/abs/cert.pem");
+}
+
+TEST_F(SettingsTest, TheFileIsThatOfTheFlagOrTheVariableOrTheHome) {
+  std::filesystem::create_directories(scratch_.Path(".config/mayfly"));
+  scratch_.Write(".config/mayfly/config.toml", kFile);
+  variables_["HOME"] = scratch_.Path("");
+  EXPECT_EQ(Load()->server, "f:1");
+  variables_["MAYFLY_CONFIG"] = scratch_.Write("other.toml", "server = 'o:1'\n");
+  EXPECT_THAT(std::string(Load().status().message()), HasSubstr("no ca"));
+  EXPECT_EQ(Load({}, scratch_.Path(".config/mayfly/config.toml"))->server, "f:1");
+}
+
+TEST_F(SettingsTest, TheFileOfTheHomeNeedNotBeThere) {
+  variables_ = {{"HOME", scratch_.Path("")},
+                {"MAYFLY_SERVER", "a:1"},
+                {"MAYFLY_CA", "b"},
+                {"MAYFLY_CERT", "c"},
+                {"MAYFLY_KEY", "d"}};
+  EXPECT_EQ(Load()->cert, "c");
+  EXPECT_THAT(std::string(Load({}, scratch_.Path("none.toml")).status().message()),
+              HasSubstr("cannot be read: No such file"));
+}
+
+TEST_F(SettingsTest, MistakesInTheFileNameTheirLine) {
+  EXPECT_THAT(Error("ca = 'x'\nport = 1\n"), HasSubstr("line 2: unknown key port"));
+  EXPECT_THAT(Error("server = 7443\n"), HasSubstr("line 1: server wants a string"));
+  EXPECT_THAT(Error("\nserver = \n"), HasSubstr("line 2: not TOML"));
+}
+
+TEST_F(SettingsTest, WhatIsMissingIsNamedWithItsPlaces) {
+  EXPECT_EQ(Load().status().message(),
+            "no server: give --server, MAYFLY_SERVER or server in a config file");
+}
+
+}  // namespace
+}  // namespace mayfly::cli

@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs the client library from the build tree into an empty prefix, builds a program with
+# nothing but find_package(mayfly), and runs it. Also: the program is the header's example.
+#   package_test.sh BUILD_DIR SOURCE_DIR CXX_FLAGS
+set -eu
+build_dir=$1
+source_dir=$2
+flags=$3
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+sed -n '/^\/\/   /s/^\/\/   //p; /^\/\/$/p; /^#pragma once/q' "$source_dir/include/mayfly/client.h" |
+  sed 's/^\/\/$//' | sed -n '/auto client/,/absl::Minutes/p' > "$scratch/header"
+sed -n '/\/\/ begin/,/\/\/ end/p' "$source_dir/tests/client/consumer/main.cc" |
+  sed '1d;$d' | sed 's/^  //' > "$scratch/program"
+test -s "$scratch/header"
+diff -u "$scratch/header" "$scratch/program"
+
+cmake --install "$build_dir" --prefix "$scratch/prefix" --component mayfly-client > "$scratch/log"
+if grep -rlE 'include[ ]*[<"](grpc|google|rocksdb|openssl|base|client)/' "$scratch/prefix/include"; then
+  echo "a public header includes what a user need not have" >&2
+  exit 1
+fi
+cmake -S "$source_dir/tests/client/consumer" -B "$scratch/consumer" \
+  -DCMAKE_PREFIX_PATH="$scratch/prefix" -DCMAKE_CXX_FLAGS="$flags" > "$scratch/log" 2>&1 &&
+  cmake --build "$scratch/consumer" >> "$scratch/log" 2>&1 || {
+  cat "$scratch/log" >&2
+  exit 1
+}
+cd "$scratch"
+"$scratch/consumer/consumer" | tee "$scratch/output"
+grep -q '^ca_file is not readable' "$scratch/output"

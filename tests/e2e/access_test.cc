@@ -1,0 +1,244 @@
+// Who may do what: every role with every RPC, certificates that name nobody, and tenants that must
+// not be able to tell each other's calls from calls that never were.
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "e2e/test_client.h"
+#include "support/test_server.h"
+
+namespace mayfly {
+namespace {
+
+class Access : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    server_ = new TestServer();
+    server_->Start();
+  }
+  static void TearDownTestSuite() {
+    EXPECT_EQ(server_->Stop(), 0) << server_->Log();
+    delete server_;
+  }
+
+  static TestServer* server_;
+};
+
+TestServer* Access::server_ = nullptr;
+
+// What each RPC answers about one call id, code and text, by the name of the RPC.
+std::map<std::string, std::string> AskEverything(TestClient* client, TestClient* worker,
+                                                 const std::string& call_id,
+                                                 const std::string& token, uint64_t fence) {
+  const auto text = [](const google::rpc::Status& status) {
+    return Summary(status) + ": " + status.message();
+  };
+  using Stub = v1::FunctionIo::Stub;
+  std::map<std::string, std::string> answers;
+  {
+    v1::GetInputsRequest request;
+    request.add_call_ids(call_id);
+    v1::GetInputsResponse response;
+    EXPECT_TRUE(worker->Call(&Stub::GetInputs, request, &response).ok());
+    answers["GetInputs"] = text(response.results(0).status());
+  }
+  {
+    v1::PutOutputsRequest request;
+    request.add_items()->set_call_id(call_id);
+    v1::PutOutputsResponse response;
+    EXPECT_TRUE(worker->Call(&Stub::PutOutputs, request, &response).ok());
+    answers["PutOutputs"] = text(response.results(0).status());
+  }
+  {
+    v1::ClaimOutputsRequest request;
+    request.add_call_ids(call_id);
+    request.set_claim_token(token);
+    v1::ClaimOutputsResponse response;
+    EXPECT_TRUE(client->Call(&Stub::ClaimOutputs, request, &response).ok());
+    EXPECT_EQ(response.outputs_size(), 0);
+    EXPECT_EQ(response.pending_count(), 0u);
+    answers["ClaimOutputs"] = response.ended_size() == 1 ? text(response.ended(0).status()) : "";
+  }
+  {
+    v1::AckOutputsRequest request;
+    v1::AckItem* item = request.add_items();
+    item->set_call_id(call_id);
+    item->set_claim_token(token);
+    item->set_fence(fence);
+    v1::AckOutputsResponse response;
+    EXPECT_TRUE(client->Call(&Stub::AckOutputs, request, &response).ok());
+    answers["AckOutputs"] = text(response.results(0).status());
+    item->set_crc32c(7);
+    EXPECT_TRUE(client->Call(&Stub::AckOutputs, request, &response).ok());
+    answers["AckOutputs with crc32c"] = text(response.results(0).status());
+  }
+  {
+    v1::ReleaseOutputsRequest request;
+    v1::ReleaseItem* item = request.add_items();
+    item->set_call_id(call_id);
+    item->set_claim_token(token);
+    item->set_fence(fence);
+    v1::ReleaseOutputsResponse response;
+    EXPECT_TRUE(client->Call(&Stub::ReleaseOutputs, request, &response).ok());
+    answers["ReleaseOutputs"] = text(response.results(0).status());
+  }
+  {
+    v1::RenewClaimsRequest request;
+    v1::RenewItem* item = request.add_items();
+    item->set_call_id(call_id);
+    item->set_claim_token(token);
+    item->set_fence(fence);
+    v1::RenewClaimsResponse response;
+    EXPECT_TRUE(client->Call(&Stub::RenewClaims, request, &response).ok());
+    answers["RenewClaims"] = text(response.results(0).status());
+  }
+  {
+    v1::DeleteCallsRequest request;
+    request.add_call_ids(call_id);
+    v1::DeleteCallsResponse response;
+    EXPECT_TRUE(client->Call(&Stub::DeleteCalls, request, &response).ok());
+    answers["DeleteCalls"] = text(response.results(0).status());
+  }
+  v1::CallDescription description = client->Describe(call_id);
+  description.clear_call_id();
+  answers["DescribeCalls"] = description.ShortDebugString();
+  return answers;
+}
+
+TEST_F(Access, AnotherTenantsCallLooksLikeOneThatNeverWas) {
+  TestClient client(server_->Channel("client"));
+  TestClient worker(server_->Channel("worker"));
+  TestClient other_client(server_->Channel("other-client"));
+  TestClient other_worker(server_->Channel("other-worker"));
+
+  // One of this tenant's calls in every state there is.
+  const std::string token = NewClaimToken();
+  std::map<std::string, std::string> calls;
+  for (const char* const state : {"pending", "ready", "claimed", "consumed", "deleted"}) {
+    calls[state] = NewCallId();
+    ASSERT_EQ(client.PutInput(calls[state], "secret"), "OK");
+  }
+  std::map<std::string, v1::ClaimedOutput> outputs;
+  std::string ended;
+  for (const char* const state : {"ready", "claimed", "consumed"}) {
+    ASSERT_EQ(worker.PutOutput(calls[state], "secret"), "OK");
+  }
+  for (const char* const state : {"claimed", "consumed"}) {
+    ASSERT_EQ(client.Claim(calls[state], token, &outputs[state], &ended), "OK");
+  }
+  ASSERT_EQ(client.Ack(calls["consumed"], token, outputs["consumed"].fence()), "OK");
+  ASSERT_EQ(client.Delete(calls["deleted"]), "OK");
+
+  const auto never =
+      AskEverything(&other_client, &other_worker, NewCallId(), token, outputs["claimed"].fence());
+  for (const auto& [rpc, answer] : never) {
+    if (rpc == "DescribeCalls") {
+      EXPECT_EQ(answer, "status { } state: CALL_STATE_UNKNOWN");
+    } else {
+      EXPECT_EQ(answer.substr(0, answer.find(':')), "NOT_FOUND CALL_UNKNOWN") << rpc;
+    }
+  }
+  for (const auto& [state, call_id] : calls) {
+    // The claim's own token and fence, as if they had leaked.
+    EXPECT_EQ(AskEverything(&other_client, &other_worker, call_id, token, outputs[state].fence()),
+              never)
+        << state;
+  }
+  EXPECT_EQ(client.Describe(calls["pending"]).state(), v1::CALL_STATE_PENDING);
+  EXPECT_EQ(client.Describe(calls["ready"]).state(), v1::CALL_STATE_READY);
+  EXPECT_EQ(client.Ack(calls["claimed"], token, outputs["claimed"].fence()), "OK");
+}
+
+TEST_F(Access, TwoTenantsWithTheSameIdHaveTwoCalls) {
+  TestClient client(server_->Channel("client"));
+  TestClient worker(server_->Channel("worker"));
+  TestClient other_client(server_->Channel("other-client"));
+  TestClient other_worker(server_->Channel("other-worker"));
+  const std::string call_id = NewCallId();
+  EXPECT_EQ(client.PutInput(call_id, "mine"), "OK");
+  EXPECT_EQ(other_client.PutInput(call_id, "theirs"), "OK");  // not CALL_CONFLICT
+  std::string input;
+  EXPECT_EQ(worker.GetInput(call_id, &input), "OK");
+  EXPECT_EQ(input, "mine");
+  EXPECT_EQ(other_worker.GetInput(call_id, &input), "OK");
+  EXPECT_EQ(input, "theirs");
+  EXPECT_EQ(other_client.Delete(call_id), "OK");
+  EXPECT_EQ(client.Describe(call_id).state(), v1::CALL_STATE_PENDING);
+}
+
+TEST_F(Access, EveryRoleMayCallWhatTheContractSaysAndNothingElse) {
+  using Stub = v1::FunctionIo::Stub;
+  const std::map<std::string, std::set<std::string>> allowed = {
+      {"PutInputs", {"client"}},   {"GetInputs", {"worker"}},
+      {"PutOutputs", {"worker"}},  {"ClaimOutputs", {"client"}},
+      {"AckOutputs", {"client"}},  {"ReleaseOutputs", {"client"}},
+      {"RenewClaims", {"client"}}, {"DescribeCalls", {"client", "worker", "operator"}},
+      {"DeleteCalls", {"client"}},
+  };
+  for (const std::string role : {"client", "worker", "operator", "monitor"}) {
+    TestClient caller(server_->Channel(role));
+    // An empty batch is refused, but only after the role was found to be right.
+    const auto ask = [&](auto rpc, auto request, auto response) {
+      return Summary(caller.Call(rpc, request, &response));
+    };
+    const std::map<std::string, std::string> answers = {
+        {"PutInputs", ask(&Stub::PutInputs, v1::PutInputsRequest(), v1::PutInputsResponse())},
+        {"GetInputs", ask(&Stub::GetInputs, v1::GetInputsRequest(), v1::GetInputsResponse())},
+        {"PutOutputs", ask(&Stub::PutOutputs, v1::PutOutputsRequest(), v1::PutOutputsResponse())},
+        {"ClaimOutputs",
+         ask(&Stub::ClaimOutputs, v1::ClaimOutputsRequest(), v1::ClaimOutputsResponse())},
+        {"AckOutputs", ask(&Stub::AckOutputs, v1::AckOutputsRequest(), v1::AckOutputsResponse())},
+        {"ReleaseOutputs",
+         ask(&Stub::ReleaseOutputs, v1::ReleaseOutputsRequest(), v1::ReleaseOutputsResponse())},
+        {"RenewClaims",
+         ask(&Stub::RenewClaims, v1::RenewClaimsRequest(), v1::RenewClaimsResponse())},
+        {"DescribeCalls",
+         ask(&Stub::DescribeCalls, v1::DescribeCallsRequest(), v1::DescribeCallsResponse())},
+        {"DeleteCalls",
+         ask(&Stub::DeleteCalls, v1::DeleteCallsRequest(), v1::DeleteCallsResponse())},
+    };
+    ASSERT_EQ(answers.size(), allowed.size());
+    for (const auto& [rpc, answer] : answers) {
+      EXPECT_EQ(answer, allowed.at(rpc).count(role) ? "INVALID_ARGUMENT FIELD_INVALID"
+                                                    : "PERMISSION_DENIED ROLE_REQUIRED")
+          << role << " " << rpc;
+    }
+  }
+}
+
+TEST_F(Access, AVerifiedCertificateThatNamesNobodyIsRefused) {
+  const std::map<std::string, std::string> certificates = {
+      {"no-names", ""},
+      {"no-uri", "DNS:localhost"},
+      {"two-uris",
+       "URI:spiffe://mayfly.local/tenant/default/client,"
+       "URI:spiffe://mayfly.local/tenant/other/client"},
+      {"the-same-uri-twice",
+       "URI:spiffe://mayfly.local/tenant/default/client,"
+       "URI:spiffe://mayfly.local/tenant/default/client"},
+      {"other-domain", "URI:spiffe://elsewhere/tenant/default/client"},
+      {"domain-prefix", "URI:spiffe://mayfly.local.evil/tenant/default/client"},
+      {"other-scheme", "URI:https://mayfly.local/tenant/default/client"},
+      {"other-role", "URI:spiffe://mayfly.local/tenant/default/root"},
+      {"other-path", "URI:spiffe://mayfly.local/tenants/default/client"},
+      {"bad-tenant", "URI:spiffe://mayfly.local/tenant/Default/client"},
+  };
+  for (const auto& [name, alternative_names] : certificates) {
+    server_->MakeCertificate(name, alternative_names);
+    TestClient caller(server_->Channel(name));
+    EXPECT_EQ(caller.PutInput(NewCallId(), "question"), "UNAUTHENTICATED IDENTITY_INVALID") << name;
+  }
+}
+
+TEST_F(Access, AUriBesideADnsNameIsAnIdentity) {
+  server_->MakeCertificate("with-dns", "DNS:c.local,URI:spiffe://mayfly.local/tenant/t-1/client");
+  TestClient caller(server_->Channel("with-dns"));
+  EXPECT_EQ(caller.PutInput(NewCallId(), "question"), "OK");
+}
+
+}  // namespace
+}  // namespace mayfly

@@ -1,0 +1,119 @@
+// What gets through the door: TLS 1.3, with a certificate of our CA, and nothing else.
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+
+#include "e2e/test_client.h"
+#include "support/test_server.h"
+
+namespace mayfly {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Tls : public ::testing::Test {
+ protected:
+  void SetUp() override { server_.Start(); }
+  void TearDown() override { EXPECT_EQ(server_.Stop(), 0) << server_.Log(); }
+
+  // What `openssl s_client` says, with our client certificate unless told otherwise. It reads
+  // nothing and ends when the handshake is done, or has failed.
+  std::string Handshake(const std::string& options, const std::string& certificate = "client") {
+    const std::string stem = absl::StrCat(server_.certificates(), "/", certificate);
+    const std::string identity =
+        certificate.empty() ? "" : absl::StrCat(" -cert ", stem, ".pem -key ", stem, ".key");
+    // The pause lets a refusal of the client certificate arrive, which in TLS 1.3 comes late.
+    return RunProgram({"sh", "-c",
+                       absl::StrCat("sleep 0.3 | openssl s_client -connect 127.0.0.1:",
+                                    server_.port(), " -CAfile ", server_.certificates(),
+                                    "/ca.pem -alpn h2", identity, " ", options)})
+        .output;
+  }
+
+  // The first RPC of a new connection. Refused handshakes are UNAVAILABLE, without a reason.
+  std::string Call(const std::shared_ptr<grpc::Channel>& channel) {
+    const auto stub = v1::FunctionIo::NewStub(channel);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    v1::DescribeCallsRequest request;
+    request.add_call_ids(NewCallId());
+    v1::DescribeCallsResponse response;
+    return Summary(stub->DescribeCalls(&context, request, &response));
+  }
+
+  TestServer server_;
+};
+
+TEST_F(Tls, SpeaksVersion13) {
+  const std::string output = Handshake("-tls1_3");
+  EXPECT_THAT(output, HasSubstr("New, TLSv1.3"));
+  EXPECT_THAT(output, HasSubstr("ALPN protocol: h2"));
+  EXPECT_THAT(output, Not(HasSubstr("alert")));
+  EXPECT_EQ(Call(server_.Channel("client")), "OK");
+}
+
+TEST_F(Tls, RefusesEveryOlderVersion) {
+  for (const std::string version : {"-tls1_2", "-tls1_1", "-tls1"}) {
+    // Security level 0, so that it is the server that says no.
+    const std::string output = Handshake(version + " -cipher ALL:@SECLEVEL=0");
+    EXPECT_THAT(output, HasSubstr("alert protocol version")) << version;
+    EXPECT_THAT(output, HasSubstr("Cipher is (NONE)")) << version;
+  }
+}
+
+TEST_F(Tls, RefusesAClientWithoutACertificate) {
+  EXPECT_THAT(Handshake("-tls1_3", ""), HasSubstr("alert certificate required"));
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = ReadWholeFile(server_.certificates() + "/ca.pem");
+  EXPECT_EQ(Call(grpc::CreateChannel(absl::StrCat("localhost:", server_.port()),
+                                     grpc::SslCredentials(options))),
+            "UNAVAILABLE");
+}
+
+TEST_F(Tls, RefusesACertificateOfAnotherCa) {
+  const TestServer elsewhere;
+  server_.MakeCertificate("stranger", "URI:spiffe://mayfly.local/tenant/default/client",
+                          elsewhere.certificates());
+  EXPECT_THAT(Handshake("-tls1_3", "stranger"), HasSubstr("alert"));
+  EXPECT_EQ(Call(server_.Channel("stranger")), "UNAVAILABLE");
+}
+
+TEST_F(Tls, RefusesPlaintext) {
+  EXPECT_EQ(Call(grpc::CreateChannel(absl::StrCat("localhost:", server_.port()),
+                                     grpc::InsecureChannelCredentials())),
+            "UNAVAILABLE");
+}
+
+TEST_F(Tls, TakesUpAReplacedCertificateWithoutARestart) {
+  const auto serial = [&] {
+    const std::string output =
+        RunProgram({"sh", "-c",
+                    absl::StrCat("openssl s_client -connect 127.0.0.1:", server_.port(),
+                                 " </dev/null 2>/dev/null | openssl x509 -noout -serial")})
+            .output;
+    return output;
+  };
+  const std::string before = serial();
+  ASSERT_THAT(before, HasSubstr("serial="));
+  server_.MakeCertificate("replacement", "DNS:localhost,IP:127.0.0.1");
+  for (const char* const suffix : {".key", ".pem"}) {
+    ASSERT_EQ(rename(absl::StrCat(server_.certificates(), "/replacement", suffix).c_str(),
+                     absl::StrCat(server_.certificates(), "/server", suffix).c_str()),
+              0);
+  }
+  const absl::Time end = absl::Now() + absl::Seconds(20);
+  while (serial() != "serial=11\n" && absl::Now() < end) absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_EQ(serial(), "serial=11\n");  // 17, which MakeCertificate gives
+  EXPECT_EQ(Call(server_.Channel("client")), "OK");
+}
+
+}  // namespace
+}  // namespace mayfly
