@@ -26,7 +26,8 @@ config file, TOML; paths start from its directory:
   cert = "client.pem"
   key = "client.key"
 
-Durations are written 90s, 15m, 24h. "mayfly COMMAND --help" tells more.)";
+Durations are written 90s, 15m, 24h. "mayfly COMMAND --help" tells more.
+)";
 
 const std::map<std::string, client::Outcome> kOutcomes = {
     {"success", client::Outcome::kSuccess},
@@ -61,8 +62,7 @@ void AddLabels(CLI::App* app, std::map<std::string, std::string>* labels) {
          },
          "a label to keep with the payload; may be repeated")
       ->type_name("NAME=VALUE")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
 }
 
 void AddPayload(CLI::App* app, CommandLine* line) {
@@ -73,9 +73,14 @@ void AddPayload(CLI::App* app, CommandLine* line) {
   AddLabels(app, &line->metadata.labels);
 }
 
-void AddCalls(CLI::App* app, CommandLine* line, bool many) {
-  auto* option = app->add_option("CALL", line->call_ids, "the call id")->required();
-  if (!many) option->expected(1);
+void AddCalls(CLI::App* app, CommandLine* line) {
+  app->add_option("CALL", line->call_ids, "the call ids")->required();
+}
+
+CLI::Option* AddCall(CLI::App* app, const std::string& name, CommandLine* line,
+                     const std::string& description) {
+  return app->add_option_function<std::string>(
+      name, [line](const std::string& call_id) { line->call_ids = {call_id}; }, description);
 }
 
 void AddOutputFile(CLI::App* app, CommandLine* line) {
@@ -93,17 +98,17 @@ CLI::App* AddVerb(CLI::App* app, CommandLine* line, Verb verb, const std::string
 void AddVerbs(CLI::App* app, CommandLine* line) {
   CLI::App* put_input = AddVerb(app, line, Verb::kPutInput, "put-input",
                                 "Store the input of a call, and print the call's id.");
-  put_input->add_option("--call-id", line->call_ids, "default: a new one")->expected(1);
+  AddCall(put_input, "--call-id", line, "default: a new one");
   AddPayload(put_input, line);
 
   CLI::App* get_input =
       AddVerb(app, line, Verb::kGetInput, "get-input", "Read the input of a call, as a worker.");
-  AddCalls(get_input, line, /*many=*/false);
+  AddCall(get_input, "CALL", line, "the call id")->required();
   AddOutputFile(get_input, line);
 
   CLI::App* put_output = AddVerb(app, line, Verb::kPutOutput, "put-output",
                                  "Store the output of a call, as a worker.");
-  AddCalls(put_output, line, /*many=*/false);
+  AddCall(put_output, "CALL", line, "the call id")->required();
   AddPayload(put_output, line);
   put_output->add_option("--attempt", line->attempt, "the try number; default: 1")
       ->check(CLI::Range(uint32_t{1}, UINT32_MAX));
@@ -115,16 +120,16 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
       app, line, Verb::kRetrieve, "retrieve",
       "Wait for the output of a call, write it, make it durable, and only then acknowledge it: "
       "input and output are erased.");
-  AddCalls(retrieve, line, /*many=*/false);
+  AddCall(retrieve, "CALL", line, "the call id")->required();
   AddDuration(retrieve, "--wait", &line->wait, "for the output; default: 55s");
   AddOutputFile(retrieve, line);
 
   AddCalls(AddVerb(app, line, Verb::kDescribe, "describe",
                    "Tell the state of calls, UNKNOWN and EXPIRED too; never payload."),
-           line, /*many=*/true);
+           line);
   AddCalls(AddVerb(app, line, Verb::kDelete, "delete",
                    "End calls in any state: input and output are erased."),
-           line, /*many=*/true);
+           line);
 }
 
 }  // namespace

@@ -28,8 +28,6 @@ absl::Status Overwrite(File* file) {
   return file->Sync();
 }
 
-SecretBytes CopyOf(const SecretBytes& secret) { return SecretBytes(secret.ExposeBytes()); }
-
 }  // namespace
 
 bool Keyring::Exists(FileSystem* file_system, const std::string& directory) {
@@ -133,7 +131,7 @@ absl::Status Keyring::Rewrap(const SecretBytes& new_root_key) {
                  });
   if (!same) return absl::DataLossError("keyring read back differs from what was written");
   failed_ = false;
-  root_key_ = CopyOf(new_root_key);
+  root_key_ = SecretBytes(new_root_key.ExposeBytes());
   MutexLock keys_lock(&mutex_);
   keys_ = *std::move(read_back);
   return absl::OkStatus();

@@ -58,9 +58,7 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Open(FileSystem* file_system
   if (!Exists(file_system, directory)) return absl::NotFoundError("slot file is missing");
   auto file = file_system->Open(PathIn(directory), /*create=*/false);
   RETURN_IF_ERROR(file.status());
-  // What is read below may be in the page cache only, left there by a process that was killed.
-  RETURN_IF_ERROR((*file)->Sync());
-  RETURN_IF_ERROR(file_system->SyncDirectory(directory));
+  // A process that was killed may have renamed the file and not synced that.
 
   auto size = (*file)->Size();
   RETURN_IF_ERROR(size.status());
@@ -101,7 +99,8 @@ absl::StatusOr<StateRecord> SlotFile::ReadState(File* file) {
 }
 
 // Both records get the new number before anything is served: whichever is lost later, no
-// generation is given again.
+// generation is given again. The syncs cover the slots too, which may so far be in the page cache
+// only, left there by a process that was killed.
 absl::Status SlotFile::StartBoot(StateRecord record, uint64_t boot_number_min) {
   boot_number_ = std::max(record.boot_number, boot_number_min) + 1;
   if (boot_number_ > kBootNumberMax) {
@@ -132,7 +131,7 @@ absl::Status SlotFile::Map(uint32_t slot_count) {
 }
 
 // Takes over what the file holds and returns the highest generation in it. Erased slots are free:
-// the sync of Open made them durable.
+// StartBoot makes them durable before anybody reserves.
 uint64_t SlotFile::AdoptSlots() {
   MutexLock lock(&mutex_);
   allocator_.Grow(capacity());

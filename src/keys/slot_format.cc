@@ -92,7 +92,7 @@ SlotContent DecodeSlot(uint32_t slot, const SlotBytes& bytes) {
   const uint32_t checksum = LoadBigEndian<uint32_t>(bytes.data() + kChecksumOffset);
   const uint32_t live_checksum = LiveChecksum(slot, bytes);
   if (checksum == live_checksum) return {SlotContent::Kind::kLive, generation};
-  if (checksum == live_checksum + 1 && IsZero(SecretIn(bytes))) {
+  if (checksum == ~live_checksum && IsZero(SecretIn(bytes))) {
     return {SlotContent::Kind::kErased, generation};
   }
   return {SlotContent::Kind::kDamaged, generation};

@@ -78,7 +78,7 @@ absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) 
 
 FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* context, Rpc rpc,
                                                   absl::string_view items_field, int item_count) {
-  Begun begun = {.call = new UnaryCall(rpc, item_count, log_, clock_)};
+  Begun begun = {.call = new UnaryCall(rpc, item_count, in_flight_, log_, clock_)};
   const auto admitted = admission_->Admit(*context->auth_context(), rpc, items_field, item_count);
   if (!admitted.ok()) {
     begun.call->FinishWith(admitted.status());

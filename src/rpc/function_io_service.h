@@ -12,6 +12,7 @@
 #include "mayfly/v1/function_io.grpc.pb.h"
 #include "rpc/access.h"
 #include "rpc/admission.h"
+#include "rpc/in_flight.h"
 #include "rpc/log.h"
 #include "rpc/unary_call.h"
 
@@ -20,8 +21,9 @@ namespace mayfly {
 class FunctionIoService final : public v1::FunctionIo::CallbackService {
  public:
   // All outlive the service.
-  FunctionIoService(const Config& config, Admission* admission, Log* log, Clock* clock)
-      : config_(config), admission_(admission), log_(log), clock_(clock) {}
+  FunctionIoService(const Config& config, Admission* admission, InFlight* in_flight, Log* log,
+                    Clock* clock)
+      : config_(config), admission_(admission), in_flight_(in_flight), log_(log), clock_(clock) {}
 
   grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
                                       const v1::PutInputsRequest* request,
@@ -62,6 +64,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
 
   const Config& config_;
   Admission* const admission_;
+  InFlight* const in_flight_;
   Log* const log_;
   Clock* const clock_;
 };

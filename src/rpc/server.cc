@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
@@ -24,8 +25,11 @@ constexpr char kReflectionPlugin[] = "proto_server_reflection";
 // A client that is gone without a word is noticed after both of these, and its long poll ends.
 constexpr absl::Duration kPingIdleClientAfter = absl::Minutes(1);
 constexpr absl::Duration kPingTimeout = absl::Seconds(20);
+// How long connections without an RPC get to close by themselves. A client that is doing something
+// else answers no GOAWAY, and is not worth waiting for.
+constexpr absl::Duration kGoodbye = absl::Milliseconds(200);
 
-// The reflection library adds itself to every server of a process that is linked to it.
+// The reflection library adds itself to every server of a process that it is loaded into.
 class WithoutReflection : public grpc::ServerBuilderOption {
  public:
   void UpdateArguments(grpc::ChannelArguments*) override {}
@@ -72,7 +76,7 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
 }  // namespace
 
 Server::Server(const Config& config, Log* log, Clock* clock)
-    : admission_(config, clock), service_(config, &admission_, log, clock) {}
+    : admission_(config, clock), service_(config, &admission_, &in_flight_, log, clock) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
                                                       Clock* clock) {
@@ -85,6 +89,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
 
   auto server = std::unique_ptr<Server>(new Server(config, log, clock));
   grpc::EnableDefaultHealthCheckService(true);
+  // Once in the process however often it is asked for, and before the builder takes plugins up.
+  if (config.server.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetArguments(config, &builder);
   if (!config.server.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
@@ -116,7 +122,8 @@ void Server::Drain() {
 
 void Server::Shutdown(absl::Duration timeout) {
   if (server_ == nullptr) return;
-  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  in_flight_.WaitForNone(timeout);
+  server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kGoodbye));
   server_ = nullptr;
 }
 

@@ -3,7 +3,7 @@
 //   Start      listens at once, and answers STARTING and NOT_SERVING
 //   Serve      RPCs reach the store, health is SERVING
 //   Drain      health is NOT_SERVING; what would begin something new is answered DRAINING
-//   Shutdown   waits for open RPCs, cuts those that are still there at the deadline
+//   Shutdown   waits for open RPCs, at most so long, and closes all connections
 //
 // It owns its threads and connections, not the store. The calls above belong to one thread.
 #pragma once
@@ -19,6 +19,7 @@
 #include "config/config.h"
 #include "rpc/admission.h"
 #include "rpc/function_io_service.h"
+#include "rpc/in_flight.h"
 #include "rpc/log.h"
 #include "store/call_store.h"
 
@@ -46,6 +47,7 @@ class Server {
   void SetHealth(bool serving);
 
   Admission admission_;
+  InFlight in_flight_;
   FunctionIoService service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;

@@ -4,13 +4,16 @@
 
 namespace mayfly {
 
-UnaryCall::UnaryCall(Rpc rpc, int item_count, Log* log, Clock* clock)
+UnaryCall::UnaryCall(Rpc rpc, int item_count, InFlight* in_flight, Log* log, Clock* clock)
     : rpc_(rpc),
       item_count_(item_count),
+      in_flight_(in_flight),
       log_(log),
       clock_(clock),
       is_logged_(log->Shows(Config::LogLevel::kDebug)),
-      begun_(is_logged_ ? clock->Read().boottime : absl::ZeroDuration()) {}
+      begun_(is_logged_ ? clock->Read().boottime : absl::ZeroDuration()) {
+  in_flight_->Enter();
+}
 
 void UnaryCall::FinishWith(const absl::Status& status) {
   const grpc::Status wire = ToGrpcStatus(status, log_);

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "rpc/access.h"
+#include "rpc/in_flight.h"
 #include "rpc/log.h"
 #include "store/call_store.h"
 
@@ -23,8 +24,9 @@ namespace mayfly {
 
 class UnaryCall : public grpc::ServerUnaryReactor {
  public:
-  // Both outlive the call.
-  UnaryCall(Rpc rpc, int item_count, Log* log, Clock* clock);
+  // All outlive the call.
+  UnaryCall(Rpc rpc, int item_count, InFlight* in_flight, Log* log, Clock* clock);
+  ~UnaryCall() override { in_flight_->Leave(); }
 
   // Who is calling, for the log.
   void set_tenant(const std::string& name) { tenant_ = name; }
@@ -43,6 +45,7 @@ class UnaryCall : public grpc::ServerUnaryReactor {
 
   const Rpc rpc_;
   const int item_count_;
+  InFlight* const in_flight_;
   Log* const log_;
   Clock* const clock_;
   const bool is_logged_;

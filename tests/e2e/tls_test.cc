@@ -56,7 +56,7 @@ TEST_F(Tls, SpeaksVersion13) {
   const std::string output = Handshake("-tls1_3");
   EXPECT_THAT(output, HasSubstr("New, TLSv1.3"));
   EXPECT_THAT(output, HasSubstr("ALPN protocol: h2"));
-  EXPECT_THAT(output, Not(HasSubstr("alert")));
+  EXPECT_THAT(output, Not(HasSubstr("unexpected eof")));
   EXPECT_EQ(Call(server_.Channel("client")), "OK");
 }
 
@@ -64,13 +64,15 @@ TEST_F(Tls, RefusesEveryOlderVersion) {
   for (const std::string version : {"-tls1_2", "-tls1_1", "-tls1"}) {
     // Security level 0, so that it is the server that says no.
     const std::string output = Handshake(version + " -cipher ALL:@SECLEVEL=0");
-    EXPECT_THAT(output, HasSubstr("alert protocol version")) << version;
     EXPECT_THAT(output, HasSubstr("Cipher is (NONE)")) << version;
   }
+  EXPECT_THAT(server_.Log(), HasSubstr("unsupported protocol"));
 }
 
 TEST_F(Tls, RefusesAClientWithoutACertificate) {
-  EXPECT_THAT(Handshake("-tls1_3", ""), HasSubstr("alert certificate required"));
+  // In TLS 1.3 the client is done before the server is, and then finds itself cut off.
+  EXPECT_THAT(Handshake("-tls1_3", ""), HasSubstr("unexpected eof"));
+  EXPECT_THAT(server_.Log(), HasSubstr("peer did not return a certificate"));
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = ReadWholeFile(server_.certificates() + "/ca.pem");
   EXPECT_EQ(Call(grpc::CreateChannel(absl::StrCat("localhost:", server_.port()),
@@ -82,7 +84,8 @@ TEST_F(Tls, RefusesACertificateOfAnotherCa) {
   const TestServer elsewhere;
   server_.MakeCertificate("stranger", "URI:spiffe://mayfly.local/tenant/default/client",
                           elsewhere.certificates());
-  EXPECT_THAT(Handshake("-tls1_3", "stranger"), HasSubstr("alert"));
+  EXPECT_THAT(Handshake("-tls1_3", "stranger"), HasSubstr("unexpected eof"));
+  EXPECT_THAT(server_.Log(), HasSubstr("certificate verify failed"));
   EXPECT_EQ(Call(server_.Channel("stranger")), "UNAVAILABLE");
 }
 

@@ -4,7 +4,9 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -34,6 +36,51 @@ std::vector<SlotRef> RefsOf(const std::vector<SlotLease>& leases) {
   for (const SlotLease& lease : leases) refs.push_back(lease.ref);
   return refs;
 }
+
+// Real files, and something done in the middle of every sync.
+class HookedFileSystem : public FileSystem {
+ public:
+  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) override {
+    auto file = real_->Open(path, create);
+    if (!file.ok()) return file.status();
+    return std::make_unique<HookedFile>(*std::move(file), &during_sync);
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    return real_->Rename(from, to);
+  }
+  absl::Status Remove(const std::string& path) override { return real_->Remove(path); }
+  absl::Status SyncDirectory(const std::string& path) override {
+    return real_->SyncDirectory(path);
+  }
+  bool Exists(const std::string& path) override { return real_->Exists(path); }
+
+  std::function<void()> during_sync = [] {};
+
+ private:
+  class HookedFile : public File {
+   public:
+    HookedFile(std::unique_ptr<File> real, std::function<void()>* during_sync)
+        : real_(std::move(real)), during_sync_(during_sync) {}
+    absl::Status ReadAt(uint64_t offset, MutableByteSpan out) override {
+      return real_->ReadAt(offset, out);
+    }
+    absl::Status WriteAt(uint64_t offset, ByteSpan data) override {
+      return real_->WriteAt(offset, data);
+    }
+    absl::Status Sync() override {
+      (*during_sync_)();
+      return real_->Sync();
+    }
+    absl::StatusOr<uint64_t> Size() override { return real_->Size(); }
+    absl::StatusOr<ByteSpan> Map(uint64_t size) override { return real_->Map(size); }
+
+   private:
+    const std::unique_ptr<File> real_;
+    std::function<void()>* const during_sync_;
+  };
+
+  FileSystem* const real_ = PosixFileSystem();
+};
 
 class SlotFileTest : public testing::Test {
  protected:
@@ -170,6 +217,24 @@ TEST_F(SlotFileTest, ReusesAnErasedSlotOnlyAfterASync) {
     EXPECT_TRUE(erased.contains(lease.ref.slot));
     EXPECT_EQ(slots->StateOf(lease.ref), SlotState::kNeverStored);
   }
+}
+
+TEST_F(SlotFileTest, FreesWithASyncOnlyWhatWasErasedBeforeItBegan) {
+  HookedFileSystem files;
+  auto slots = SlotFile::Create(&files, directory_.path());
+  ASSERT_TRUE(slots.ok());
+  const std::vector<SlotLease> leases = Store(slots->get(), 2);
+  const uint64_t free = (*slots)->Counts().free;
+  ASSERT_TRUE((*slots)->Erase({leases[0].ref}).ok());
+  files.during_sync = [&] {
+    EXPECT_EQ((*slots)->Counts().free, free) << "free before the sync has ended";
+    EXPECT_EQ(Reserve(slots->get(), free).size(), free);
+    EXPECT_TRUE((*slots)->Erase({leases[1].ref}).ok());
+  };
+  ASSERT_TRUE((*slots)->Sync(0).ok());
+  files.during_sync = [] {};
+  EXPECT_EQ((*slots)->Counts().unsynced, 1u) << "erased after the sync began";
+  EXPECT_EQ(Reserve(slots->get(), 1)[0].ref.slot, leases[0].ref.slot);
 }
 
 TEST_F(SlotFileTest, ErasingTwiceFreesOnce) {

@@ -1,0 +1,305 @@
+"""Reads a copy of a data directory the way somebody would who found it, and the root key with it.
+
+Written from the tables of bytes in src/keys/keyring_format.h, src/keys/slot_format.h,
+src/storage/local/row_format.h and the comments of src/store/payload_cipher.cc; the encryption is
+tests/crypto/decrypt.py, written from its published page. Nothing here runs code of the store, so a
+difference between those tables and the truth fails the test that uses this.
+
+RocksDB's files are searched byte by byte instead of being read through RocksDB: what it deleted but
+left on the disk must be found too. Only its write-ahead log is put together first, because it
+splits what is written across blocks of 32 KiB.
+"""
+
+import hashlib
+import hmac
+import os
+import struct
+import sys
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "crypto"))
+
+import decrypt
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+PAGE_BYTES = 4096
+SLOT_BYTES = 32
+ROW_HEADER_BYTES = 64
+SEGMENT_BYTES = 1 << 20
+INPUT, OUTPUT = 1, 2
+HOUR_MS = 3_600_000
+
+
+def _crc_table() -> List[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+def crc32c(content: bytes) -> int:
+    """RFC 3720, appendix B.4."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def expand(key: bytes, info: bytes, length: int) -> bytes:
+    return HKDFExpand(algorithm=hashes.SHA256(), length=length, info=info).derive(key)
+
+
+def read_keyring(content: bytes, root_key: bytes) -> Dict[int, bytes]:
+    """The epoch keys by hour. AssertionError when it is not as keyring_format.h says."""
+    magic, version, root_check, count = struct.unpack_from(">8sI16sI", content)
+    assert (magic, version) == (b"MAYFKEYS", 1), "keyring begins otherwise"
+    assert len(content) == 32 + 112 * count + 4, "keyring has another size"
+    assert struct.unpack(">I", content[-4:])[0] == crc32c(content[:-4]), "keyring's checksum"
+    assert root_check == expand(root_key, b"mayfly keyring root check v1", 16), "root check"
+    wrap_key = expand(root_key, b"mayfly keyring wrap v1", 32)
+    keys = {}
+    for offset in range(32, 32 + 112 * count, 112):
+        hour = content[offset : offset + 8]
+        sealed = content[offset + 8 : offset + 112]
+        keys[struct.unpack(">q", hour)[0]] = decrypt.decrypt(
+            wrap_key, b"mayfly epoch key v1" + hour, sealed
+        )
+    assert list(keys) == sorted(keys) and len(keys) == count, "hours are not ascending"
+    return keys
+
+
+class Slot(NamedTuple):
+    number: int
+    generation: int
+    secret: bytes
+    state: str  # "live", "erased", "damaged"
+
+
+def read_slots(content: bytes) -> List[Slot]:
+    """All slots that were ever written. AssertionError when slot_format.h says otherwise."""
+    assert content[:12] == b"MAYFSLOT\x00\x00\x00\x01", "slot file begins otherwise"
+    assert struct.unpack_from(">I", content, 28)[0] == crc32c(content[:28]), "identity's checksum"
+    assert len(content) % PAGE_BYTES == 0, "slot file is not made of pages"
+    slots = []
+    for offset in range(3 * PAGE_BYTES, len(content), SLOT_BYTES):
+        slot = content[offset : offset + SLOT_BYTES]
+        if not any(slot):
+            continue
+        number = (offset - 3 * PAGE_BYTES) // SLOT_BYTES
+        generation, secret, checksum = struct.unpack(">Q20sI", slot)
+        live = crc32c(slot[:28] + struct.pack(">I", number))
+        state = "damaged"
+        if checksum == live:
+            state = "live"
+        elif checksum == live ^ 0xFFFFFFFF and not any(secret):
+            state = "erased"
+        slots.append(Slot(number, generation, secret, state))
+    return slots
+
+
+def join_log(content: bytes) -> bytes:
+    """RocksDB's write-ahead log without its framing: blocks of 32 KiB, of fragments with a header
+    of 7 bytes: CRC (4), length (2, little-endian), type (1 to 4: full, first, middle, last)."""
+    block_bytes, header_bytes = 32 << 10, 7
+    joined = bytearray()
+    for block in range(0, len(content), block_bytes):
+        end = min(block + block_bytes, len(content))
+        offset = block
+        while offset + header_bytes <= end:
+            length, kind = struct.unpack_from("<HB", content, offset + 4)
+            if not 1 <= kind <= 4:
+                break  # what was allocated and not written
+            offset += header_bytes
+            joined += content[offset : offset + length]
+            offset += length
+    return bytes(joined)
+
+
+class Row(NamedTuple):
+    """A row header and where its ciphertext begins."""
+
+    place: str  # the file's name
+    text: bytes  # all of that file
+    offset: int
+    slot: int
+    generation: int
+    attempt: int
+    segment_count: int
+    size_bytes: int
+    stored_ms: int
+    deadline_ms: int
+    fingerprint: bytes
+
+
+class Payload(NamedTuple):
+    data: bytes
+    outcome: int
+    content_type: str
+    labels: Dict[str, str]
+    fingerprint: bytes
+
+
+class Call(NamedTuple):
+    """Whose row it is; tenant numbers are small, so whoever does not know them tries."""
+
+    call_id: bytes
+    tenant: int
+    kind: int
+
+    def context(self, row: Row) -> bytes:
+        return (
+            b"\x11mayfly payload v1"
+            + struct.pack(">I16sBI", self.tenant, self.call_id, self.kind, row.attempt)
+            + struct.pack(">QIQ", row.deadline_ms, row.slot, row.generation)
+        )
+
+    def segment_key(self, row: Row, number: int) -> bytes:
+        return self.call_id + struct.pack(
+            ">IIQI", self.tenant, row.slot, row.generation, number + 1
+        )
+
+
+class DataCopy:
+    """Every byte of every file below a directory."""
+
+    def __init__(self, directory: str, root_key: bytes):
+        self.files: Dict[str, bytes] = {}
+        for parent, _, names in os.walk(directory):
+            for name in names:
+                path = os.path.join(parent, name)
+                with open(path, "rb") as file:
+                    self.files[os.path.relpath(path, directory)] = file.read()
+        # What there is to search: as it lies there, and the logs put together.
+        self.texts = dict(self.files)
+        for name, content in self.files.items():
+            if name.endswith(".log"):
+                self.texts[name + " (joined)"] = join_log(content)
+        self.epoch_keys = read_keyring(self.files["keys/keyring"], root_key)
+        self.slots = read_slots(self.files["keys/slots"])
+
+    def places_of(self, needle: bytes) -> List[str]:
+        return [name for name, text in self.texts.items() if needle in text]
+
+    def rows_of(self, slot: int, generation: int) -> Iterator[Row]:
+        """Everything that looks like the header of a row that names this slot."""
+        needle = struct.pack(">IIQ", 0x01000000, slot, generation)
+        for place, text in self.texts.items():
+            offset = text.find(needle)
+            while offset >= 0:
+                if offset + ROW_HEADER_BYTES <= len(text):
+                    fields = struct.unpack_from(">IIQIIQQQ16s", text, offset)[1:]
+                    yield Row(place, text, offset + ROW_HEADER_BYTES, *fields)
+                offset = text.find(needle, offset + 1)
+
+    def input_keys(self, row: Row, every: bool) -> Iterator[bytes]:
+        """The keys to try: the row's own, or each that any slot and epoch key here can make."""
+        for slot in self.slots:
+            if not every and (slot.number, slot.generation) != (row.slot, row.generation):
+                continue
+            for hour, epoch_key in self.epoch_keys.items():
+                if every or hour == row.deadline_ms // HOUR_MS:
+                    yield hmac.digest(epoch_key, slot.secret, "sha256")
+
+    def open_row(self, row: Row, call: Call, input_key: bytes) -> Optional[Payload]:
+        """The payload, or None when this key is not the row's. AssertionError when it is, and the
+        rest is not as documented."""
+        context = call.context(row)
+        head = _head_of(row.text, row.offset, context, input_key)
+        if head is None:
+            return None
+        metadata_bytes = struct.unpack(">I", head)[0]
+        rest_bytes = 44 if row.segment_count > 0 else row.size_bytes
+        sealed = _sealed_at(row.text, row.offset, 4 + metadata_bytes + rest_bytes)
+        plain = decrypt.decrypt(input_key, context, sealed)
+        metadata, rest = plain[4 : 4 + metadata_bytes], plain[4 + metadata_bytes :]
+        if row.segment_count > 0:
+            rest = self._open_segments(row, call, input_key, rest)
+        outcome, checksum, content_type, labels = _read_metadata(metadata)
+        mac_key = expand(input_key, b"mayfly fingerprint v1", 32)
+        mac = hmac.digest(mac_key, struct.pack(">IQ", checksum, len(rest)) + metadata, "sha256")
+        return Payload(rest, outcome, content_type, labels, mac[:16])
+
+    def _open_segments(self, row: Row, call: Call, input_key: bytes, header: bytes) -> bytes:
+        size_bytes, count, commitments = struct.unpack(">QI32s", header)
+        assert (size_bytes, count) == (row.size_bytes, row.segment_count), "sealed header differs"
+        data, seen = b"", hashlib.sha256()
+        for number in range(count):
+            plain_bytes = min(SEGMENT_BYTES, size_bytes - len(data))
+            sealed = self._find_segment(row, call, input_key, number, plain_bytes)
+            assert sealed is not None, f"segment {number} is not found"
+            data += decrypt.decrypt(
+                input_key, call.context(row) + struct.pack(">I", number), sealed
+            )
+            seen.update(sealed[decrypt.SALT_BYTES : decrypt.HEADER_BYTES])
+        assert seen.digest() == commitments, "commitments differ"
+        return data
+
+    def _find_segment(
+        self, row: Row, call: Call, input_key: bytes, number: int, plain_bytes: int
+    ) -> Optional[bytes]:
+        context = call.context(row) + struct.pack(">I", number)
+        for text, offset in self.segment_places(row, call, number):
+            if _head_of(text, offset, context, input_key) is not None:
+                return _sealed_at(text, offset, plain_bytes)
+        return None
+
+    def segment_places(self, row: Row, call: Call, number: int) -> Iterator[Tuple[bytes, int]]:
+        """Where the ciphertext of a segment may begin: behind its key, at once in a blob file,
+        after a length of up to 5 bytes in the log."""
+        key = call.segment_key(row, number)
+        for text in self.texts.values():
+            offset = text.find(key)
+            while offset >= 0:
+                for skipped in range(6):
+                    yield text, offset + len(key) + skipped
+                offset = text.find(key, offset + 1)
+
+
+def _head_of(text: bytes, offset: int, context: bytes, input_key: bytes) -> Optional[bytes]:
+    """The first four bytes of plaintext, not authenticated; None when the commitment says that this
+    is no message under this key and context."""
+    salt = text[offset : offset + decrypt.SALT_BYTES]
+    body = offset + decrypt.HEADER_BYTES
+    if len(salt) < decrypt.SALT_BYTES:
+        return None
+    derived = decrypt.derive(input_key, salt, context)
+    if text[offset + decrypt.SALT_BYTES : body] != derived.commitment:
+        return None
+    # GCM encrypts from counter 2 on (NIST SP 800-38D, 7.1).
+    counter = derived.base_nonce + b"\x00\x00\x00\x02"
+    decryptor = Cipher(algorithms.AES(derived.key), modes.CTR(counter)).decryptor()
+    return decryptor.update(text[body : body + 4])
+
+
+def _sealed_at(text: bytes, offset: int, plain_bytes: int) -> bytes:
+    chunk_count = plain_bytes // decrypt.CHUNK_BYTES + 1
+    size = decrypt.HEADER_BYTES + plain_bytes + chunk_count * decrypt.TAG_BYTES
+    return text[offset : offset + size]
+
+
+def _read_metadata(metadata: bytes) -> Tuple[int, int, str, Dict[str, str]]:
+    outcome, checksum = struct.unpack_from(">BI", metadata)
+    offset = 5
+
+    def short() -> str:
+        nonlocal offset
+        size = struct.unpack_from(">H", metadata, offset)[0]
+        offset += 2 + size
+        return metadata[offset - size : offset].decode()
+
+    content_type, _encryption_key_id = short(), short()
+    count = metadata[offset]
+    offset += 1
+    labels = {}
+    for _ in range(count):
+        name = short()
+        labels[name] = short()
+    assert offset == len(metadata), "metadata has another size"
+    return outcome, checksum, content_type, labels
