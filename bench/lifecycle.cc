@@ -1,10 +1,10 @@
 // Whole lives of calls through the store without gRPC: put input, get input, put output, claim,
 // ack, with two payloads of 1 KiB.
-#include <sys/resource.h>
-
 #include <filesystem>
 
 #include "benchmark/benchmark.h"
+#include <sys/resource.h>
+
 #include "store_driver.h"
 
 namespace mayfly {
@@ -38,11 +38,10 @@ void BM_Lifecycle(benchmark::State& state) {
   const double cpu_before = CpuSeconds();
   for (auto _ : state) {
     StoreDriver driver(
-        &harness,
-        {.call_count = kCalls,
-         .batch_calls = batch_calls,
-         .batches_in_flight = batch_calls == 1 ? kSingleCallsInFlight : kBatchesInFlight,
-         .random_ack_order = state.range(2) != 0});
+        &harness, {.call_count = kCalls,
+                   .batch_calls = batch_calls,
+                   .batches_in_flight = batch_calls == 1 ? kSingleCallsInFlight : kBatchesInFlight,
+                   .random_ack_order = state.range(2) != 0});
     driver.RunLives();
   }
   const double lives = static_cast<double>(state.iterations()) * kCalls;
@@ -60,9 +59,8 @@ void BM_SstBytesOfCallsAckedYoung(benchmark::State& state) {
   StoreHarness harness;
   PrepareHarness(/*sync=*/false, &harness);
   for (auto _ : state) {
-    StoreDriver driver(&harness, {.call_count = kCalls,
-                                  .batch_calls = 32,
-                                  .batches_in_flight = kBatchesInFlight});
+    StoreDriver driver(
+        &harness, {.call_count = kCalls, .batch_calls = 32, .batches_in_flight = kBatchesInFlight});
     driver.RunLives();
   }
   // The hourly flush.

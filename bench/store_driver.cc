@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/functional/function_ref.h"
+
 #include "base/check.h"
 #include "crypto/random.h"
 
@@ -64,12 +65,11 @@ void StoreDriver::PutInputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<void
                       .payload = {.data = payload_, .metadata = {}},
                       .ttl_ms = absl::ToInt64Milliseconds(ttl)});
   }
-  harness_->store()->PutInputs(
-      tenant_, std::move(inputs),
-      [then = std::move(then)](std::vector<PutResult> results) mutable {
-        CheckAll(results);
-        then();
-      });
+  harness_->store()->PutInputs(tenant_, std::move(inputs),
+                               [then = std::move(then)](std::vector<PutResult> results) mutable {
+                                 CheckAll(results);
+                                 then();
+                               });
 }
 
 void StoreDriver::PutOutputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<void()> then) {
@@ -79,12 +79,11 @@ void StoreDriver::PutOutputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<voi
                        .payload = {.data = payload_, .metadata = {}},
                        .ttl_ms = absl::ToInt64Milliseconds(ttl)});
   }
-  harness_->store()->PutOutputs(
-      tenant_, std::move(outputs),
-      [then = std::move(then)](std::vector<PutResult> results) mutable {
-        CheckAll(results);
-        then();
-      });
+  harness_->store()->PutOutputs(tenant_, std::move(outputs),
+                                [then = std::move(then)](std::vector<PutResult> results) mutable {
+                                  CheckAll(results);
+                                  then();
+                                });
 }
 
 void StoreDriver::StartLife(Ids ids) {
@@ -104,30 +103,29 @@ void StoreDriver::Claim(Ids ids) {
   ClaimRequest request = StoreHarness::MakeClaim(std::move(ids), 0);
   FillRandom(absl::MakeSpan(request.token));
   const ClaimToken token = request.token;
-  harness_->store()->ClaimOutputs(tenant_, std::move(request), [this, token](
-                                                                   ClaimResponse response) {
-    Check(response.outputs.size() == options_.batch_calls, "every output is claimed");
-    std::vector<ClaimRef> claims;
-    for (const ClaimedOutput& output : response.outputs) {
-      claims.push_back({.call_id = output.call_id, .token = token, .fence = output.fence});
-    }
-    if (!options_.random_ack_order) return Ack(std::move(claims));
-    {
-      MutexLock lock(&mutex_);
-      claimed_.insert(claimed_.end(), claims.begin(), claims.end());
-    }
-    Finish();
-  });
+  harness_->store()->ClaimOutputs(
+      tenant_, std::move(request), [this, token](ClaimResponse response) {
+        Check(response.outputs.size() == options_.batch_calls, "every output is claimed");
+        std::vector<ClaimRef> claims;
+        for (const ClaimedOutput& output : response.outputs) {
+          claims.push_back({.call_id = output.call_id, .token = token, .fence = output.fence});
+        }
+        if (!options_.random_ack_order) return Ack(std::move(claims));
+        {
+          MutexLock lock(&mutex_);
+          claimed_.insert(claimed_.end(), claims.begin(), claims.end());
+        }
+        Finish();
+      });
 }
 
 void StoreDriver::Ack(std::vector<ClaimRef> claims) {
-  harness_->store()->AckOutputs(tenant_, std::move(claims),
-                                [this](std::vector<EndResult> results) {
-                                  for (const EndResult& result : results) {
-                                    Check(result.status.ok(), "an ack succeeds");
-                                  }
-                                  Finish();
-                                });
+  harness_->store()->AckOutputs(tenant_, std::move(claims), [this](std::vector<EndResult> results) {
+    for (const EndResult& result : results) {
+      Check(result.status.ok(), "an ack succeeds");
+    }
+    Finish();
+  });
 }
 
 void StoreDriver::RunLives() {

@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "benchmark/benchmark.h"
+
 #include "store_driver.h"
 
 namespace mayfly {
@@ -26,9 +27,9 @@ void BM_Sweep(benchmark::State& state) {
   double put_seconds = 0;
   double sweep_seconds = 0;
   for (auto _ : state) {
-    StoreDriver driver(&harness, {.call_count = kCalls,
-                                  .batch_calls = kBatchCalls,
-                                  .batches_in_flight = kBatchesInFlight});
+    StoreDriver driver(
+        &harness,
+        {.call_count = kCalls, .batch_calls = kBatchCalls, .batches_in_flight = kBatchesInFlight});
     put_seconds += SecondsOf([&] { driver.PutAll(absl::Minutes(1)); });
     harness.clock.Advance(absl::Seconds(62));
     const double seconds = SecondsOf([&] {
@@ -40,12 +41,8 @@ void BM_Sweep(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * kCalls);
   state.counters["sweep_over_put"] = sweep_seconds / put_seconds;
 }
-BENCHMARK(BM_Sweep)
-    ->ArgName("sync")
-    ->Arg(0)
-    ->Arg(1)
-    ->UseManualTime()
-    ->Unit(benchmark::kMillisecond);
+BENCHMARK(BM_Sweep)->ArgName("sync")->Arg(0)->Arg(1)->UseManualTime()->Unit(
+    benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace mayfly

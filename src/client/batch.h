@@ -151,6 +151,7 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
     // At least one payload comes with each answer; a server that sends none would be asked for
     // ever.
     const bool moved_on = left.size() < places_.size();
+    Keep(left);
     if (left.empty() || (!unavailable && !moved_on)) return Next::kEnd;
     return unavailable ? Next::kAgainLater : Next::kAgain;
   }

@@ -59,6 +59,7 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Open(FileSystem* file_system
   auto file = file_system->Open(PathIn(directory), /*create=*/false);
   RETURN_IF_ERROR(file.status());
   // A process that was killed may have renamed the file and not synced that.
+  RETURN_IF_ERROR(file_system->SyncDirectory(directory));
 
   auto size = (*file)->Size();
   RETURN_IF_ERROR(size.status());

@@ -13,8 +13,8 @@
 //
 //   slot    0       8     generation
 //           8       20    secret; zeros when erased
-//           28      4     CRC-32C of generation, secret and slot number (4); complemented when
-//           erased
+//           28      4     CRC-32C of generation, secret and slot number (4); complemented
+//                         when erased
 //
 // Pages are 4 KiB; what is not named is zero. The two records are written in turns, so a torn write
 // spoils the one that did not count yet. A slot of zeros was never written. A slot lies within one

@@ -43,8 +43,8 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
   }
   const uint64_t items_max = config_.limits.batch_items_max;
   if (item_count < 1 || static_cast<uint64_t>(item_count) > items_max) {
-    return FieldError(absl::StrCat("the length of ", items_field), absl::StrCat(item_count),
-                      absl::StrCat("range is 1 to ", items_max, " items"));
+    return FieldError(items_field, absl::StrCat(item_count, " long"),
+                      absl::StrCat("range is 1 to ", items_max));
   }
   const auto tenant = store->ResolveTenant(identity->tenant);
   RETURN_IF_ERROR(tenant.status());

@@ -30,11 +30,6 @@ struct DurationRange {
   absl::Duration max;
 };
 
-struct CountRange {
-  uint64_t min;
-  uint64_t max;
-};
-
 std::string NameOf(const FieldPlace& place) {
   return absl::StrCat(place.list, "[", place.index, "]");
 }
@@ -65,16 +60,15 @@ absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
   return absl::ToInt64Milliseconds(duration);
 }
 
-absl::Status CheckCount(absl::string_view field, uint64_t value, const CountRange& range) {
-  if (value >= range.min && value <= range.max) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(value),
-                    absl::StrCat("range is ", range.min, " to ", range.max));
+// For counts whose 0 stands for a default.
+absl::Status CheckCount(absl::string_view field, uint64_t value, uint64_t max) {
+  if (value <= max) return absl::OkStatus();
+  return FieldError(field, absl::StrCat(value), absl::StrCat("range is 1 to ", max));
 }
 
 absl::Status CheckSize(absl::string_view field, uint64_t bytes, uint64_t bytes_max) {
   if (bytes <= bytes_max) return absl::OkStatus();
-  return LimitError(Reason::kFieldInvalid, absl::StrCat("the length of ", field), bytes, bytes_max,
-                    "bytes");
+  return FieldError(field, absl::StrCat(bytes, " bytes"), absl::StrCat("limit is ", bytes_max));
 }
 
 absl::StatusOr<int64_t> ReadTtlMs(bool given, const google::protobuf::Duration& ttl,
@@ -86,8 +80,8 @@ absl::StatusOr<int64_t> ReadTtlMs(bool given, const google::protobuf::Duration& 
 absl::StatusOr<ClaimToken> ReadToken(const std::string& wire) {
   ClaimToken token;
   if (wire.size() != token.size()) {
-    return FieldError("the length of claim_token", absl::StrCat(wire.size()),
-                      absl::StrCat("must be ", token.size(), " bytes"));
+    return FieldError("claim_token", absl::StrCat(wire.size(), " bytes"),
+                      absl::StrCat("must be ", token.size()));
   }
   std::copy(wire.begin(), wire.end(), token.begin());
   return token;
@@ -95,14 +89,14 @@ absl::StatusOr<ClaimToken> ReadToken(const std::string& wire) {
 
 absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
   if (payload.labels().size() > kLabelsMax) {
-    return LimitError(Reason::kFieldInvalid, "the number of payload.labels",
-                      payload.labels().size(), kLabelsMax, "labels");
+    return FieldError("payload.labels", absl::StrCat(payload.labels().size(), " labels"),
+                      absl::StrCat("limit is ", kLabelsMax));
   }
   uint64_t bytes = 0;
   for (const auto& [name, value] : payload.labels()) {
     if (name.empty() || name.size() > kLabelNameBytesMax) {
-      return FieldError("the length of a name in payload.labels", absl::StrCat(name.size()),
-                        absl::StrCat("range is 1 to ", kLabelNameBytesMax, " bytes"));
+      return FieldError("payload.labels: a name", absl::StrCat(name.size(), " bytes"),
+                        absl::StrCat("range is 1 to ", kLabelNameBytesMax));
     }
     bytes += name.size() + value.size();
     metadata->labels.emplace_back(name, value);
@@ -115,7 +109,7 @@ absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
 
 absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config& config) {
   if (payload.data().size() > config.limits.payload_bytes_max) {
-    return LimitError(Reason::kPayloadTooLarge, "the length of payload.data", payload.data().size(),
+    return LimitError(Reason::kPayloadTooLarge, "payload.data", payload.data().size(),
                       config.limits.payload_bytes_max, "bytes");
   }
   RETURN_IF_ERROR(
@@ -234,7 +228,7 @@ absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& 
 }
 
 absl::StatusOr<uint64_t> ReadMaxBytes(uint64_t max_bytes, const Config& config) {
-  RETURN_IF_ERROR(CheckCount("max_bytes", max_bytes, {.min = 0, .max = kBytesMaxLimit}));
+  RETURN_IF_ERROR(CheckCount("max_bytes", max_bytes, kBytesMaxLimit));
   const uint64_t wanted = max_bytes == 0 ? kBytesMaxDefault : max_bytes;
   return std::min(wanted, config.limits.message_bytes_max - kMessageOverheadBytes);
 }
@@ -248,8 +242,7 @@ absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration
 absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
                                               const Config& config) {
   ClaimRequest read;
-  RETURN_IF_ERROR(
-      CheckCount("max_count", request.max_count(), {.min = 0, .max = kClaimCountLimit}));
+  RETURN_IF_ERROR(CheckCount("max_count", request.max_count(), kClaimCountLimit));
   read.count_max =
       request.max_count() == 0 ? static_cast<uint32_t>(kClaimCountLimit) : request.max_count();
   const auto bytes_max = ReadMaxBytes(request.max_bytes(), config);

@@ -66,6 +66,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
             .storage = store->storage_.get(),
             .cipher = &store->cipher_,
             .time = store->time_.get(),
+            .tenants = &store->tenants_,
             .sweeper = &store->sweeper_,
             .sync_puts = config.storage.durability == Config::Durability::kSync,
             .id_window_ms = absl::ToInt64Milliseconds(config.limits.id_window),
@@ -85,11 +86,11 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
       .sink = raw,
       .unsynced_puts = &store->unsynced_puts_,
       .on_commit_threads =
-          [raw](absl::AnyInvocable<void(uint32_t)> work) {
+          [raw](absl::FunctionRef<void(uint32_t, Shard*)> work) {
             for (uint32_t number = 0; number < raw->shards_.size(); ++number) {
               Notification finished;
               raw->shards_[number]->RunBetweenGroups([&] {
-                work(number);
+                work(number, raw->shards_[number].get());
                 finished.Notify();
               });
               finished.WaitForNotification();

@@ -45,13 +45,6 @@ const StoredPayload* PayloadOf(const Operation& operation) {
   return nullptr;
 }
 
-int64_t BytesOf(const CallState& state) {
-  return static_cast<int64_t>((state.input ? state.input->size_bytes : 0) +
-                              (state.output ? state.output->size_bytes : 0));
-}
-
-int64_t CountOf(const CallState& state) { return state.input || state.output ? 1 : 0; }
-
 }  // namespace
 
 // Compares with a payload of the same group directly, since its secret is not in its slot yet, and
@@ -243,6 +236,8 @@ absl::Status Shard::LoadEntries(absl::Span<const CallKey> keys, Group* group) {
     Entry& entry = *group->entries[missing[i]];
     entry.loaded = std::move(loaded[i]);
     entry.state = entry.loaded.state;
+    entry.dead_input = entry.loaded.dead_input;
+    entry.dead_output = entry.loaded.dead_output;
     const auto claim = claims_.find(missing[i]);
     if (claim != claims_.end()) entry.state.claim = claim->second.claim;
     if (erasing_.contains(missing[i])) entry.stage = Stage::kCommitted;
@@ -275,9 +270,10 @@ void Shard::ApplyRequest(Request request, Group* group) {
   }
   UpdateClaim(request.key, request.tenant, entry.state.claim, applied.state.claim,
               applied.state.output.has_value());
-  Account(request.tenant, entry.state, applied.state, group);
+  const Counted before = CountRows(entry);
   entry.state = applied.state;
   if (!applied.effects.empty()) RecordChange(request, applied.effects, &entry, group);
+  Account(request.tenant, before, CountRows(entry));
 
   switch (entry.stage) {
     case Stage::kNow:
@@ -335,6 +331,9 @@ void Shard::RecordChange(const Request& request, const Effects& effects, Entry* 
                                        .stored_ms = recorded.payload.stored_ms});
     if (*effects.store == PayloadKind::kOutput) WakeWaiters(request.key);
   }
+  // A dead row leaves with the row that takes its place, or with the call.
+  if (effects.store == PayloadKind::kInput || effects.tombstone) entry->dead_input.reset();
+  if (effects.store == PayloadKind::kOutput || effects.tombstone) entry->dead_output.reset();
   if (effects.tombstone.has_value()) WakeWaiters(request.key);
   Stage stage = Stage::kCommitted;
   for (const auto* removed : {&effects.remove_input, &effects.remove_output}) {
@@ -347,9 +346,20 @@ void Shard::RecordChange(const Request& request, const Effects& effects, Entry* 
   group->changes.push_back(change);
 }
 
-void Shard::Account(Tenant* tenant, const CallState& before, const CallState& after, Group* group) {
-  const int64_t calls = CountOf(after) - CountOf(before);
-  const int64_t bytes = BytesOf(after) - BytesOf(before);
+Shard::Counted Shard::CountRows(const Entry& entry) {
+  Counted counted;
+  for (const auto* row :
+       {&entry.state.input, &entry.state.output, &entry.dead_input, &entry.dead_output}) {
+    if (!row->has_value()) continue;
+    counted.calls = 1;
+    counted.bytes += static_cast<int64_t>((*row)->size_bytes);
+  }
+  return counted;
+}
+
+void Shard::Account(Tenant* tenant, const Counted& before, const Counted& after) {
+  const int64_t calls = after.calls - before.calls;
+  const int64_t bytes = after.bytes - before.bytes;
   if (calls == 0 && bytes == 0) return;
   tenant->live_calls += calls;
   tenant->live_bytes += bytes;
@@ -357,20 +367,43 @@ void Shard::Account(Tenant* tenant, const CallState& before, const CallState& af
   used.tenant = tenant->number;
   used.live_calls += calls;
   used.live_bytes += bytes;
-  group->touched_tenants.insert(tenant->number);
+  changed_usage_.insert(tenant->number);
 }
 
-std::vector<TenantUsage> Shard::TouchedUsage(const Group& group) const {
+std::vector<TenantUsage> Shard::TakeChangedUsage() {
   std::vector<TenantUsage> usage;
-  for (const TenantNumber tenant : group.touched_tenants) usage.push_back(usage_.at(tenant));
+  for (const TenantNumber tenant : std::exchange(changed_usage_, {})) {
+    usage.push_back(usage_.at(tenant));
+  }
   return usage;
+}
+
+absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
+  Group group;
+  std::vector<CallKey> keys;
+  for (const DuePayload& row : orphans.rows) keys.push_back(row.key);
+  RETURN_IF_ERROR(LoadEntries(keys, &group));
+  for (const DuePayload& row : orphans.rows) {
+    Entry& entry = *group.entries[row.key];
+    std::optional<StoredPayload>& dead =
+        row.kind == PayloadKind::kInput ? entry.dead_input : entry.dead_output;
+    Tenant* const tenant = context_.tenants->ByNumber(row.key.tenant);
+    if (!dead || dead->slot != row.slot || tenant == nullptr) continue;
+    const Counted before = CountRows(entry);
+    dead.reset();
+    Account(tenant, before, CountRows(entry));
+  }
+  RETURN_IF_ERROR(context_.storage->RemoveOrphans(orphans));
+  const std::vector<TenantUsage> usage = TakeChangedUsage();
+  if (!usage.empty()) RETURN_IF_ERROR(context_.storage->Commit(number_, {}, usage));
+  return context_.storage->Sync();
 }
 
 absl::Status Shard::CommitGroup(Group* group) {
   const bool erases = !erasure_.empty();
   if (erases) RETURN_IF_ERROR(context_.storage->Erase(erasure_.slots));
   if (!group->changes.empty()) {
-    RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TouchedUsage(*group)));
+    RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TakeChangedUsage()));
   }
   // A secret is only overwritten when what replaces it and the decision are both on the disk, so
   // a group that removes anything is synced whatever the durability of puts.

@@ -73,6 +73,8 @@ class Shard {
   void ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
   // Runs on the commit thread, between two groups.
   void RunBetweenGroups(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
+  // Removes what a crash left of this shard's calls. For the commit thread.
+  absl::Status RemoveOrphans(const Orphans& orphans);
   // Answers every waiting poll, and from now on polls do not wait.
   void Drain() EXCLUDES_LOCK(mutex_);
   uint64_t queued_requests() EXCLUDES_LOCK(mutex_);
@@ -98,6 +100,9 @@ class Shard {
   struct Entry {
     LoadedCall loaded;
     CallState state;
+    // Dead rows that are still there: usage counts them until they leave.
+    std::optional<StoredPayload> dead_input;
+    std::optional<StoredPayload> dead_output;
     Stage stage = Stage::kNow;  // of the last change to it that is not answered yet
   };
   struct Answer {
@@ -119,7 +124,6 @@ class Shard {
     std::vector<DuePayload> stored;
     // By generation: what a later put of the same group is compared with.
     absl::flat_hash_map<uint64_t, const PutContent*> contents;
-    absl::flat_hash_set<TenantNumber> touched_tenants;
     std::vector<Answer> committed;
     std::vector<Answer> erased;
   };
@@ -154,8 +158,14 @@ class Shard {
   // Commits and syncs the group together with the erasure of the one before, and answers both.
   absl::Status CommitGroup(Group* group);
   absl::Status EraseAndSync();
-  void Account(Tenant* tenant, const CallState& before, const CallState& after, Group* group);
-  std::vector<TenantUsage> TouchedUsage(const Group& group) const;
+  std::vector<TenantUsage> TakeChangedUsage();
+  // What of a call's rows usage counts.
+  struct Counted {
+    int64_t calls = 0;
+    int64_t bytes = 0;
+  };
+  static Counted CountRows(const Entry& entry);
+  void Account(Tenant* tenant, const Counted& before, const Counted& after);
   ApplyContext ContextFor(const Tenant& tenant, const Now& now) const;
   // After this nothing is written any more, and everything is answered STORAGE_DOWN.
   void Fail(const absl::Status& status, Group* group);
@@ -196,6 +206,7 @@ class Shard {
   std::vector<CallKey> to_wake_;
   std::vector<PollVisit> delayed_visits_;
   absl::flat_hash_map<TenantNumber, TenantUsage> usage_;
+  absl::flat_hash_set<TenantNumber> changed_usage_;  // since the last commit
   absl::Status failure_;
   bool draining_ = false;
 

@@ -136,16 +136,16 @@ void Upkeep::RemoveOrphans() {
                      absl::StrCat("removing what a crash left behind: ", found->rows.size(),
                                   " rows, ", found->slots.size(), " slots, segments of ",
                                   found->segments.size(), " payloads"));
-  context_.on_commit_threads([&](uint32_t shard) {
+  context_.on_commit_threads([&](uint32_t number, Shard* shard) {
     Orphans part;
     for (const DuePayload& row : found->rows) {
-      if (context_.shard_of(row.key.id) == shard) part.rows.push_back(row);
+      if (context_.shard_of(row.key.id) == number) part.rows.push_back(row);
     }
-    if (shard == 0) {
+    if (number == 0) {
       part.slots = found->slots;
       part.segments = found->segments;
     }
-    const absl::Status status = context_.storage->RemoveOrphans(part);
+    const absl::Status status = shard->RemoveOrphans(part);
     if (!status.ok()) (*context_.on_fatal)(status);
   });
 }

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 
 #include "base/mutex.h"
@@ -40,7 +41,8 @@ struct UpkeepContext {
   ExpirySink* sink = nullptr;
   std::atomic<bool>* unsynced_puts = nullptr;
   // Runs work on the commit thread of each shard in turn and waits for it.
-  absl::AnyInvocable<void(absl::AnyInvocable<void(uint32_t shard)>)> on_commit_threads;
+  absl::AnyInvocable<void(absl::FunctionRef<void(uint32_t number, Shard* shard)>)>
+      on_commit_threads;
   absl::AnyInvocable<uint32_t(const CallId&)> shard_of;
   absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
   absl::AnyInvocable<void(Config::LogLevel, const std::string&)>* on_log = nullptr;

@@ -44,7 +44,7 @@ constexpr int kRecoveryMsMax = 120;
 // Of the calls that ended long ago, how many are looked at again in every round.
 constexpr size_t kSampleCalls = 1000;
 // Longer than a run, so that the ends of calls are remembered throughout.
-constexpr char kSettings[] = "[retention]\ntombstone_ttl = \"24h\"\n";
+constexpr char kSettings[] = "[retention]\ntombstone_ttl = \"24h\"\nclock_jump_grace = \"0s\"\n";
 // For the sweep of what expires last.
 constexpr absl::Duration kSweepTimeout = absl::Seconds(20);
 

@@ -241,6 +241,31 @@ TEST(Reflection, IsThereOnlyWhenConfigured) {
   EXPECT_EQ(reflect("[server]\nreflection = true\n"), "OK");
 }
 
+// Pings every 1.3 s; the poll lasts long enough for more strikes than gRPC forgives.
+TEST(Keepalive, PingsAreAcceptedAsOftenAsConfiguredAndNotMoreOften) {
+  const auto poll = [](const std::string& interval, std::string* answer) {
+    TestServer server("[server]\nkeepalive_ping_min_interval = \"" + interval + "\"\n");
+    server.Start();
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 1300);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+    TestClient client(server.Channel("client", arguments));
+    const std::string call_id = NewCallId();
+    EXPECT_EQ(client.PutInput(call_id, "question"), "OK");
+    v1::ClaimedOutput output;
+    std::string ended;
+    *answer = client.Claim(call_id, NewClaimToken(), &output, &ended, /*wait_s=*/8);
+  };
+  std::string every_second;
+  std::string every_hour;
+  std::thread other([&] { poll("1h", &every_hour); });
+  poll("1s", &every_second);
+  other.join();
+  EXPECT_EQ(every_second, "OK");
+  EXPECT_EQ(every_hour, "UNAVAILABLE");
+}
+
 TEST(RateLimit, RefusesWithADelayAndRecovers) {
   TestServer server("[limits]\noperations_per_second_max = 20\n");
   server.Start();

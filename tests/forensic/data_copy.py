@@ -125,8 +125,7 @@ def join_log(content: bytes) -> bytes:
 class Row(NamedTuple):
     """A row header and where its ciphertext begins."""
 
-    place: str  # the file's name
-    text: bytes  # all of that file
+    text: bytes  # all of the file that it is in
     offset: int
     slot: int
     generation: int
@@ -141,6 +140,7 @@ class Row(NamedTuple):
 class Payload(NamedTuple):
     data: bytes
     outcome: int
+    checksum: int
     content_type: str
     labels: Dict[str, str]
     fingerprint: bytes
@@ -176,36 +176,43 @@ class DataCopy:
                 path = os.path.join(parent, name)
                 with open(path, "rb") as file:
                     self.files[os.path.relpath(path, directory)] = file.read()
-        # What there is to search: as it lies there, and the logs put together.
-        self.texts = dict(self.files)
-        for name, content in self.files.items():
-            if name.endswith(".log"):
-                self.texts[name + " (joined)"] = join_log(content)
+        # Where rows are looked for.
+        self.texts = {
+            name: join_log(content) if name.endswith(".log") else content
+            for name, content in self.files.items()
+        }
         self.epoch_keys = read_keyring(self.files["keys/keyring"], root_key)
         self.slots = read_slots(self.files["keys/slots"])
 
     def places_of(self, needle: bytes) -> List[str]:
-        return [name for name, text in self.texts.items() if needle in text]
+        """The files that hold these bytes, as they lie there or in the joined log."""
+        return [
+            name
+            for name, content in self.files.items()
+            if needle in content or needle in self.texts[name]
+        ]
 
     def rows_of(self, slot: int, generation: int) -> Iterator[Row]:
         """Everything that looks like the header of a row that names this slot."""
         needle = struct.pack(">IIQ", 0x01000000, slot, generation)
-        for place, text in self.texts.items():
+        for text in self.texts.values():
             offset = text.find(needle)
             while offset >= 0:
                 if offset + ROW_HEADER_BYTES <= len(text):
                     fields = struct.unpack_from(">IIQIIQQQ16s", text, offset)[1:]
-                    yield Row(place, text, offset + ROW_HEADER_BYTES, *fields)
+                    yield Row(text, offset + ROW_HEADER_BYTES, *fields)
                 offset = text.find(needle, offset + 1)
 
     def input_keys(self, row: Row, every: bool) -> Iterator[bytes]:
         """The keys to try: the row's own, or each that any slot and epoch key here can make."""
-        for slot in self.slots:
-            if not every and (slot.number, slot.generation) != (row.slot, row.generation):
-                continue
-            for hour, epoch_key in self.epoch_keys.items():
-                if every or hour == row.deadline_ms // HOUR_MS:
-                    yield hmac.digest(epoch_key, slot.secret, "sha256")
+        secrets, hours = {slot.secret for slot in self.slots}, list(self.epoch_keys)
+        if not every:
+            own = (row.slot, row.generation)
+            secrets = {slot.secret for slot in self.slots if (slot.number, slot.generation) == own}
+            hours = [row.deadline_ms // HOUR_MS]
+        for secret in secrets:
+            for hour in hours:
+                yield hmac.digest(self.epoch_keys[hour], secret, "sha256")
 
     def open_row(self, row: Row, call: Call, input_key: bytes) -> Optional[Payload]:
         """The payload, or None when this key is not the row's. AssertionError when it is, and the
@@ -224,15 +231,14 @@ class DataCopy:
         outcome, checksum, content_type, labels = _read_metadata(metadata)
         mac_key = expand(input_key, b"mayfly fingerprint v1", 32)
         mac = hmac.digest(mac_key, struct.pack(">IQ", checksum, len(rest)) + metadata, "sha256")
-        return Payload(rest, outcome, content_type, labels, mac[:16])
+        return Payload(rest, outcome, checksum, content_type, labels, mac[:16])
 
     def _open_segments(self, row: Row, call: Call, input_key: bytes, header: bytes) -> bytes:
         size_bytes, count, commitments = struct.unpack(">QI32s", header)
         assert (size_bytes, count) == (row.size_bytes, row.segment_count), "sealed header differs"
         data, seen = b"", hashlib.sha256()
         for number in range(count):
-            plain_bytes = min(SEGMENT_BYTES, size_bytes - len(data))
-            sealed = self._find_segment(row, call, input_key, number, plain_bytes)
+            sealed = self.find_segment(row, call, input_key, number)
             assert sealed is not None, f"segment {number} is not found"
             data += decrypt.decrypt(
                 input_key, call.context(row) + struct.pack(">I", number), sealed
@@ -241,16 +247,18 @@ class DataCopy:
         assert seen.digest() == commitments, "commitments differ"
         return data
 
-    def _find_segment(
-        self, row: Row, call: Call, input_key: bytes, number: int, plain_bytes: int
+    def find_segment(
+        self, row: Row, call: Call, input_key: bytes, number: int
     ) -> Optional[bytes]:
+        """The sealed bytes of a segment, or None when none that is here is under this key."""
+        plain_bytes = min(SEGMENT_BYTES, row.size_bytes - number * SEGMENT_BYTES)
         context = call.context(row) + struct.pack(">I", number)
-        for text, offset in self.segment_places(row, call, number):
+        for text, offset in self._segment_places(row, call, number):
             if _head_of(text, offset, context, input_key) is not None:
                 return _sealed_at(text, offset, plain_bytes)
         return None
 
-    def segment_places(self, row: Row, call: Call, number: int) -> Iterator[Tuple[bytes, int]]:
+    def _segment_places(self, row: Row, call: Call, number: int) -> Iterator[Tuple[bytes, int]]:
         """Where the ciphertext of a segment may begin: behind its key, at once in a blob file,
         after a length of up to 5 bytes in the log."""
         key = call.segment_key(row, number)

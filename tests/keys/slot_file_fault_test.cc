@@ -285,6 +285,23 @@ TEST_F(SlotFileFault, WhatWasFoundAtStartSurvivesAPowerLoss) {
   }
 }
 
+TEST_F(SlotFileFault, AFileWhoseCreationWasInterruptedIsDurableOnceOpened) {
+  const uint64_t seed = std::random_device{}();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 20; ++round) {
+    TemporaryDirectory directory;
+    std::filesystem::create_directory(directory / "scratch");
+    FaultPlan plan;
+    FaultFileSystem files(&plan, directory / "scratch");
+    plan.FailAt(5);  // create, write, sync, rename: then the directory's sync
+    ASSERT_FALSE(SlotFile::Create(&files, directory.path()).ok());
+    ASSERT_TRUE(SlotFile::Open(&files, directory.path()).ok());
+    files.DropUnsynced(&random);
+    ASSERT_TRUE(SlotFile::Open(&files, directory.path()).ok());
+  }
+}
+
 TEST_F(SlotFileFault, AFailedSyncIsNeverFollowedByASuccess) {
   TemporaryDirectory directory;
   std::filesystem::create_directory(directory / "scratch");

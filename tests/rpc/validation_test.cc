@@ -134,7 +134,7 @@ TEST_F(Validation, RefusesInputsByNamingTheField) {
          item->mutable_ttl()->set_seconds(24 * 3600);
          item->mutable_ttl()->set_nanos(1);
        },
-       Reason::kFieldInvalid, "items[3].ttl is 24h0m0.000000001s, range is 1s to 24h"},
+       Reason::kFieldInvalid, "items[3].ttl is 24h0.000000001s, range is 1s to 24h"},
       {[](Item* item) {
          item->mutable_ttl()->set_seconds(10);
          item->mutable_ttl()->set_nanos(-1);
@@ -143,32 +143,27 @@ TEST_F(Validation, RefusesInputsByNamingTheField) {
       {[](Item* item) { item->mutable_ttl()->set_seconds(INT64_MAX); }, Reason::kFieldInvalid,
        "items[3].ttl is no google.protobuf.Duration, range is 1s to 24h"},
       {[](Item* item) { item->mutable_payload()->set_data(std::string(1001, 'x')); },
-       Reason::kPayloadTooLarge,
-       "items[3].the length of payload.data is 1001, limit is 1000 bytes"},
+       Reason::kPayloadTooLarge, "items[3].payload.data is 1001, limit is 1000 bytes"},
       {[](Item* item) { item->mutable_payload()->set_crc32c(1); }, Reason::kChecksumMismatch,
        "items[3].payload.crc32c is not that of the 8 bytes of payload.data"},
       {[](Item* item) { item->mutable_payload()->set_content_type(std::string(256, 'x')); },
-       Reason::kFieldInvalid,
-       "items[3].the length of payload.content_type is 256, limit is 255 bytes"},
+       Reason::kFieldInvalid, "items[3].payload.content_type is 256 bytes, limit is 255"},
       {[](Item* item) { item->mutable_payload()->set_encryption_key_id(std::string(256, 'x')); },
-       Reason::kFieldInvalid,
-       "items[3].the length of payload.encryption_key_id is 256, limit is 255 bytes"},
+       Reason::kFieldInvalid, "items[3].payload.encryption_key_id is 256 bytes, limit is 255"},
       {[](Item* item) { (*item->mutable_payload()->mutable_labels())[""] = "v"; },
-       Reason::kFieldInvalid,
-       "items[3].the length of a name in payload.labels is 0, range is 1 to 63 bytes"},
+       Reason::kFieldInvalid, "items[3].payload.labels: a name is 0 bytes, range is 1 to 63"},
       {[](Item* item) { (*item->mutable_payload()->mutable_labels())[std::string(64, 'n')] = ""; },
-       Reason::kFieldInvalid,
-       "items[3].the length of a name in payload.labels is 64, range is 1 to 63 bytes"},
+       Reason::kFieldInvalid, "items[3].payload.labels: a name is 64 bytes, range is 1 to 63"},
       {[](Item* item) {
          (*item->mutable_payload()->mutable_labels())["n"] = std::string(1024, 'v');
        },
-       Reason::kFieldInvalid, "items[3].the length of payload.labels is 1025, limit is 1024 bytes"},
+       Reason::kFieldInvalid, "items[3].payload.labels is 1025 bytes, limit is 1024"},
       {[](Item* item) {
          for (int i = 0; i < 17; ++i) {
            (*item->mutable_payload()->mutable_labels())[absl::StrCat(i)] = "v";
          }
        },
-       Reason::kFieldInvalid, "items[3].the number of payload.labels is 17, limit is 16 labels"},
+       Reason::kFieldInvalid, "items[3].payload.labels is 17 labels, limit is 16"},
   };
   for (const auto& refusal : refusals) {
     v1::InputItem item = GoodInput();
@@ -213,8 +208,7 @@ TEST_F(Validation, ReadsClaims) {
   for (const char* const token : {"", "0123456789abcde", "0123456789abcdef0"}) {
     item.set_claim_token(token);
     EXPECT_EQ(std::string(ReadClaim(item, kPlace).status().message()),
-              absl::StrCat("items[3].the length of claim_token is ", strlen(token),
-                           ", must be 16 bytes"));
+              absl::StrCat("items[3].claim_token is ", strlen(token), " bytes, must be 16"));
   }
 }
 
@@ -246,10 +240,10 @@ TEST_F(Validation, ReadsAClaimRequest) {
 TEST_F(Validation, RefusesClaimRequestsByNamingTheField) {
   using Request = v1::ClaimOutputsRequest;
   const std::vector<Refusal<Request>> refusals = {
-      {[](Request* r) { r->set_max_count(513); }, {}, "max_count is 513, range is 0 to 512"},
+      {[](Request* r) { r->set_max_count(513); }, {}, "max_count is 513, range is 1 to 512"},
       {[](Request* r) { r->set_max_bytes(67108865); },
        {},
-       "max_bytes is 67108865, range is 0 to 67108864"},
+       "max_bytes is 67108865, range is 1 to 67108864"},
       {[](Request* r) { r->mutable_wait()->set_seconds(56); },
        {},
        "wait is 56s, range is 0 to 55s"},
@@ -258,9 +252,7 @@ TEST_F(Validation, RefusesClaimRequestsByNamingTheField) {
       {[](Request* r) { r->mutable_lease()->set_seconds(601); },
        {},
        "lease is 10m1s, range is 1s to 10m"},
-      {[](Request* r) { r->clear_claim_token(); },
-       {},
-       "the length of claim_token is 0, must be 16 bytes"},
+      {[](Request* r) { r->clear_claim_token(); }, {}, "claim_token is 0 bytes, must be 16"},
       {[](Request* r) { r->set_ack_mode(static_cast<v1::AckMode>(3)); },
        {},
        "ack_mode is 3, is not known"},

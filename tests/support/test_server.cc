@@ -166,13 +166,13 @@ void TestServer::Kill() {
   Wait();
 }
 
-std::shared_ptr<grpc::Channel> TestServer::Channel(const std::string& certificate) const {
+std::shared_ptr<grpc::Channel> TestServer::Channel(const std::string& certificate,
+                                                   grpc::ChannelArguments arguments) const {
   const std::string stem = absl::StrCat(certificates(), "/", certificate);
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = ReadWholeFile(certificates() + "/ca.pem");
   options.pem_cert_chain = ReadWholeFile(stem + ".pem");
   options.pem_private_key = ReadWholeFile(stem + ".key");
-  grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetMaxReceiveMessageSize(-1);

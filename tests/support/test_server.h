@@ -14,6 +14,7 @@
 #include <vector>
 
 #include <grpcpp/channel.h>
+#include <grpcpp/support/channel_arguments.h>
 #include <sys/types.h>
 
 #include "support/temporary_directory.h"
@@ -49,7 +50,8 @@ class TestServer {
 
   // A connection of its own, with the certificate NAME.pem of the directory: "client", "worker",
   // "operator", "monitor" are of tenant "default", "other-client" and so on of tenant "other".
-  std::shared_ptr<grpc::Channel> Channel(const std::string& certificate) const;
+  std::shared_ptr<grpc::Channel> Channel(const std::string& certificate,
+                                         grpc::ChannelArguments arguments = {}) const;
   // Makes NAME.pem with these subjectAltName entries in openssl's notation, or none. Signed by
   // the CA in `ca_directory` when that is not empty, otherwise by the server's.
   void MakeCertificate(const std::string& name, const std::string& alternative_names,

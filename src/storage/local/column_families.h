@@ -6,8 +6,9 @@
 //   segments    parts of large payloads   Delete         blob files, so compaction leaves them be
 //   deadlines   what is due when          SingleDelete   as calls
 //   tombstones  ended calls               FIFO and TTL   whole files are dropped, nothing is
-//   deleted tenants     names and numbers         - usage       live calls and bytes      -
-//   overwritten by each commit
+//                                                        deleted
+//   tenants     names and numbers         -
+//   usage       live calls and bytes      -              overwritten by each commit
 //
 // THE TRAP: Delete and SingleDelete must never meet in one family. Put, Delete, SingleDelete of
 // one key within a memtable fails its flush, and the database does not open again.

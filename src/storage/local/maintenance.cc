@@ -19,7 +19,8 @@ absl::Status LocalStorage::Maintain(int64_t now_ms) {
   RETURN_IF_ERROR(health_.Check());
   MutexLock lock(&maintain_mutex_);
   RETURN_IF_ERROR(DropOldTombstones());
-  if (now_ms - flushed_ms_ < kFlushIntervalMs) return absl::OkStatus();
+  // Steady time may have been anchored anew, either way.
+  if (now_ms >= flushed_ms_ && now_ms - flushed_ms_ < kFlushIntervalMs) return absl::OkStatus();
   flushed_ms_ = now_ms;
   RETURN_IF_ERROR(FlushAll());
   return CompactEnded(now_ms);

@@ -5,7 +5,8 @@
 //   calls       id 16, tenant 4, kind 1                          header 64, ciphertext
 //   segments    id 16, tenant 4, slot 4, generation 8, number 4  ciphertext
 //   deadlines   due second 8, id 16, tenant 4, kind 1            slot 4, generation 8, size 8,
-//   stored 8 tombstones  id 16, tenant 4                                  58 bytes, see below
+//                                                                stored 8
+//   tombstones  id 16, tenant 4                                  58 bytes, see below
 //   tenants     number 4                                         dead before 8, max ttl 8, name
 //   usage       shard 4, tenant 4                                calls 8, bytes 8
 //

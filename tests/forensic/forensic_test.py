@@ -1,0 +1,312 @@
+#!/usr/bin/python3
+"""Checks the promise "gone" with the data directory and the root key in hand.
+
+    forensic_test.py MAYFLYD PROTOC [UNITTEST_ARGUMENT...]
+
+The real server stores calls whose plaintexts are known. A copy of its data directory is taken
+before they end, and another one after it. With the root key, data_copy.py must open every payload
+in the first copy: that shows that it looks in the right places, with the right keys. In the second
+it must open none, whatever key it makes of all that is there, and what it would need must be gone
+from every file. Once with the rows in the write-ahead log, once with the rows in table and blob
+files, where a start after a kill puts them.
+"""
+
+import hashlib
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import unittest
+from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import live_server
+from data_copy import INPUT, OUTPUT, Call, DataCopy, Payload, Row, Slot, crc32c, read_slots
+
+MAYFLYD = PROTOC = ""  # Filled by main().
+
+INLINE_BYTES = 5000
+# Four segments, the last one large enough for a blob file.
+LARGE_BYTES = (3 << 20) + 54_321
+SHORT_TTL_S = 6
+# The published lag, and a machine that is busy.
+ERASE_TIMEOUT_S = 20
+POLL_S = 0.01
+TENANT_NUMBERS = range(8)
+TOMBSTONE_TTL_MS = 15 * 60 * 1000
+CONSUMED, DELETED = 1, 2
+OUTCOME_FAILURE = 2
+
+
+class Stored(NamedTuple):
+    """A payload that was acknowledged, with what its row must say."""
+
+    call_id: bytes
+    kind: int
+    attempt: int
+    data: bytes
+    deadline_ms: int
+
+
+class Found(NamedTuple):
+    row: Row
+    call: Call
+    payload: Payload
+    secret: bytes = b""
+
+
+def new_call_id() -> bytes:
+    """RFC 9562, section 5.7."""
+    value = bytearray(struct.pack(">Q", int(time.time() * 1000))[2:] + os.urandom(10))
+    value[6] = 0x70 | value[6] & 0x0F
+    value[8] = 0x80 | value[8] & 0x3F
+    return bytes(value)
+
+
+def text_of(call_id: bytes) -> str:
+    digits = call_id.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def new_data(size: int) -> bytes:
+    """Payload bytes that hold the same marker again and again, so that any piece shows it."""
+    marker = b"MARKER" + os.urandom(13).hex().encode()
+    return (marker * (size // len(marker) + 1))[:size]
+
+
+def milliseconds(timestamp: object) -> int:
+    return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000  # type: ignore[attr-defined]
+
+
+def slot_of(record: Union[Row, Slot]) -> Tuple[int, int]:
+    return (record.slot if isinstance(record, Row) else record.number, record.generation)
+
+
+def find(copy: DataCopy, stored: Stored) -> Optional[Found]:
+    """Opens a payload with its own slot's secret, wherever its row lies."""
+    for slot in copy.slots:
+        if slot.state != "live":
+            continue
+        for row in copy.rows_of(slot.number, slot.generation):
+            for input_key in copy.input_keys(row, every=False):
+                for tenant in TENANT_NUMBERS:
+                    call = Call(stored.call_id, tenant, stored.kind)
+                    payload = copy.open_row(row, call, input_key)
+                    if payload is not None and payload.data == stored.data:
+                        return Found(row, call, payload)
+    return None
+
+
+class Forensic(unittest.TestCase):
+    """One life of a server each."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.generated = tempfile.mkdtemp(prefix="mayfly_forensic_proto_")
+        cls.messages = live_server.generate_messages(PROTOC, cls.generated)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        shutil.rmtree(cls.generated)
+
+    def setUp(self) -> None:
+        self.server = live_server.LiveServer(MAYFLYD, self.messages)
+        self.addCleanup(self.server.close)
+        self.server.start()
+        # What was found of each payload while it was there.
+        self.found: Dict[Stored, Found] = {}
+        # Of the calls that were ended, as their rows must be.
+        self.tombstones: List[bytes] = []
+
+    def test_rows_in_the_log(self) -> None:
+        self.check_life(restart=False)
+
+    def test_rows_in_files(self) -> None:
+        self.check_life(restart=True)
+
+    def test_what_expires(self) -> None:
+        expiring = [self.put_input(size, SHORT_TTL_S) for size in (INLINE_BYTES, LARGE_BYTES)]
+        copy = self.read_copy("before")
+        self.wait_for_erasure(copy, expiring)
+        after = self.read_copy("after")
+        self.check_there(copy, expiring, in_files=False)
+        self.check_gone(after, expiring)
+
+    def check_life(self, restart: bool) -> None:
+        acked, acked_large = self.put_input(INLINE_BYTES), self.put_input(LARGE_BYTES)
+        deleted, deleted_large = self.put_input(INLINE_BYTES), self.put_input(LARGE_BYTES)
+        kept = self.put_input(INLINE_BYTES)
+        replaced = self.put_output(acked.call_id, INLINE_BYTES, attempt=1)
+        lasting = [acked, acked_large, deleted, deleted_large, kept, replaced]
+        lasting.append(self.put_output(acked_large.call_id, LARGE_BYTES, attempt=3))
+        lasting.append(self.put_output(deleted.call_id, INLINE_BYTES, attempt=1))
+        if restart:
+            self.server.kill()
+            self.server.start()
+        self.check_there(self.read_copy("before"), lasting, in_files=restart)
+
+        replacing = self.put_output(acked.call_id, INLINE_BYTES, attempt=2)
+        copy = self.read_copy("replaced")
+        self.check_there(copy, [replacing], in_files=False)
+        self.check_gone(copy, [replaced])
+
+        for call in (acked, acked_large):
+            self.retrieve(call.call_id)
+        for call in (deleted, deleted_large):
+            self.delete(call.call_id)
+        ended = [each for each in lasting if each != kept] + [replacing]
+        copy = self.read_copy("after")
+        self.check_gone(copy, ended)
+        for tombstone in self.tombstones:
+            self.assertNotEqual(copy.places_of(tombstone), [], "a tombstone is not found")
+
+        # What a start recovers from the log must not bring back a secret.
+        self.server.kill()
+        self.server.start()
+        copy = self.read_copy("recovered")
+        self.check_gone(copy, ended)
+        self.check_there(copy, [kept], in_files=True)
+
+    # Operations; each succeeds.
+
+    def put_input(self, size: int, ttl_s: int = 0) -> Stored:
+        call_id, data = new_call_id(), new_data(size)
+        item = {"call_id": text_of(call_id), "payload": self.payload(data)}
+        if ttl_s:
+            item["ttl"] = {"seconds": ttl_s}
+        response = self.server.call("client", "PutInputs", items=[item])
+        return self.stored(response, call_id, INPUT, 0, data)
+
+    def put_output(self, call_id: bytes, size: int, attempt: int) -> Stored:
+        data = new_data(size)
+        item = {"call_id": text_of(call_id), "payload": self.payload(data), "attempt": attempt,
+                "outcome": OUTCOME_FAILURE}
+        response = self.server.call("worker", "PutOutputs", items=[item])
+        return self.stored(response, call_id, OUTPUT, attempt, data)
+
+    @staticmethod
+    def payload(data: bytes) -> dict:
+        return {"data": data, "content_type": "text/marker", "labels": {"colour": "blue"}}
+
+    def stored(self, response: object, call_id: bytes, kind: int, attempt: int,
+               data: bytes) -> Stored:
+        result = response.results[0]  # type: ignore[attr-defined]
+        self.assertEqual(result.status.code, 0, result.status.message)
+        return Stored(call_id, kind, attempt, data, milliseconds(result.deadline_time))
+
+    def retrieve(self, call_id: bytes) -> None:
+        token = os.urandom(16)
+        claimed = self.server.call("client", "ClaimOutputs", call_ids=[text_of(call_id)],
+                                   claim_token=token, max_bytes=60 << 20)
+        item = {"call_id": text_of(call_id), "claim_token": token,
+                "fence": claimed.outputs[0].fence}
+        result = self.server.call("client", "AckOutputs", items=[item]).results[0]
+        self.assertEqual(result.status.code, 0, result.status.message)
+        self.remember_end(call_id, CONSUMED, result.erase_time, hashlib.sha256(token).digest()[:16])
+
+    def delete(self, call_id: bytes) -> None:
+        result = self.server.call("client", "DeleteCalls", call_ids=[text_of(call_id)]).results[0]
+        self.assertEqual(result.status.code, 0, result.status.message)
+        self.remember_end(call_id, DELETED, result.erase_time, bytes(16))
+
+    def remember_end(self, call_id: bytes, reason: int, ended: object, token: bytes) -> None:
+        ended_ms = milliseconds(ended)
+        tombstone = struct.pack(">BBQQ16s", 1, reason, ended_ms, ended_ms + TOMBSTONE_TTL_MS, token)
+        for kind in (INPUT, OUTPUT):
+            rows = [found.row for each, found in self.found.items()
+                    if (each.call_id, each.kind) == (call_id, kind)]
+            # A replaced output is not the call's any more.
+            row = max(rows, key=lambda each: each.attempt, default=None)
+            tombstone += struct.pack(">IQ", *((row.slot, row.generation) if row else (0, 0)))
+        self.tombstones.append(tombstone)
+
+    def read_copy(self, name: str) -> DataCopy:
+        path = self.server.copy_data(name)
+        copy = DataCopy(path, self.server.root_key)
+        shutil.rmtree(path)
+        for text in [b"MARKER", b"text/marker", b"colour"]:
+            self.assertEqual(copy.places_of(text), [], "plaintext lies there")
+        for secret in [self.server.root_key, *copy.epoch_keys.values()]:
+            self.assertEqual(copy.places_of(secret), [], "a key lies there in the clear")
+        self.assertEqual([slot for slot in copy.slots if slot.state == "damaged"], [])
+        return copy
+
+    def wait_for_erasure(self, before: DataCopy, payloads: List[Stored]) -> None:
+        deadline_s = max(each.deadline_ms for each in payloads) / 1000
+        self.assertLess(time.time(), deadline_s, "the machine is too busy for this ttl")
+        wanted = {slot_of(slot) for slot in before.slots if slot.state == "live"}
+        self.assertEqual(len(wanted), len(payloads))
+        while wanted:
+            with open(self.server.path("data/keys/slots"), "rb") as file:
+                slots = read_slots(file.read())
+            wanted &= {slot_of(slot) for slot in slots if slot.state == "live"}
+            self.assertLess(time.time(), deadline_s + ERASE_TIMEOUT_S, "it is not erased")
+            time.sleep(POLL_S)
+        print(f"erased {time.time() - deadline_s:.2f} s after the deadline", file=sys.stderr)
+
+    # What must hold of a copy.
+
+    def check_there(self, copy: DataCopy, stored: List[Stored], in_files: bool) -> None:
+        secrets = {slot_of(slot): slot.secret for slot in copy.slots}
+        for each in stored:
+            found = find(copy, each)
+            self.assertIsNotNone(found, "what is there is not found")
+            self.found[each] = found._replace(secret=secrets[slot_of(found.row)])
+            row, payload = found.row, found.payload
+            self.assertEqual(row.attempt, each.attempt)
+            self.assertEqual(row.size_bytes, len(each.data))
+            is_large = len(each.data) > 64 << 10
+            self.assertEqual(row.segment_count, -(-len(each.data) >> 20) if is_large else 0)
+            self.assertEqual(row.deadline_ms, each.deadline_ms)
+            self.assertEqual(row.fingerprint, payload.fingerprint)
+            self.assertEqual(payload.outcome, 0 if each.kind == INPUT else OUTCOME_FAILURE)
+            if not is_large:  # a minute in Python
+                self.assertEqual(payload.checksum, crc32c(each.data))
+            self.assertEqual(payload.content_type, "text/marker")
+            self.assertEqual(payload.labels, {"colour": "blue"})
+            due = struct.pack(">IQQQ", row.slot, row.generation, row.size_bytes, row.stored_ms)
+            self.assertNotEqual(copy.places_of(due), [], "its row of what is due is not found")
+            self.check_place(copy, found, in_files)
+
+    def check_place(self, copy: DataCopy, found: Found, in_files: bool) -> None:
+        row = found.row
+        places = copy.places_of(row.text[row.offset : row.offset + 56])
+        self.assertEqual(any(place.endswith(".sst") for place in places), in_files, places)
+        for number in range(row.segment_count):
+            places = copy.places_of(found.call.segment_key(row, number))
+            self.assertEqual(any(place.endswith(".blob") for place in places), in_files, places)
+
+    def check_gone(self, copy: DataCopy, ended: List[Stored]) -> None:
+        tried = ciphertext_count = 0
+        for each in ended:
+            row, call, _, secret = self.found[each]
+            self.assertEqual(copy.places_of(secret), [], "its secret is still there")
+            slots = [slot for slot in copy.slots if slot_of(slot) == slot_of(row)]
+            self.assertTrue(all(slot.state == "erased" for slot in slots), slots)
+            for candidate in copy.rows_of(row.slot, row.generation):
+                ciphertext_count += 1
+                for input_key in copy.input_keys(candidate, every=True):
+                    tried += 1
+                    self.assertIsNone(copy.open_row(candidate, call, input_key), "a row opens")
+            for number in range(row.segment_count):
+                for input_key in copy.input_keys(row, every=True):
+                    tried += 1
+                    segment = copy.find_segment(row, call, input_key, number)
+                    self.assertIsNone(segment, "a segment opens")
+        print(f"{len(ended)} payloads that ended: {ciphertext_count} rows are on the disk still, "
+              f"{tried} keys tried", file=sys.stderr)
+
+
+def main() -> int:
+    global MAYFLYD, PROTOC
+    MAYFLYD, PROTOC = sys.argv[1:3]
+    result = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False).result
+    return 0 if result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
