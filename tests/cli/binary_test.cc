@@ -60,7 +60,7 @@ class BinaryTest : public testing::Test {
 
   // `out_path` takes stdout instead of the result.
   Finished Mayfly(const std::vector<std::string>& arguments, const std::string& in = "",
-             const std::string& out_path = "") {
+                  const std::string& out_path = "") {
     std::vector<std::string> words = {MAYFLY_BINARY};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<std::string> variables = {"PATH=/usr/bin:/bin",

@@ -15,7 +15,7 @@ import hmac
 import os
 import struct
 import sys
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "crypto"))
 
@@ -238,7 +238,7 @@ class DataCopy:
         assert (size_bytes, count) == (row.size_bytes, row.segment_count), "sealed header differs"
         data, seen = b"", hashlib.sha256()
         for number in range(count):
-            sealed = self.find_segment(row, call, input_key, number)
+            sealed = self.find_segment(row, call, number, [input_key])
             assert sealed is not None, f"segment {number} is not found"
             data += decrypt.decrypt(
                 input_key, call.context(row) + struct.pack(">I", number), sealed
@@ -248,14 +248,16 @@ class DataCopy:
         return data
 
     def find_segment(
-        self, row: Row, call: Call, input_key: bytes, number: int
+        self, row: Row, call: Call, number: int, input_keys: Iterable[bytes]
     ) -> Optional[bytes]:
-        """The sealed bytes of a segment, or None when none that is here is under this key."""
-        plain_bytes = min(SEGMENT_BYTES, row.size_bytes - number * SEGMENT_BYTES)
+        """The sealed bytes of a segment, or None when none that is here is under these keys."""
         context = call.context(row) + struct.pack(">I", number)
-        for text, offset in self._segment_places(row, call, number):
-            if _head_of(text, offset, context, input_key) is not None:
-                return _sealed_at(text, offset, plain_bytes)
+        places = list(self._segment_places(row, call, number))
+        for input_key in input_keys:
+            for text, offset in places:
+                if _head_of(text, offset, context, input_key) is not None:
+                    plain_bytes = min(SEGMENT_BYTES, row.size_bytes - number * SEGMENT_BYTES)
+                    return _sealed_at(text, offset, plain_bytes)
         return None
 
     def _segment_places(self, row: Row, call: Call, number: int) -> Iterator[Tuple[bytes, int]]:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import unittest
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -78,8 +78,8 @@ def new_data(size: int) -> bytes:
     return (marker * (size // len(marker) + 1))[:size]
 
 
-def milliseconds(timestamp: object) -> int:
-    return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000  # type: ignore[attr-defined]
+def milliseconds(timestamp: Any) -> int:
+    return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
 
 
 def slot_of(record: Union[Row, Slot]) -> Tuple[int, int]:
@@ -160,7 +160,8 @@ class Forensic(unittest.TestCase):
             self.delete(call.call_id)
         ended = [each for each in lasting if each != kept] + [replacing]
         copy = self.read_copy("after")
-        self.check_gone(copy, ended)
+        # So that there was something to try the keys on.
+        self.assertGreaterEqual(self.check_gone(copy, ended), len(ended))
         for tombstone in self.tombstones:
             self.assertNotEqual(copy.places_of(tombstone), [], "a tombstone is not found")
 
@@ -183,8 +184,8 @@ class Forensic(unittest.TestCase):
 
     def put_output(self, call_id: bytes, size: int, attempt: int) -> Stored:
         data = new_data(size)
-        item = {"call_id": text_of(call_id), "payload": self.payload(data), "attempt": attempt,
-                "outcome": OUTCOME_FAILURE}
+        item = {"call_id": text_of(call_id), "payload": self.payload(data)}
+        item.update(attempt=attempt, outcome=OUTCOME_FAILURE)
         response = self.server.call("worker", "PutOutputs", items=[item])
         return self.stored(response, call_id, OUTPUT, attempt, data)
 
@@ -192,18 +193,18 @@ class Forensic(unittest.TestCase):
     def payload(data: bytes) -> dict:
         return {"data": data, "content_type": "text/marker", "labels": {"colour": "blue"}}
 
-    def stored(self, response: object, call_id: bytes, kind: int, attempt: int,
-               data: bytes) -> Stored:
-        result = response.results[0]  # type: ignore[attr-defined]
+    def stored(
+        self, response: Any, call_id: bytes, kind: int, attempt: int, data: bytes
+    ) -> Stored:
+        result = response.results[0]
         self.assertEqual(result.status.code, 0, result.status.message)
         return Stored(call_id, kind, attempt, data, milliseconds(result.deadline_time))
 
     def retrieve(self, call_id: bytes) -> None:
         token = os.urandom(16)
-        claimed = self.server.call("client", "ClaimOutputs", call_ids=[text_of(call_id)],
-                                   claim_token=token, max_bytes=60 << 20)
-        item = {"call_id": text_of(call_id), "claim_token": token,
-                "fence": claimed.outputs[0].fence}
+        request = {"call_ids": [text_of(call_id)], "claim_token": token, "max_bytes": 60 << 20}
+        claimed = self.server.call("client", "ClaimOutputs", **request).outputs[0]
+        item = {"call_id": text_of(call_id), "claim_token": token, "fence": claimed.fence}
         result = self.server.call("client", "AckOutputs", items=[item]).results[0]
         self.assertEqual(result.status.code, 0, result.status.message)
         self.remember_end(call_id, CONSUMED, result.erase_time, hashlib.sha256(token).digest()[:16])
@@ -213,12 +214,15 @@ class Forensic(unittest.TestCase):
         self.assertEqual(result.status.code, 0, result.status.message)
         self.remember_end(call_id, DELETED, result.erase_time, bytes(16))
 
-    def remember_end(self, call_id: bytes, reason: int, ended: object, token: bytes) -> None:
+    def remember_end(self, call_id: bytes, reason: int, ended: Any, token: bytes) -> None:
         ended_ms = milliseconds(ended)
         tombstone = struct.pack(">BBQQ16s", 1, reason, ended_ms, ended_ms + TOMBSTONE_TTL_MS, token)
         for kind in (INPUT, OUTPUT):
-            rows = [found.row for each, found in self.found.items()
-                    if (each.call_id, each.kind) == (call_id, kind)]
+            rows = [
+                found.row
+                for each, found in self.found.items()
+                if (each.call_id, each.kind) == (call_id, kind)
+            ]
             # A replaced output is not the call's any more.
             row = max(rows, key=lambda each: each.attempt, default=None)
             tombstone += struct.pack(">IQ", *((row.slot, row.generation) if row else (0, 0)))
@@ -246,7 +250,7 @@ class Forensic(unittest.TestCase):
             wanted &= {slot_of(slot) for slot in slots if slot.state == "live"}
             self.assertLess(time.time(), deadline_s + ERASE_TIMEOUT_S, "it is not erased")
             time.sleep(POLL_S)
-        print(f"erased {time.time() - deadline_s:.2f} s after the deadline", file=sys.stderr)
+        print(f"erased {time.time() - deadline_s:.2f} s after the deadline")
 
     # What must hold of a copy.
 
@@ -280,25 +284,26 @@ class Forensic(unittest.TestCase):
             places = copy.places_of(found.call.segment_key(row, number))
             self.assertEqual(any(place.endswith(".blob") for place in places), in_files, places)
 
-    def check_gone(self, copy: DataCopy, ended: List[Stored]) -> None:
-        tried = ciphertext_count = 0
+    def check_gone(self, copy: DataCopy, ended: List[Stored]) -> int:
+        """Returns how many of their rows, ciphertext and all, are still on the disk."""
+        tried = row_count = 0
         for each in ended:
             row, call, _, secret = self.found[each]
             self.assertEqual(copy.places_of(secret), [], "its secret is still there")
             slots = [slot for slot in copy.slots if slot_of(slot) == slot_of(row)]
             self.assertTrue(all(slot.state == "erased" for slot in slots), slots)
             for candidate in copy.rows_of(row.slot, row.generation):
-                ciphertext_count += 1
+                row_count += 1
                 for input_key in copy.input_keys(candidate, every=True):
                     tried += 1
                     self.assertIsNone(copy.open_row(candidate, call, input_key), "a row opens")
             for number in range(row.segment_count):
-                for input_key in copy.input_keys(row, every=True):
-                    tried += 1
-                    segment = copy.find_segment(row, call, input_key, number)
-                    self.assertIsNone(segment, "a segment opens")
-        print(f"{len(ended)} payloads that ended: {ciphertext_count} rows are on the disk still, "
-              f"{tried} keys tried", file=sys.stderr)
+                input_keys = list(copy.input_keys(row, every=True))
+                tried += len(input_keys)
+                segment = copy.find_segment(row, call, number, input_keys)
+                self.assertIsNone(segment, "a segment opens")
+        print(f"{len(ended)} ended, {row_count} rows on the disk, {tried} keys tried")
+        return row_count
 
 
 def main() -> int:
