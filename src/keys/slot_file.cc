@@ -208,6 +208,7 @@ void SlotFile::Return(absl::Span<const SlotRef> refs) {
 
 absl::Status SlotFile::Write(absl::Span<const SlotWrite> writes) {
   RETURN_IF_ERROR(CheckUsable());
+  if (writes.empty()) return absl::OkStatus();
   std::vector<const SlotWrite*> sorted;
   for (const SlotWrite& write : writes) sorted.push_back(&write);
   std::sort(sorted.begin(), sorted.end(),

@@ -21,7 +21,7 @@ if grep -rlE 'include[ ]*[<"](grpc|google|rocksdb|openssl|base|client)/' "$scrat
   echo "a public header includes what a user need not have" >&2
   exit 1
 fi
-cmake -S "$source_dir/tests/client/consumer" -B "$scratch/consumer" \
+cmake -G Ninja -S "$source_dir/tests/client/consumer" -B "$scratch/consumer" \
   -DCMAKE_PREFIX_PATH="$scratch/prefix" -DCMAKE_CXX_FLAGS="$flags" > "$scratch/log" 2>&1 &&
   cmake --build "$scratch/consumer" >> "$scratch/log" 2>&1 || {
   cat "$scratch/log" >&2

@@ -107,6 +107,7 @@ void LocalStorage::PlaceRow(const std::optional<StoredPayload>& row,
   const SlotState state = slots_->StateOf(row->slot);
   if (state == SlotState::kNeverStored) {
     *dead = row;
+    (*dead)->erased = false;  // the index may have kept it as it was before its slot was reused
     return;
   }
   *present = row;
