@@ -163,7 +163,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
   UnaryCall* const call = begun.call;
   call->set_claim(begun.store->ClaimOutputs(
       begun.tenant, *std::move(claim), [call, response, log = log_](ClaimResponse answer) {
-        if (!call->BeginFinish()) return;
+        if (absl::IsCancelled(answer.status)) return call->FinishCancelled();
         for (ClaimedOutput& output : answer.outputs) {
           WriteClaimedOutput(std::move(output), response->add_outputs());
         }

@@ -21,12 +21,15 @@ void UnaryCall::FinishWith(const absl::Status& status) {
   Finish(wire);
 }
 
-void UnaryCall::OnCancel() {
-  if (claim_ == nullptr) return;  // everything else is answered soon anyway
-  claim_->Cancel();
-  if (!BeginFinish()) return;
+void UnaryCall::FinishCancelled() {
   if (is_logged_) WriteLine(grpc::Status::CANCELLED);
   Finish(grpc::Status::CANCELLED);
+}
+
+void UnaryCall::OnCancel() {
+  // Everything else is answered soon anyway. A cancelled claim still calls back, once, and that is
+  // what finishes the call: finishing it here would leave the callback with a call that is gone.
+  if (claim_ != nullptr) claim_->Cancel();
 }
 
 void UnaryCall::WriteLine(const grpc::Status& status) const {

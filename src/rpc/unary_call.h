@@ -1,12 +1,9 @@
 // A UnaryCall is one RPC in flight: it finishes once, writes a line for the log at level debug, and
 // deletes itself when gRPC is done with it.
 //
-// A ClaimOutputs that the client gives up has two that want to finish it, the answer and the
-// cancellation. Whoever wins BeginFinish() may touch the response and must call Finish; for the
-// other one the call may be gone already. Thread-safe.
+// Only the store's callback finishes it, a cancelled claim's too. Thread-safe.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
 
@@ -33,9 +30,9 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   // What to cancel with the call. To be set before the call is handed to gRPC.
   void set_claim(std::shared_ptr<ClaimHandle> claim) { claim_ = std::move(claim); }
 
-  bool BeginFinish() { return !finishing_.exchange(true, std::memory_order_acq_rel); }
-  // Ends the RPC; nothing of it may be touched afterwards.
+  // End the RPC; nothing of it may be touched afterwards.
   void FinishWith(const absl::Status& status);
+  void FinishCancelled();
 
   void OnCancel() override;
   void OnDone() override { delete this; }
@@ -52,7 +49,6 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   const absl::Duration begun_;  // of the clock's boottime; only if logged
   std::string tenant_;
   std::shared_ptr<ClaimHandle> claim_;
-  std::atomic<bool> finishing_{false};
 };
 
 }  // namespace mayfly
