@@ -63,7 +63,6 @@ absl::Status StorageHarness::Open() {
   opened.rocksdb_file_system = options.rocksdb_file_system;
   opened.rocksdb_clock = options.rocksdb_clock;
   opened.clock = options.clock;
-  opened.log = [this](StorageLogLevel, absl::string_view text) { log.emplace_back(text); };
   auto storage = LocalStorage::Open(std::move(opened));
   RETURN_IF_ERROR(storage.status());
   storage_ = *std::move(storage);

@@ -86,7 +86,6 @@ class StorageHarness {
   LocalStorageOptions options;
   std::string root_key = std::string(32, 'r');
   std::mt19937_64 random;
-  std::vector<std::string> log;
   // What the last Put tried to commit: a failed one may be found stored all the same.
   std::optional<TestPayload> attempted;
 
