@@ -9,15 +9,34 @@
 
 namespace mayfly {
 
+namespace {
+
+// adjtimex is a system call, the clocks are not.
+constexpr absl::Duration kSynchronisedCheckInterval = absl::Seconds(1);
+
+bool IsSynchronised() {
+  timex state{};
+  const int sync_state = adjtimex(&state);
+  return sync_state != -1 && sync_state != TIME_ERROR && !(state.status & STA_UNSYNC);
+}
+
+}  // namespace
+
 ClockReading SystemClock::Read() {
   timespec boottime{};
   clock_gettime(CLOCK_BOOTTIME, &boottime);
-  timex state{};
-  const int sync_state = adjtimex(&state);
+  const absl::Duration now = absl::DurationFromTimespec(boottime);
+  const int64_t now_ms = absl::ToInt64Milliseconds(now);
+  int64_t check_ms = next_check_ms_.load(std::memory_order_relaxed);
+  if (now_ms >= check_ms &&
+      next_check_ms_.compare_exchange_strong(
+          check_ms, now_ms + absl::ToInt64Milliseconds(kSynchronisedCheckInterval))) {
+    synchronised_.store(IsSynchronised(), std::memory_order_relaxed);
+  }
   return ClockReading{
       .wall = absl::Now(),
-      .boottime = absl::DurationFromTimespec(boottime),
-      .synchronised = sync_state != -1 && sync_state != TIME_ERROR && !(state.status & STA_UNSYNC),
+      .boottime = now,
+      .synchronised = synchronised_.load(std::memory_order_relaxed),
   };
 }
 

@@ -2,6 +2,8 @@
 // so a test can move either clock by hand.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 
 #include "absl/time/time.h"
@@ -12,7 +14,8 @@ namespace mayfly {
 struct ClockReading {
   absl::Time wall;         // CLOCK_REALTIME: may jump either way
   absl::Duration boottime;  // CLOCK_BOOTTIME: since boot, suspension included; never goes back
-  bool synchronised = false;  // the kernel says that a time service disciplines the wall clock
+  // The kernel said, within the last second, that a time service disciplines the wall clock.
+  bool synchronised = false;
 };
 
 class Clock {
@@ -28,6 +31,10 @@ class SystemClock : public Clock {
  public:
   ClockReading Read() override;
   std::string BootId() override;
+
+ private:
+  std::atomic<int64_t> next_check_ms_{INT64_MIN};  // of boottime
+  std::atomic<bool> synchronised_{false};
 };
 
 }  // namespace mayfly

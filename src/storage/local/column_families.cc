@@ -7,6 +7,8 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/table.h"
 
+#include "storage/local/row_table.h"
+
 namespace mayfly {
 namespace {
 
@@ -22,9 +24,6 @@ constexpr uint64_t kSmallFamilyBytes = 1 << 20;
 constexpr size_t kBlockCacheBytes = 64 << 20;
 constexpr size_t kBlockBytes = 16 << 10;
 constexpr double kBloomBitsPerKey = 10;
-// Of the memtable, for the filter that answers for keys that are not in it. Rows of 160 bytes
-// get 25 bits each.
-constexpr double kMemtableBloomRatio = 0.02;
 
 constexpr uint64_t kBlobBytesMin = 4 << 10;
 constexpr uint64_t kBlobFileBytes = 256 << 20;
@@ -49,10 +48,9 @@ rocksdb::ColumnFamilyOptions CommonOptions(const std::shared_ptr<rocksdb::Cache>
   return options;
 }
 
-// For families that are asked for keys which are not there.
-rocksdb::ColumnFamilyOptions WithMemtableBloom(rocksdb::ColumnFamilyOptions options) {
-  options.memtable_whole_key_filtering = true;
-  options.memtable_prefix_bloom_size_ratio = kMemtableBloomRatio;
+// For families whose rows come and go, by key.
+rocksdb::ColumnFamilyOptions WithRowTable(rocksdb::ColumnFamilyOptions options) {
+  options.memtable_factory = std::make_shared<RowTableFactory>(options.write_buffer_size);
   return options;
 }
 
@@ -88,11 +86,11 @@ std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes
   const rocksdb::ColumnFamilyOptions small = CommonOptions(cache, kSmallFamilyBytes);
   return {
       {rocksdb::kDefaultColumnFamilyName, small},
-      {"calls", WithMemtableBloom(common(kCallsParts))},
+      {"calls", WithRowTable(common(kCallsParts))},
       {"segments", WithBlobFiles(common(kSegmentsParts))},
-      {"deadlines", common(kDeadlinesParts)},
+      {"deadlines", WithRowTable(common(kDeadlinesParts))},
       {"tombstones",
-       WithFifo(WithMemtableBloom(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
+       WithFifo(WithRowTable(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
       {"tenants", small},
       {"usage", small},
   };
@@ -115,6 +113,8 @@ rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
   // By default every family starts 16 threads to open its files, at each start.
   options.max_file_opening_threads = 1;
   options.max_bgerror_resume_count = 0;  // see storage_health.h
+  options.allow_concurrent_memtable_write = false;  // see row_table.h for both
+  options.flush_verify_memtable_count = false;
   options.max_background_jobs = 4;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
