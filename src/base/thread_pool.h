@@ -23,6 +23,7 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   void Run(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
+  size_t thread_count() const { return threads_.size(); }
 
  private:
   void Work() EXCLUDES_LOCK(mutex_);

@@ -148,6 +148,11 @@ class Application {
       return;
     }
     if (!Holds(ack.token, ack.fence)) return;
+    if (ack.crc32c && ack.crc32c != state().claim->crc32c) {
+      return Refuse(MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
+                              absl::StrCat("crc32c is ", *ack.crc32c,
+                                           ", that of the output as it was sent is another")));
+    }
     result().ended_ms = End(EndReason::kConsumed, ack.token_hash);
   }
 

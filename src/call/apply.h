@@ -22,7 +22,8 @@
 //   * An output needs a live input, unless it is there already. A higher attempt replaces an
 //     unclaimed output; a lower one is STALE_ATTEMPT; a claimed output is OUTPUT_CLAIMED.
 //   * A claim is idempotent by its token. Only the current token and fence, within the lease, may
-//     ack, release or renew; anything else is CLAIM_LOST.
+//     ack, release or renew; anything else is CLAIM_LOST. An ack that names the CRC-32C of what
+//     was received must name that of what was sent under the claim, else CHECKSUM_MISMATCH.
 //   * An ack is idempotent by its token as long as the tombstone lasts.
 //   * A new call's id must have been minted within the id window, which is shorter than the life
 //     of a tombstone: so no late retry can revive a call that has ended.

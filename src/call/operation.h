@@ -40,6 +40,7 @@ struct AckOutput {
   ClaimToken token{};
   TokenHash token_hash{};
   uint64_t fence = 0;
+  std::optional<uint32_t> crc32c = std::nullopt;  // of the data as it was received
 };
 struct ReleaseOutput {
   ClaimToken token{};

@@ -73,6 +73,8 @@ struct Claim {
   uint64_t fence = 0;  // boot number in the upper 24 bits, then a counter: only rises
   int64_t claimed_ms = 0;
   int64_t lease_end_ms = 0;  // claimable again from here on
+  // Of the output's data, once it was sent under this claim.
+  std::optional<uint32_t> crc32c = std::nullopt;
 
   friend bool operator==(const Claim&, const Claim&) = default;
 };

@@ -349,6 +349,7 @@ absl::Status SlotFile::Grow(size_t count) {
     RETURN_IF_ERROR(
         file_->WriteAt(offset, ByteSpan(zeros).first(std::min(zeros.size(), end - offset))));
   }
+  dirty_ = true;
   RETURN_IF_ERROR(SyncTogether(synced_sequence_));
   RETURN_IF_ERROR(Map(capacity() + static_cast<uint32_t>(slot_count)));
 
@@ -387,6 +388,7 @@ absl::Status SlotFile::SyncTogether(uint64_t synced_sequence) {
 }
 
 absl::Status SlotFile::SyncOnce(uint64_t synced_sequence) {
+  if (!dirty_.exchange(false) && synced_sequence <= synced_sequence_) return absl::OkStatus();
   std::vector<uint32_t> covered;
   {
     MutexLock lock(&mutex_);
@@ -418,6 +420,7 @@ absl::Status SlotFile::WriteRuns(absl::Span<const uint32_t> slots,
     RETURN_IF_ERROR(Final(file_->WriteAt(
         OffsetOfSlot(slots[first]), ByteSpan(contents[first].data(), (end - first) * kSlotBytes))));
   }
+  if (!slots.empty()) dirty_ = true;
   return absl::OkStatus();
 }
 

@@ -97,8 +97,10 @@ class SlotFile {
   // others alone, so erasing twice is harmless. Durable after the next Sync.
   absl::Status Erase(absl::Span<const SlotRef> refs) EXCLUDES_LOCK(mutex_, write_mutex_);
   // Returns when all that was written and erased before the call is on the disk, and with it
-  // `synced_sequence` if that is higher than before.
+  // `synced_sequence` if that is higher than before. Leaves the disk alone when there is neither.
   absl::Status Sync(uint64_t synced_sequence) EXCLUDES_LOCK(mutex_, sync_mutex_);
+  // Whether the next Sync has something to do. A sync that is under way does not count.
+  bool is_dirty() const { return dirty_.load(std::memory_order_acquire); }
   // Lowers the sequence, durably, when the operator has accepted a data loss. Between Open and the
   // first Sync only.
   absl::Status ResetSyncedSequence(uint64_t synced_sequence);
@@ -151,6 +153,9 @@ class SlotFile {
   uint64_t mapped_bytes_ = 0;  // by whoever opens or grows
 
   std::atomic<bool> failed_{false};
+  // Written since the last sync began. At first too: what a killed process left in the page cache
+  // proves nothing.
+  std::atomic<bool> dirty_{true};
   std::atomic<uint64_t> synced_sequence_{0};
   mutable std::atomic<uint64_t> alarms_{0};
 

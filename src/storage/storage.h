@@ -111,6 +111,8 @@ class Storage : public DueSource {
   virtual uint64_t boot_number() const = 0;
 
   virtual absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) = 0;
+  // The same for any thread: what was committed before is seen, what is being committed may be.
+  virtual absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) = 0;
   // Writes slots and rows, all of the changes or none, and the shard's absolute usage with them.
   virtual absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                               absl::Span<const TenantUsage> usage) = 0;

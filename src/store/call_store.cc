@@ -74,6 +74,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
             .fence_counter = &store->fence_counter_,
             .unsynced_puts = &store->unsynced_puts_,
             .on_fatal = &store->on_fatal_,
+            .workers = store->workers_.get(),
         },
         *usage));
   }
@@ -157,19 +158,24 @@ std::shared_ptr<Batch> CallStore::MakeBatch(size_t count, Batch::Done done) {
   Begin();
   return std::make_shared<Batch>(
       count, [this, done = std::move(done)](std::vector<OperationResult> results) mutable {
-        RunOnWorker([done = std::move(done), results = std::move(results)]() mutable {
+        RunLater([done = std::move(done), results = std::move(results)]() mutable {
           done(std::move(results));
         });
         End();
       });
 }
 
-void CallStore::RunOnWorker(absl::AnyInvocable<void()> work) {
+void CallStore::RunLater(absl::AnyInvocable<void()> work) {
   Begin();
-  workers_->Run([this, work = std::move(work)]() mutable {
+  auto counted = [this, work = std::move(work)]() mutable {
     work();
     End();
-  });
+  };
+  if (Deferral* const deferral = Deferral::Current()) {
+    deferral->Add(std::move(counted));
+  } else {
+    workers_->Run(std::move(counted));
+  }
 }
 
 void CallStore::Begin() {
@@ -249,7 +255,7 @@ void CallStore::PutPayloads(Tenant* tenant, std::vector<Put> puts,
   auto finish = [this, job](std::vector<OperationResult> results) {
     FinishPuts(job.get(), std::move(results));
   };
-  if (requests.empty()) return RunOnWorker([finish] { finish({}); });
+  if (requests.empty()) return RunLater([finish] { finish({}); });
   auto batch = MakeBatch(requests.size(), finish);
   for (Request& request : requests) request.batch = batch;
   Submit(std::move(requests));
@@ -327,12 +333,35 @@ void CallStore::GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t
   job->done = std::move(done);
   if (draining_) {
     for (InputResult& result : job->results) result.status = DrainingError();
-    return RunOnWorker([job] { job->done(std::move(job->results)); });
+    return RunLater([job] { job->done(std::move(job->results)); });
+  }
+  std::vector<OperationResult> results = LookUpInputs(tenant, job->call_ids);
+  if (!results.empty()) {
+    Begin();
+    ReadInputs(std::move(job), std::move(results));
+    return End();
   }
   SubmitEach(
       tenant, job->call_ids,
       [](const CallId& id) { return std::pair<CallId, Operation>(id, GetInput{}); },
       [this, job](std::vector<OperationResult> results) { ReadInputs(job, std::move(results)); });
+}
+
+std::vector<OperationResult> CallStore::LookUpInputs(Tenant* tenant,
+                                                     const std::vector<CallId>& call_ids) {
+  std::vector<CallKey> keys;
+  keys.reserve(call_ids.size());
+  for (const CallId& id : call_ids) keys.push_back({.id = id, .tenant = tenant->number});
+  std::vector<LoadedCall> calls(keys.size());
+  if (!storage_->Peek(keys, absl::MakeSpan(calls)).ok()) return {};
+  const ApplyContext context = RetentionContext(*tenant, time_->Read());
+  std::vector<OperationResult> results;
+  results.reserve(calls.size());
+  for (const LoadedCall& call : calls) {
+    results.push_back(Apply(call.state, GetInput{}, context).result);
+    if (!results.back().status.ok()) return {};
+  }
+  return results;
 }
 
 void CallStore::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationResult> results) {

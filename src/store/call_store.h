@@ -1,16 +1,18 @@
 // The CallStore is Mayfly without the network: it ties the rules of call/, the cipher, storage and
 // retention together, and keeps the promises in SECURITY.md.
 //
-//   RPC threads           seal, reserve slots  --.
-//   commit threads         one per shard          `-> queue -> load, apply, commit, sync, reply
-//   worker threads         read rows, open, call back
+//   RPC threads           seal, reserve slots, read inputs, commit what is small and not synced --.
+//   commit threads         one per shard          queue -> load, apply, commit, sync, reply      <-'
+//   worker threads         read outputs, open, call back
 //   sweep thread           expires what is due, through the same commit threads
 //   maintenance thread     epoch keys, clock record, compaction, orphans; in relaxed mode the
 //                          sync of puts every second
 //
 // Every request takes a batch and answers once, through its callback, with one result per item in
-// the order of the request. Callbacks run on worker threads and may call the store. An item's error
-// says nothing about its neighbours.
+// the order of the request. A callback may call the store; it runs on a worker thread, on a commit
+// thread between two groups, or, when nothing had to be waited for, on the caller's own before the
+// request returns: so no lock may be held by who calls. An item's error says nothing about its
+// neighbours.
 //
 // An answer tells what is durable: puts are on the disk (durability = "sync"), acks and deletes are
 // on the disk and their secrets overwritten, whatever the durability. What the store cannot write
@@ -218,8 +220,8 @@ class CallStore : private ExpirySink {
 
   uint32_t ShardOf(const CallId& call_id) const;
   void Submit(std::vector<Request> requests);
-  // One operation for each item, in a batch whose results go to `done` on a worker thread (on this
-  // one when there are no items). `make_operation` gives pairs of CallId and Operation.
+  // One operation for each item, in a batch whose results go to `done` (at once when there are no
+  // items). `make_operation` gives pairs of CallId and Operation.
   template <typename Item, typename MakeOperation>
   void SubmitEach(Tenant* tenant, const std::vector<Item>& items, MakeOperation make_operation,
                   Batch::Done done) {
@@ -239,7 +241,8 @@ class CallStore : private ExpirySink {
     Submit(std::move(requests));
   }
   std::shared_ptr<Batch> MakeBatch(size_t count, Batch::Done done);
-  void RunOnWorker(absl::AnyInvocable<void()> work);
+  // Within a group: when it has ended. Else on a worker thread.
+  void RunLater(absl::AnyInvocable<void()> work);
   // Between Begin and End the store is not destroyed.
   void Begin() EXCLUDES_LOCK(in_flight_mutex_);
   void End() EXCLUDES_LOCK(in_flight_mutex_);
@@ -249,6 +252,9 @@ class CallStore : private ExpirySink {
                           Request* request);
   void FinishPuts(PutJob* job, std::vector<OperationResult> results);
 
+  // What GetInput says of each call as its rows are now. Empty when it refuses any: a refusal is the
+  // shard's to tell, which knows what is answered already.
+  std::vector<OperationResult> LookUpInputs(Tenant* tenant, const std::vector<CallId>& call_ids);
   void ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationResult> results);
   void ReadPayloads(Tenant* tenant, PayloadKind kind, std::vector<ReadItem>* items);
   absl::StatusOr<Payload> OpenRow(Tenant* tenant, PayloadKind kind, const ReadItem& item,
@@ -260,12 +266,8 @@ class CallStore : private ExpirySink {
   void ForgetPoll(const ClaimJob& job);
   void ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer);
   void AckBeforeAnswer(std::shared_ptr<ClaimJob> job);
-  void FinishClaim(std::shared_ptr<ClaimJob> job);
   void ReleaseClaims(Tenant* tenant, const std::vector<PollOutput>& outputs);
-  void CheckReceived(Tenant* tenant, std::vector<ClaimRef> claims,
-                     Callback<std::vector<absl::Status>> done);
-  void SubmitAcks(Tenant* tenant, std::vector<ClaimRef> claims, std::vector<absl::Status> refused,
-                  Callback<std::vector<EndResult>> done);
+  void NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs);
 
   // From the bottom up.
   CallStoreOptions options_;

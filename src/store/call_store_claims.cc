@@ -74,7 +74,7 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
   Begin();
   auto poll = std::make_shared<Poll>(options, [this, job](PollAnswer answer) {
     ForgetPoll(*job);
-    RunOnWorker([this, job, answer = std::move(answer)]() mutable {
+    RunLater([this, job, answer = std::move(answer)]() mutable {
       ReadOutputs(std::move(job), std::move(answer));
     });
     End();
@@ -142,9 +142,11 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
       response.ended.push_back({.call_id = items[i].key.id, .status = payload.status()});
     }
   }
+  response.outputs.reserve(outputs.size());
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (!is_gone[i]) response.outputs.push_back(std::move(outputs[i]));
   }
+  NoteSent(job->tenant, response.outputs);
   ExplainEnds(job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
     for (size_t i = 0; i < reasons.size(); ++i) {
       job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
@@ -155,6 +157,19 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
       job->done(std::move(job->response));
     }
   });
+}
+
+void CallStore::NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs) {
+  std::vector<std::vector<SentOutput>> sent(shards_.size());
+  for (const ClaimedOutput& output : outputs) {
+    if (!output.payload.has_value()) continue;
+    sent[ShardOf(output.call_id)].push_back({.key = {output.call_id, tenant->number},
+                                             .fence = output.fence,
+                                             .crc32c = output.payload->metadata.crc32c});
+  }
+  for (size_t i = 0; i < sent.size(); ++i) {
+    if (!sent[i].empty()) shards_[i]->NoteSent(std::move(sent[i]));
+  }
 }
 
 void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {
@@ -205,75 +220,19 @@ void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<PollOutput>& out
 
 void CallStore::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
                            Callback<std::vector<EndResult>> done) {
-  const bool names_checksums = std::any_of(claims.begin(), claims.end(),
-                                           [](const ClaimRef& c) { return c.crc32c.has_value(); });
-  if (!names_checksums) {
-    return SubmitAcks(tenant, std::move(claims), {}, std::move(done));
-  }
-  RunOnWorker([this, tenant, claims = std::move(claims), done = std::move(done)]() mutable {
-    auto copy = claims;
-    CheckReceived(tenant, std::move(copy),
-                  [this, tenant, claims = std::move(claims),
-                   done = std::move(done)](std::vector<absl::Status> refused) mutable {
-                    SubmitAcks(tenant, std::move(claims), std::move(refused), std::move(done));
-                  });
-  });
-}
-
-// Reads again what the client says that it has received. The checksum is sealed with the payload,
-// so that the disk does not show it.
-void CallStore::CheckReceived(Tenant* tenant, std::vector<ClaimRef> claims,
-                              Callback<std::vector<absl::Status>> done) {
   SubmitEach(
       tenant, claims,
       [](const ClaimRef& claim) {
-        return std::pair<CallId, Operation>(claim.call_id, DescribeCall{});
+        return std::pair<CallId, Operation>(claim.call_id,
+                                            AckOutput{.token = claim.token,
+                                                      .token_hash = HashToken(claim.token),
+                                                      .fence = claim.fence,
+                                                      .crc32c = claim.crc32c});
       },
-      [this, tenant, claims, done = std::move(done)](std::vector<OperationResult> results) mutable {
-        std::vector<absl::Status> refused(claims.size());
-        for (size_t i = 0; i < claims.size(); ++i) {
-          if (!claims[i].crc32c.has_value() || !results[i].output.has_value()) continue;
-          std::vector<ReadItem> items;
-          items.push_back(
-              {.key = {claims[i].call_id, tenant->number}, .stored = *results[i].output});
-          ReadPayloads(tenant, PayloadKind::kOutput, &items);
-          const absl::StatusOr<Payload>& payload = items[0].payload;
-          if (!payload.ok() || payload->metadata.crc32c == *claims[i].crc32c) continue;
-          refused[i] = MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
-                                 absl::StrCat("crc32c is ", *claims[i].crc32c,
-                                              ", that of the stored output is another"));
-        }
-        done(std::move(refused));
-      });
-}
-
-void CallStore::SubmitAcks(Tenant* tenant, std::vector<ClaimRef> claims,
-                           std::vector<absl::Status> refused,
-                           Callback<std::vector<EndResult>> done) {
-  refused.resize(claims.size());
-  std::vector<ClaimRef> accepted;
-  for (size_t i = 0; i < claims.size(); ++i) {
-    if (refused[i].ok()) accepted.push_back(claims[i]);
-  }
-  SubmitEach(
-      tenant, accepted,
-      [](const ClaimRef& claim) {
-        return std::pair<CallId, Operation>(
-            claim.call_id,
-            AckOutput{
-                .token = claim.token, .token_hash = HashToken(claim.token), .fence = claim.fence});
-      },
-      [refused = std::move(refused),
-       done = std::move(done)](std::vector<OperationResult> results) mutable {
+      [done = std::move(done)](std::vector<OperationResult> results) mutable {
         std::vector<EndResult> answers;
-        answers.reserve(refused.size());
-        size_t next = 0;
-        for (absl::Status& refusal : refused) {
-          if (!refusal.ok()) {
-            answers.push_back({.status = std::move(refusal)});
-            continue;
-          }
-          OperationResult& result = results[next++];
+        answers.reserve(results.size());
+        for (OperationResult& result : results) {
           answers.push_back({.status = std::move(result.status), .ended_ms = result.ended_ms});
         }
         done(std::move(answers));

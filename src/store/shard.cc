@@ -17,6 +17,14 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 // A group's size bounds how long a request waits for its neighbours.
 constexpr size_t kGroupRequestsMax = 4096;
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+// A callback may bring new requests, whose callbacks may bring more.
+constexpr int kBroughtDepthMax = 8;
+// What the shard's thread calls back itself, when nothing waits.
+constexpr size_t kCallbacksHereMax = 2;
+
+// How many groups this thread is committing for its own requests, one within the callback of
+// another.
+thread_local int brought_depth = 0;
 
 absl::Status StorageDownError() {
   return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
@@ -37,6 +45,15 @@ void RefuseAll(std::vector<Request> requests, const absl::Status& status) {
     result.status = status;
     request.Complete(std::move(result));
   }
+}
+
+bool NeedsSync(const Operation& operation, bool sync_puts) {
+  if (std::holds_alternative<PutInput>(operation) || std::holds_alternative<PutOutput>(operation)) {
+    return sync_puts;
+  }
+  return std::holds_alternative<AckOutput>(operation) ||
+         std::holds_alternative<DeleteCall>(operation) ||
+         std::holds_alternative<ExpirePayload>(operation);
 }
 
 const StoredPayload* PayloadOf(const Operation& operation) {
@@ -99,7 +116,7 @@ void Shard::Submit(std::vector<Request> requests) {
       requests.clear();
     }
   }
-  if (requests.empty()) return changed_.NotifyOne();
+  if (requests.empty()) return CommitOrWake();
   RefuseAll(std::move(requests),
             WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kOverloaded,
                                      "the server has more work queued than it will hold"),
@@ -111,7 +128,7 @@ void Shard::StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
     MutexLock lock(&mutex_);
     queue_.visits.push_back(PollVisit{.poll = std::move(poll), .calls = std::move(calls)});
   }
-  changed_.NotifyOne();
+  CommitOrWake();
 }
 
 void Shard::ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
@@ -121,12 +138,18 @@ void Shard::ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) 
       PollVisit{.poll = std::move(poll), .calls = std::move(calls), .forget = true});
 }
 
+void Shard::NoteSent(std::vector<SentOutput> sent) {
+  // In time for the ack, which comes in a later group; nobody waits for this.
+  MutexLock lock(&mutex_);
+  std::move(sent.begin(), sent.end(), std::back_inserter(queue_.sent));
+}
+
 void Shard::RunBetweenGroups(absl::AnyInvocable<void()> work) {
   {
     MutexLock lock(&mutex_);
     queue_.work.push_back(std::move(work));
   }
-  changed_.NotifyOne();
+  CommitOrWake();
 }
 
 void Shard::Drain() {
@@ -134,7 +157,7 @@ void Shard::Drain() {
     MutexLock lock(&mutex_);
     queue_.drain = true;
   }
-  changed_.NotifyOne();
+  CommitOrWake();
 }
 
 uint64_t Shard::queued_requests() {
@@ -144,17 +167,17 @@ uint64_t Shard::queued_requests() {
 
 bool Shard::QueueIsEmpty() {
   MutexLock lock(&mutex_);
-  return queue_.requests.empty() && queue_.visits.empty() && queue_.work.empty() && !queue_.drain;
+  return !HasWork();
+}
+
+bool Shard::HasWork() const {
+  return !queue_.requests.empty() || !queue_.visits.empty() || !queue_.work.empty() || queue_.drain;
 }
 
 Shard::Queue Shard::TakeQueue() {
   Queue taken;
-  MutexLock lock(&mutex_);
-  if (queue_.requests.size() <= kGroupRequestsMax) {
-    std::swap(taken, queue_);
-    return taken;
-  }
   std::swap(taken, queue_);
+  if (taken.requests.size() <= kGroupRequestsMax) return taken;
   const auto rest = taken.requests.begin() + kGroupRequestsMax;
   std::move(rest, taken.requests.end(), std::back_inserter(queue_.requests));
   taken.requests.erase(rest, taken.requests.end());
@@ -162,28 +185,106 @@ Shard::Queue Shard::TakeQueue() {
   return taken;
 }
 
+// What must be synced is left to the shard's thread: the others have connections to serve.
+bool Shard::MayCommitHere() const {
+  if (committing_ || has_rest_ || stopping_ || brought_depth == kBroughtDepthMax) return false;
+  if (!queue_.work.empty() || queue_.drain || queue_.bytes > kBroughtBytesMax) return false;
+  size_t item_count = queue_.requests.size();
+  for (const PollVisit& visit : queue_.visits) item_count += visit.calls.size();
+  return item_count <= kBroughtItemsMax &&
+         std::none_of(queue_.requests.begin(), queue_.requests.end(), [this](const Request& r) {
+           return NeedsSync(r.operation, context_.sync_puts);
+         });
+}
+
+void Shard::CommitOrWake() {
+  Queue queue;
+  {
+    MutexLock lock(&mutex_);
+    if (committing_) return;  // who commits looks at the queue again before it stops
+    if (!MayCommitHere()) return changed_.NotifyOne();
+    committing_ = true;
+    queue = TakeQueue();
+  }
+  std::vector<Deferral::Work> callbacks;
+  {
+    Deferral deferral;
+    RunGroup(std::move(queue));
+    callbacks = deferral.Take();
+  }
+  StopCommitting();
+  ++brought_depth;
+  for (Deferral::Work& callback : callbacks) callback();
+  --brought_depth;
+}
+
+void Shard::StopCommitting() {
+  MutexLock lock(&mutex_);
+  committing_ = false;
+  has_rest_ = !delayed_visits_.empty() || !to_wake_.empty() || !erasure_.empty();
+  const bool had_timers = std::exchange(has_timers_, wheel_.size() > 0);
+  if (HasWork() || has_rest_ || stopping_ || (has_timers_ && !had_timers)) changed_.NotifyOne();
+}
+
 void Shard::Run() {
   while (true) {
+    Queue queue;
     {
       MutexLock lock(&mutex_);
-      const bool has_more = !delayed_visits_.empty() || !to_wake_.empty();
-      if (!has_more && queue_.requests.empty() && queue_.visits.empty() && queue_.work.empty() &&
-          !queue_.drain) {
-        if (stopping_) break;
-        if (wheel_.size() > 0) {
+      // An idle thread comes by for its timers.
+      if (!HasWork() && !has_rest_ && !stopping_) {
+        if (has_timers_) {
           changed_.WaitFor(&mutex_, kTick);
         } else {
           changed_.Wait(&mutex_);
         }
       }
+      if (committing_) {
+        changed_.Wait(&mutex_);
+        continue;
+      }
+      if (stopping_ && !HasWork() && !has_rest_) break;
+      if (!HasWork() && !has_rest_ && !has_timers_) continue;
+      committing_ = true;
+      queue = TakeQueue();
     }
-    RunGroup(TakeQueue());
+    const size_t item_count = queue.requests.size() + queue.visits.size();
+    std::vector<Deferral::Work> callbacks;
+    {
+      Deferral deferral;
+      RunGroup(std::move(queue));
+      callbacks = deferral.Take();
+    }
+    StopCommitting();
+    CallBack(std::move(callbacks), item_count);
   }
   AnswerAllPolls();
 }
 
+void Shard::CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) {
+  if (callbacks.empty()) return;
+  if (callbacks.size() <= kCallbacksHereMax && item_count <= kBroughtItemsMax && QueueIsEmpty()) {
+    for (Deferral::Work& callback : callbacks) callback();
+    return;
+  }
+  const size_t part_size = (callbacks.size() - 1) / context_.workers->thread_count() + 1;
+  for (size_t first = 0; first < callbacks.size(); first += part_size) {
+    const auto begin = callbacks.begin() + first;
+    const auto end = begin + std::min(part_size, callbacks.size() - first);
+    std::vector<Deferral::Work> part(std::make_move_iterator(begin), std::make_move_iterator(end));
+    context_.workers->Run([part = std::move(part)]() mutable {
+      for (Deferral::Work& callback : part) callback();
+    });
+  }
+}
+
 void Shard::RunGroup(Queue queue) {
   for (auto& work : queue.work) work();
+  for (const SentOutput& sent : queue.sent) {
+    const auto claim = claims_.find(sent.key);
+    if (claim == claims_.end() || claim->second.claim.fence != sent.fence) continue;
+    claim->second.claim.crc32c = sent.crc32c;
+  }
   if (queue.drain) draining_ = true;
 
   Group group;

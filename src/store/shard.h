@@ -1,7 +1,9 @@
-// A Shard is one commit thread and all that it alone may touch: the claims, the waiting polls and
-// the timer wheel of the calls whose ids hash to it.
+// A Shard has one committer at a time, and all that it alone may touch: the claims, the waiting
+// polls and the timer wheel of the calls whose ids hash to it.
 //
-// Requests collect while the thread is busy, and are taken as one group:
+// The committer is the shard's own thread, or, for a few requests that need no sync while nobody
+// else commits, the thread that brings them: that saves two switches of threads, which cost more
+// than the rest of such a group. Requests that come meanwhile collect, and are taken as one group:
 //
 //   take -> load -> apply in order -> erase what the last group removed
 //        -> commit -> sync -> answer the last group's removals and this group's puts
@@ -11,7 +13,7 @@
 // a busy shard pays one sync per group. What an unanswered change has made of a call is answered
 // with that change, not before, and polls do not look at such a call until then.
 //
-// There are no locks around the rules: everything but the queue is the thread's own.
+// There are no locks around the rules: everything but the queue is the committer's own.
 #pragma once
 
 #include <atomic>
@@ -26,11 +28,13 @@
 #include "absl/functional/any_invocable.h"
 
 #include "base/mutex.h"
+#include "base/thread_pool.h"
 #include "call/apply.h"
 #include "retention/sweeper.h"
 #include "retention/timer_wheel.h"
 #include "storage/storage.h"
 #include "store/batch.h"
+#include "store/deferral.h"
 #include "store/payload_cipher.h"
 #include "store/poll.h"
 #include "store/tenant.h"
@@ -51,6 +55,14 @@ struct ShardContext {
   std::atomic<uint64_t>* fence_counter = nullptr;
   std::atomic<bool>* unsynced_puts = nullptr;  // set after a commit that was not synced
   absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
+  ThreadPool* workers = nullptr;  // run what large groups call back into
+};
+
+// An output on its way to the holder of a claim.
+struct SentOutput {
+  CallKey key;
+  uint64_t fence = 0;
+  uint32_t crc32c = 0;  // of its data
 };
 
 class Shard {
@@ -58,6 +70,9 @@ class Shard {
   // How much may wait in the queue; beyond it requests are refused as OVERLOADED.
   static constexpr uint64_t kQueuedRequestsMax = 64 << 10;
   static constexpr uint64_t kQueuedBytesMax = 256 << 20;
+  // How much a thread that is not the shard's own commits at once.
+  static constexpr size_t kBroughtItemsMax = 32;
+  static constexpr uint64_t kBroughtBytesMax = 128 << 10;
 
   // `usage` is what this shard has accounted for so far.
   Shard(uint32_t number, ShardContext context, const std::vector<TenantUsage>& usage);
@@ -71,9 +86,11 @@ class Shard {
   void StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
   // Stops waiting for a poll that has answered or was cancelled.
   void ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
-  // Runs on the commit thread, between two groups.
+  // Outputs are about to be sent to who claimed them: their acks are checked against this.
+  void NoteSent(std::vector<SentOutput> sent) EXCLUDES_LOCK(mutex_);
+  // Runs on the shard's thread, between two groups.
   void RunBetweenGroups(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
-  // Removes what a crash left of this shard's calls. For the commit thread.
+  // Removes what a crash left of this shard's calls. For what RunBetweenGroups runs.
   absl::Status RemoveOrphans(const Orphans& orphans);
   // Answers every waiting poll, and from now on polls do not wait.
   void Drain() EXCLUDES_LOCK(mutex_);
@@ -92,6 +109,7 @@ class Shard {
   struct Queue {
     std::vector<Request> requests;
     std::vector<PollVisit> visits;
+    std::vector<SentOutput> sent;
     std::vector<absl::AnyInvocable<void()>> work;
     uint64_t bytes = 0;
     bool drain = false;
@@ -146,8 +164,16 @@ class Shard {
   class GroupComparer;
 
   void Run() EXCLUDES_LOCK(mutex_);
-  Queue TakeQueue() EXCLUDES_LOCK(mutex_);
+  // After the queue was added to: commits here, or sees to it that the shard's thread does.
+  void CommitOrWake() EXCLUDES_LOCK(mutex_);
+  bool MayCommitHere() const REQUIRES_LOCK(mutex_);
+  bool HasWork() const REQUIRES_LOCK(mutex_);
+  void StopCommitting() EXCLUDES_LOCK(mutex_);
+  Queue TakeQueue() REQUIRES_LOCK(mutex_);
   bool QueueIsEmpty() EXCLUDES_LOCK(mutex_);
+
+  // Runs them here, or in parts on the workers when there are many or others wait.
+  void CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) EXCLUDES_LOCK(mutex_);
 
   void RunGroup(Queue queue);
   absl::Status LoadEntries(absl::Span<const CallKey> keys, Group* group);
@@ -193,8 +219,12 @@ class Shard {
   ConditionVariable changed_;
   Queue queue_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
+  bool committing_ GUARDED_BY(mutex_) = false;  // there is a committer
+  // What the last group left for the next one.
+  bool has_rest_ GUARDED_BY(mutex_) = false;
+  bool has_timers_ GUARDED_BY(mutex_) = false;
 
-  // The commit thread's own.
+  // The committer's own.
   TimerWheel wheel_;
   Erasure erasure_;
   absl::flat_hash_set<CallKey> erasing_;  // the calls of erasure_

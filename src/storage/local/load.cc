@@ -40,6 +40,16 @@ constexpr char kBadRow[] = "a row is not in the format of this program";
 }  // namespace
 
 absl::Status LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+  return LoadCalls(keys, Remember::kYes, loaded);
+}
+
+// Not remembered: by the time the index would have it, the shard's thread may have changed it.
+absl::Status LocalStorage::Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+  return LoadCalls(keys, Remember::kNo, loaded);
+}
+
+absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember remember,
+                                     absl::Span<LoadedCall> loaded) {
   RETURN_IF_ERROR(health_.Check());
   std::vector<CallRows> rows(keys.size());
   std::vector<size_t> missed;
@@ -61,7 +71,8 @@ absl::Status LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<Loade
     for (size_t i = 0; i < missed.size(); ++i) {
       rows[missed[i]] = missed_rows[i];
       loaded[missed[i]].state.tombstone = tombstones[i];
-      if (!missed_rows[i].empty() && !tombstones[i]) index_.Store(missed_keys[i], missed_rows[i]);
+      if (remember == Remember::kNo || missed_rows[i].empty() || tombstones[i]) continue;
+      index_.Store(missed_keys[i], missed_rows[i]);
     }
   }
   for (size_t i = 0; i < keys.size(); ++i) {

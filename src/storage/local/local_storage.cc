@@ -154,24 +154,47 @@ absl::Status LocalStorage::Sync() {
 absl::Status LocalStorage::SyncBoth() {
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
-  slot_sync_thread_.Run([this, known_synced = synced_sequence_] {
-    absl::Status status = slots_->Sync(known_synced);
-    MutexLock lock(&slot_sync_mutex_);
-    slot_sync_status_ = std::move(status);
-    slot_sync_done_.NotifyOne();
-  });
-  const rocksdb::Status log_status = (*database_)->SyncWAL();
-  absl::Status slot_status;
-  {
-    MutexLock lock(&slot_sync_mutex_);
-    while (!slot_sync_status_) slot_sync_done_.Wait(&slot_sync_mutex_);
-    slot_status = *std::exchange(slot_sync_status_, std::nullopt);
+  const bool log_is_dirty = sequence != synced_sequence_;
+  const uint64_t known_synced = synced_sequence_.value_or(0);
+  if (log_is_dirty && slots_->is_dirty()) {
+    slot_sync_thread_.Run([this, known_synced] {
+      absl::Status status = SyncSlots(known_synced);
+      MutexLock lock(&slot_sync_mutex_);
+      slot_sync_status_ = std::move(status);
+      slot_sync_done_.NotifyOne();
+    });
+    const absl::Status log_status = SyncLog();
+    absl::Status slot_status;
+    {
+      MutexLock lock(&slot_sync_mutex_);
+      while (!slot_sync_status_) slot_sync_done_.Wait(&slot_sync_mutex_);
+      slot_status = *std::exchange(slot_sync_status_, std::nullopt);
+    }
+    RETURN_IF_ERROR(log_status);
+    RETURN_IF_ERROR(slot_status);
+  } else if (log_is_dirty) {
+    // Another sync of the slots may be under way, which is waited for. The sequence is left to
+    // their next sync: it is no reason for one.
+    RETURN_IF_ERROR(SyncSlots(0));
+    RETURN_IF_ERROR(SyncLog());
+  } else {
+    RETURN_IF_ERROR(SyncSlots(known_synced));
   }
-  if (!log_status.ok()) return health_.Fail("syncing the log", log_status.ToString());
-  if (!slot_status.ok()) return health_.Fail("syncing slots", slot_status.message());
   synced_sequence_ = sequence;
   // A flush that failed meanwhile is a failure of what was to be synced.
   return health_.Check();
+}
+
+absl::Status LocalStorage::SyncLog() {
+  const rocksdb::Status status = (*database_)->SyncWAL();
+  if (!status.ok()) return health_.Fail("syncing the log", status.ToString());
+  return absl::OkStatus();
+}
+
+absl::Status LocalStorage::SyncSlots(uint64_t known_synced) {
+  const absl::Status status = slots_->Sync(known_synced);
+  if (!status.ok()) return health_.Fail("syncing slots", status.message());
+  return absl::OkStatus();
 }
 
 absl::Status LocalStorage::Erase(absl::Span<const SlotRef> slots) {

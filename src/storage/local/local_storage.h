@@ -90,6 +90,7 @@ class LocalStorage : public Storage {
   uint64_t boot_number() const override;
 
   absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
   absl::Status Sync() override;
@@ -132,11 +133,17 @@ class LocalStorage : public Storage {
   absl::Status CheckRecovered();
   absl::Status EraseWhatTombstonesName();
   absl::Status SyncBoth() EXCLUDES_LOCK(slot_sync_mutex_);
+  absl::Status SyncLog();
+  absl::Status SyncSlots(uint64_t known_synced);
 
   absl::Status WriteRowsThenSlots(CommitBatch* commit);
   absl::Status WriteSlotsThenRows(CommitBatch* commit) EXCLUDES_LOCK(slots_first_mutex_);
   absl::Status WriteSlots(absl::Span<const SlotWrite> slots);
 
+  enum class Remember { kNo, kYes };
+  // `remember`: puts into the index what it did not have.
+  absl::Status LoadCalls(absl::Span<const CallKey> keys, Remember remember,
+                         absl::Span<LoadedCall> loaded);
   absl::Status ReadCalls(absl::Span<const CallKey> keys, absl::Span<CallRows> rows,
                          absl::Span<std::optional<Tombstone>> tombstones);
   // Sorts a row by its slot into present, erased and dead.
@@ -175,8 +182,8 @@ class LocalStorage : public Storage {
   std::unique_ptr<TenantTable> tenants_;
   CallIndex index_;
 
-  // The sequence known synced before the sync that runs; the sync after it records it.
-  uint64_t synced_sequence_ = 0;  // only the running sync touches it
+  // Only the running sync touches it. The slots' next sync records it.
+  std::optional<uint64_t> synced_sequence_;
   SyncGroup sync_group_;
   Mutex slot_sync_mutex_;
   ConditionVariable slot_sync_done_;
