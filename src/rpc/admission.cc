@@ -26,7 +26,7 @@ absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
 }
 
 absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc rpc,
-                                          absl::string_view items_field, int item_count) {
+                                          const ItemCount& items) {
   const auto identity = Authenticate(context, config_.tls.trust_domain);
   RETURN_IF_ERROR(identity.status());
   if (!MayCall(identity->role, rpc)) {
@@ -41,17 +41,22 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
   if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
     return Unavailable(Reason::kDraining, "the server is shutting down");
   }
-  const uint64_t items_max = config_.limits.batch_items_max;
-  if (item_count < 1 || static_cast<uint64_t>(item_count) > items_max) {
-    return FieldError(items_field, absl::StrCat(item_count, " long"),
+  const int items_max = static_cast<int>(config_.limits.batch_items_max);
+  if (items.count < 1 || items.count > items_max) {
+    return FieldError(items.field, absl::StrCat(items.count, " long"),
                       absl::StrCat("range is 1 to ", items_max));
+  }
+  if (items.extra_count > items_max) {
+    return FieldError(items.extra_field, absl::StrCat(items.extra_count, " long"),
+                      absl::StrCat("range is 0 to ", items_max));
   }
   const auto tenant = store->ResolveTenant(identity->tenant);
   RETURN_IF_ERROR(tenant.status());
   const uint64_t rate = (*tenant)->limits.operations_per_second_max;
   if (rate > 0) {
-    RETURN_IF_ERROR(rate_limiter_.Take((*tenant)->name, rate, static_cast<uint64_t>(item_count),
-                                       clock_->Read().boottime));
+    const auto operations = static_cast<uint64_t>(items.count + items.extra_count);
+    RETURN_IF_ERROR(
+        rate_limiter_.Take((*tenant)->name, rate, operations, clock_->Read().boottime));
   }
   return Admitted{.store = store, .tenant = *tenant};
 }

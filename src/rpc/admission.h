@@ -30,6 +30,14 @@ struct Admitted {
   Tenant* tenant = nullptr;
 };
 
+// How many items a request has, and what their lists are called in it.
+struct ItemCount {
+  absl::string_view field;
+  int count = 0;  // 1 .. limits.batch_items_max
+  absl::string_view extra_field = {};
+  int extra_count = 0;  // 0 .. limits.batch_items_max
+};
+
 class Admission {
  public:
   // Both outlive it.
@@ -42,9 +50,9 @@ class Admission {
 
   // UNAUTHENTICATED (IDENTITY_INVALID), PERMISSION_DENIED (ROLE_REQUIRED), UNAVAILABLE (STARTING,
   // DRAINING), INVALID_ARGUMENT (FIELD_INVALID) for the number of items, RESOURCE_EXHAUSTED
-  // (QUOTA_RATE). `items_field` is the list's name in the request.
+  // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc,
-                                 absl::string_view items_field, int item_count);
+                                 const ItemCount& items);
 
  private:
   const Config& config_;

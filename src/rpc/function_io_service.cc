@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "rpc/answer.h"
 #include "rpc/status.h"
 #include "rpc/validation.h"
@@ -70,16 +71,52 @@ grpc::ServerUnaryReactor* SubmitItems(UnaryCall* call, ValidItems<Value, Result>
   return call;
 }
 
+// The end of a call that waits for `count` answers: the first error among them, if any.
+class SharedOutcome {
+ public:
+  SharedOutcome(UnaryCall* call, int count) : call_(call), awaited_(count) {}
+
+  void Arrive(const absl::Status& status) EXCLUDES_LOCK(mutex_) {
+    {
+      MutexLock lock(&mutex_);
+      if (status_.ok()) status_ = status;
+      if (--awaited_ > 0) return;
+    }
+    if (absl::IsCancelled(status_)) return call_->FinishCancelled();
+    call_->FinishWith(status_);
+  }
+
+ private:
+  UnaryCall* const call_;
+  Mutex mutex_;
+  int awaited_ GUARDED_BY(mutex_);
+  absl::Status status_ GUARDED_BY(mutex_);
+};
+
 absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) {
   return ReadCallId(text, place);
 }
 
 }  // namespace
 
+FunctionIoService::FunctionIoService(const Config& config, Admission* admission,
+                                     InFlight* in_flight, Log* log, Clock* clock)
+    : config_(config), admission_(admission), in_flight_(in_flight), log_(log), clock_(clock) {
+  SetMessageAllocatorFor_PutInputs(&put_inputs_messages_);
+  SetMessageAllocatorFor_GetInputs(&get_inputs_messages_);
+  SetMessageAllocatorFor_PutOutputs(&put_outputs_messages_);
+  SetMessageAllocatorFor_ClaimOutputs(&claim_outputs_messages_);
+  SetMessageAllocatorFor_AckOutputs(&ack_outputs_messages_);
+  SetMessageAllocatorFor_ReleaseOutputs(&release_outputs_messages_);
+  SetMessageAllocatorFor_RenewClaims(&renew_claims_messages_);
+  SetMessageAllocatorFor_DescribeCalls(&describe_calls_messages_);
+  SetMessageAllocatorFor_DeleteCalls(&delete_calls_messages_);
+}
+
 FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* context, Rpc rpc,
-                                                  absl::string_view items_field, int item_count) {
-  Begun begun = {.call = new UnaryCall(rpc, item_count, in_flight_, log_, clock_)};
-  const auto admitted = admission_->Admit(*context->auth_context(), rpc, items_field, item_count);
+                                                  const ItemCount& items) {
+  Begun begun = {.call = new UnaryCall(rpc, items.count, in_flight_, log_, clock_)};
+  const auto admitted = admission_->Admit(*context->auth_context(), rpc, items);
   if (!admitted.ok()) {
     begun.call->FinishWith(admitted.status());
     return begun;
@@ -93,7 +130,7 @@ FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerContext* context,
                                                        const v1::PutInputsRequest* request,
                                                        v1::PutInputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kPutInputs, "items", request->items_size());
+  const Begun begun = Begin(context, Rpc::kPutInputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
   auto valid = ReadItems<NewInput>(request->items(), "items", response->mutable_results(), log_,
@@ -113,7 +150,7 @@ grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* FunctionIoService::GetInputs(grpc::CallbackServerContext* context,
                                                        const v1::GetInputsRequest* request,
                                                        v1::GetInputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kGetInputs, "call_ids", request->call_ids_size());
+  const Begun begun = Begin(context, Rpc::kGetInputs, {.field = "call_ids", .count = request->call_ids_size()});
   if (begun.store == nullptr) return begun.call;
   const auto bytes_max = ReadMaxBytes(request->max_bytes(), config_);
   if (!bytes_max.ok()) return FinishCall(begun.call, bytes_max.status());
@@ -127,7 +164,7 @@ grpc::ServerUnaryReactor* FunctionIoService::GetInputs(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerContext* context,
                                                         const v1::PutOutputsRequest* request,
                                                         v1::PutOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kPutOutputs, "items", request->items_size());
+  const Begun begun = Begin(context, Rpc::kPutOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
   auto valid = ReadItems<NewOutput>(request->items(), "items", response->mutable_results(), log_,
@@ -142,10 +179,16 @@ grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerContext* context,
                                                           const v1::ClaimOutputsRequest* request,
                                                           v1::ClaimOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kClaimOutputs, "call_ids", request->call_ids_size());
+  const Begun begun = Begin(context, Rpc::kClaimOutputs, {.field = "call_ids",
+                                                        .count = request->call_ids_size(),
+                                                        .extra_field = "acks",
+                                                        .extra_count = request->acks_size()});
   if (begun.store == nullptr) return begun.call;
   auto claim = ReadClaimRequest(*request, config_);
   if (!claim.ok()) return FinishCall(begun.call, claim.status());
+  auto acks = ReadItems<ClaimRef>(
+      request->acks(), "acks", response->mutable_ack_results(), log_,
+      [](const v1::AckItem& item, const FieldPlace& place) { return ReadClaim(item, place); });
   // A malformed id has no result of its own here. It will never have an output, so it is told as
   // an ended call, and the others are not waited for.
   for (int i = 0; i < request->call_ids_size(); ++i) {
@@ -161,9 +204,21 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
     claim->wait_ms = 0;
   }
   UnaryCall* const call = begun.call;
+  // The acks and the claim write into parts of the response of their own; the later one ends the
+  // call.
+  auto outcome = std::make_shared<SharedOutcome>(call, /*count=*/acks.values.empty() ? 1 : 2);
+  if (!acks.values.empty()) {
+    begun.store->AckOutputs(begun.tenant, std::move(acks.values),
+                            [outcome, results = std::move(acks.results),
+                             log = log_](std::vector<EndResult> answers) {
+                              for (size_t i = 0; i < results.size(); ++i) {
+                                WriteResult(std::move(answers[i]), log, results[i]);
+                              }
+                              outcome->Arrive(absl::OkStatus());
+                            });
+  }
   call->set_claim(begun.store->ClaimOutputs(
-      begun.tenant, *std::move(claim), [call, response, log = log_](ClaimResponse answer) {
-        if (absl::IsCancelled(answer.status)) return call->FinishCancelled();
+      begun.tenant, *std::move(claim), [outcome, response, log = log_](ClaimResponse answer) {
         for (ClaimedOutput& output : answer.outputs) {
           WriteClaimedOutput(std::move(output), response->add_outputs());
         }
@@ -171,7 +226,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
           WriteEndedCall(ended, log, response->add_ended());
         }
         response->set_pending_count(answer.pending_count);
-        call->FinishWith(answer.status);
+        outcome->Arrive(answer.status);
       }));
   return call;
 }
@@ -179,7 +234,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* FunctionIoService::AckOutputs(grpc::CallbackServerContext* context,
                                                         const v1::AckOutputsRequest* request,
                                                         v1::AckOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kAckOutputs, "items", request->items_size());
+  const Begun begun = Begin(context, Rpc::kAckOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
@@ -192,7 +247,7 @@ grpc::ServerUnaryReactor* FunctionIoService::AckOutputs(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* FunctionIoService::ReleaseOutputs(
     grpc::CallbackServerContext* context, const v1::ReleaseOutputsRequest* request,
     v1::ReleaseOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kReleaseOutputs, "items", request->items_size());
+  const Begun begun = Begin(context, Rpc::kReleaseOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
@@ -205,7 +260,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ReleaseOutputs(
 grpc::ServerUnaryReactor* FunctionIoService::RenewClaims(grpc::CallbackServerContext* context,
                                                          const v1::RenewClaimsRequest* request,
                                                          v1::RenewClaimsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kRenewClaims, "items", request->items_size());
+  const Begun begun = Begin(context, Rpc::kRenewClaims, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const auto lease_ms = ReadLeaseMs(request->has_lease(), request->lease(), config_);
   if (!lease_ms.ok()) return FinishCall(begun.call, lease_ms.status());
@@ -220,7 +275,7 @@ grpc::ServerUnaryReactor* FunctionIoService::RenewClaims(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* FunctionIoService::DescribeCalls(grpc::CallbackServerContext* context,
                                                            const v1::DescribeCallsRequest* request,
                                                            v1::DescribeCallsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kDescribeCalls, "call_ids", request->call_ids_size());
+  const Begun begun = Begin(context, Rpc::kDescribeCalls, {.field = "call_ids", .count = request->call_ids_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid =
       ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);
@@ -232,7 +287,7 @@ grpc::ServerUnaryReactor* FunctionIoService::DescribeCalls(grpc::CallbackServerC
 grpc::ServerUnaryReactor* FunctionIoService::DeleteCalls(grpc::CallbackServerContext* context,
                                                          const v1::DeleteCallsRequest* request,
                                                          v1::DeleteCallsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kDeleteCalls, "call_ids", request->call_ids_size());
+  const Begun begun = Begin(context, Rpc::kDeleteCalls, {.field = "call_ids", .count = request->call_ids_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid =
       ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);

@@ -2,7 +2,7 @@
 // good ones to the store, answer all in the order of the request.
 //
 // The work of an RPC up to the store, sealing included, runs on the gRPC thread that received it;
-// nothing waits there. The answer is written on a worker thread of the store.
+// nothing waits there for a disk. The answer is written where the store calls back.
 #pragma once
 
 #include <grpcpp/support/server_callback.h>
@@ -12,6 +12,7 @@
 #include "mayfly/v1/function_io.grpc.pb.h"
 #include "rpc/access.h"
 #include "rpc/admission.h"
+#include "rpc/arena_messages.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
 #include "rpc/unary_call.h"
@@ -22,8 +23,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
  public:
   // All outlive the service.
   FunctionIoService(const Config& config, Admission* admission, InFlight* in_flight, Log* log,
-                    Clock* clock)
-      : config_(config), admission_(admission), in_flight_(in_flight), log_(log), clock_(clock) {}
+                    Clock* clock);
 
   grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
                                       const v1::PutInputsRequest* request,
@@ -59,14 +59,23 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
     CallStore* store = nullptr;  // null: refused, and the call is finished
     Tenant* tenant = nullptr;
   };
-  Begun Begin(grpc::CallbackServerContext* context, Rpc rpc, absl::string_view items_field,
-              int item_count);
+  Begun Begin(grpc::CallbackServerContext* context, Rpc rpc, const ItemCount& items);
 
   const Config& config_;
   Admission* const admission_;
   InFlight* const in_flight_;
   Log* const log_;
   Clock* const clock_;
+
+  ArenaMessages<v1::PutInputsRequest, v1::PutInputsResponse> put_inputs_messages_;
+  ArenaMessages<v1::GetInputsRequest, v1::GetInputsResponse> get_inputs_messages_;
+  ArenaMessages<v1::PutOutputsRequest, v1::PutOutputsResponse> put_outputs_messages_;
+  ArenaMessages<v1::ClaimOutputsRequest, v1::ClaimOutputsResponse> claim_outputs_messages_;
+  ArenaMessages<v1::AckOutputsRequest, v1::AckOutputsResponse> ack_outputs_messages_;
+  ArenaMessages<v1::ReleaseOutputsRequest, v1::ReleaseOutputsResponse> release_outputs_messages_;
+  ArenaMessages<v1::RenewClaimsRequest, v1::RenewClaimsResponse> renew_claims_messages_;
+  ArenaMessages<v1::DescribeCallsRequest, v1::DescribeCallsResponse> describe_calls_messages_;
+  ArenaMessages<v1::DeleteCallsRequest, v1::DeleteCallsResponse> delete_calls_messages_;
 };
 
 }  // namespace mayfly

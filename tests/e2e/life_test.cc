@@ -78,6 +78,70 @@ TEST_F(Life, AutomaticAckErasesBeforeItAnswers) {
   EXPECT_EQ(client_.Describe(call_id).state(), v1::CALL_STATE_CONSUMED);
 }
 
+TEST_F(Life, AcksRideOnTheNextClaim) {
+  const std::string first = NewCallId();
+  const std::string second = NewCallId();
+  const std::string token = NewClaimToken();
+  for (const std::string& call_id : {first, second}) {
+    ASSERT_EQ(client_.PutInput(call_id, "question"), "OK");
+    ASSERT_EQ(worker_.PutOutput(call_id, "answer"), "OK");
+  }
+  v1::ClaimedOutput output;
+  std::string ended;
+  ASSERT_EQ(client_.Claim(first, token, &output, &ended), "OK");
+
+  v1::ClaimOutputsRequest request;
+  request.add_call_ids(second);
+  request.set_claim_token(NewClaimToken());
+  for (const bool is_right : {false, true}) {
+    v1::AckItem* ack = request.add_acks();
+    ack->set_call_id(first);
+    ack->set_claim_token(token);
+    ack->set_fence(output.fence());
+    ack->set_crc32c(output.payload().crc32c() + (is_right ? 0 : 1));
+  }
+  request.add_acks()->set_call_id("no id");
+  v1::ClaimOutputsResponse response;
+  ASSERT_EQ(Summary(client_.Call(&v1::FunctionIo::Stub::ClaimOutputs, request, &response)), "OK");
+  ASSERT_EQ(response.outputs_size(), 1);
+  EXPECT_EQ(response.outputs(0).call_id(), second);
+  ASSERT_EQ(response.ack_results_size(), 3);
+  EXPECT_EQ(Summary(response.ack_results(0).status()), "INVALID_ARGUMENT CHECKSUM_MISMATCH");
+  EXPECT_EQ(Summary(response.ack_results(1).status()), "OK");
+  EXPECT_TRUE(response.ack_results(1).has_erase_time());
+  EXPECT_EQ(Summary(response.ack_results(2).status()), "INVALID_ARGUMENT FIELD_INVALID");
+  EXPECT_EQ(client_.Describe(first).state(), v1::CALL_STATE_CONSUMED);
+  EXPECT_EQ(client_.Describe(second).state(), v1::CALL_STATE_CLAIMED);
+}
+
+// The acks are done although the claim waits in vain.
+TEST_F(Life, AcksThatRideDoNotWaitForTheClaim) {
+  const std::string first = NewCallId();
+  const std::string token = NewClaimToken();
+  ASSERT_EQ(client_.PutInput(first, "question"), "OK");
+  ASSERT_EQ(worker_.PutOutput(first, "answer"), "OK");
+  v1::ClaimedOutput output;
+  std::string ended;
+  ASSERT_EQ(client_.Claim(first, token, &output, &ended), "OK");
+  const std::string pending = NewCallId();
+  ASSERT_EQ(client_.PutInput(pending, "question"), "OK");
+
+  v1::ClaimOutputsRequest request;
+  request.add_call_ids(pending);
+  request.set_claim_token(NewClaimToken());
+  request.mutable_wait()->set_seconds(1);
+  v1::AckItem* ack = request.add_acks();
+  ack->set_call_id(first);
+  ack->set_claim_token(token);
+  ack->set_fence(output.fence());
+  v1::ClaimOutputsResponse response;
+  ASSERT_EQ(Summary(client_.Call(&v1::FunctionIo::Stub::ClaimOutputs, request, &response)), "OK");
+  EXPECT_EQ(response.outputs_size(), 0);
+  EXPECT_EQ(response.pending_count(), 1u);
+  ASSERT_EQ(response.ack_results_size(), 1);
+  EXPECT_EQ(Summary(response.ack_results(0).status()), "OK");
+}
+
 TEST_F(Life, WhatComesBackIsWhatWasPut) {
   v1::PutInputsRequest request;
   v1::InputItem* item = request.add_items();
