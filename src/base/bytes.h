@@ -48,6 +48,10 @@ inline ByteSpan AsBytes(absl::string_view text) {
   return ByteSpan(reinterpret_cast<const uint8_t*>(text.data()), text.size());
 }
 
+inline MutableByteSpan AsMutableBytes(std::string* text) {
+  return MutableByteSpan(reinterpret_cast<uint8_t*>(text->data()), text->size());
+}
+
 inline absl::string_view AsText(ByteSpan bytes) {
   return absl::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }

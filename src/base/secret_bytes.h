@@ -45,6 +45,7 @@ class SecretBytes {
 // Overwrites memory in a way that the compiler may not leave out: it must assume that the empty
 // assembly reads what was written. Inline, because a key derivation wipes a dozen small objects.
 inline void WipeMemory(void* data, size_t size) {
+  if (size == 0) return;
   memset(data, 0, size);
   asm volatile("" : : "r"(data) : "memory");
 }

@@ -56,29 +56,31 @@ struct ChunkNonce {
 };
 
 // Walks through the parts of a message without joining them.
-class Gather {
+template <typename Bytes>
+class Parts {
  public:
-  explicit Gather(absl::Span<const ByteSpan> parts) : parts_(parts) {}
+  explicit Parts(absl::Span<const Bytes> parts) : parts_(parts) {}
 
   // The next bytes that lie together, at most `bytes_max`; the caller knows that some are left.
-  ByteSpan Next(size_t bytes_max) {
+  Bytes Next(size_t bytes_max) {
     while (offset_ == parts_.front().size()) {
       parts_.remove_prefix(1);
       offset_ = 0;
     }
-    const ByteSpan piece = parts_.front().subspan(offset_, bytes_max);
+    const Bytes piece = parts_.front().subspan(offset_, bytes_max);
     offset_ += piece.size();
     return piece;
   }
 
  private:
-  absl::Span<const ByteSpan> parts_;
+  absl::Span<const Bytes> parts_;
   size_t offset_ = 0;
 };
 
-size_t TotalSize(absl::Span<const ByteSpan> parts) {
+template <typename Bytes>
+size_t TotalSize(absl::Span<const Bytes> parts) {
   size_t total = 0;
-  for (ByteSpan part : parts) total += part.size();
+  for (const Bytes& part : parts) total += part.size();
   return total;
 }
 
@@ -88,7 +90,9 @@ MutableByteSpan Extend(std::string* out, size_t bytes) {
   return MutableByteSpan(reinterpret_cast<uint8_t*>(out->data()) + old_size, bytes);
 }
 
-absl::Status OpenChunks(const MessageKeys& keys, ByteSpan chunks, uint8_t* out) {
+absl::Status OpenChunks(const MessageKeys& keys, ByteSpan chunks,
+                        absl::Span<const MutableByteSpan> out) {
+  Parts<MutableByteSpan> parts(out);
   Aes256Gcm& cipher = Aes256Gcm::OfThisThread();
   cipher.SetKey(keys.key);
   for (uint64_t number = 0; !chunks.empty(); ++number) {
@@ -96,11 +100,14 @@ absl::Status OpenChunks(const MessageKeys& keys, ByteSpan chunks, uint8_t* out) 
     chunks.remove_prefix(chunk.size());
     const size_t bytes = chunk.size() - kGcmTagSize;
     cipher.StartOpen(ChunkNonce(keys.base_nonce, number).bytes);
-    if (bytes > 0) cipher.Update(chunk.subspan(0, bytes), out);
+    for (size_t done = 0; done < bytes;) {
+      const MutableByteSpan piece = parts.Next(bytes - done);
+      cipher.Update(chunk.subspan(done, piece.size()), piece.data());
+      done += piece.size();
+    }
     if (!cipher.FinishOpen(chunk.data() + bytes)) {
       return AuthenticationError(absl::StrCat("chunk ", number, " does not authenticate"));
     }
-    out += bytes;
   }
   return absl::OkStatus();
 }
@@ -139,7 +146,7 @@ void Seal(const InputKey& input_key, ByteSpan context, absl::Span<const ByteSpan
 
   Aes256Gcm& cipher = Aes256Gcm::OfThisThread();
   cipher.SetKey(keys.key);
-  Gather gather(plaintext);
+  Parts<ByteSpan> gather(plaintext);
   uint8_t* next = out.data() + kSealedPrefixSize;
   bool last = false;
   for (uint64_t number = 0; !last; ++number) {
@@ -164,16 +171,22 @@ void Seal(const InputKey& input_key, ByteSpan context, absl::Span<const ByteSpan
 
 absl::Status Open(const InputKey& input_key, ByteSpan context, ByteSpan sealed,
                   MutableByteSpan out) {
+  return Open(input_key, context, sealed, absl::MakeConstSpan(&out, 1));
+}
+
+absl::Status Open(const InputKey& input_key, ByteSpan context, ByteSpan sealed,
+                  absl::Span<const MutableByteSpan> out) {
   const absl::StatusOr<size_t> opened_bytes = OpenedSize(sealed.size());
   RETURN_IF_ERROR(opened_bytes.status());
-  Check(out.size() == *opened_bytes, "the output has the opened size");
+  Check(TotalSize(out) == *opened_bytes, "the output has the opened size");
   const MessageKeys keys(input_key, sealed.subspan(0, kSaltSize), context);
   // Before any chunk: without it, a sealed message could be made that opens under two keys.
   absl::Status status =
       EqualInConstantTime(keys.commitment, CommitmentOf(sealed))
-          ? OpenChunks(keys, sealed.subspan(kSealedPrefixSize), out.data())
+          ? OpenChunks(keys, sealed.subspan(kSealedPrefixSize), out)
           : AuthenticationError("the commitment is not that of this key and context");
-  if (!status.ok() && !out.empty()) WipeMemory(out.data(), out.size());
+  if (status.ok()) return status;
+  for (const MutableByteSpan& part : out) WipeMemory(part.data(), part.size());
   return status;
 }
 

@@ -72,6 +72,9 @@ void Seal(const InputKey& input_key, ByteSpan context, absl::Span<const ByteSpan
 // `out` then holds zeros.
 absl::Status Open(const InputKey& input_key, ByteSpan context, ByteSpan sealed,
                   MutableByteSpan out);
+// The same into several parts, one after another, of its OpenedSize in sum.
+absl::Status Open(const InputKey& input_key, ByteSpan context, ByteSpan sealed,
+                  absl::Span<const MutableByteSpan> out);
 // The same, appended; on failure `out` is as it was.
 absl::Status Open(const InputKey& input_key, ByteSpan context, ByteSpan sealed, std::string* out);
 

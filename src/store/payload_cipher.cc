@@ -46,6 +46,15 @@ std::string SegmentContext(std::string context, uint32_t number) {
   return context;
 }
 
+Sealed SealParts(const InputKey& key, const std::string& context,
+                 std::initializer_list<ByteSpan> parts) {
+  size_t plaintext_bytes = 0;
+  for (const ByteSpan part : parts) plaintext_bytes += part.size();
+  return Sealed::Make(SealedSize(plaintext_bytes), [&](MutableByteSpan out) {
+    Seal(key, AsBytes(context), absl::MakeConstSpan(parts.begin(), parts.size()), out);
+  });
+}
+
 void AppendShort(std::string* out, absl::string_view text) {
   AppendBigEndian(out, static_cast<uint16_t>(text.size()));
   absl::StrAppend(out, text);
@@ -160,26 +169,21 @@ absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKin
       ComputeFingerprint(input_key, payload.metadata, metadata, payload.data.size());
   stored->segment_count = 0;
 
-  std::string row;
   if (payload.data.size() <= kInlineBytesMax) {
-    Seal(input_key, AsBytes(context), {AsBytes(WithLength(metadata)), AsBytes(payload.data)}, &row);
-    return Sealed::FromCiphertext(std::move(row));
+    return SealParts(input_key, context, {AsBytes(WithLength(metadata)), AsBytes(payload.data)});
   }
 
   Sha256 commitments;
   for (size_t offset = 0; offset < payload.data.size(); offset += kSegmentBytes) {
-    std::string segment;
-    Seal(input_key, AsBytes(SegmentContext(context, stored->segment_count)),
-         {AsBytes(payload.data.substr(offset, kSegmentBytes))}, &segment);
-    commitments.Update(CommitmentOf(AsBytes(segment)));
-    RETURN_IF_ERROR(
-        write_segment(stored->segment_count, Sealed::FromCiphertext(std::move(segment))));
+    const Sealed segment = SealParts(input_key, SegmentContext(context, stored->segment_count),
+                                     {AsBytes(payload.data.substr(offset, kSegmentBytes))});
+    commitments.Update(CommitmentOf(segment.bytes()));
+    RETURN_IF_ERROR(write_segment(stored->segment_count, segment));
     ++stored->segment_count;
   }
   const std::string header = EncodeSegmentedHeader(metadata, payload.data.size(),
                                                    stored->segment_count, commitments.Finish());
-  Seal(input_key, AsBytes(context), {AsBytes(header)}, &row);
-  return Sealed::FromCiphertext(std::move(row));
+  return SealParts(input_key, context, {AsBytes(header)});
 }
 
 absl::StatusOr<Payload> PayloadCipher::OpenPayload(const CallKey& key, PayloadKind kind,
@@ -192,17 +196,23 @@ absl::StatusOr<Payload> PayloadCipher::OpenPayload(const CallKey& key, PayloadKi
   const InputKey input_key(extracted->ExposeBytes());
   const std::string context = ContextOf(key, kind, stored);
 
+  // What comes before the data, which a payload in segments does not have in its row.
+  const auto opened_bytes = OpenedSize(row.size());
+  RETURN_IF_ERROR(opened_bytes.status());
+  const uint64_t data_bytes = stored.segment_count == 0 ? stored.size_bytes : 0;
+  if (data_bytes > *opened_bytes) return DoesNotVerify("its size is another");
+  std::string head(*opened_bytes - data_bytes, '\0');
   Payload payload;
-  std::string& opened = payload.data;
-  RETURN_IF_ERROR(Open(input_key, AsBytes(context), row.bytes(), &opened));
-  Reader reader(opened);
+  payload.data.resize(data_bytes);
+  RETURN_IF_ERROR(Open(input_key, AsBytes(context), row.bytes(),
+                       {AsMutableBytes(&head), AsMutableBytes(&payload.data)}));
+  Reader reader(head);
   const absl::string_view metadata = reader.TakeBytes(reader.Take<uint32_t>());
   if (!reader.ok() || !DecodeMetadata(metadata, &payload.metadata)) {
     return DoesNotVerify("its metadata is malformed");
   }
   if (stored.segment_count == 0) {
-    opened.erase(0, sizeof(uint32_t) + metadata.size());
-    if (opened.size() != stored.size_bytes) return DoesNotVerify("its size is another");
+    if (!reader.done()) return DoesNotVerify("its size is another");
     return payload;
   }
 
@@ -212,7 +222,7 @@ absl::StatusOr<Payload> PayloadCipher::OpenPayload(const CallKey& key, PayloadKi
   if (!reader.done() || segment_count != stored.segment_count || size_bytes != stored.size_bytes) {
     return DoesNotVerify("its header is another's");
   }
-  opened.clear();
+  std::string& opened = payload.data;
   opened.reserve(size_bytes);
   Sha256 commitments;
   for (uint32_t number = 0; number < segment_count; ++number) {

@@ -140,7 +140,7 @@ TEST_F(LocalStorageTest, AppliesSeveralChangesOfOneCallInOneCommit) {
   ASSERT_TRUE(leases.ok());
   StoredPayload payloads[2];
   Effects effects[2];
-  const Sealed row = Sealed::FromCiphertext("ciphertext");
+  const Sealed row = Sealed::CopyOf(AsBytes("ciphertext"));
   std::vector<CallChange> changes;
   for (size_t i = 0; i < 2; ++i) {
     payloads[i] = {.slot = (*leases)[i].ref,
@@ -186,7 +186,7 @@ TEST_F(LocalStorageTest, RemovesTheSegmentsOfARefusedUpload) {
   auto leases = storage_->ReserveSlots(1);
   ASSERT_TRUE(leases.ok());
   const SlotRef slot = leases->front().ref;
-  const Sealed segment = Sealed::FromCiphertext("segment");
+  const Sealed segment = Sealed::CopyOf(AsBytes("segment"));
   for (uint32_t number : {0, 1}) {
     ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, number, segment).ok());
   }

@@ -78,7 +78,7 @@ TEST_F(OrphansTest, LeavesReservedSlotsAndUploadsUnderWayAlone) {
   auto leases = storage_->ReserveSlots(2);
   ASSERT_TRUE(leases.ok());
   const SlotRef slot = (*leases)[0].ref;
-  ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, 0, Sealed::FromCiphertext("segment")).ok());
+  ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, 0, Sealed::CopyOf(AsBytes("segment"))).ok());
   EXPECT_TRUE(Find().empty());
 }
 
@@ -87,7 +87,7 @@ TEST_F(OrphansTest, FindsTheSegmentsOfUploadsThatACrashCutOff) {
   ASSERT_TRUE(leases.ok());
   const SlotRef with_mark = (*leases)[0].ref;
   const SlotRef without_mark = (*leases)[1].ref;
-  const Sealed segment = Sealed::FromCiphertext(std::string(10'000, 's'));
+  const Sealed segment = Sealed::CopyOf(AsBytes(std::string(10'000, 's')));
   for (uint32_t number : {0, 1, 2}) {
     ASSERT_TRUE(storage_->WriteSegment(TestKey(1), with_mark, number, segment).ok());
   }

@@ -95,14 +95,14 @@ absl::StatusOr<TestPayload> StorageHarness::Put(const PutOptions& put) {
   for (uint32_t number = 0; number < put.segment_count; ++number) {
     payload.segments.push_back(RandomText(5000));
     RETURN_IF_ERROR(storage_->WriteSegment(put.key, payload.stored.slot, number,
-                                           Sealed::FromCiphertext(payload.segments.back())));
+                                           Sealed::CopyOf(AsBytes(payload.segments.back()))));
   }
 
   Effects effects;
   effects.store = put.kind;
   if (put.kind == PayloadKind::kInput) effects.remove_input = loaded.state.input;
   if (put.kind == PayloadKind::kOutput) effects.remove_output = loaded.state.output;
-  const Sealed row = Sealed::FromCiphertext(payload.ciphertext);
+  const Sealed row = Sealed::CopyOf(AsBytes(payload.ciphertext));
   const CallChange change = {.key = put.key,
                              .effects = &effects,
                              .loaded = &loaded,

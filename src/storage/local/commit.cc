@@ -50,6 +50,11 @@ class LocalStorage::CommitBatch {
   absl::Span<const SlotWrite> slots() const { return slots_; }
   bool replaces_live() const { return replaces_live_; }
 
+  void UpdateCache(RowCache* cache) const {
+    for (const CallChange* change : stored_) cache->Store(change->payload->slot, *change->row);
+    for (const SlotRef slot : removed_) cache->Remove(slot);
+  }
+
   void UpdateIndex(CallIndex* index) const {
     for (const auto& [key, call] : calls_) {
       if (call.has_tombstone || call.rows.empty()) {
@@ -87,6 +92,7 @@ class LocalStorage::CommitBatch {
     std::optional<StoredPayload>& row = RowOf(kind, call);
     if (!row) return;
     storage_->RemoveRowIn(key, kind, *row, &batch_);
+    removed_.push_back(row->slot);
     row.reset();
   }
 
@@ -102,6 +108,7 @@ class LocalStorage::CommitBatch {
                rocksdb::SliceParts(value_parts, 2));
     const DuePayload due = DueOf(change.key, kind, *change.payload);
     batch_.Put(family(Family::kDeadlines), AsSlice(EncodeDueKey(due)), EncodeDueValue(due));
+    stored_.push_back(&change);
     slots_.push_back({.ref = change.payload->slot, .secret = change.secret});
     RowOf(kind, call) = *change.payload;
   }
@@ -113,6 +120,8 @@ class LocalStorage::CommitBatch {
   const LocalStorage* const storage_;
   rocksdb::WriteBatch batch_;
   std::vector<SlotWrite> slots_;
+  std::vector<const CallChange*> stored_;
+  std::vector<SlotRef> removed_;
   bool replaces_live_ = false;
   absl::flat_hash_map<CallKey, Call> calls_;
 };
@@ -131,6 +140,7 @@ absl::Status LocalStorage::Commit(uint32_t shard, absl::Span<const CallChange> c
   RETURN_IF_ERROR(commit.replaces_live() ? WriteSlotsThenRows(&commit)
                                          : WriteRowsThenSlots(&commit));
   commit.UpdateIndex(&index_);
+  commit.UpdateCache(&row_cache_);
   return absl::OkStatus();
 }
 

@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "rocksdb/listener.h"
 
+#include "storage/local/rocksdb_crc32c.h"
+
 namespace mayfly {
 namespace {
 
@@ -65,6 +67,7 @@ class FailureListener : public rocksdb::EventListener {
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
                                                          StorageHealth* health) {
+  UseProcessorCrc32c();
   auto database = std::unique_ptr<Database>(new Database);
   database->environment_ = std::make_unique<ClockedEnvironment>(
       options.file_system ? options.file_system : rocksdb::FileSystem::Default(),

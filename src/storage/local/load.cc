@@ -127,27 +127,36 @@ void LocalStorage::PlaceRow(const std::optional<StoredPayload>& row,
 
 std::vector<absl::StatusOr<Sealed>> LocalStorage::ReadRows(absl::Span<const PayloadRef> refs) {
   std::vector<absl::StatusOr<Sealed>> answers;
-  answers.reserve(refs.size());
   if (const absl::Status health = health_.Check(); !health.ok()) {
     answers.assign(refs.size(), health);
     return answers;
   }
-  BatchedGet<CallRowKey> rows(refs.size());
-  for (const PayloadRef& ref : refs) rows.Add(EncodeCallKey(ref.key, ref.kind));
-  rows.Run(*database_, Family::kCalls);
+  answers.reserve(refs.size());
+  std::vector<size_t> missed;
   for (size_t i = 0; i < refs.size(); ++i) {
-    const rocksdb::Status& status = rows.status(i);
+    std::optional<Sealed> cached = row_cache_.Find(refs[i].slot);
+    if (!cached) missed.push_back(i);
+    answers.push_back(cached ? *std::move(cached) : Sealed());
+  }
+  if (missed.empty()) return answers;
+
+  BatchedGet<CallRowKey> rows(missed.size());
+  for (const size_t i : missed) rows.Add(EncodeCallKey(refs[i].key, refs[i].kind));
+  rows.Run(*database_, Family::kCalls);
+  for (size_t n = 0; n < missed.size(); ++n) {
+    absl::StatusOr<Sealed>& answer = answers[missed[n]];
+    const rocksdb::Status& status = rows.status(n);
     if (!status.ok() && !status.IsNotFound()) {
-      answers.push_back(FailedRead("reading rows", status));
+      answer = FailedRead("reading rows", status);
       continue;
     }
     const std::optional<StoredPayload> payload =
-        status.ok() ? DecodeRowHeader(rows.value(i)) : std::nullopt;
-    if (!payload || payload->slot != refs[i].slot) {
-      answers.push_back(absl::NotFoundError("the row is gone"));
+        status.ok() ? DecodeRowHeader(rows.value(n)) : std::nullopt;
+    if (!payload || payload->slot != refs[missed[n]].slot) {
+      answer = absl::NotFoundError("the row is gone");
       continue;
     }
-    answers.push_back(Sealed::FromCiphertext(std::string(rows.value(i).substr(kRowHeaderSize))));
+    answer = Sealed::CopyOf(AsBytes(rows.value(n).substr(kRowHeaderSize)));
   }
   return answers;
 }
@@ -168,14 +177,14 @@ absl::Status LocalStorage::WriteSegment(const CallKey& key, SlotRef slot, uint32
 absl::StatusOr<Sealed> LocalStorage::ReadSegment(const CallKey& key, SlotRef slot,
                                                  uint32_t number) {
   RETURN_IF_ERROR(health_.Check());
-  std::string ciphertext;
+  rocksdb::PinnableSlice ciphertext;
   const rocksdb::Status status =
       (*database_)
           ->Get(rocksdb::ReadOptions(), database_->family(Family::kSegments),
                 AsSlice(EncodeSegmentKey(key, slot, number + 1)), &ciphertext);
   if (status.IsNotFound()) return absl::NotFoundError("the segment is gone");
   if (!status.ok()) return FailedRead("reading a segment", status);
-  return Sealed::FromCiphertext(std::move(ciphertext));
+  return Sealed::CopyOf(AsBytes(AsText(ciphertext)));
 }
 
 absl::StatusOr<std::vector<DuePayload>> LocalStorage::Due(int64_t from_s, int64_t until_s,

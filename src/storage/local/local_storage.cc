@@ -42,6 +42,7 @@ LocalStorage::LocalStorage(LocalStorageOptions options)
       clock_(options_.clock != nullptr ? options_.clock : MachineClock()),
       health_(options_.log),
       index_(options_.index_calls_max),
+      row_cache_(options_.row_cache_bytes),
       sync_group_([this] { return SyncBoth(); }),
       flushed_ms_(options_.now_ms),
       slot_sync_thread_("slot-sync", 1) {}

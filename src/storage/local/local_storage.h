@@ -33,6 +33,7 @@
 #include "storage/local/call_index.h"
 #include "storage/local/data_directory.h"
 #include "storage/local/database.h"
+#include "storage/local/row_cache.h"
 #include "storage/local/storage_health.h"
 #include "storage/local/sync_group.h"
 #include "storage/local/tenant_table.h"
@@ -50,6 +51,8 @@ struct LocalStorageOptions {
   uint64_t memtable_bytes = uint64_t{350} << 20;
   // Default: 200,000 calls, about 45 MiB.
   size_t index_calls_max = 200'000;
+  // Rows kept in memory for those who read them soon. Default: 32 MiB.
+  size_t row_cache_bytes = size_t{32} << 20;
   // Puts are refused when less than this is free, so that acks and sweeps can go on.
   // Default: 2 GiB.
   uint64_t disk_reserve_bytes = uint64_t{2} << 30;
@@ -181,6 +184,7 @@ class LocalStorage : public Storage {
   std::unique_ptr<Database> database_;
   std::unique_ptr<TenantTable> tenants_;
   CallIndex index_;
+  RowCache row_cache_;
 
   // Only the running sync touches it. The slots' next sync records it.
   std::optional<uint64_t> synced_sequence_;
