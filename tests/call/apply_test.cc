@@ -349,5 +349,30 @@ TEST_F(ApplyTest, DescribingTellsThePhase) {
   EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kConsumed);
 }
 
+// ---- What an ack says of what was received
+
+TEST_F(ApplyTest, AnAckThatNamesAChecksumMustNameThatOfWhatWasSent) {
+  MakeReady();
+  AckOutput ack = AckBy(kAnna, Claimed(kAnna));
+  state_.claim->crc32c = 7;
+  ack.crc32c = 8;
+  EXPECT_EQ(ReasonOf(Do(ack).status), Reason::kChecksumMismatch);
+  EXPECT_TRUE(state_.output.has_value());
+  ack.crc32c = 7;
+  EXPECT_TRUE(Do(ack).status.ok());
+  // Repeated, it is the same ack, whatever it says: there is nothing left to compare with.
+  ack.crc32c = 8;
+  EXPECT_TRUE(Do(ack).status.ok());
+}
+
+TEST_F(ApplyTest, AnAckCannotNameTheChecksumOfWhatWasNeverSent) {
+  MakeReady();
+  AckOutput ack = AckBy(kAnna, Claimed(kAnna));
+  ack.crc32c = 0;
+  EXPECT_EQ(ReasonOf(Do(ack).status), Reason::kChecksumMismatch);
+  ack.crc32c.reset();
+  EXPECT_TRUE(Do(ack).status.ok());
+}
+
 }  // namespace
 }  // namespace mayfly

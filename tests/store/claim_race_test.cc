@@ -3,6 +3,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 
 #include "base/error.h"
@@ -48,6 +49,45 @@ TEST(ClaimRace, OfSixtyFourClaimersOneWinsInEveryRound) {
     ASSERT_EQ(winners.size(), 1) << "round " << round;
     ASSERT_TRUE(harness.Ack(id, winners[0].first, winners[0].second).status.ok());
     ASSERT_EQ(harness.Claim(id, kClaimers + 1).ended.size(), 1);
+  }
+}
+
+// Whole lives from many threads at once, so that groups are committed here by those who bring them
+// and there by the shard's own thread, and callbacks bring new requests.
+TEST(ClaimRace, LivesOfManyThreadsDoNotMeet) {
+  for (const auto durability : {Config::Durability::kRelaxed, Config::Durability::kSync}) {
+    StoreHarness harness;
+    harness.config.storage.durability = durability;
+    harness.background_threads = true;
+    harness.Open();
+    Tenant* const tenant = harness.tenant();
+    std::atomic<int> acked{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&, t] {
+        for (int i = 0; i < 250; ++i) {
+          const CallId id = harness.NewId();
+          const std::string text = absl::StrCat("payload ", t, " ", i);
+          ASSERT_TRUE(harness.PutInput(id, text).status.ok());
+          ASSERT_EQ(harness.GetInput(id).payload->data, text);
+          // Waits before there is anything to wait for.
+          ClaimRequest request = StoreHarness::MakeClaim({id}, 1 + i);
+          request.wait_ms = 50'000;
+          Awaited<ClaimResponse> claim;
+          harness.store()->ClaimOutputs(tenant, std::move(request), claim.callback());
+          ASSERT_TRUE(harness.PutOutput(id, text).status.ok());
+          const ClaimResponse response = claim.Get();
+          ASSERT_EQ(response.outputs.size(), 1u);
+          ASSERT_EQ(response.outputs[0].payload->data, text);
+          ASSERT_TRUE(harness.Ack(id, 1 + i, response.outputs[0].fence).status.ok());
+          ASSERT_EQ(harness.GetInput(id).status.code(), absl::StatusCode::kNotFound);
+          ++acked;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(acked, 1000);
+    EXPECT_FALSE(harness.has_failed());
   }
 }
 

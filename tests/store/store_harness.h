@@ -104,7 +104,7 @@ class StoreHarness {
   std::unique_ptr<CallStore> store_;
   Tenant* acme_ = nullptr;
   std::atomic<bool> has_failed_{false};
-  uint64_t ids_ = 0;
+  std::atomic<uint64_t> ids_{0};
 };
 
 NewPayload MakePayload(absl::string_view data);
