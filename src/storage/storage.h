@@ -7,11 +7,11 @@
 // A commit thread's group goes through two phases:
 //
 //   Load -> (apply) -> Commit -> Sync           puts are durable, and may be answered
-//                   -> Erase  -> Sync           acks and deletes are gone, and may be answered
+//                   -> Erase  -> SyncErasures   acks and deletes are gone, and may be answered
 //
-// Erase must come after the Sync that made the removal durable: a secret overwritten before that
-// would lose, in a crash, an output that a later attempt was about to replace. One Sync may serve
-// the erasures of one group and the commits of the next.
+// Erase comes after the Sync that made the removal durable, wherever it matters what a loss of
+// power between the two leaves: an output that a later attempt was about to replace would be lost.
+// One Sync may serve the erasures of one group and the commits of the next.
 //
 // Every error of Commit, Sync and Erase is final: what the disk holds is unknown, so the process
 // must end and recover from what is really there. No call is ever retried.
@@ -118,7 +118,9 @@ class Storage : public DueSource {
                               absl::Span<const TenantUsage> usage) = 0;
   // Returns when all that was committed and erased before the call is on the disk.
   virtual absl::Status Sync() = 0;
-  // Overwrites the slots' secrets. A slot is free for reuse after the next Sync.
+  // Returns when all that was erased before the call is on the disk; what was committed may not be.
+  virtual absl::Status SyncErasures() = 0;
+  // Overwrites the slots' secrets. A slot is free for reuse after the next sync of either kind.
   virtual absl::Status Erase(absl::Span<const SlotRef> slots) = 0;
 
   // The ciphertext of rows, one answer per ref. NOT_FOUND when the row is gone or is another's.

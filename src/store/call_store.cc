@@ -344,7 +344,7 @@ void CallStore::GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t
   SubmitEach(
       tenant, job->call_ids,
       [](const CallId& id) { return std::pair<CallId, Operation>(id, GetInput{}); },
-      [this, job](std::vector<OperationResult> answers) { ReadInputs(job, std::move(results)); });
+      [this, job](std::vector<OperationResult> told) { ReadInputs(job, std::move(told)); });
 }
 
 std::vector<OperationResult> CallStore::LookUpInputs(Tenant* tenant,

@@ -47,13 +47,25 @@ void RefuseAll(std::vector<Request> requests, const absl::Status& status) {
   }
 }
 
-bool NeedsSync(const Operation& operation, bool sync_puts) {
-  if (std::holds_alternative<PutInput>(operation) || std::holds_alternative<PutOutput>(operation)) {
-    return sync_puts;
-  }
+bool IsPut(const Operation& operation) {
+  return std::holds_alternative<PutInput>(operation) || std::holds_alternative<PutOutput>(operation);
+}
+
+// Ends the call, or a payload of it: secrets are overwritten.
+bool IsEnd(const Operation& operation) {
   return std::holds_alternative<AckOutput>(operation) ||
          std::holds_alternative<DeleteCall>(operation) ||
          std::holds_alternative<ExpirePayload>(operation);
+}
+
+// Whether a removed secret may be overwritten before the decision is on the disk. If a loss of
+// power then takes the decision, the erased slot still says that the payload has ended, but no
+// longer how. An expired one cannot have ended otherwise. With relaxed durability the last second
+// of decisions may be lost anyway, and an erasure that waits for the log would wait for all of its
+// unsynced puts. An output that another replaces was acknowledged, and must not be lost.
+bool MayEraseFirst(const Operation& operation, bool sync_puts) {
+  if (std::holds_alternative<ExpirePayload>(operation)) return true;
+  return !sync_puts && IsEnd(operation);
 }
 
 const StoredPayload* PayloadOf(const Operation& operation) {
@@ -193,7 +205,7 @@ bool Shard::MayCommitHere() const {
   for (const PollVisit& visit : queue_.visits) item_count += visit.calls.size();
   return item_count <= kBroughtItemsMax &&
          std::none_of(queue_.requests.begin(), queue_.requests.end(), [this](const Request& r) {
-           return NeedsSync(r.operation, context_.sync_puts);
+           return IsEnd(r.operation) || (IsPut(r.operation) && context_.sync_puts);
          });
 }
 
@@ -437,12 +449,19 @@ void Shard::RecordChange(const Request& request, const Effects& effects, Entry* 
   if (effects.store == PayloadKind::kOutput || effects.tombstone) entry->dead_output.reset();
   if (effects.tombstone.has_value()) WakeWaiters(request.key);
   Stage stage = Stage::kCommitted;
+  const bool may_erase_first = MayEraseFirst(request.operation, context_.sync_puts);
   for (const auto* removed : {&effects.remove_input, &effects.remove_output}) {
     if (!removed->has_value()) continue;
+    if (may_erase_first) {
+      group->removed_first.push_back((*removed)->slot);
+      continue;
+    }
     group->removed.push_back((*removed)->slot);
     stage = Stage::kErased;
   }
   if (stage == Stage::kErased) group->removed_calls.push_back(request.key);
+  // With durability = "sync" everything but expiry is on the disk before it is answered.
+  group->must_sync |= stage == Stage::kErased || (context_.sync_puts && !may_erase_first);
   entry->stage = std::max(entry->stage, stage);
   group->changes.push_back(change);
 }
@@ -501,19 +520,19 @@ absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
 }
 
 absl::Status Shard::CommitGroup(Group* group) {
-  const bool erases = !erasure_.empty();
-  if (erases) RETURN_IF_ERROR(context_.storage->Erase(erasure_.slots));
   if (!group->changes.empty()) {
     RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TakeChangedUsage()));
   }
-  // A secret is only overwritten when what replaces it and the decision are both on the disk, so
-  // a group that removes anything is synced whatever the durability of puts.
-  const bool must_sync =
-      erases || !group->removed.empty() || (context_.sync_puts && !group->changes.empty());
-  if (must_sync) {
+  std::vector<SlotRef> erased = std::move(erasure_.slots);
+  erased.insert(erased.end(), group->removed_first.begin(), group->removed_first.end());
+  if (!erased.empty()) RETURN_IF_ERROR(context_.storage->Erase(erased));
+  if (group->must_sync) {
     RETURN_IF_ERROR(context_.storage->Sync());
-  } else if (!group->changes.empty()) {
-    context_.unsynced_puts->store(true, std::memory_order_release);
+  } else {
+    if (!erased.empty()) RETURN_IF_ERROR(context_.storage->SyncErasures());
+    if (!group->changes.empty()) {
+      context_.unsynced_puts->store(true, std::memory_order_release);
+    }
   }
 
   for (Answer& answer : erasure_.answers) answer.request.Complete(std::move(answer.result));
@@ -531,7 +550,7 @@ absl::Status Shard::CommitGroup(Group* group) {
 
 absl::Status Shard::EraseAndSync() {
   RETURN_IF_ERROR(context_.storage->Erase(erasure_.slots));
-  RETURN_IF_ERROR(context_.storage->Sync());
+  RETURN_IF_ERROR(context_.storage->SyncErasures());
   for (Answer& answer : erasure_.answers) answer.request.Complete(std::move(answer.result));
   erasure_ = Erasure{};
   erasing_.clear();

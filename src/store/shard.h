@@ -5,12 +5,13 @@
 // else commits, the thread that brings them: that saves two switches of threads, which cost more
 // than the rest of such a group. Requests that come meanwhile collect, and are taken as one group:
 //
-//   take -> load -> apply in order -> erase what the last group removed
-//        -> commit -> sync -> answer the last group's removals and this group's puts
+//   take -> load -> apply in order -> commit -> erase what the last group removed
+//        -> sync -> answer the last group's removals and this group's puts
 //
 // What only reads is answered before the commit. A removal is answered when the secrets are
 // overwritten and synced, which is the next group's sync, or one of its own when nothing waits: so
-// a busy shard pays one sync per group. What an unanswered change has made of a call is answered
+// a busy shard pays one sync per group. Where a secret may be overwritten before the decision is on
+// the disk (expiry, and all ends with relaxed durability), group and erasure share a sync. What an unanswered change has made of a call is answered
 // with that change, not before, and polls do not look at such a call until then.
 //
 // There are no locks around the rules: everything but the queue is the committer's own.
@@ -137,7 +138,9 @@ class Shard {
     absl::flat_hash_map<CallKey, std::unique_ptr<Entry>> entries;
     std::vector<std::unique_ptr<Recorded>> recorded;
     std::vector<CallChange> changes;
-    std::vector<SlotRef> removed;  // slots to erase once the group is durable
+    std::vector<SlotRef> removed_first;  // slots to erase with the group
+    std::vector<SlotRef> removed;        // slots to erase once the group is durable
+    bool must_sync = false;              // the group's rows, not its erasures alone
     std::vector<CallKey> removed_calls;
     std::vector<DuePayload> stored;
     // By generation: what a later put of the same group is compared with.

@@ -152,6 +152,11 @@ absl::Status LocalStorage::Sync() {
   return sync_group_.Sync();
 }
 
+absl::Status LocalStorage::SyncErasures() {
+  RETURN_IF_ERROR(health_.Check());
+  return SyncSlots(0);
+}
+
 absl::Status LocalStorage::SyncBoth() {
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();

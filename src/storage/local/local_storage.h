@@ -97,6 +97,7 @@ class LocalStorage : public Storage {
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
   absl::Status Sync() override;
+  absl::Status SyncErasures() override;
   absl::Status Erase(absl::Span<const SlotRef> slots) override;
 
   std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override;
