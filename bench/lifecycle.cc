@@ -1,5 +1,5 @@
 // Whole lives of calls through the store without gRPC: put input, get input, put output, claim,
-// ack, with two payloads of 1 KiB.
+// ack, with two payloads.
 #include <filesystem>
 
 #include "benchmark/benchmark.h"
@@ -11,6 +11,8 @@ namespace mayfly {
 namespace {
 
 constexpr uint32_t kCalls = 8192;
+constexpr size_t kSmallBytes = 1 << 10;
+constexpr size_t kLargeBytes = 64 << 10;
 // As many calls under way as 64 callers with one each, or four batches.
 constexpr uint32_t kSingleCallsInFlight = 64;
 constexpr uint32_t kBatchesInFlight = 4;
@@ -32,25 +34,29 @@ void PrepareHarness(bool sync, StoreHarness* harness) {
 // Claim: batches are where throughput is; acks in random order cost little more than in put order,
 // since a batch's slots are neighbours only in the latter.
 void BM_Lifecycle(benchmark::State& state) {
-  const uint32_t batch_calls = static_cast<uint32_t>(state.range(0));
+  const auto payload_bytes = static_cast<size_t>(state.range(0));
+  const uint32_t batch_calls = static_cast<uint32_t>(state.range(1));
+  const uint32_t call_count = payload_bytes == kSmallBytes ? kCalls : kCalls / 8;
   StoreHarness harness;
-  PrepareHarness(state.range(1) != 0, &harness);
+  PrepareHarness(state.range(2) != 0, &harness);
   const double cpu_before = CpuSeconds();
   for (auto _ : state) {
     StoreDriver driver(
-        &harness, {.call_count = kCalls,
+        &harness, {.call_count = call_count,
                    .batch_calls = batch_calls,
                    .batches_in_flight = batch_calls == 1 ? kSingleCallsInFlight : kBatchesInFlight,
-                   .random_ack_order = state.range(2) != 0});
+                   .payload_bytes = payload_bytes,
+                   .random_ack_order = state.range(3) != 0});
     driver.RunLives();
   }
-  const double lives = static_cast<double>(state.iterations()) * kCalls;
-  state.SetItemsProcessed(state.iterations() * kCalls);
+  const double lives = static_cast<double>(state.iterations()) * call_count;
+  state.SetItemsProcessed(state.iterations() * call_count);
   state.counters["cpu_us_per_life"] = (CpuSeconds() - cpu_before) / lives * 1e6;
 }
 BENCHMARK(BM_Lifecycle)
-    ->ArgNames({"batch", "sync", "random_acks"})
-    ->ArgsProduct({{1, 32, 256}, {0, 1}, {0, 1}})
+    ->ArgNames({"bytes", "batch", "sync", "random_acks"})
+    ->ArgsProduct({{kSmallBytes}, {1, 32, 256}, {0, 1}, {0, 1}})
+    ->ArgsProduct({{kLargeBytes}, {1, 8}, {0, 1}, {0}})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -8,7 +8,7 @@
 
 namespace mayfly {
 
-// The CRC of `data` appended to data whose CRC is `crc`; start with 0. Eight bytes every three cycles
+// The CRC of `data` appended to data whose CRC is `crc`; start with 0. Up to eight bytes a cycle
 // with SSE4.2; a table elsewhere.
 uint32_t ExtendCrc32c(uint32_t crc, ByteSpan data);
 

@@ -67,5 +67,16 @@ TEST(Crc32c, ExtendsAcrossEverySplit) {
 
 TEST(Crc32c, OfNothingIsZero) { EXPECT_EQ(Crc32c({}), 0); }
 
+// Long enough for stretches that are computed side by side, with all kinds of rests.
+TEST(Crc32c, IsTheSameByTableForLongData) {
+  std::vector<uint8_t> bytes(20'000);
+  std::mt19937_64 random(1);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+  for (size_t size = 3000; size < bytes.size(); size += 1 + random() % 700) {
+    const ByteSpan data(bytes.data() + size % 9, size - 9);
+    ASSERT_EQ(ExtendCrc32c(7, data), ExtendCrc32cByTable(7, data)) << size;
+  }
+}
+
 }  // namespace
 }  // namespace mayfly
