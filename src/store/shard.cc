@@ -58,6 +58,14 @@ bool IsEnd(const Operation& operation) {
          std::holds_alternative<ExpirePayload>(operation);
 }
 
+// Whether a group with this operation may have to wait for the disk.
+bool MaySync(const Operation& operation, bool sync_puts) {
+  if (IsPut(operation) && sync_puts) return true;
+  // A later attempt may replace an output, whose secret must outlive the decision.
+  const auto* output = std::get_if<PutOutput>(&operation);
+  return IsEnd(operation) || (output != nullptr && output->payload.attempt > 1);
+}
+
 // Whether a removed secret may be overwritten before the decision is on the disk. If a loss of
 // power then takes the decision, the erased slot still says that the payload has ended, but no
 // longer how. An expired one cannot have ended otherwise. With relaxed durability the last second
@@ -118,17 +126,27 @@ Shard::~Shard() {
 
 void Shard::Submit(std::vector<Request> requests) {
   const uint64_t bytes = BytesOf(requests);
+  bool commits_here = false;
   {
     MutexLock lock(&mutex_);
+    commits_here = MayCommitHere(requests, bytes);
     const bool is_full = queue_.requests.size() + requests.size() > kQueuedRequestsMax ||
                          queue_.bytes + bytes > kQueuedBytesMax;
-    if (!is_full || queue_.requests.empty()) {
+    if (commits_here) {
+      committing_ = true;
+    } else if (!is_full || queue_.requests.empty()) {
       queue_.bytes += bytes;
       std::move(requests.begin(), requests.end(), std::back_inserter(queue_.requests));
       requests.clear();
+      WakeThread();
     }
   }
-  if (requests.empty()) return CommitOrWake();
+  if (requests.empty()) return;
+  if (commits_here) {
+    Queue brought;
+    brought.requests = std::move(requests);
+    return CommitHere(std::move(brought));
+  }
   RefuseAll(std::move(requests),
             WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kOverloaded,
                                      "the server has more work queued than it will hold"),
@@ -136,11 +154,16 @@ void Shard::Submit(std::vector<Request> requests) {
 }
 
 void Shard::StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
+  Queue brought;
   {
     MutexLock lock(&mutex_);
-    queue_.visits.push_back(PollVisit{.poll = std::move(poll), .calls = std::move(calls)});
+    const bool commits_here = MayCommitHere(calls);
+    committing_ |= commits_here;
+    std::vector<PollVisit>& visits = commits_here ? brought.visits : queue_.visits;
+    visits.push_back(PollVisit{.poll = std::move(poll), .calls = std::move(calls)});
+    if (!commits_here) WakeThread();
   }
-  CommitOrWake();
+  if (!brought.visits.empty()) CommitHere(std::move(brought));
 }
 
 void Shard::ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
@@ -157,19 +180,15 @@ void Shard::NoteSent(std::vector<SentOutput> sent) {
 }
 
 void Shard::RunBetweenGroups(absl::AnyInvocable<void()> work) {
-  {
-    MutexLock lock(&mutex_);
-    queue_.work.push_back(std::move(work));
-  }
-  CommitOrWake();
+  MutexLock lock(&mutex_);
+  queue_.work.push_back(std::move(work));
+  WakeThread();
 }
 
 void Shard::Drain() {
-  {
-    MutexLock lock(&mutex_);
-    queue_.drain = true;
-  }
-  CommitOrWake();
+  MutexLock lock(&mutex_);
+  queue_.drain = true;
+  WakeThread();
 }
 
 uint64_t Shard::queued_requests() {
@@ -197,31 +216,33 @@ Shard::Queue Shard::TakeQueue() {
   return taken;
 }
 
-// What must be synced is left to the shard's thread: the others have connections to serve.
 bool Shard::MayCommitHere() const {
-  if (committing_ || has_rest_ || stopping_ || brought_depth == kBroughtDepthMax) return false;
-  if (!queue_.work.empty() || queue_.drain || queue_.bytes > kBroughtBytesMax) return false;
-  size_t item_count = queue_.requests.size();
-  for (const PollVisit& visit : queue_.visits) item_count += visit.calls.size();
-  return item_count <= kBroughtItemsMax &&
-         std::none_of(queue_.requests.begin(), queue_.requests.end(), [this](const Request& r) {
-           return IsEnd(r.operation) || (IsPut(r.operation) && context_.sync_puts);
+  return !committing_ && !stopping_ && brought_depth < kBroughtDepthMax;
+}
+
+bool Shard::IsAnswered(const CallKey& key) const {
+  return !syncing_.contains(key) && !erasing_.contains(key);
+}
+
+bool Shard::MayCommitHere(const std::vector<Request>& requests, uint64_t bytes) const {
+  return MayCommitHere() && requests.size() <= kBroughtItemsMax && bytes <= kBroughtBytesMax &&
+         std::all_of(requests.begin(), requests.end(), [this](const Request& request) {
+           return !MaySync(request.operation, context_.sync_puts) && IsAnswered(request.key);
          });
 }
 
-void Shard::CommitOrWake() {
-  Queue queue;
-  {
-    MutexLock lock(&mutex_);
-    if (committing_) return;  // who commits looks at the queue again before it stops
-    if (!MayCommitHere()) return changed_.NotifyOne();
-    committing_ = true;
-    queue = TakeQueue();
-  }
+bool Shard::MayCommitHere(const std::vector<PollCall>& calls) const {
+  return MayCommitHere() && calls.size() <= kBroughtItemsMax &&
+         std::all_of(calls.begin(), calls.end(),
+                     [this](const PollCall& call) { return IsAnswered(call.key); });
+}
+
+void Shard::CommitHere(Queue brought) {
   std::vector<Deferral::Work> callbacks;
   {
     Deferral deferral;
-    RunGroup(std::move(queue));
+    const Unsynced unsynced = RunGroup(std::move(brought), Erases::kNo);
+    Check(unsynced.empty(), "what was brought needs no sync");
     callbacks = deferral.Take();
   }
   StopCommitting();
@@ -230,12 +251,20 @@ void Shard::CommitOrWake() {
   --brought_depth;
 }
 
+void Shard::WakeThread() {
+  // Who commits looks at the queue again before it stops.
+  if (!committing_) changed_.NotifyOne();
+}
+
 void Shard::StopCommitting() {
   MutexLock lock(&mutex_);
   committing_ = false;
   has_rest_ = !delayed_visits_.empty() || !to_wake_.empty() || !erasure_.empty();
   const bool had_timers = std::exchange(has_timers_, wheel_.size() > 0);
-  if (HasWork() || has_rest_ || stopping_ || (has_timers_ && !had_timers)) changed_.NotifyOne();
+  if (HasWork() || has_rest_ || stopping_ || thread_waits_to_commit_ ||
+      (has_timers_ && !had_timers)) {
+    changed_.NotifyOne();
+  }
 }
 
 void Shard::Run() {
@@ -251,26 +280,55 @@ void Shard::Run() {
           changed_.Wait(&mutex_);
         }
       }
-      if (committing_) {
-        changed_.Wait(&mutex_);
-        continue;
-      }
-      if (stopping_ && !HasWork() && !has_rest_) break;
-      if (!HasWork() && !has_rest_ && !has_timers_) continue;
-      committing_ = true;
+      if (!HasWork() && !has_rest_ && stopping_ && !committing_) break;
+      if (!HasWork() && !has_rest_ && !has_timers_ && !stopping_) continue;
+      StartCommitting();
       queue = TakeQueue();
     }
     const size_t item_count = queue.requests.size() + queue.visits.size();
     std::vector<Deferral::Work> callbacks;
+    Unsynced unsynced;
     {
       Deferral deferral;
-      RunGroup(std::move(queue));
+      unsynced = RunGroup(std::move(queue), Erases::kYes);
+      callbacks = deferral.Take();
+    }
+    if (!unsynced.empty()) {
+      CallBack(std::move(callbacks), item_count);
+      Deferral deferral;
+      Settle(std::move(unsynced));
       callbacks = deferral.Take();
     }
     StopCommitting();
     CallBack(std::move(callbacks), item_count);
   }
   AnswerAllPolls();
+}
+
+void Shard::StartCommitting() {
+  thread_waits_to_commit_ = true;
+  while (committing_) changed_.Wait(&mutex_);
+  thread_waits_to_commit_ = false;
+  committing_ = true;
+}
+
+// The disk is waited for without holding others up: they may commit meanwhile, and leave the calls
+// alone whose changes are not answered yet.
+void Shard::Settle(Unsynced unsynced) {
+  {
+    MutexLock lock(&mutex_);
+    syncing_.insert(unsynced.calls.begin(), unsynced.calls.end());
+  }
+  StopCommitting();
+  const absl::Status status =
+      unsynced.rows ? context_.storage->Sync() : context_.storage->SyncErasures();
+  {
+    MutexLock lock(&mutex_);
+    StartCommitting();
+    syncing_.clear();
+  }
+  if (!status.ok()) return Fail(status, std::move(unsynced.answers));
+  for (Answer& answer : unsynced.answers) answer.request.Complete(std::move(answer.result));
 }
 
 void Shard::CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) {
@@ -290,7 +348,7 @@ void Shard::CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) {
   }
 }
 
-void Shard::RunGroup(Queue queue) {
+Shard::Unsynced Shard::RunGroup(Queue queue, Erases erases) {
   for (auto& work : queue.work) work();
   for (const SentOutput& sent : queue.sent) {
     const auto claim = claims_.find(sent.key);
@@ -321,7 +379,7 @@ void Shard::RunGroup(Queue queue) {
     RefuseAll(std::move(queue.requests), StorageDownError());
     for (const PollVisit& visit : visits) visit.poll->Answer(StorageDownError());
     to_wake_.clear();
-    return;
+    return {};
   }
 
   ServeWaiters(&group);
@@ -329,9 +387,14 @@ void Shard::RunGroup(Queue queue) {
   VisitPolls(std::move(visits), &group);
   if (draining_) AnswerAllPolls();
 
-  status = CommitGroup(&group);
-  if (status.ok() && !erasure_.empty() && QueueIsEmpty()) status = EraseAndSync();
-  if (!status.ok()) Fail(status, &group);
+  Unsynced unsynced;
+  status = CommitGroup(&group, erases, &unsynced);
+  if (status.ok()) return unsynced;
+  for (auto* answers : {&group.committed, &group.erased}) {
+    std::move(answers->begin(), answers->end(), std::back_inserter(unsynced.answers));
+  }
+  Fail(status, std::move(unsynced.answers));
+  return {};
 }
 
 absl::Status Shard::LoadEntries(absl::Span<const CallKey> keys, Group* group) {
@@ -353,7 +416,7 @@ absl::Status Shard::LoadEntries(absl::Span<const CallKey> keys, Group* group) {
     entry.dead_output = entry.loaded.dead_output;
     const auto claim = claims_.find(missing[i]);
     if (claim != claims_.end()) entry.state.claim = claim->second.claim;
-    if (erasing_.contains(missing[i])) entry.stage = Stage::kCommitted;
+    if (!IsAnswered(missing[i])) entry.stage = Stage::kCommitted;
   }
   return absl::OkStatus();
 }
@@ -519,57 +582,57 @@ absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
   return context_.storage->Sync();
 }
 
-absl::Status Shard::CommitGroup(Group* group) {
+absl::Status Shard::CommitGroup(Group* group, Erases erases, Unsynced* unsynced) {
   if (!group->changes.empty()) {
     RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TakeChangedUsage()));
   }
-  std::vector<SlotRef> erased = std::move(erasure_.slots);
-  erased.insert(erased.end(), group->removed_first.begin(), group->removed_first.end());
-  if (!erased.empty()) RETURN_IF_ERROR(context_.storage->Erase(erased));
-  if (group->must_sync) {
-    RETURN_IF_ERROR(context_.storage->Sync());
-  } else {
-    if (!erased.empty()) RETURN_IF_ERROR(context_.storage->SyncErasures());
-    if (!group->changes.empty()) {
-      context_.unsynced_puts->store(true, std::memory_order_release);
-    }
+  std::vector<SlotRef> erased = std::move(group->removed_first);
+  if (erases == Erases::kYes) {
+    erased.insert(erased.end(), erasure_.slots.begin(), erasure_.slots.end());
+    std::move(erasure_.answers.begin(), erasure_.answers.end(),
+              std::back_inserter(unsynced->answers));
+    unsynced->calls = std::move(erasure_.calls);
+    erasure_ = Erasure{};
   }
-
-  for (Answer& answer : erasure_.answers) answer.request.Complete(std::move(answer.result));
-  for (Answer& answer : group->committed) answer.request.Complete(std::move(answer.result));
-  group->committed.clear();
+  if (!erased.empty()) RETURN_IF_ERROR(context_.storage->Erase(erased));
   for (const DuePayload& due : group->stored) context_.sweeper->OnStored(due);
+
+  unsynced->rows = group->must_sync;
+  unsynced->erasures = !erased.empty();
+  if (unsynced->empty()) {
+    for (Answer& answer : group->committed) answer.request.Complete(std::move(answer.result));
+  } else {
+    std::move(group->committed.begin(), group->committed.end(),
+              std::back_inserter(unsynced->answers));
+    for (const CallChange& change : group->changes) unsynced->calls.push_back(change.key);
+  }
+  if (!unsynced->rows && !group->changes.empty()) {
+    context_.unsynced_puts->store(true, std::memory_order_release);
+  }
+  if (erases == Erases::kNo) {
+    Check(group->removed.empty(), "what was brought removes nothing");
+    return absl::OkStatus();
+  }
   erasure_ = Erasure{.slots = std::move(group->removed),
                      .calls = std::move(group->removed_calls),
                      .answers = std::move(group->erased)};
-  group->erased.clear();
+  MutexLock lock(&mutex_);
   erasing_.clear();
   erasing_.insert(erasure_.calls.begin(), erasure_.calls.end());
   return absl::OkStatus();
 }
 
-absl::Status Shard::EraseAndSync() {
-  RETURN_IF_ERROR(context_.storage->Erase(erasure_.slots));
-  RETURN_IF_ERROR(context_.storage->SyncErasures());
-  for (Answer& answer : erasure_.answers) answer.request.Complete(std::move(answer.result));
-  erasure_ = Erasure{};
-  erasing_.clear();
-  return absl::OkStatus();
-}
-
-void Shard::Fail(const absl::Status& status, Group* group) {
+void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
   failure_ = status;
   // First of all the process is told to end: no answer below may look like a decision.
   (*context_.on_fatal)(status);
-  for (auto* answers : {&erasure_.answers, &group->committed, &group->erased}) {
-    for (Answer& answer : *answers) {
-      OperationResult result;
-      result.status = StorageDownError();
-      answer.request.Complete(std::move(result));
-    }
-    answers->clear();
-  }
+  std::move(erasure_.answers.begin(), erasure_.answers.end(), std::back_inserter(answers));
   erasure_ = Erasure{};
+  for (Answer& answer : answers) {
+    OperationResult result;
+    result.status = StorageDownError();
+    answer.request.Complete(std::move(result));
+  }
   for (auto& [key, waiters] : waiters_) {
     for (Waiter& waiter : waiters) waiter.poll->Answer(StorageDownError());
   }

@@ -166,27 +166,51 @@ class Shard {
   };
   class GroupComparer;
 
-  void Run() EXCLUDES_LOCK(mutex_);
-  // After the queue was added to: commits here, or sees to it that the shard's thread does.
-  void CommitOrWake() EXCLUDES_LOCK(mutex_);
-  bool MayCommitHere() const REQUIRES_LOCK(mutex_);
-  bool HasWork() const REQUIRES_LOCK(mutex_);
-  void StopCommitting() EXCLUDES_LOCK(mutex_);
-  Queue TakeQueue() REQUIRES_LOCK(mutex_);
-  bool QueueIsEmpty() EXCLUDES_LOCK(mutex_);
+  // What a group has written and the disk does not have for certain.
+  struct Unsynced {
+    bool rows = false;
+    bool erasures = false;
+    std::vector<Answer> answers;  // that wait for the sync
+    std::vector<CallKey> calls;   // with changes that are not answered
+    bool empty() const { return !rows && !erasures; }
+  };
+  // Whether a group takes the last one's erasure along, which then has to be synced.
+  enum class Erases { kNo, kYes };
 
+  void Run() EXCLUDES_LOCK(mutex_);
+  Queue TakeQueue() REQUIRES_LOCK(mutex_);
+  bool HasWork() const REQUIRES_LOCK(mutex_);
+  bool QueueIsEmpty() EXCLUDES_LOCK(mutex_);
+  // After the queue was added to.
+  void WakeThread() REQUIRES_LOCK(mutex_);
+
+  // Whether the caller may be the committer of what it brings: nobody else is, no sync will be
+  // needed (that is left to the shard's thread, since the others have connections to serve), and
+  // no change of its calls is unanswered.
+  bool MayCommitHere() const REQUIRES_LOCK(mutex_);
+  bool MayCommitHere(const std::vector<Request>& requests, uint64_t bytes) const
+      REQUIRES_LOCK(mutex_);
+  bool MayCommitHere(const std::vector<PollCall>& calls) const REQUIRES_LOCK(mutex_);
+  void CommitHere(Queue brought) EXCLUDES_LOCK(mutex_);
+  // For the shard's thread.
+  void StartCommitting() REQUIRES_LOCK(mutex_);
+  void StopCommitting() EXCLUDES_LOCK(mutex_);
+  // Syncs, then answers. The committer before and after, but not while it waits.
+  void Settle(Unsynced unsynced) EXCLUDES_LOCK(mutex_);
   // Runs them here, or in parts on the workers when there are many or others wait.
   void CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) EXCLUDES_LOCK(mutex_);
 
-  void RunGroup(Queue queue);
+  // The following are for the committer.
+
+  bool IsAnswered(const CallKey& key) const;
+  Unsynced RunGroup(Queue queue, Erases erases);
   absl::Status LoadEntries(absl::Span<const CallKey> keys, Group* group);
   void ApplyRequest(Request request, Group* group);
   absl::Status CheckRoom(const Tenant& tenant, const Applied& applied,
                          const StoredPayload& payload) const;
   void RecordChange(const Request& request, const Effects& effects, Entry* entry, Group* group);
-  // Commits and syncs the group together with the erasure of the one before, and answers both.
-  absl::Status CommitGroup(Group* group);
-  absl::Status EraseAndSync();
+  // Writes the group, and the erasure of the one before.
+  absl::Status CommitGroup(Group* group, Erases erases, Unsynced* unsynced);
   std::vector<TenantUsage> TakeChangedUsage();
   // What of a call's rows usage counts.
   struct Counted {
@@ -197,7 +221,7 @@ class Shard {
   void Account(Tenant* tenant, const Counted& before, const Counted& after);
   ApplyContext ContextFor(const Tenant& tenant, const Now& now) const;
   // After this nothing is written any more, and everything is answered STORAGE_DOWN.
-  void Fail(const absl::Status& status, Group* group);
+  void Fail(const absl::Status& status, std::vector<Answer> answers);
 
   // Claims.
   void UpdateClaim(const CallKey& key, Tenant* tenant, const std::optional<Claim>& before,
@@ -223,14 +247,19 @@ class Shard {
   Queue queue_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   bool committing_ GUARDED_BY(mutex_) = false;  // there is a committer
+  bool thread_waits_to_commit_ GUARDED_BY(mutex_) = false;
   // What the last group left for the next one.
   bool has_rest_ GUARDED_BY(mutex_) = false;
   bool has_timers_ GUARDED_BY(mutex_) = false;
 
+  // Calls with changes that are not answered: those of erasure_, and those whose sync is under way.
+  // The committer changes them under the mutex; it reads them without, everybody else with it.
+  absl::flat_hash_set<CallKey> erasing_;
+  absl::flat_hash_set<CallKey> syncing_;
+
   // The committer's own.
   TimerWheel wheel_;
   Erasure erasure_;
-  absl::flat_hash_set<CallKey> erasing_;  // the calls of erasure_
   absl::flat_hash_map<CallKey, ClaimRecord> claims_;
   absl::flat_hash_map<uint64_t, CallKey> claim_by_fence_;
   absl::flat_hash_map<CallKey, std::vector<Waiter>> waiters_;
