@@ -217,7 +217,8 @@ Shard::Queue Shard::TakeQueue() {
 }
 
 bool Shard::MayCommitHere() const {
-  return !committing_ && !stopping_ && brought_depth < kBroughtDepthMax;
+  // The shard's thread, with its acks, must not wait for ever.
+  return !committing_ && !thread_waits_to_commit_ && !stopping_ && brought_depth < kBroughtDepthMax;
 }
 
 bool Shard::IsAnswered(const CallKey& key) const {
