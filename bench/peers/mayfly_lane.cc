@@ -1,0 +1,222 @@
+#include "mayfly_lane.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/crc32c.h"
+#include "client/random.h"
+
+namespace mayfly::peers {
+namespace {
+
+constexpr uint64_t kMaxBytes = 64 << 20;  // the contract's limit: all that fits comes at once
+constexpr int64_t kClaimWaitS = 5;
+constexpr std::array<const char*, kStepCount> kRpcNames = {"PutInputs", "GetInputs", "PutOutputs",
+                                                           "ClaimOutputs", "AckOutputs"};
+
+const char* NameOf(Step step) { return kRpcNames[static_cast<size_t>(step)]; }
+
+void SetPayload(absl::string_view data, v1::Payload* payload) {
+  payload->set_data(data.data(), data.size());
+  payload->set_crc32c(Crc32c(AsBytes(data)));
+}
+
+// As our client library does; returns the checksum, which goes into the ack.
+uint32_t CheckPayload(Step step, const v1::Payload& payload, absl::string_view put) {
+  const uint32_t crc32c = Crc32c(AsBytes(payload.data()));
+  if (!payload.has_crc32c() || payload.crc32c() != crc32c) {
+    Die(absl::StrCat(NameOf(step), ": crc32c is not that of the data"));
+  }
+  CheckEqual(NameOf(step), payload.data(), put);
+  return crc32c;
+}
+
+// `count` items, those that are there already kept with their memory.
+template <typename Item>
+void ResizeItems(int count, google::protobuf::RepeatedPtrField<Item>* items) {
+  items->Reserve(count);
+  while (items->size() < count) items->Add();
+  while (items->size() > count) items->RemoveLast();
+}
+
+}  // namespace
+
+void MayflyLane::Begin(Part part, uint64_t first_life) {
+  std::vector<std::string> ids = std::move(ids_);
+  MintIds(workload_.batch_calls, &ids);
+  Begin(part, first_life, std::move(ids));
+}
+
+void MayflyLane::Begin(Part part, uint64_t first_life, std::vector<std::string> ids) {
+  part_ = part;
+  first_life_ = first_life;
+  ids_ = std::move(ids);
+  claims_.clear();
+  life_begun_ns_ = NowNs();
+  switch (part) {
+    case Part::kWholeLife:
+    case Part::kPutInputs: return PutInputs();
+    case Part::kPutOutputs: return PutOutputs();
+    case Part::kTakeOutputs: return ClaimOutputs();
+  }
+}
+
+bool MayflyLane::Continue() {
+  EndStep();
+  switch (step_) {
+    case Step::kPutInput:
+      CheckResults(put_inputs_.response.results());
+      if (part_ == Part::kPutInputs) return false;
+      GetInputs();
+      return true;
+    case Step::kGetInput:
+      CheckInputs();
+      PutOutputs();
+      return true;
+    case Step::kPutOutput:
+      CheckResults(put_outputs_.response.results());
+      if (part_ == Part::kPutOutputs) return false;
+      ClaimOutputs();
+      return true;
+    case Step::kTakeOutput:
+      TakeClaims();
+      if (claims_.size() < ids_.size()) {
+        ClaimOutputs();
+      } else {
+        AckOutputs();
+      }
+      return true;
+    case Step::kEnd:
+      CheckResults(ack_.response.results());
+      meter_->AddLives(static_cast<uint32_t>(ids_.size()), life_begun_ns_, NowNs());
+      return false;
+  }
+  return false;
+}
+
+void MayflyLane::PutInputs() {
+  auto* items = put_inputs_.request.mutable_items();
+  ResizeItems(static_cast<int>(ids_.size()), items);
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    v1::InputItem* const item = items->Mutable(static_cast<int>(i));
+    item->set_call_id(ids_[i]);
+    SetPayload(pool_->Input(first_life_ + i), item->mutable_payload());
+  }
+  Send(Step::kPutInput, &put_inputs_, [this](auto... arguments) {
+    return stubs_->client->PrepareAsyncPutInputs(arguments...);
+  });
+}
+
+void MayflyLane::GetInputs() {
+  get_inputs_.request.mutable_call_ids()->Assign(ids_.begin(), ids_.end());
+  get_inputs_.request.set_max_bytes(kMaxBytes);
+  Send(Step::kGetInput, &get_inputs_, [this](auto... arguments) {
+    return stubs_->worker->PrepareAsyncGetInputs(arguments...);
+  });
+}
+
+void MayflyLane::CheckInputs() {
+  CheckResults(get_inputs_.response.results());
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    const v1::GetInputResult& result = get_inputs_.response.results(static_cast<int>(i));
+    if (!result.has_payload()) Die("GetInputs: an input did not fit into the answer");
+    CheckPayload(Step::kGetInput, result.payload(), pool_->Input(first_life_ + i));
+  }
+}
+
+void MayflyLane::PutOutputs() {
+  auto* items = put_outputs_.request.mutable_items();
+  ResizeItems(static_cast<int>(ids_.size()), items);
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    v1::OutputItem* const item = items->Mutable(static_cast<int>(i));
+    item->set_call_id(ids_[i]);
+    item->set_attempt(1);
+    item->set_outcome(v1::OUTCOME_SUCCESS);
+    SetPayload(pool_->Output(first_life_ + i), item->mutable_payload());
+  }
+  Send(Step::kPutOutput, &put_outputs_, [this](auto... arguments) {
+    return stubs_->worker->PrepareAsyncPutOutputs(arguments...);
+  });
+}
+
+void MayflyLane::ClaimOutputs() {
+  v1::ClaimOutputsRequest& request = claim_.request;
+  request.mutable_call_ids()->Assign(ids_.begin() + static_cast<ptrdiff_t>(claims_.size()),
+                                     ids_.end());
+  request.set_max_bytes(kMaxBytes);
+  request.mutable_wait()->set_seconds(kClaimWaitS);
+  request.set_claim_token(client::NewClaimToken());
+  Send(Step::kTakeOutput, &claim_, [this](auto... arguments) {
+    return stubs_->client->PrepareAsyncClaimOutputs(arguments...);
+  });
+}
+
+// Outputs come in the order of the request; what did not fit is claimed by the next call.
+void MayflyLane::TakeClaims() {
+  const v1::ClaimOutputsResponse& response = claim_.response;
+  if (response.ended_size() > 0) {
+    Die(absl::StrCat("ClaimOutputs: a call ended: ", response.ended(0).status().message()));
+  }
+  if (response.outputs_size() == 0) Die("ClaimOutputs: the outputs do not come");
+  for (const v1::ClaimedOutput& output : response.outputs()) {
+    const size_t place = claims_.size();
+    if (place >= ids_.size() || output.call_id() != ids_[place]) {
+      Die("ClaimOutputs: an output is missing or of another call");
+    }
+    const uint32_t crc32c =
+        CheckPayload(Step::kTakeOutput, output.payload(), pool_->Output(first_life_ + place));
+    claims_.push_back(
+        {.token = claim_.request.claim_token(), .fence = output.fence(), .crc32c = crc32c});
+  }
+}
+
+void MayflyLane::FillAcks(google::protobuf::RepeatedPtrField<v1::AckItem>* acks) {
+  ResizeItems(static_cast<int>(ids_.size()), acks);
+  for (size_t i = 0; i < ids_.size(); ++i) {
+    v1::AckItem* const item = acks->Mutable(static_cast<int>(i));
+    item->set_call_id(ids_[i]);
+    item->set_claim_token(claims_[i].token);
+    item->set_fence(claims_[i].fence);
+    item->set_crc32c(claims_[i].crc32c);
+  }
+}
+
+void MayflyLane::AckOutputs() {
+  FillAcks(ack_.request.mutable_items());
+  Send(Step::kEnd, &ack_, [this](auto... arguments) {
+    return stubs_->client->PrepareAsyncAckOutputs(arguments...);
+  });
+}
+
+template <typename Request, typename Response, typename Prepare>
+void MayflyLane::Send(Step step, Rpc<Request, Response>* rpc, Prepare prepare) {
+  step_ = step;
+  step_begun_ns_ = NowNs();
+  context_.emplace();
+  rpc->reader = prepare(&*context_, rpc->request, queue_);
+  rpc->reader->StartCall();
+  rpc->reader->Finish(&rpc->response, &status_, this);
+}
+
+void MayflyLane::EndStep() {
+  if (!status_.ok()) {
+    Die(absl::StrCat(NameOf(step_), ": ", status_.error_message(), " (code ",
+                     static_cast<int>(status_.error_code()), ")"));
+  }
+  meter_->AddStep(step_, step_begun_ns_, NowNs());
+}
+
+template <typename Results>
+void MayflyLane::CheckResults(const Results& results) const {
+  if (static_cast<size_t>(results.size()) != ids_.size()) {
+    Die(absl::StrCat(NameOf(step_), ": ", results.size(), " results for ", ids_.size(), " calls"));
+  }
+  for (const auto& result : results) {
+    if (result.status().code() == 0) continue;
+    Die(absl::StrCat(NameOf(step_), ": ", result.status().message(), " (code ",
+                     result.status().code(), ")"));
+  }
+}
+
+}  // namespace mayfly::peers

@@ -1,0 +1,18 @@
+// Lives of calls in Redis: SET input, GET it, SET output, GETDEL it, DEL the input; a batch's commands
+// of one step are written together, and the next step follows when all have been answered.
+//
+// One thread and an epoll loop: Redis executes commands on one thread, so a second one here would
+// only take its processor. Lanes share the connections, and what they have to say at one time goes
+// out in one write.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "redis_connection.h"
+#include "workload.h"
+
+namespace mayfly::peers {
+
+nlohmann::json RunRedisLives(const RedisTarget& target, const Workload& workload);
+
+}  // namespace mayfly::peers
