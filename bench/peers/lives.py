@@ -1,0 +1,133 @@
+"""Lives of calls: put input, get input, put output, take output exactly once, all gone.
+
+Mayfly, Redis and a server that stores nothing take turns, so that what else the machine does meets
+all of them alike.
+"""
+
+import dataclasses
+
+import rows as r
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+# Batches under way at one time, the same for all. With one, client and server would wait for each
+# other; with four neither does, and more only make a life longer.
+BATCH_LANES = 4
+
+# Found best for each on two cores. Redis: independent callers share four connections, and commands
+# of the same moment go out in one write; with a connection each, 64 callers get a fraction of it.
+GRPC_OPTIONS = {"connections": 2, "threads": 1}
+REDIS_CONNECTIONS_MAX = 4
+
+FULL = {"repetitions": 5, "seconds": 1.2, "warm_up": 0.4}
+QUICK = {"repetitions": 2, "seconds": 0.8, "warm_up": 0.2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    size_bytes: int
+    batch: int
+    lanes: int
+    in_quick: bool = False
+
+    @property
+    def name(self):
+        return f"unary_{self.lanes}" if self.batch == 1 else f"batch_{self.batch}"
+
+
+def unary(size_bytes, lanes, in_quick=False):
+    return Shape(size_bytes, 1, lanes, in_quick)
+
+
+def batch(size_bytes, calls, in_quick=False):
+    return Shape(size_bytes, calls, BATCH_LANES, in_quick)
+
+
+SHAPES = [
+    unary(KIB, 1, True), unary(KIB, 16), unary(KIB, 64, True), batch(KIB, 32, True),
+    batch(KIB, 256, True),
+    unary(16 * KIB, 1), unary(16 * KIB, 16), unary(16 * KIB, 64), batch(16 * KIB, 32),
+    batch(16 * KIB, 256),
+    unary(64 * KIB, 1), unary(64 * KIB, 16, True), unary(64 * KIB, 64), batch(64 * KIB, 8, True),
+    unary(MIB, 1), unary(MIB, 4, True),
+]
+
+PUT_P50_AIM = "<= 1.3"
+
+NOTES = [
+    "A life in Redis: SET with EX 86400, GET, SET with EX 86400, GETDEL, DEL. In Mayfly: PutInputs, "
+    "GetInputs, PutOutputs, ClaimOutputs, AckOutputs. Every payload is compared with what was put; "
+    "one difference or error would have ended the run.",
+    "Mayfly does within these figures what Redis does not: payloads are encrypted on disk, each "
+    "under a key of its own; acks are answered after that key was overwritten and synced, under "
+    "relaxed durability too; an output is held under a claim until it is acknowledged, where "
+    "GETDEL loses it with the connection. Redis keeps deleted values in its append-only file "
+    "until the next rewrite.",
+    f"unary_N: N calls at one time, each by itself; batch_N: {BATCH_LANES} batches of N at one "
+    f"time. gRPC over {GRPC_OPTIONS['connections']} connections per role; Redis over one per "
+    f"caller, {REDIS_CONNECTIONS_MAX} at most, on which callers' commands are pipelined, its "
+    "fastest; both clients with one thread of their own.",
+]
+
+
+def null_aim(shape):
+    if shape.size_bytes >= 64 * KIB:
+        return ">= 0.7"
+    return {1: ">= 0.85", 32: ">= 0.5", 256: ">= 0.45"}[shape.batch]
+
+
+def redis_aim(shape, durability):
+    if durability == "sync":
+        if shape.size_bytes >= 64 * KIB:
+            return ">= 1.5"
+        return ">= 1.2" if shape.size_bytes == KIB and shape.batch > 1 else None
+    if shape.size_bytes == MIB:
+        return ">= 1"
+    return {(KIB, 256): ">= 0.9", (64 * KIB, 8): ">= 1.3"}.get((shape.size_bytes, shape.batch))
+
+
+def measure(run, shape, settings):
+    """Reports of life_driver per peer, in turns."""
+    fleet = run.fleet
+    options = {"payload_bytes": shape.size_bytes, "batch": shape.batch, "lanes": shape.lanes,
+               "seconds": settings["seconds"], "warm_up": settings["warm_up"]}
+    redis_options = {"connections": min(shape.lanes, REDIS_CONNECTIONS_MAX)}
+    turns = [("mayfly relaxed", fleet.mayfly_relaxed, "mayfly", GRPC_OPTIONS),
+             ("redis everysec", fleet.redis_everysec, "redis", redis_options),
+             ("mayfly sync", fleet.mayfly_sync, "mayfly", GRPC_OPTIONS),
+             ("redis always", fleet.redis_always, "redis", redis_options),
+             ("null", fleet.null, "mayfly", GRPC_OPTIONS)]
+    reports = {name: [] for name, *_ in turns}
+    for repetition in range(settings["repetitions"]):
+        for name, server, subcommand, peer_options in turns:
+            run.progress(f"{r.size_text(shape.size_bytes)} {shape.name}, {name}, "
+                         f"{repetition + 1} of {settings['repetitions']}")
+            reports[name].append(run.drive(server, subcommand, **options, **peer_options))
+    return reports
+
+
+def compare(shape, reports):
+    rates = {name: [report["lives_per_s"] for report in of_peer]
+             for name, of_peer in reports.items()}
+    for durability, redis in (("relaxed", "everysec"), ("sync", "always")):
+        mayfly = rates[f"mayfly {durability}"]
+        yield r.row("lives_over_redis", shape.size_bytes, shape.name, durability,
+                    f"Redis, appendfsync {redis}", rates[f"redis {redis}"], "lives/s", mayfly,
+                    redis_aim(shape, durability))
+        # A server without a disk is no measure for one that waits for it: reported without an aim.
+        yield r.row("lives_over_null", shape.size_bytes, shape.name, durability,
+                    "server that stores nothing", rates["null"], "lives/s", mayfly,
+                    null_aim(shape) if durability == "relaxed" else None)
+    if (shape.size_bytes, shape.name) == (KIB, "unary_1"):
+        put_us = {name: [report["step_us"]["put_input"]["p50"] for report in reports[name]]
+                  for name in ("mayfly relaxed", "null")}
+        yield r.row("put_p50_over_null", KIB, shape.name, "relaxed", "server that stores nothing",
+                    put_us["null"], "us", put_us["mayfly relaxed"], PUT_P50_AIM)
+
+
+def rows(run):
+    settings = QUICK if run.quick else FULL
+    for shape in SHAPES:
+        if shape.in_quick or not run.quick:
+            yield from compare(shape, measure(run, shape, settings))

@@ -1,0 +1,50 @@
+"""What machine it was, and how much of it others used."""
+
+import os
+import platform
+import re
+import resource
+import subprocess
+import time
+
+
+def describe(directory):
+    """One sentence about the machine and the disk that the servers write to."""
+    with open("/proc/cpuinfo") as cpuinfo:
+        model = re.search(r"^model name\s*: (.*)$", cpuinfo.read(), re.M)
+    file_system = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True,
+                                 text=True).stdout.strip()
+    return [f"Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, "
+            f"Linux {platform.release()}, {file_system}; client and servers share the cores."]
+
+
+def busy_seconds():
+    """CPU time of everything since boot, over all cores; not what the host took away."""
+    with open("/proc/stat") as stat:
+        fields = [int(field) for field in stat.readline().split()[1:]]
+    user, nice, system, _, _, irq, softirq = fields[:7]
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+class Watch:
+    """Tells what share of the cores went to neither us nor our children."""
+
+    def __init__(self):
+        self._began = time.monotonic()
+        self._busy = busy_seconds()
+        self._ours = self._our_seconds()
+
+    @staticmethod
+    def _our_seconds():
+        total = 0
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            usage = resource.getrusage(who)
+            total += usage.ru_utime + usage.ru_stime
+        return total
+
+    def describe(self, server_seconds):
+        """To be called while the servers still run: their time is not that of children yet."""
+        elapsed = (time.monotonic() - self._began) * os.cpu_count()
+        others = busy_seconds() - self._busy - (self._our_seconds() - self._ours) - server_seconds
+        return (f"Other processes and the kernel's own threads took {max(0, others) / elapsed:.0%} "
+                "of the cores meanwhile.")

@@ -1,0 +1,64 @@
+"""The rows as Markdown, fit for bench/README.md."""
+
+import rows as r
+
+# Every figure, in the order of the page, with its heading.
+FIGURES = {
+    "lives_over_redis": "Lives of calls per second, beside Redis",
+    "lives_over_null": "Lives of calls per second, beside a server that stores nothing",
+    "put_p50_over_null": "Median of one put, beside a server that stores nothing",
+    "puts_over_nats": "Puts per second, beside NATS JetStream",
+    "takes_over_nats": "Takes per second, beside NATS JetStream",
+    "floor_aes_256_gcm": "Floor: encryption, one thread",
+    "floor_fdatasync": "Floor: synced appends of 4 KiB",
+}
+
+VERDICTS = {True: "met", False: "**not met**", None: ""}
+
+
+def number(value):
+    if value >= 10_000:
+        return f"{value / 1000:.1f} k"
+    if value >= 1000:
+        return f"{value / 1000:.2f} k"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+
+
+def spread(value):
+    if value is None:
+        return "-"
+    return f"{number(value['median'])} ({number(value['min'])}-{number(value['max'])})"
+
+
+def line(cells):
+    return "| " + " | ".join(cells) + " |"
+
+
+def section(heading, rows):
+    unit = rows[0]["peer_value"]["unit"]
+    yield f"### {heading}"
+    yield ""
+    yield f"Median (lowest-highest) of {rows[0]['repetitions']}, in {unit}."
+    yield ""
+    if rows[0]["mayfly"] is None:
+        yield line(["size", "by", unit])
+        yield line(["---"] * 3)
+        for row in rows:
+            yield line([r.size_text(row["size_bytes"]), row["peer"], spread(row["peer_value"])])
+    else:
+        yield line(["size", "shape", "durability", "Mayfly", "peer", "its value", "ratio", "aim", ""])
+        yield line(["---"] * 9)
+        for row in rows:
+            yield line([r.size_text(row["size_bytes"]), row["shape"], row["durability"],
+                        spread(row["mayfly"]), row["peer"], spread(row["peer_value"]),
+                        f"{row['ratio']:.2f}", row["aim"] or "", VERDICTS[r.meets(row)]])
+    yield ""
+
+
+def render(rows, notes):
+    lines = []
+    for figure in dict.fromkeys([*FIGURES, *(row["figure"] for row in rows)]):
+        of_figure = [row for row in rows if row["figure"] == figure]
+        if of_figure:
+            lines += section(FIGURES.get(figure, figure), of_figure)
+    return "\n".join([*lines, *(f"- {note}" for note in notes)])
