@@ -12,8 +12,8 @@
 #include <string>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include "absl/strings/str_cat.h"
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <openssl/evp.h>
 

@@ -11,8 +11,8 @@
 #include <functional>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include "absl/synchronization/mutex.h"
+#include <CLI/CLI.hpp>
 
 #include "mayfly_lives.h"
 #include "nats_queue.h"
@@ -38,7 +38,9 @@ void AddPeer(CLI::App* app, const char* name, const char* what, bool by_address,
   CLI::App* const peer = app->add_subcommand(name, what);
   Workload* const workload = &arguments->workload;
   if (by_address) {
-    peer->add_option("--address", arguments->address, "The server")->required()->type_name("HOST:PORT");
+    peer->add_option("--address", arguments->address, "The server")
+        ->required()
+        ->type_name("HOST:PORT");
   } else {
     peer->add_option("--port", arguments->port, "The server's, on 127.0.0.1")->required();
   }
@@ -55,9 +57,6 @@ void AddPeer(CLI::App* app, const char* name, const char* what, bool by_address,
       ->capture_default_str();
   peer->add_option("--connections", workload->connections, "To each role of the server")
       ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  peer->add_option("--threads", workload->threads, "Of the client, where it can have several")
-      ->check(CLI::Range(1, 64))
       ->capture_default_str();
   if (by_items) {
     peer->add_option("--items", arguments->items, "Put and then taken")->capture_default_str();

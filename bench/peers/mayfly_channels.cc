@@ -23,10 +23,12 @@ std::unique_ptr<Stub> ConnectAs(const std::string& address, const std::string& d
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  // Statistics of every call, for nobody; mayflyd has none either.
+  arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_CENSUS, 0);
   // Otherwise all channels of a process that have the same target share one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  const auto channel =
-      grpc::CreateCustomChannel(address, grpc::SslCredentials(options), arguments);
+  const auto channel = grpc::CreateCustomChannel(address, grpc::SslCredentials(options), arguments);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + kConnectTimeout)) {
     Die(absl::StrCat("cannot connect to ", address, " as ", role));
   }

@@ -10,6 +10,8 @@
 namespace mayfly::peers {
 namespace {
 
+using Async = v1::FunctionIo::StubInterface::async_interface;
+
 constexpr uint64_t kMaxBytes = 64 << 20;  // the contract's limit: all that fits comes at once
 constexpr int64_t kClaimWaitS = 5;
 constexpr std::array<const char*, kStepCount> kRpcNames = {"PutInputs", "GetInputs", "PutOutputs",
@@ -56,14 +58,16 @@ void MayflyLane::Begin(Part part, uint64_t first_life, std::vector<std::string> 
   life_begun_ns_ = NowNs();
   switch (part) {
     case Part::kWholeLife:
-    case Part::kPutInputs: return PutInputs();
-    case Part::kPutOutputs: return PutOutputs();
-    case Part::kTakeOutputs: return ClaimOutputs();
+    case Part::kPutInputs:
+      return PutInputs();
+    case Part::kPutOutputs:
+      return PutOutputs();
+    case Part::kTakeOutputs:
+      return ClaimOutputs();
   }
 }
 
 bool MayflyLane::Continue() {
-  EndStep();
   switch (step_) {
     case Step::kPutInput:
       CheckResults(put_inputs_.response.results());
@@ -89,7 +93,7 @@ bool MayflyLane::Continue() {
       return true;
     case Step::kEnd:
       CheckResults(ack_.response.results());
-      meter_->AddLives(static_cast<uint32_t>(ids_.size()), life_begun_ns_, NowNs());
+      meter_.AddLives(static_cast<uint32_t>(ids_.size()), life_begun_ns_, NowNs());
       return false;
   }
   return false;
@@ -103,17 +107,13 @@ void MayflyLane::PutInputs() {
     item->set_call_id(ids_[i]);
     SetPayload(pool_->Input(first_life_ + i), item->mutable_payload());
   }
-  Send(Step::kPutInput, &put_inputs_, [this](auto... arguments) {
-    return stubs_->client->PrepareAsyncPutInputs(arguments...);
-  });
+  Send(Step::kPutInput, stubs_->client.get(), &Async::PutInputs, &put_inputs_);
 }
 
 void MayflyLane::GetInputs() {
   get_inputs_.request.mutable_call_ids()->Assign(ids_.begin(), ids_.end());
   get_inputs_.request.set_max_bytes(kMaxBytes);
-  Send(Step::kGetInput, &get_inputs_, [this](auto... arguments) {
-    return stubs_->worker->PrepareAsyncGetInputs(arguments...);
-  });
+  Send(Step::kGetInput, stubs_->worker.get(), &Async::GetInputs, &get_inputs_);
 }
 
 void MayflyLane::CheckInputs() {
@@ -135,9 +135,7 @@ void MayflyLane::PutOutputs() {
     item->set_outcome(v1::OUTCOME_SUCCESS);
     SetPayload(pool_->Output(first_life_ + i), item->mutable_payload());
   }
-  Send(Step::kPutOutput, &put_outputs_, [this](auto... arguments) {
-    return stubs_->worker->PrepareAsyncPutOutputs(arguments...);
-  });
+  Send(Step::kPutOutput, stubs_->worker.get(), &Async::PutOutputs, &put_outputs_);
 }
 
 void MayflyLane::ClaimOutputs() {
@@ -147,9 +145,7 @@ void MayflyLane::ClaimOutputs() {
   request.set_max_bytes(kMaxBytes);
   request.mutable_wait()->set_seconds(kClaimWaitS);
   request.set_claim_token(client::NewClaimToken());
-  Send(Step::kTakeOutput, &claim_, [this](auto... arguments) {
-    return stubs_->client->PrepareAsyncClaimOutputs(arguments...);
-  });
+  Send(Step::kTakeOutput, stubs_->client.get(), &Async::ClaimOutputs, &claim_);
 }
 
 // Outputs come in the order of the request; what did not fit is claimed by the next call.
@@ -184,27 +180,28 @@ void MayflyLane::FillAcks(google::protobuf::RepeatedPtrField<v1::AckItem>* acks)
 
 void MayflyLane::AckOutputs() {
   FillAcks(ack_.request.mutable_items());
-  Send(Step::kEnd, &ack_, [this](auto... arguments) {
-    return stubs_->client->PrepareAsyncAckOutputs(arguments...);
-  });
+  Send(Step::kEnd, stubs_->client.get(), &Async::AckOutputs, &ack_);
 }
 
-template <typename Request, typename Response, typename Prepare>
-void MayflyLane::Send(Step step, Rpc<Request, Response>* rpc, Prepare prepare) {
+template <typename Request, typename Response>
+void MayflyLane::Send(Step step, Stub* stub, Method<Request, Response> method,
+                      Rpc<Request, Response>* rpc) {
   step_ = step;
   step_begun_ns_ = NowNs();
   context_.emplace();
-  rpc->reader = prepare(&*context_, rpc->request, queue_);
-  rpc->reader->StartCall();
-  rpc->reader->Finish(&rpc->response, &status_, this);
+  (stub->async()->*method)(&*context_, &rpc->request, &rpc->response,
+                           [this](const grpc::Status& status) {
+                             EndStep(status);
+                             if (!Continue()) owner_->OnBatchEnd(this);
+                           });
 }
 
-void MayflyLane::EndStep() {
-  if (!status_.ok()) {
-    Die(absl::StrCat(NameOf(step_), ": ", status_.error_message(), " (code ",
-                     static_cast<int>(status_.error_code()), ")"));
+void MayflyLane::EndStep(const grpc::Status& status) {
+  if (!status.ok()) {
+    Die(absl::StrCat(NameOf(step_), ": ", status.error_message(), " (code ",
+                     static_cast<int>(status.error_code()), ")"));
   }
-  meter_->AddStep(step_, step_begun_ns_, NowNs());
+  meter_.AddStep(step_, step_begun_ns_, NowNs());
 }
 
 template <typename Results>

@@ -1,18 +1,17 @@
 // A MayflyLane takes one batch of calls after another through its life, one RPC at a time.
 //
-// The flow of a life is in Begin and Continue of the .cc, and nowhere else. Used by one thread, whose
-// completion queue gives the lane back when its RPC has ended.
+// The flow of a life is in Begin and Continue of the .cc, and nowhere else. Each step runs on the gRPC
+// thread that brought the answer to the one before; two never run at once.
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include <grpcpp/client_context.h>
-#include <grpcpp/completion_queue.h>
-#include <grpcpp/support/async_unary_call.h>
+#include <grpcpp/support/status.h>
 
 #include "mayfly_channels.h"
 #include "meter.h"
@@ -25,25 +24,33 @@ enum class Part { kWholeLife, kPutInputs, kPutOutputs, kTakeOutputs };
 
 class MayflyLane {
  public:
-  // All outlive the lane.
-  MayflyLane(const Workload& workload, const PayloadPool* pool, const Stubs* stubs,
-             grpc::CompletionQueue* queue, Meter* meter)
-      : workload_(workload), pool_(pool), stubs_(stubs), queue_(queue), meter_(meter) {}
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    // The batch is through. May begin the next; the lane is not touched any more otherwise.
+    virtual void OnBatchEnd(MayflyLane* lane) = 0;
+  };
 
-  // Starts the first RPC of a batch; lives are numbered from `first_life`, new ids are minted for
-  // whole lives and inputs.
+  // All outlive the lane.
+  MayflyLane(const Workload& workload, const PayloadPool* pool, const Stubs* stubs, Owner* owner,
+             const Meter& window)
+      : workload_(workload), pool_(pool), stubs_(stubs), owner_(owner), meter_(window) {}
+
+  // Starts the first RPC of a batch; lives are numbered from `first_life`, new ids are minted.
   void Begin(Part part, uint64_t first_life);
   void Begin(Part part, uint64_t first_life, std::vector<std::string> ids);
-  // Ends the RPC that the queue gave back, and starts the next. False when the batch is through.
-  bool Continue();
+
+  const Meter& meter() const { return meter_; }
 
  private:
   template <typename Request, typename Response>
   struct Rpc {
     Request request;
     Response response;
-    std::unique_ptr<grpc::ClientAsyncResponseReader<Response>> reader;
   };
+
+  // Takes up the answer to a step, and starts the next. False when the batch is through.
+  bool Continue();
 
   void PutInputs();
   void GetInputs();
@@ -54,17 +61,20 @@ class MayflyLane {
   void TakeClaims();
   void FillAcks(google::protobuf::RepeatedPtrField<v1::AckItem>* acks);
 
-  template <typename Request, typename Response, typename Prepare>
-  void Send(Step step, Rpc<Request, Response>* rpc, Prepare prepare);
+  template <typename Request, typename Response>
+  using Method = void (v1::FunctionIo::StubInterface::async_interface::*)(
+      grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
+  template <typename Request, typename Response>
+  void Send(Step step, Stub* stub, Method<Request, Response> method, Rpc<Request, Response>* rpc);
   template <typename Results>
   void CheckResults(const Results& results) const;
-  void EndStep();
+  void EndStep(const grpc::Status& status);
 
   const Workload& workload_;
   const PayloadPool* const pool_;
   const Stubs* const stubs_;
-  grpc::CompletionQueue* const queue_;
-  Meter* const meter_;
+  Owner* const owner_;
+  Meter meter_;
 
   Part part_ = Part::kWholeLife;
   uint64_t first_life_ = 0;
@@ -74,7 +84,6 @@ class MayflyLane {
   Step step_ = Step::kPutInput;
   int64_t step_begun_ns_ = 0;
   std::optional<grpc::ClientContext> context_;
-  grpc::Status status_;
   Rpc<v1::PutInputsRequest, v1::PutInputsResponse> put_inputs_;
   Rpc<v1::GetInputsRequest, v1::GetInputsResponse> get_inputs_;
   Rpc<v1::PutOutputsRequest, v1::PutOutputsResponse> put_outputs_;

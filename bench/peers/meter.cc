@@ -18,8 +18,8 @@ void Append(const std::vector<float>& from, std::vector<float>* to) {
 }
 
 float Quantile(double share, std::vector<float>* values) {
-  const auto place = values->begin() + static_cast<ptrdiff_t>(
-                                           share * static_cast<double>(values->size() - 1));
+  const auto place =
+      values->begin() + static_cast<ptrdiff_t>(share * static_cast<double>(values->size() - 1));
   std::nth_element(values->begin(), place, values->end());
   return *place;
 }
@@ -57,7 +57,6 @@ nlohmann::json ReportOf(const Workload& workload, std::vector<Meter> meters) {
   return {{"payload_bytes", workload.payload_bytes},
           {"batch_calls", workload.batch_calls},
           {"lanes", workload.lanes},
-          {"threads", workload.threads},
           {"connections", workload.connections},
           {"seconds", seconds},
           {"lives", lives},

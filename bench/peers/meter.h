@@ -1,7 +1,7 @@
-// A Meter counts what one thread's lanes did within the measured window, and how long it took.
+// A Meter counts what one or more lanes did within the measured window, and how long it took.
 //
 // The window begins after the warm-up; what ends before or after it is not counted. Not thread-safe:
-// each thread has its own, merged by ReportOf.
+// lanes that run on several threads have one each, merged by ReportOf.
 #pragma once
 
 #include <array>

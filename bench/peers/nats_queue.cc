@@ -92,8 +92,8 @@ void MakeStream(jsCtx* jet_stream) {
   consumer.Durable = kConsumer;
   consumer.AckPolicy = js_AckExplicit;
   consumer.MaxAckPending = -1;
-  Require(js_AddConsumer(nullptr, jet_stream, kStream, &consumer, nullptr, &error),
-          "the consumer", error);
+  Require(js_AddConsumer(nullptr, jet_stream, kStream, &consumer, nullptr, &error), "the consumer",
+          error);
 }
 
 uint64_t MessagesLeft(jsCtx* jet_stream) {
@@ -111,8 +111,8 @@ void Put(jsCtx* jet_stream, const PayloadPool& pool, uint32_t item_count) {
     const absl::string_view data = pool.Input(number);
     payload.assign(data.data(), data.size());
     memcpy(payload.data(), &number, kNumberBytes);
-    Require(js_PublishAsync(jet_stream, kSubject, payload.data(),
-                            static_cast<int>(payload.size()), nullptr),
+    Require(js_PublishAsync(jet_stream, kSubject, payload.data(), static_cast<int>(payload.size()),
+                            nullptr),
             "put");
   }
   Require(js_PublishAsyncComplete(jet_stream, nullptr), "put");
@@ -177,9 +177,7 @@ nlohmann::json RunNatsQueue(const NatsTarget& target, const Workload& workload,
   begun_ns = NowNs();
   std::vector<std::thread> takers;
   for (uint32_t i = 0; i < workload.lanes; ++i) {
-    takers.emplace_back([&] {
-      Take(target, pool, static_cast<int>(workload.batch_calls), &left);
-    });
+    takers.emplace_back([&] { Take(target, pool, static_cast<int>(workload.batch_calls), &left); });
   }
   for (std::thread& taker : takers) taker.join();
   const int64_t ended_ns = NowNs();

@@ -12,10 +12,10 @@
 #include <cstdio>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
 #include "absl/synchronization/mutex.h"
+#include <CLI/CLI.hpp>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/server_callback.h>

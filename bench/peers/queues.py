@@ -5,7 +5,7 @@ import rows as r
 SIZE_BYTES = 1024
 BATCHES = [32, 256]
 LANES = 4
-GRPC_OPTIONS = {"connections": 2, "threads": 1}
+GRPC_OPTIONS = {"connections": 2}
 FULL = {"repetitions": 5, "items": 30_720}
 QUICK = {"repetitions": 2, "items": 10_240}
 

@@ -1,14 +1,14 @@
 #include "redis_connection.h"
 
-#include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/socket.h>
 
@@ -52,8 +52,8 @@ SSL_CTX* MakeContext(const std::string& directory) {
   SSL_CTX_set_default_read_buffer_len(context, kReadBytes);
   if (SSL_CTX_load_verify_file(context, (directory + "/ca.pem").c_str()) != 1 ||
       SSL_CTX_use_certificate_chain_file(context, (directory + "/client.pem").c_str()) != 1 ||
-      SSL_CTX_use_PrivateKey_file(context, (directory + "/client.key").c_str(),
-                                  SSL_FILETYPE_PEM) != 1) {
+      SSL_CTX_use_PrivateKey_file(context, (directory + "/client.key").c_str(), SSL_FILETYPE_PEM) !=
+          1) {
     DieOfSsl("the certificates cannot be used");
   }
   return context;
@@ -95,7 +95,8 @@ void RedisConnection::Del(absl::string_view key, RedisCaller* caller) {
 
 void RedisConnection::Append(std::initializer_list<absl::string_view> words, RedisCaller* caller) {
   absl::StrAppend(&out_, "*", words.size(), "\r\n");
-  for (absl::string_view word : words) absl::StrAppend(&out_, "$", word.size(), "\r\n", word, "\r\n");
+  for (absl::string_view word : words)
+    absl::StrAppend(&out_, "$", word.size(), "\r\n", word, "\r\n");
   callers_.push_back(caller);
 }
 
@@ -146,7 +147,7 @@ redisReplyObjectFunctions RedisConnection::MakeReplyFunctions() {
   };
   return {.createString = [](const redisReadTask* task, char* text, size_t size) -> void* {
             return kHandOn(task, {.is_error = task->type == REDIS_REPLY_ERROR,
-                               .text = absl::string_view(text, size)});
+                                  .text = absl::string_view(text, size)});
           },
           .createArray = [](const redisReadTask*, int) -> void* { Die("redis: an array"); },
           .createInteger = [](const redisReadTask* task, long long value) -> void* {

@@ -67,11 +67,21 @@ class RedisLane final : public RedisCaller {
     step_begun_ns_ = NowNs();
     for (size_t i = 0; i < ids_.size(); ++i) {
       switch (step) {
-        case Step::kPutInput: connection_->Set(input_keys_[i], Input(i), this); break;
-        case Step::kGetInput: connection_->Get(input_keys_[i], this); break;
-        case Step::kPutOutput: connection_->Set(output_keys_[i], Output(i), this); break;
-        case Step::kTakeOutput: connection_->GetDel(output_keys_[i], this); break;
-        case Step::kEnd: connection_->Del(input_keys_[i], this); break;
+        case Step::kPutInput:
+          connection_->Set(input_keys_[i], Input(i), this);
+          break;
+        case Step::kGetInput:
+          connection_->Get(input_keys_[i], this);
+          break;
+        case Step::kPutOutput:
+          connection_->Set(output_keys_[i], Output(i), this);
+          break;
+        case Step::kTakeOutput:
+          connection_->GetDel(output_keys_[i], this);
+          break;
+        case Step::kEnd:
+          connection_->Del(input_keys_[i], this);
+          break;
       }
     }
   }
@@ -80,9 +90,12 @@ class RedisLane final : public RedisCaller {
     const absl::string_view name = kCommandNames[static_cast<size_t>(step_)];
     switch (step_) {
       case Step::kPutInput:
-      case Step::kPutOutput: return CheckEqual(name, reply.text, "OK");
-      case Step::kGetInput: return CheckEqual(name, reply.text, Input(replies_));
-      case Step::kTakeOutput: return CheckEqual(name, reply.text, Output(replies_));
+      case Step::kPutOutput:
+        return CheckEqual(name, reply.text, "OK");
+      case Step::kGetInput:
+        return CheckEqual(name, reply.text, Input(replies_));
+      case Step::kTakeOutput:
+        return CheckEqual(name, reply.text, Output(replies_));
       case Step::kEnd:
         if (reply.integer != 1) Die(absl::StrCat(name, ": the key was not there"));
     }

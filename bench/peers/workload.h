@@ -16,7 +16,6 @@ struct Workload {
   size_t payload_bytes = 1024;
   uint32_t batch_calls = 1;
   uint32_t lanes = 1;
-  uint32_t threads = 1;
   uint32_t connections = 1;  // to each role of a server that has roles
   int64_t warm_up_ns = 0;
   int64_t measure_ns = 0;
