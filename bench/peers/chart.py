@@ -25,7 +25,8 @@ def values_by_shape(rows, size_bytes):
                                                                  "lives_over_null"):
             of_shape = shapes.setdefault(row["shape"], {})
             of_shape[f"Mayfly, {row['durability']}"] = row["mayfly"]
-            of_shape[PEER_SERIES[row["peer"]]] = row["peer_value"]
+            if row["peer"] in PEER_SERIES:
+                of_shape[PEER_SERIES[row["peer"]]] = row["peer_value"]
     return shapes
 
 

@@ -15,10 +15,8 @@ MIB = 1 << 20
 # other; with four neither does, and more only make a life longer.
 BATCH_LANES = 4
 
-# Found best for each on two cores, of 1, 2 and 4, and of 64 for Redis: independent callers share
-# four connections, and commands of the same moment go out in one write; with a connection each, 64
-# callers get a fraction of that.
-GRPC_OPTIONS = {"connections": 2}
+# Found best on two cores, of 1, 2 and 4. Redis: independent callers share four connections, and
+# commands of the same moment go out in one write. Mayfly and the null server: grpc_options below.
 REDIS_CONNECTIONS_MAX = 4
 
 FULL = {"repetitions": 5, "seconds": 1.2, "warm_up": 0.4}
@@ -54,6 +52,9 @@ SHAPES = [
     unary(MIB, 1), unary(MIB, 4, True),
 ]
 
+# Where Redis is measured with a connection per caller too.
+CONNECTION_EACH = (KIB, "unary_64")
+
 PUT_P50_AIM = "<= 1.3"
 
 NOTES = [
@@ -66,10 +67,15 @@ NOTES = [
     "GETDEL loses it with the connection. Redis keeps deleted values in its append-only file "
     "until the next rewrite.",
     f"unary_N: N calls at one time, each by itself; batch_N: {BATCH_LANES} batches of N at one "
-    f"time. gRPC over {GRPC_OPTIONS['connections']} connections per role; Redis over one per "
-    f"caller, {REDIS_CONNECTIONS_MAX} at most, on which callers' commands are pipelined, its "
-    "fastest. The client of Redis has one thread, like Redis; that of gRPC has gRPC's own.",
+    "time. gRPC over one connection per role, two for batches and from 64 KiB on; Redis over one "
+    f"per caller, {REDIS_CONNECTIONS_MAX} at most, on which commands of independent callers are "
+    "pipelined. That is the fastest for each; what a connection per caller makes of Redis is a "
+    "row of its own. The client of Redis has one thread, like Redis; that of gRPC has gRPC's own.",
 ]
+
+
+def grpc_options(shape):
+    return {"connections": 1 if shape.batch == 1 and shape.size_bytes < 64 * KIB else 2}
 
 
 def null_aim(shape):
@@ -94,11 +100,15 @@ def measure(run, shape, settings):
     options = {"payload_bytes": shape.size_bytes, "batch": shape.batch, "lanes": shape.lanes,
                "seconds": settings["seconds"], "warm_up": settings["warm_up"]}
     redis_options = {"connections": min(shape.lanes, REDIS_CONNECTIONS_MAX)}
-    turns = [("mayfly relaxed", fleet.mayfly_relaxed, "mayfly", GRPC_OPTIONS),
+    turns = [("mayfly relaxed", fleet.mayfly_relaxed, "mayfly", grpc_options(shape)),
              ("redis everysec", fleet.redis_everysec, "redis", redis_options),
-             ("mayfly sync", fleet.mayfly_sync, "mayfly", GRPC_OPTIONS),
+             ("mayfly sync", fleet.mayfly_sync, "mayfly", grpc_options(shape)),
              ("redis always", fleet.redis_always, "redis", redis_options),
-             ("null", fleet.null, "mayfly", GRPC_OPTIONS)]
+             ("null", fleet.null, "mayfly", grpc_options(shape))]
+    if (shape.size_bytes, shape.name) == CONNECTION_EACH:
+        each = {"connections": shape.lanes}
+        turns += [("redis everysec, each", fleet.redis_everysec, "redis", each),
+                  ("redis always, each", fleet.redis_always, "redis", each)]
     reports = {name: [] for name, *_ in turns}
     for repetition in range(settings["repetitions"]):
         for name, server, subcommand, peer_options in turns:
@@ -116,6 +126,10 @@ def compare(shape, reports):
         yield r.row("lives_over_redis", shape.size_bytes, shape.name, durability,
                     f"Redis, appendfsync {redis}", rates[f"redis {redis}"], "lives/s", mayfly,
                     redis_aim(shape, durability))
+        if f"redis {redis}, each" in rates:
+            yield r.row("lives_over_redis", shape.size_bytes, shape.name, durability,
+                        f"Redis, appendfsync {redis}, a connection per caller",
+                        rates[f"redis {redis}, each"], "lives/s", mayfly)
         # A server without a disk is no measure for one that waits for it: reported without an aim.
         yield r.row("lives_over_null", shape.size_bytes, shape.name, durability,
                     "server that stores nothing", rates["null"], "lives/s", mayfly,

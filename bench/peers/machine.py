@@ -46,5 +46,6 @@ class Watch:
         """To be called while the servers still run: their time is not that of children yet."""
         elapsed = (time.monotonic() - self._began) * os.cpu_count()
         others = busy_seconds() - self._busy - (self._our_seconds() - self._ours) - server_seconds
-        return (f"Other processes, interrupts and the kernel's own threads took {max(0, others) / elapsed:.0%} "
-                "of the cores meanwhile.")
+        share = max(0, others) / elapsed
+        return (f"Other processes, interrupts and the kernel's own threads took {share:.0%} of the "
+                "cores meanwhile.")
