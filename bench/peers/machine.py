@@ -4,8 +4,11 @@ import os
 import platform
 import re
 import resource
+import shutil
 import subprocess
 import time
+
+import servers
 
 
 def describe(directory):
@@ -16,6 +19,17 @@ def describe(directory):
                                  text=True).stdout.strip()
     return [f"Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, "
             f"Linux {platform.release()}, {file_system}; client and servers share the cores."]
+
+
+def require(directory, memory_bytes, disk_bytes, what):
+    """Refuses to begin what would not fit."""
+    with open("/proc/meminfo") as meminfo:
+        memory_free = int(re.search(r"^MemAvailable: *(\d+)", meminfo.read(), re.M)[1]) << 10
+    disk_free = shutil.disk_usage(directory).free
+    for kind, needed, free in (("memory", memory_bytes, memory_free), ("disk", disk_bytes, disk_free)):
+        if free < needed:
+            raise servers.Failure(f"{what} need {needed / 1e9:.1f} GB of {kind}, and "
+                                  f"{free / 1e9:.1f} GB are free; --live-calls asks for fewer")
 
 
 def busy_seconds():

@@ -81,6 +81,12 @@ void RedisConnection::Set(absl::string_view key, absl::string_view value, RedisC
   Append({"SET", key, value, "EX", kTtlSeconds}, caller);
 }
 
+void RedisConnection::SetUntil(absl::string_view key, absl::string_view value, int64_t end_unix_ms,
+                               RedisCaller* caller) {
+  if (end_unix_ms == 0) return Set(key, value, caller);
+  Append({"SET", key, value, "PXAT", absl::StrCat(end_unix_ms)}, caller);
+}
+
 void RedisConnection::Get(absl::string_view key, RedisCaller* caller) {
   Append({"GET", key}, caller);
 }

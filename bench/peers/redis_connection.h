@@ -45,6 +45,9 @@ class RedisConnection {
 
   // Nothing is written before Flush.
   void Set(absl::string_view key, absl::string_view value, RedisCaller* caller);
+  // As Set, but gone at a time of the wall clock; 0 is Set.
+  void SetUntil(absl::string_view key, absl::string_view value, int64_t end_unix_ms,
+                RedisCaller* caller);
   void Get(absl::string_view key, RedisCaller* caller);
   void GetDel(absl::string_view key, RedisCaller* caller);
   void Del(absl::string_view key, RedisCaller* caller);

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,8 +15,7 @@ LOG_TAIL_BYTES = 2000
 
 MAYFLY_CONFIG = """\
 [server]
-listen = "127.0.0.1:0"
-port_file = "port"
+listen = "127.0.0.1:{port}"
 [tls]
 ca_file = "{certificates}/ca.pem"
 certificate_file = "{certificates}/server.pem"
@@ -25,6 +25,8 @@ data_dir = "data"
 durability = "{durability}"
 [keys]
 root_key_file = "../root.key"
+[retention]
+clock_jump_grace = "0s"
 [claims]
 outstanding_max = 1000000
 """
@@ -68,20 +70,34 @@ def free_port():
 
 
 class Server:
-    """One process. `is_ready` is asked until it says so."""
+    """One process after another. `is_ready` is asked until it says so."""
 
     def __init__(self, name, directory, command, is_ready, port=None):
         self.name = name
+        self.directory = directory
         self.port = port
+        # What ended processes wrote, to disk and to page caches on their way there.
+        self.written_bytes = 0
+        self._command = [str(c) for c in command]
+        self._is_ready = is_ready
         self._log_path = directory / "log"
-        with self._log_path.open("w") as log:
-            self._process = subprocess.Popen([str(c) for c in command], cwd=directory, stdout=log,
-                                             stderr=log, start_new_session=True)
+        self.start()
+
+    def start(self):
+        self.launch()
         try:
-            self._wait_until(is_ready)
+            self._wait_until(self._is_ready)
         except BaseException:
             self.stop()
             raise
+
+    def launch(self):
+        """Begins a start and returns the time, monotonic, just before it; does not wait."""
+        with self._log_path.open("w") as log:
+            launched = time.monotonic()
+            self._process = subprocess.Popen(self._command, cwd=self.directory, stdout=log,
+                                             stderr=log, start_new_session=True)
+        return launched
 
     def _wait_until(self, is_ready):
         end = time.monotonic() + START_SECONDS_MAX
@@ -94,11 +110,31 @@ class Server:
         if self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end = time.monotonic() + STOP_SECONDS_MAX
+        while not self._reap(os.WNOHANG):
+            if time.monotonic() > end:
+                return self.kill()
+            time.sleep(0.02)
+
+    def kill(self):
+        self._process.kill()
+        self._reap(0)
+
+    def _reap(self, options):
+        """Instead of Popen.wait, for what the process and its children used of the machine."""
+        pid, status, usage = os.wait4(self._process.pid, options)
+        if pid == 0:
+            return False
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        self.written_bytes += usage.ru_oublock * 512
+        return True
+
+    def memory_bytes(self):
+        """{"VmRSS", "RssAnon", "RssFile"} of the running process."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return {name: int(fields[name].split()[0]) << 10
+                for name in ("VmRSS", "RssAnon", "RssFile")}
 
     def log(self):
         return self._log_path.read_text(errors="replace")
@@ -111,6 +147,9 @@ class Server:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def cpu_seconds(self):
+        """Of the running process; what ended is among our children."""
+        if self._process.poll() is not None:
+            return 0
         fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -140,11 +179,11 @@ class Fleet:
 
     def __enter__(self):
         try:
-            self.mayfly_relaxed = self._start_mayfly("relaxed")
-            self.mayfly_sync = self._start_mayfly("sync")
+            self.mayfly_relaxed = self.start_mayfly("mayfly-relaxed", "relaxed")
+            self.mayfly_sync = self.start_mayfly("mayfly-sync", "sync")
             self.null = self._start_null()
-            self.redis_everysec = self._start_redis("everysec")
-            self.redis_always = self._start_redis("always")
+            self.redis_everysec = self.start_redis("redis-everysec", "everysec")
+            self.redis_always = self.start_redis("redis-always", "always")
             self.nats = self._start_nats()
         except BaseException:
             self.__exit__()
@@ -178,15 +217,16 @@ class Fleet:
         self._servers.append(server)
         return server
 
-    def _start_mayfly(self, durability):
-        directory = self._make_directory(f"mayfly-{durability}")
+    def start_mayfly(self, name, durability):
+        directory = self._make_directory(name)
         (directory / "data").mkdir(mode=0o700)
+        port = free_port()
         (directory / "mayfly.toml").write_text(
-            MAYFLY_CONFIG.format(certificates=self.certificates, durability=durability))
+            MAYFLY_CONFIG.format(certificates=self.certificates, durability=durability, port=port))
         return self._start(
-            f"mayflyd ({durability})", directory,
+            name, directory,
             [self._binary_dir / "src/server/mayflyd", "--config", "mayfly.toml"],
-            lambda server: read_port(server, directory / "port") and '"serving"' in server.log())
+            lambda server: '"serving"' in server.log(), port)
 
     def _start_null(self):
         directory = self._make_directory("null")
@@ -196,14 +236,19 @@ class Fleet:
              "--port-file", "port"],
             lambda server: read_port(server, directory / "port"))
 
-    def _start_redis(self, durability):
-        directory = self._make_directory(f"redis-{durability}")
+    def start_redis(self, name, durability):
+        directory = self._make_directory(name)
         port = free_port()
         (directory / "redis.conf").write_text(
             REDIS_CONFIG.format(port=port, certificates=self.certificates, directory=directory,
                                 durability=durability))
-        return self._start(f"redis-server ({durability})", directory,
-                           ["redis-server", "redis.conf"], Server.accepts, port)
+        return self._start(name, directory, ["redis-server", "redis.conf"], Server.accepts, port)
+
+    def remove(self, server):
+        """Stops a server and removes all it has stored."""
+        server.stop()
+        self._servers.remove(server)
+        shutil.rmtree(server.directory)
 
     def _start_nats(self):
         directory = self._make_directory("nats")

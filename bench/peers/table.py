@@ -9,6 +9,13 @@ FIGURES = {
     "put_p50_over_null": "Median of one put, beside a server that stores nothing",
     "puts_over_nats": "Puts per second, beside NATS JetStream",
     "takes_over_nats": "Takes per second, beside NATS JetStream",
+    "rss_per_live_call": "Memory of the server for each live call",
+    "start_after_kill": "From the start after kill -9 to the first answer",
+    "rate_at_many_calls": "Lives of calls per second with many live calls, over those with 10,000",
+    "life_p99": "99th percentile of a life, before and while many calls fall due at once",
+    "life_p99_in_storm": "99th percentile of a life while many calls fall due at once, over quiet",
+    "erased_within": "From when many calls fall due at once to when all are erased",
+    "written_per_payload_byte": "Bytes written for each byte of payload",
     "floor_aes_256_gcm": "Floor: encryption, one thread",
     "floor_fdatasync": "Floor: synced appends of 4 KiB",
 }
@@ -21,7 +28,9 @@ def number(value):
         return f"{value / 1000:.1f} k"
     if value >= 1000:
         return f"{value / 1000:.2f} k"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def spread(value):

@@ -1,0 +1,15 @@
+// Many keys that stay in Redis: what mayfly_fill.h does, with SET.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "mayfly_fill.h"
+#include "redis_connection.h"
+#include "workload.h"
+
+namespace mayfly::peers {
+
+// One connection, on which all lanes' batches are pipelined.
+nlohmann::json RunRedisFill(const RedisTarget& target, const Workload& workload, const Fill& fill);
+
+}  // namespace mayfly::peers
