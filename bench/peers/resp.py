@@ -60,3 +60,10 @@ def wait_for_key(port, certificates, key, seconds_max):
         except OSError:
             time.sleep(0.002)
     raise TimeoutError(f"Redis did not answer within {seconds_max} s")
+
+
+def wait_for_rewrite(port, certificates):
+    """Until no rewrite of the append-only file is under way."""
+    with Connection(port, certificates) as connection:
+        while b"aof_rewrite_in_progress:1" in connection.command("INFO", "persistence"):
+            time.sleep(0.2)

@@ -5,7 +5,6 @@ such a value.
 """
 
 import contextlib
-import time
 
 import lives
 import machine
@@ -39,10 +38,6 @@ NOTES = [
     f"known key. Mayfly was killed {STARTS} times, after further puts each time; all of a sample of "
     "1,000 inputs could then be read. Files were in the page cache, as they are after a crash of "
     "the process.",
-    "Bytes written: write_bytes of the kernel's accounting, over the whole life of the server's "
-    "processes and children: a page counts once when it is dirtied, and again when that happens "
-    "after it was written back. Unread: inputs that were put and then never read, with all starts "
-    "and a regular stop at the end. The payload is counted as the application's bytes.",
 ]
 
 
@@ -63,7 +58,6 @@ class Many:
         self.many = start(f"{kind}-many")
         self.few = start(f"{kind}-few")
         self.sample = run.directory / f"{kind}-sample"
-        self.put_calls = 0
 
     def put(self, server, calls, **options):
         return self.run.scale(server, f"{self.kind}-fill", calls=calls, **options)
@@ -72,17 +66,15 @@ class Many:
         """What the memory grows by."""
         self.put(self.few, FEW_CALLS)
         before = self.many.memory_bytes()
-        self.put(self.many, calls, sample=self.sample)
-        self.put_calls += calls
+        report = self.put(self.many, calls, sample=self.sample)
+        self.run.notes.append(f"{calls:,} puts in batches, one after another: {self.kind} took "
+                              f"{report['seconds']:.0f} s.")
         self.settle()
         after = self.many.memory_bytes()
         return {name: (after[name] - before[name]) / calls for name in after}
 
     def settle(self):
         """Waits for what the server still does of its own accord."""
-
-    def written_per_payload_byte(self):
-        return self.many.written_bytes / (self.put_calls * SIZE_BYTES)
 
     def remove(self):
         self.run.fleet.remove(self.many)
@@ -98,7 +90,6 @@ class ManyInMayfly(Many):
         for turn in range(STARTS):
             if turn:
                 self.put(self.many, calls // TOP_UP_SHARE)
-                self.put_calls += calls // TOP_UP_SHARE
             self.many.kill()
             launched = self.many.launch()
             report = self.run.scale(self.many, "mayfly-probe", sample=self.sample,
@@ -106,10 +97,7 @@ class ManyInMayfly(Many):
             seconds.append(report["first_answer_s"] - launched)
             if report["readable"] != report["calls"]:
                 raise self.run.failure(f"{self.many.name} lost calls when it was killed: {report}")
-        self.many.stop()
-        written = self.written_per_payload_byte()
-        self.many.start()
-        return seconds, written
+        return seconds
 
 
 class ManyInRedis(Many):
@@ -117,18 +105,15 @@ class ManyInRedis(Many):
         super().__init__(run, "redis", lambda name: run.fleet.start_redis(name, "everysec"))
 
     def settle(self):
-        with resp.Connection(self.many.port, self.run.fleet.certificates) as connection:
-            while b"aof_rewrite_in_progress:1" in connection.command("INFO", "persistence"):
-                time.sleep(0.2)
+        resp.wait_for_rewrite(self.many.port, self.run.fleet.certificates)
 
     def starts(self, calls):
         del calls
         self.many.kill()
-        written = self.written_per_payload_byte()
         launched = self.many.launch()
         answered = resp.wait_for_key(self.many.port, self.run.fleet.certificates,
                                      self.sample.read_text().split()[0], START_SECONDS_MAX)
-        return [answered - launched], written
+        return [answered - launched]
 
 
 def rates(run, peers):
@@ -155,7 +140,7 @@ def rows(run):
                     f"{calls} live calls")
     with contextlib.ExitStack() as at_end:
         peers = []
-        memory, starts, written = {}, {}, {}
+        memory, starts = {}, {}
         for kind in (ManyInMayfly, ManyInRedis):
             peer = kind(run)
             at_end.callback(peer.remove)
@@ -163,7 +148,7 @@ def rows(run):
             run.progress(f"puts of {calls} calls, {peer.kind}")
             memory[peer.kind] = peer.fill(calls)
             run.progress(f"starts with {calls} calls, {peer.kind}")
-            starts[peer.kind], written[peer.kind] = peer.starts(calls)
+            starts[peer.kind] = peer.starts(calls)
         ratios = rates(run, peers)
     shape = name_of(calls)
     redis = "Redis, appendfsync everysec"
@@ -175,5 +160,3 @@ def rows(run):
                 starts["mayfly"], "Mayfly <= 2")
     yield r.row("rate_at_many_calls", SIZE_BYTES, f"batch_{RATE_BATCH}, {shape}", "relaxed", redis,
                 ratios["redis"], "of the rate with few", ratios["mayfly"], "Mayfly >= 0.8")
-    yield r.row("written_per_payload_byte", SIZE_BYTES, f"unread, {shape}", "relaxed", redis,
-                [written["redis"]], "bytes", [written["mayfly"]], "Mayfly <= 3")

@@ -23,8 +23,9 @@ key_file = "{certificates}/server.key"
 [storage]
 data_dir = "data"
 durability = "{durability}"
+memtable_bytes = "{memtable}"
 [keys]
-root_key_file = "../root.key"
+root_key_file = "{root_key}"
 [retention]
 clock_jump_grace = "0s"
 [claims]
@@ -76,8 +77,6 @@ class Server:
         self.name = name
         self.directory = directory
         self.port = port
-        # What ended processes wrote, to disk and to page caches on their way there.
-        self.written_bytes = 0
         self._command = [str(c) for c in command]
         self._is_ready = is_ready
         self._log_path = directory / "log"
@@ -110,24 +109,14 @@ class Server:
         if self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + STOP_SECONDS_MAX
-        while not self._reap(os.WNOHANG):
-            if time.monotonic() > end:
-                return self.kill()
-            time.sleep(0.02)
+        try:
+            self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def kill(self):
         self._process.kill()
-        self._reap(0)
-
-    def _reap(self, options):
-        """Instead of Popen.wait, for what the process and its children used of the machine."""
-        pid, status, usage = os.wait4(self._process.pid, options)
-        if pid == 0:
-            return False
-        self._process.returncode = os.waitstatus_to_exitcode(status)
-        self.written_bytes += usage.ru_oublock * 512
-        return True
+        self._process.wait()
 
     def memory_bytes(self):
         """{"VmRSS", "RssAnon", "RssFile"} of the running process."""
@@ -173,9 +162,9 @@ class Fleet:
         self.certificates = directory / "certificates"
         subprocess.run([source_dir / "deploy/make-certificates", self.certificates], check=True,
                        capture_output=True)
-        root_key = directory / "root.key"
-        root_key.touch(0o600)
-        root_key.write_text(secrets.token_hex(32))
+        self._root_key = directory / "root.key"
+        self._root_key.touch(0o600)
+        self._root_key.write_text(secrets.token_hex(32))
 
     def __enter__(self):
         try:
@@ -207,8 +196,8 @@ class Fleet:
         return [f"Redis {redis.split('v=')[1].split()[0]}, NATS {nats.split('v')[-1].strip()}, "
                 "both as packaged by Debian."]
 
-    def _make_directory(self, name):
-        directory = self._directory / name
+    def _make_directory(self, name, parent=None):
+        directory = (parent or self._directory) / name
         directory.mkdir(mode=0o700)
         return directory
 
@@ -217,12 +206,13 @@ class Fleet:
         self._servers.append(server)
         return server
 
-    def start_mayfly(self, name, durability):
-        directory = self._make_directory(name)
+    def start_mayfly(self, name, durability, parent=None, memtable="256MiB"):
+        directory = self._make_directory(name, parent)
         (directory / "data").mkdir(mode=0o700)
         port = free_port()
         (directory / "mayfly.toml").write_text(
-            MAYFLY_CONFIG.format(certificates=self.certificates, durability=durability, port=port))
+            MAYFLY_CONFIG.format(certificates=self.certificates, durability=durability, port=port,
+                                 memtable=memtable, root_key=self._root_key))
         return self._start(
             name, directory,
             [self._binary_dir / "src/server/mayflyd", "--config", "mayfly.toml"],
@@ -236,8 +226,8 @@ class Fleet:
              "--port-file", "port"],
             lambda server: read_port(server, directory / "port"))
 
-    def start_redis(self, name, durability):
-        directory = self._make_directory(name)
+    def start_redis(self, name, durability, parent=None):
+        directory = self._make_directory(name, parent)
         port = free_port()
         (directory / "redis.conf").write_text(
             REDIS_CONFIG.format(port=port, certificates=self.certificates, directory=directory,
