@@ -58,6 +58,9 @@ void AddPeer(CLI::App* app, const char* name, const char* what, bool by_address,
   peer->add_option("--connections", workload->connections, "To each role of the server")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
+  if (by_address) {
+    peer->add_flag("--acks-ride", workload->acks_ride, "On the next claim, not in RPCs of their own");
+  }
   if (by_items) {
     peer->add_option("--items", arguments->items, "Put and then taken")->capture_default_str();
   } else {

@@ -84,16 +84,21 @@ bool MayflyLane::Continue() {
       ClaimOutputs();
       return true;
     case Step::kTakeOutput:
+      TakeRiddenAcks();
       TakeClaims();
       if (claims_.size() < ids_.size()) {
         ClaimOutputs();
-      } else {
-        AckOutputs();
+        return true;
       }
+      if (workload_.acks_ride) {
+        KeepAcks();
+        return false;
+      }
+      AckOutputs();
       return true;
     case Step::kEnd:
       CheckResults(ack_.response.results());
-      meter_.AddLives(static_cast<uint32_t>(ids_.size()), life_begun_ns_, NowNs());
+      EndLives(ids_.size(), workload_.acks_ride ? kept_begun_ns_ : life_begun_ns_);
       return false;
   }
   return false;
@@ -145,6 +150,8 @@ void MayflyLane::ClaimOutputs() {
   request.set_max_bytes(kMaxBytes);
   request.mutable_wait()->set_seconds(kClaimWaitS);
   request.set_claim_token(client::NewClaimToken());
+  request.clear_acks();
+  request.mutable_acks()->Swap(&kept_acks_);
   Send(Step::kTakeOutput, stubs_->client.get(), &Async::ClaimOutputs, &claim_);
 }
 
@@ -176,6 +183,29 @@ void MayflyLane::FillAcks(google::protobuf::RepeatedPtrField<v1::AckItem>* acks)
     item->set_fence(claims_[i].fence);
     item->set_crc32c(claims_[i].crc32c);
   }
+}
+
+void MayflyLane::KeepAcks() {
+  FillAcks(&kept_acks_);
+  kept_begun_ns_ = life_begun_ns_;
+}
+
+void MayflyLane::TakeRiddenAcks() {
+  if (claim_.request.acks().empty()) return;
+  CheckResults(claim_.response.ack_results());
+  EndLives(ids_.size(), kept_begun_ns_);
+}
+
+bool MayflyLane::SendLastAcks() {
+  if (kept_acks_.empty()) return false;
+  ack_.request.mutable_items()->Swap(&kept_acks_);
+  kept_acks_.Clear();
+  Send(Step::kEnd, stubs_->client.get(), &Async::AckOutputs, &ack_);
+  return true;
+}
+
+void MayflyLane::EndLives(size_t count, int64_t begun_ns) {
+  meter_.AddLives(static_cast<uint32_t>(count), begun_ns, NowNs());
 }
 
 void MayflyLane::AckOutputs() {

@@ -39,6 +39,9 @@ class MayflyLane {
   // Starts the first RPC of a batch; lives are numbered from `first_life`, new ids are minted.
   void Begin(Part part, uint64_t first_life);
   void Begin(Part part, uint64_t first_life, std::vector<std::string> ids);
+  // When acks ride: sends those that no next batch will take along, and ends like a batch. False
+  // when there are none.
+  bool SendLastAcks();
 
   const Meter& meter() const { return meter_; }
 
@@ -59,6 +62,9 @@ class MayflyLane {
   void AckOutputs();
   void CheckInputs();
   void TakeClaims();
+  void KeepAcks();
+  void TakeRiddenAcks();
+  void EndLives(size_t count, int64_t begun_ns);
   void FillAcks(google::protobuf::RepeatedPtrField<v1::AckItem>* acks);
 
   template <typename Request, typename Response>
@@ -96,6 +102,10 @@ class MayflyLane {
     uint32_t crc32c;
   };
   std::vector<Claim> claims_;  // of the first calls of the batch, in its order
+
+  // Of the batch before, to ride on the claim of this one.
+  google::protobuf::RepeatedPtrField<v1::AckItem> kept_acks_;
+  int64_t kept_begun_ns_ = 0;
 };
 
 }  // namespace mayfly::peers

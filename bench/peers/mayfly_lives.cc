@@ -56,7 +56,7 @@ nlohmann::json RunMayflyLives(const MayflyTarget& target, const Workload& worklo
   const int64_t begin_ns = NowNs() + workload.warm_up_ns;
   const Meter window(begin_ns, begin_ns + workload.measure_ns);
   const auto begin_next = [&](MayflyLane* lane) {
-    if (window.IsOver(NowNs())) return false;
+    if (window.IsOver(NowNs())) return lane->SendLastAcks();
     lane->Begin(Part::kWholeLife, next_life.fetch_add(workload.batch_calls));
     return true;
   };

@@ -115,6 +115,7 @@ class NullService final : public v1::FunctionIo::CallbackService {
   grpc::ServerUnaryReactor* ClaimOutputs(grpc::CallbackServerContext* context,
                                          const v1::ClaimOutputsRequest* request,
                                          v1::ClaimOutputsResponse* response) override {
+    for (const v1::AckItem& item : request->acks()) End(item, response->add_ack_results());
     for (const std::string& call_id : request->call_ids()) {
       v1::ClaimedOutput* const output = response->add_outputs();
       output->set_call_id(call_id);
@@ -134,15 +135,17 @@ class NullService final : public v1::FunctionIo::CallbackService {
   grpc::ServerUnaryReactor* AckOutputs(grpc::CallbackServerContext* context,
                                        const v1::AckOutputsRequest* request,
                                        v1::AckOutputsResponse* response) override {
-    for (const v1::AckItem& item : request->items()) {
-      inputs_.Erase(item.call_id());
-      outputs_.Erase(item.call_id());
-      response->add_results()->set_call_id(item.call_id());
-    }
+    for (const v1::AckItem& item : request->items()) End(item, response->add_results());
     return Finish(context);
   }
 
  private:
+  void End(const v1::AckItem& item, v1::AckResult* result) {
+    inputs_.Erase(item.call_id());
+    outputs_.Erase(item.call_id());
+    result->set_call_id(item.call_id());
+  }
+
   static grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context) {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
