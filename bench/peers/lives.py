@@ -78,6 +78,14 @@ def grpc_options(shape):
     return {"connections": 1 if shape.batch == 1 and shape.size_bytes < 64 * KIB else 2}
 
 
+def driver_options(kind, shape):
+    """life_driver's, for a section that measures such lives in a state of its own."""
+    connections = (grpc_options(shape) if kind == "mayfly"
+                   else {"connections": min(shape.lanes, REDIS_CONNECTIONS_MAX)})
+    return {"payload_bytes": shape.size_bytes, "batch": shape.batch, "lanes": shape.lanes,
+            **connections}
+
+
 def null_aim(shape):
     if shape.size_bytes >= 64 * KIB:
         return ">= 0.7"

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <memory>
 #include <thread>
+#include <unistd.h>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -18,11 +19,9 @@
 #include <grpcpp/support/status.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
-
 #include "mayfly_channels.h"
 
 namespace mayfly::peers {
@@ -109,8 +108,8 @@ class FillLane {
     }
     for (const v1::PutInputResult& result : response_.results()) {
       if (result.status().code() == 0) continue;
-      Die(absl::StrCat("PutInputs: ", result.status().message(), " (code ",
-                       result.status().code(), ")"));
+      Die(absl::StrCat("PutInputs: ", result.status().message(), " (code ", result.status().code(),
+                       ")"));
     }
     if (static_cast<size_t>(response_.results_size()) != ids_.size()) {
       Die("PutInputs: not one result for each call");
@@ -236,8 +235,7 @@ nlohmann::json RunMayflyProbe(const MayflyTarget& target, const std::string& sam
   uint64_t readable = 0;
   for (size_t i = 0; i < ids.size(); i += kProbeBatchCalls) {
     const auto batch = absl::MakeConstSpan(ids).subspan(i, kProbeBatchCalls);
-    const v1::DescribeCallsResponse response =
-        Describe(stubs[0].client.get(), batch, give_up_ns);
+    const v1::DescribeCallsResponse response = Describe(stubs[0].client.get(), batch, give_up_ns);
     for (const v1::CallDescription& call : response.results()) {
       const std::string& state = v1::CallState_Name(call.state());
       states[state] = states.value(state, 0) + 1;

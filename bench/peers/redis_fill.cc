@@ -2,9 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <vector>
-
 #include <poll.h>
+#include <vector>
 
 namespace mayfly::peers {
 namespace {
@@ -30,8 +29,7 @@ void WaitForConnection(const RedisConnection& connection, bool is_written) {
 
 }  // namespace
 
-nlohmann::json RunRedisFill(const RedisTarget& target, const Workload& workload,
-                            const Fill& fill) {
+nlohmann::json RunRedisFill(const RedisTarget& target, const Workload& workload, const Fill& fill) {
   const PayloadPool pool(workload.payload_bytes);
   RedisConnection connection(target);
   CountingCaller caller;

@@ -12,7 +12,9 @@ import resp
 import rows as r
 
 SIZE_BYTES = 1024
-LIVE_CALLS = 5_000_000
+# What fits into the time of a whole run; the aims are for AIM_CALLS and stated only there.
+LIVE_CALLS = 2_000_000
+AIM_CALLS = 5_000_000
 LIVE_CALLS_QUICK = 100_000
 FEW_CALLS = 10_000
 
@@ -20,6 +22,8 @@ FEW_CALLS = 10_000
 STARTS = 3
 TOP_UP_SHARE = 25
 START_SECONDS_MAX = 300
+
+AIMS = {"rss": "<= 0.1", "start": "Mayfly <= 2", "rate": "Mayfly >= 0.8"}
 
 RATE_BATCH = 32
 RATE_FULL = {"repetitions": 5, "seconds": 1.2, "warm_up": 0.4}
@@ -119,16 +123,14 @@ class ManyInRedis(Many):
 def rates(run, peers):
     """{kind: lives per second with many calls over that with few}, measured in turns."""
     settings = RATE_QUICK if run.quick else RATE_FULL
-    options = {"payload_bytes": SIZE_BYTES, "batch": RATE_BATCH, "lanes": lives.BATCH_LANES,
-               "seconds": settings["seconds"], "warm_up": settings["warm_up"]}
     ratios = {peer.kind: [] for peer in peers}
     for repetition in range(settings["repetitions"]):
         for peer in peers:
             run.progress(f"lives with many calls, {peer.kind}, {repetition + 1} of "
                          f"{settings['repetitions']}")
-            of_peer = lives.GRPC_OPTIONS if peer.kind == "mayfly" else {
-                "connections": lives.BATCH_LANES}
-            many, few = (run.drive(server, peer.kind, **options, **of_peer)["lives_per_s"]
+            options = lives.driver_options(peer.kind, lives.batch(SIZE_BYTES, RATE_BATCH))
+            many, few = (run.drive(server, peer.kind, seconds=settings["seconds"],
+                                   warm_up=settings["warm_up"], **options)["lives_per_s"]
                          for server in (peer.many, peer.few))
             ratios[peer.kind].append(many / few)
     return ratios
@@ -151,12 +153,13 @@ def rows(run):
             starts[peer.kind] = peer.starts(calls)
         ratios = rates(run, peers)
     shape = name_of(calls)
+    aims = AIMS if calls >= AIM_CALLS else {}
     redis = "Redis, appendfsync everysec"
     yield r.row("rss_per_live_call", SIZE_BYTES, shape, "relaxed", redis,
-                [memory["redis"]["VmRSS"]], "bytes", [memory["mayfly"]["VmRSS"]], "<= 0.1")
+                [memory["redis"]["VmRSS"]], "bytes", [memory["mayfly"]["VmRSS"]], aims.get("rss"))
     yield r.row("rss_per_live_call", SIZE_BYTES, f"{shape}, anonymous", "relaxed", redis,
                 [memory["redis"]["RssAnon"]], "bytes", [memory["mayfly"]["RssAnon"]])
     yield r.row("start_after_kill", SIZE_BYTES, shape, "relaxed", redis, starts["redis"], "s",
-                starts["mayfly"], "Mayfly <= 2")
+                starts["mayfly"], aims.get("start"))
     yield r.row("rate_at_many_calls", SIZE_BYTES, f"batch_{RATE_BATCH}, {shape}", "relaxed", redis,
-                ratios["redis"], "of the rate with few", ratios["mayfly"], "Mayfly >= 0.8")
+                ratios["redis"], "of the rate with few", ratios["mayfly"], aims.get("rate"))

@@ -53,8 +53,7 @@ void AddFill(CLI::App* app, Arguments* arguments) {
       ->capture_default_str();
   app->add_option("--sample", arguments->fill.sample_path, "Gets the ids of a thousand of them")
       ->type_name("FILE");
-  app->add_option("--payload-bytes", workload->payload_bytes, "Of an input")
-      ->capture_default_str();
+  app->add_option("--payload-bytes", workload->payload_bytes, "Of an input")->capture_default_str();
   app->add_option("--batch", workload->batch_calls, "Calls that are put together")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();
@@ -73,8 +72,7 @@ int Main(int argc, char** argv) {
   CLI::App* const mayfly_fill = app.add_subcommand("mayfly-fill", "Puts inputs");
   AddTarget(mayfly_fill, /*is_redis=*/false, &a);
   AddFill(mayfly_fill, &a);
-  mayfly_fill->callback(
-      [&] { run = [&] { return RunMayflyFill(a.mayfly, a.workload, a.fill); }; });
+  mayfly_fill->callback([&] { run = [&] { return RunMayflyFill(a.mayfly, a.workload, a.fill); }; });
 
   CLI::App* const redis_fill = app.add_subcommand("redis-fill", "Sets keys");
   AddTarget(redis_fill, /*is_redis=*/true, &a);

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "keys/slot_format.h"
-
 #include "workload.h"
 
 namespace mayfly::peers {
@@ -23,8 +22,8 @@ std::vector<uint64_t> LiveGenerations(const std::string& slot_file) {
   for (uint32_t number = 0; OffsetOfSlot(number) + kSlotBytes <= bytes.size(); ++number) {
     memcpy(slot.data(), &bytes[OffsetOfSlot(number)], kSlotBytes);
     const SlotContent content = DecodeSlot(number, slot);
-    const bool is_live = content.kind == SlotContent::Kind::kLive ||
-                         content.kind == SlotContent::Kind::kDamaged;
+    const bool is_live =
+        content.kind == SlotContent::Kind::kLive || content.kind == SlotContent::Kind::kDamaged;
     generations.push_back(is_live ? content.generation : 0);
   }
   return generations;

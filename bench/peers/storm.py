@@ -15,7 +15,7 @@ CALLS_QUICK = 50_000
 LANES = 16
 
 # Puts are at least that fast; what is left of the time before the storm is waited for.
-PUTS_PER_S_MIN = {"mayfly": 20_000, "redis": 50_000}
+PUTS_PER_S_MIN = {"mayfly": 30_000, "redis": 50_000}
 LEAD_SECONDS = 15
 QUIET_SECONDS = 10
 STORM_SECONDS = 10
@@ -78,10 +78,9 @@ class Storm:
 
     def lives_p99_us(self, warm_up, seconds):
         self.run.progress(f"lives before, in and after the storm, {self.kind}")
-        of_peer = lives.GRPC_OPTIONS if self.kind == "mayfly" else {
-            "connections": lives.REDIS_CONNECTIONS_MAX}
-        report = self.run.drive(self.server, self.kind, payload_bytes=SIZE_BYTES, batch=1,
-                                lanes=LANES, warm_up=max(0, warm_up), seconds=seconds, **of_peer)
+        options = lives.driver_options(self.kind, lives.unary(SIZE_BYTES, LANES))
+        report = self.run.drive(self.server, self.kind, warm_up=max(0, warm_up), seconds=seconds,
+                                **options)
         return report["life_us"]["p99"] if report["life_us"] else None
 
 
@@ -132,7 +131,7 @@ class StormInRedis(Storm):
 
 
 def rows(run):
-    calls = run.live_calls and min(run.live_calls, CALLS) or (CALLS_QUICK if run.quick else CALLS)
+    calls = CALLS_QUICK if run.quick else min(run.live_calls or CALLS, CALLS)
     machine.require(run.directory, calls * MEMORY_BYTES_PER_CALL, calls * DISK_BYTES_PER_CALL,
                     f"{calls} calls that fall due at once")
     measured = {}

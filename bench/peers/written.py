@@ -45,11 +45,9 @@ def count(run, kind, act, **options):
 
 
 def live_for_a_moment(run, kind, server):
-    options = lives.GRPC_OPTIONS if kind == "mayfly" else {
-        "connections": lives.REDIS_CONNECTIONS_MAX}
-    report = run.drive(server, kind, payload_bytes=SIZE_BYTES, batch=BATCH,
-                       lanes=lives.BATCH_LANES, warm_up=0,
-                       seconds=SECONDS_QUICK if run.quick else SECONDS, **options)
+    options = lives.driver_options(kind, lives.batch(SIZE_BYTES, BATCH))
+    report = run.drive(server, kind, warm_up=0, seconds=SECONDS_QUICK if run.quick else SECONDS,
+                       **options)
     return 2 * SIZE_BYTES * report["lives"]
 
 
