@@ -74,6 +74,8 @@ class Storm:
             while not erased.done():
                 self.lives_p99_us(warm_up=0, seconds=1)
             sample.result()
+            if quiet is None or storm is None:
+                raise self.run.failure(f"{self.server.name}: no life ended for {STORM_SECONDS} s")
             return quiet, storm, erased.result()
 
     def lives_p99_us(self, warm_up, seconds):
