@@ -15,8 +15,8 @@ CALLS_QUICK = 50_000
 LANES = 16
 
 # Puts are at least that fast; what is left of the time before the storm is waited for.
-PUTS_PER_S_MIN = {"mayfly": 30_000, "redis": 50_000}
-LEAD_SECONDS = 15
+PUTS_PER_S_MIN = 25_000
+LEAD_SECONDS = 20
 QUIET_SECONDS = 10
 STORM_SECONDS = 10
 WATCH_SECONDS = 40
@@ -51,7 +51,7 @@ class Storm:
         self.kind = kind
         self.server = server
         self.sample = run.directory / f"{kind}-storm-sample"
-        self.end = time.time() + LEAD_SECONDS + calls / PUTS_PER_S_MIN[kind]
+        self.end = time.time() + LEAD_SECONDS + calls / PUTS_PER_S_MIN
         run.progress(f"puts of {calls} calls that end together, {kind}")
         run.scale(server, f"{kind}-fill", calls=calls, sample=self.sample,
                   end=round(self.end * 1000))
