@@ -15,9 +15,8 @@ MIB = 1 << 20
 # other; with four neither does, and more only make a life longer.
 BATCH_LANES = 4
 
-# Found best on two cores, of 1, 2 and 4. Redis: independent callers share four connections, and
-# commands of the same moment go out in one write. Mayfly and the null server: grpc_options below.
-REDIS_CONNECTIONS_MAX = 4
+# Connections found best on two cores. Where Redis is measured with a connection per caller too:
+CONNECTION_EACH = (KIB, "unary_64")
 
 FULL = {"repetitions": 5, "seconds": 1.2, "warm_up": 0.4}
 QUICK = {"repetitions": 2, "seconds": 0.8, "warm_up": 0.2}
@@ -52,9 +51,6 @@ SHAPES = [
     unary(MIB, 1), unary(MIB, 4, True),
 ]
 
-# Where Redis is measured with a connection per caller too.
-CONNECTION_EACH = (KIB, "unary_64")
-
 PUT_P50_AIM = "<= 1.3"
 
 NOTES = [
@@ -67,9 +63,9 @@ NOTES = [
     "GETDEL loses it with the connection. Redis keeps deleted values in its append-only file "
     "until the next rewrite.",
     f"unary_N: N calls at one time, each by itself; batch_N: {BATCH_LANES} batches of N at one "
-    "time. gRPC over one connection per role, two for batches and from 64 KiB on; Redis over one "
-    f"per caller, {REDIS_CONNECTIONS_MAX} at most, on which commands of independent callers are "
-    "pipelined. That is the fastest for each; what a connection per caller makes of Redis is a "
+    "time. gRPC over one connection per role, two for batches and from 64 KiB on; Redis over four, "
+    "sixteen from 16 KiB on and for batches under always, on which commands of independent callers "
+    "are pipelined. That is the fastest for each; what a connection per caller makes of Redis is a "
     "row of its own. The client of Redis has one thread, like Redis; that of gRPC has gRPC's own.",
 ]
 
@@ -78,10 +74,18 @@ def grpc_options(shape):
     return {"connections": 1 if shape.batch == 1 and shape.size_bytes < 64 * KIB else 2}
 
 
+def redis_options(shape, durability):
+    """Callers share few connections, so that what they say at one time goes out in one write. But
+    Redis reads 16 KiB of each connection between two syncs: larger things want more of them.
+    """
+    is_large = shape.size_bytes >= 16 * KIB or (durability == "always" and shape.batch > 1)
+    return {"connections": min(shape.lanes * shape.batch, 16 if is_large else 4)}
+
+
 def driver_options(kind, shape):
     """life_driver's, for a section that measures such lives in a state of its own."""
     connections = (grpc_options(shape) if kind == "mayfly"
-                   else {"connections": min(shape.lanes, REDIS_CONNECTIONS_MAX)})
+                   else redis_options(shape, "everysec"))
     return {"payload_bytes": shape.size_bytes, "batch": shape.batch, "lanes": shape.lanes,
             **connections}
 
@@ -107,11 +111,12 @@ def measure(run, shape, settings):
     fleet = run.fleet
     options = {"payload_bytes": shape.size_bytes, "batch": shape.batch, "lanes": shape.lanes,
                "seconds": settings["seconds"], "warm_up": settings["warm_up"]}
-    redis_options = {"connections": min(shape.lanes, REDIS_CONNECTIONS_MAX)}
     turns = [("mayfly relaxed", fleet.mayfly_relaxed, "mayfly", grpc_options(shape)),
-             ("redis everysec", fleet.redis_everysec, "redis", redis_options),
+             ("redis everysec", fleet.redis_everysec, "redis",
+              redis_options(shape, "everysec")),
              ("mayfly sync", fleet.mayfly_sync, "mayfly", grpc_options(shape)),
-             ("redis always", fleet.redis_always, "redis", redis_options),
+             ("redis always", fleet.redis_always, "redis",
+              redis_options(shape, "always")),
              ("null", fleet.null, "mayfly", grpc_options(shape))]
     if (shape.size_bytes, shape.name) == CONNECTION_EACH:
         each = {"connections": shape.lanes}

@@ -33,7 +33,7 @@ class MayflyLane {
 
   // All outlive the lane.
   MayflyLane(const Workload& workload, const PayloadPool* pool, const Stubs* stubs, Owner* owner,
-             const Meter& window)
+             Window* window)
       : workload_(workload), pool_(pool), stubs_(stubs), owner_(owner), meter_(window) {}
 
   // Starts the first RPC of a batch; lives are numbered from `first_life`, new ids are minted.

@@ -21,7 +21,7 @@ class LaneSet : public MayflyLane::Owner {
   explicit LaneSet(BeginNext begin_next) : begin_next_(begin_next) {}
 
   std::vector<Meter> Run(const Workload& workload, const PayloadPool& pool,
-                         const std::vector<Stubs>& stubs, const Meter& window) {
+                         const std::vector<Stubs>& stubs, Window* window) {
     for (uint32_t i = 0; i < workload.lanes; ++i) {
       lanes_.push_back(
           std::make_unique<MayflyLane>(workload, &pool, &stubs[i % stubs.size()], this, window));
@@ -53,15 +53,14 @@ nlohmann::json RunMayflyLives(const MayflyTarget& target, const Workload& worklo
   const auto stubs = Connect(target.address, target.certificate_directory, workload.connections);
   std::atomic<uint64_t> next_life = 0;
   const double cpu_before = CpuSeconds();
-  const int64_t begin_ns = NowNs() + workload.warm_up_ns;
-  const Meter window(begin_ns, begin_ns + workload.measure_ns);
+  Window window(workload);
   const auto begin_next = [&](MayflyLane* lane) {
     if (window.IsOver(NowNs())) return lane->SendLastAcks();
     lane->Begin(Part::kWholeLife, next_life.fetch_add(workload.batch_calls));
     return true;
   };
-  std::vector<Meter> meters = LaneSet(begin_next).Run(workload, pool, stubs, window);
-  nlohmann::json report = ReportOf(workload, std::move(meters));
+  std::vector<Meter> meters = LaneSet(begin_next).Run(workload, pool, stubs, &window);
+  nlohmann::json report = ReportOf(workload, window, std::move(meters));
   report["client_cpu_s"] = CpuSeconds() - cpu_before;
   return report;
 }
@@ -82,7 +81,7 @@ nlohmann::json RunMayflyQueue(const MayflyTarget& target, const Workload& worklo
       lane->Begin(part, uint64_t{batch} * workload.batch_calls, ids[batch]);
       return true;
     };
-    LaneSet(begin_next).Run(workload, pool, stubs, Meter(0, 0));
+    LaneSet(begin_next).Run(workload, pool, stubs, /*window=*/nullptr);
     return batch_count * workload.batch_calls * 1e9 / static_cast<double>(NowNs() - begun_ns);
   };
   const double puts_per_s = calls_per_s(Part::kPutInputs);

@@ -3,9 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 namespace mayfly::peers {
 namespace {
 
+// Fewer are no rate: what ends at one time ends together.
+constexpr uint32_t kBatchesOfLaneMin = 3;
+// A peer that is slower than all expectation still gets to its end.
+constexpr int64_t kMeasureFactorMax = 5;
 constexpr std::array<const char*, kStepCount> kStepNames = {"put_input", "get_input", "put_output",
                                                             "take_output", "end"};
 
@@ -31,18 +37,34 @@ nlohmann::json QuantilesOf(std::vector<float> values) {
 
 }  // namespace
 
+Window::Window(const Workload& workload)
+    : begin_ns_(NowNs() + workload.warm_up_ns),
+      measure_ns_(workload.measure_ns),
+      batches_min_(workload.lanes * kBatchesOfLaneMin) {}
+
+bool Window::IsOver(int64_t now_ns) {
+  if (now_ns > end_ns_) return true;
+  const int64_t elapsed_ns = now_ns - begin_ns_;
+  if (elapsed_ns < measure_ns_) return false;
+  if (batches_ < batches_min_ && elapsed_ns < kMeasureFactorMax * measure_ns_) return false;
+  int64_t open = std::numeric_limits<int64_t>::max();
+  end_ns_.compare_exchange_strong(open, now_ns);
+  return true;
+}
+
 void Meter::AddStep(Step step, int64_t begun_ns, int64_t ended_ns) {
-  if (!Counts(ended_ns)) return;
+  if (window_ == nullptr || !window_->Counts(ended_ns)) return;
   step_us_[static_cast<size_t>(step)].push_back(MicrosecondsBetween(begun_ns, ended_ns));
 }
 
 void Meter::AddLives(uint32_t calls, int64_t begun_ns, int64_t ended_ns) {
-  if (!Counts(ended_ns)) return;
+  if (window_ == nullptr || !window_->Counts(ended_ns)) return;
+  window_->AddBatch();
   lives_ += calls;
   life_us_.push_back(MicrosecondsBetween(begun_ns, ended_ns));
 }
 
-nlohmann::json ReportOf(const Workload& workload, std::vector<Meter> meters) {
+nlohmann::json ReportOf(const Workload& workload, const Window& window, std::vector<Meter> meters) {
   uint64_t lives = 0;
   std::vector<float> life_us;
   std::array<std::vector<float>, kStepCount> step_us;
@@ -51,7 +73,8 @@ nlohmann::json ReportOf(const Workload& workload, std::vector<Meter> meters) {
     Append(meter.life_us_, &life_us);
     for (size_t i = 0; i < kStepCount; ++i) Append(meter.step_us_[i], &step_us[i]);
   }
-  const double seconds = static_cast<double>(workload.measure_ns) / 1e9;
+  const double seconds = window.Seconds();
+  if (lives == 0) Die(absl::StrCat("no life came to its end within ", seconds, " s"));
   nlohmann::json steps;
   for (size_t i = 0; i < kStepCount; ++i) steps[kStepNames[i]] = QuantilesOf(std::move(step_us[i]));
   return {{"payload_bytes", workload.payload_bytes},

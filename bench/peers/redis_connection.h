@@ -52,6 +52,7 @@ class RedisConnection {
   void GetDel(absl::string_view key, RedisCaller* caller);
   void Del(absl::string_view key, RedisCaller* caller);
 
+  bool HasUnwritten() const { return !out_.empty(); }
   // Writes as much as goes; true when all is written.
   bool Flush();
   // Reads all that is there and hands replies to their callers.

@@ -2,8 +2,8 @@
 // of one step are written together, and the next step follows when all have been answered.
 //
 // One thread and an epoll loop: Redis executes commands on one thread, so a second one here would
-// only take its processor. Lanes share the connections, and what they have to say at one time goes
-// out in one write.
+// only take its processor. Lanes share the connections, or have several each when there are more; what
+// is to be said on one at one time goes out in one write.
 #pragma once
 
 #include <nlohmann/json.hpp>
