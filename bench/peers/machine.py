@@ -15,8 +15,8 @@ def describe(directory):
     """One sentence about the machine and the disk that the servers write to."""
     with open("/proc/cpuinfo") as cpuinfo:
         model = re.search(r"^model name\s*: (.*)$", cpuinfo.read(), re.M)
-    file_system = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True,
-                                 text=True).stdout.strip()
+    file_system = subprocess.run(["findmnt", "-n", "-o", "FSTYPE", "-T", directory],
+                                 capture_output=True, text=True).stdout.strip()
     return [f"Machine: {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}, "
             f"Linux {platform.release()}, {file_system}; client and servers share the cores."]
 
