@@ -160,7 +160,7 @@ TEST(RowTable, ReadersBesideTheWriterSeeWholeRowsOnly) {
   std::atomic<bool> done{false};
   std::vector<std::thread> readers;
   for (int reader = 0; reader < 2; ++reader) {
-    readers.emplace_back([&] {
+    readers.emplace_back([&, reader] {
       std::mt19937_64 random(reader);
       while (!done) {
         const int until = written;
