@@ -146,8 +146,11 @@ class Storage : public DueSource {
   virtual absl::StatusOr<std::optional<std::string>> LoadTimeRecord() = 0;
   virtual absl::Status SaveTimeRecord(absl::string_view record) = 0;
 
-  // False when free disk space is below the reserve: puts are refused, acks and sweeps go on.
-  virtual bool HasRoomForPuts() = 0;
+  // UNAVAILABLE (STORAGE_DOWN) after the first failure, of background work too.
+  virtual absl::Status Health() const = 0;
+  // RESOURCE_EXHAUSTED (DISK_FULL) when free disk space is below the reserve: puts are refused, acks
+  // and sweeps go on.
+  virtual absl::Status CheckRoomForPuts() = 0;
   // Physical clean-up that is due by now: called about every minute, may take long.
   virtual absl::Status Maintain(int64_t now_ms) = 0;
   virtual absl::StatusOr<Orphans> FindOrphans() = 0;

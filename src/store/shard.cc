@@ -481,12 +481,8 @@ absl::Status Shard::CheckRoom(const Tenant& tenant, const Applied& applied,
   if (limits.live_bytes_max != 0 && bytes > static_cast<int64_t>(limits.live_bytes_max)) {
     return exhausted(Reason::kQuotaBytes, "live_bytes", bytes, limits.live_bytes_max);
   }
-  if (!context_.storage->HasRoomForPuts()) {
-    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
-                                    "free disk space is down to the reserve"),
-                          kRetryDelay);
-  }
-  return absl::OkStatus();
+  absl::Status room = context_.storage->CheckRoomForPuts();
+  return room.ok() ? room : WithRetryDelay(std::move(room), kRetryDelay);
 }
 
 void Shard::RecordChange(const Request& request, const Effects& effects, Entry* entry,

@@ -75,6 +75,10 @@ bool Upkeep::IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms) {
 }
 
 void Upkeep::Maintain() {
+  // RocksDB's own threads fail without a caller to tell; an idle store would go on for ever.
+  if (const absl::Status health = context_.storage->Health(); !health.ok()) {
+    (*context_.on_fatal)(health);
+  }
   const Now now = context_.time->Read();
   ReportClocks();
   if (IsTime(now.steady_ms, kRelaxedSyncMs, &synced_ms_)) SyncRelaxedPuts();

@@ -291,12 +291,14 @@ TEST(LocalStorage, RefusesPutsBelowTheReserveAndLooksOnceASecond) {
   storage.options.clock = &clock;
   storage.options.disk_reserve_bytes = UINT64_MAX;
   ASSERT_TRUE(storage.Open().ok());
-  EXPECT_FALSE(storage->HasRoomForPuts());
+  const absl::Status refused = storage->CheckRoomForPuts();
+  EXPECT_EQ(ReasonOf(refused), Reason::kDiskFull);
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("disk_reserve_bytes is "));
   storage.options.disk_reserve_bytes = 1;
   ASSERT_TRUE(storage.Open().ok());
-  EXPECT_TRUE(storage->HasRoomForPuts());
+  EXPECT_TRUE(storage->CheckRoomForPuts().ok());
   clock.boottime += absl::Seconds(2);
-  EXPECT_TRUE(storage->HasRoomForPuts());
+  EXPECT_TRUE(storage->CheckRoomForPuts().ok());
 }
 
 }  // namespace

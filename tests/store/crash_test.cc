@@ -204,6 +204,20 @@ TEST(StoreCrash, APowerLossAtAnyMomentLosesNothingAnswered) {
   }
 }
 
+// A failure that no caller is told of: here of the hourly flush, elsewhere of RocksDB's own threads.
+TEST(StoreCrash, AFailureInTheBackgroundEndsTheProcessToo) {
+  CrashStory story(1);
+  story.harness.Open();
+  const CallId id = story.harness.NewId();
+  ASSERT_TRUE(story.harness.PutInput(id, InputOf(id)).status.ok());
+  story.plan.FailFromNowOn();
+  story.harness.clock.Advance(absl::Minutes(61));
+  story.harness.store()->Tick();
+  story.harness.store()->Tick();
+  EXPECT_TRUE(story.harness.has_failed());
+  story.harness.Close();
+}
+
 // Nor does an ack: what may be lost with it is the memory of how the call ended.
 TEST(StoreCrash, RelaxedPutsMayBeLostButNoErasureIs) {
   const uint64_t seed = std::random_device{}();

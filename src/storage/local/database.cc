@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "rocksdb/listener.h"
 
@@ -41,6 +42,8 @@ class ForwardingLogger : public rocksdb::Logger {
     if (level < GetInfoLogLevel() || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
     char text[512];
     std::vsnprintf(text, sizeof text, format, arguments);
+    // Rows that annihilated each other were counted and are not read: row_table.h.
+    if (absl::StrContains(text, "entries in memtables, but read")) return;
     health_->Log(level >= rocksdb::InfoLogLevel::ERROR_LEVEL ? StorageLogLevel::kError
                                                              : StorageLogLevel::kWarning,
                  absl::StrCat("rocksdb: ", text));

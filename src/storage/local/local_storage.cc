@@ -268,16 +268,29 @@ absl::Status LocalStorage::SaveTimeRecord(absl::string_view record) {
   return absl::OkStatus();
 }
 
-bool LocalStorage::HasRoomForPuts() {
+absl::Status LocalStorage::CheckRoomForPuts() {
   const absl::Duration now = clock_->Read().boottime;
   MutexLock lock(&room_mutex_);
-  if (now - room_checked_ < kRoomCheckInterval) return has_room_;
+  if (now - room_checked_ < kRoomCheckInterval) return room_;
   room_checked_ = now;
   uint64_t free_bytes = 0;
   const rocksdb::IOStatus status = database_->file_system()->GetFreeSpace(
       directory_->database_path(), rocksdb::IOOptions(), &free_bytes, nullptr);
-  has_room_ = status.ok() && free_bytes >= options_.disk_reserve_bytes;
-  return has_room_;
+  const bool had_room = room_.ok();
+  room_ = absl::OkStatus();
+  if (!status.ok() || free_bytes < options_.disk_reserve_bytes) {
+    room_ = MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
+                      status.ok() ? absl::StrCat("free disk space is ", free_bytes,
+                                                 " bytes, storage.disk_reserve_bytes is ",
+                                                 options_.disk_reserve_bytes)
+                                  : "free disk space is not known");
+  }
+  if (had_room != room_.ok()) {
+    health_.Log(StorageLogLevel::kWarning,
+                room_.ok() ? "puts are taken again: there is room on the disk"
+                           : absl::StrCat("puts are refused: ", room_.message()));
+  }
+  return room_;
 }
 
 absl::Status LocalStorage::Write(rocksdb::WriteBatch* batch, absl::string_view operation) {

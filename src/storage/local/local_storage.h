@@ -115,7 +115,8 @@ class LocalStorage : public Storage {
   absl::StatusOr<std::optional<std::string>> LoadTimeRecord() override;
   absl::Status SaveTimeRecord(absl::string_view record) override;
 
-  bool HasRoomForPuts() override;
+  absl::Status Health() const override { return health_.Check(); }
+  absl::Status CheckRoomForPuts() override EXCLUDES_LOCK(room_mutex_);
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
   absl::Status RemoveOrphans(const Orphans& orphans) override;
@@ -201,7 +202,7 @@ class LocalStorage : public Storage {
 
   Mutex room_mutex_;
   absl::Duration room_checked_ GUARDED_BY(room_mutex_) = -absl::InfiniteDuration();
-  bool has_room_ GUARDED_BY(room_mutex_) = false;
+  absl::Status room_ GUARDED_BY(room_mutex_);
 
   Mutex maintain_mutex_;
   int64_t flushed_ms_ GUARDED_BY(maintain_mutex_);
