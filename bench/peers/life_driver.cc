@@ -59,7 +59,8 @@ void AddPeer(CLI::App* app, const char* name, const char* what, bool by_address,
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   if (by_address) {
-    peer->add_flag("--acks-ride", workload->acks_ride, "On the next claim, not in RPCs of their own");
+    peer->add_flag("--acks-ride", workload->acks_ride,
+                   "On the next claim, not in RPCs of their own");
   }
   if (by_items) {
     peer->add_option("--items", arguments->items, "Put and then taken")->capture_default_str();

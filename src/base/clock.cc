@@ -1,11 +1,10 @@
 #include "base/clock.h"
 
-#include <sys/timex.h>
+#include <fstream>
 #include <time.h>
 
-#include <fstream>
-
 #include "absl/time/clock.h"
+#include <sys/timex.h>
 
 namespace mayfly {
 

@@ -12,7 +12,7 @@ namespace mayfly {
 
 // One reading of both clocks.
 struct ClockReading {
-  absl::Time wall;         // CLOCK_REALTIME: may jump either way
+  absl::Time wall;          // CLOCK_REALTIME: may jump either way
   absl::Duration boottime;  // CLOCK_BOOTTIME: since boot, suspension included; never goes back
   // The kernel said, within the last second, that a time service disciplines the wall clock.
   bool synchronised = false;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+
 #include "base/mutex.h"
 
 namespace mayfly {

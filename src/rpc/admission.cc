@@ -55,8 +55,7 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
   const uint64_t rate = (*tenant)->limits.operations_per_second_max;
   if (rate > 0) {
     const auto operations = static_cast<uint64_t>(items.count + items.extra_count);
-    RETURN_IF_ERROR(
-        rate_limiter_.Take((*tenant)->name, rate, operations, clock_->Read().boottime));
+    RETURN_IF_ERROR(rate_limiter_.Take((*tenant)->name, rate, operations, clock_->Read().boottime));
   }
   return Admitted{.store = store, .tenant = *tenant};
 }

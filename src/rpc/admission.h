@@ -51,8 +51,7 @@ class Admission {
   // UNAUTHENTICATED (IDENTITY_INVALID), PERMISSION_DENIED (ROLE_REQUIRED), UNAVAILABLE (STARTING,
   // DRAINING), INVALID_ARGUMENT (FIELD_INVALID) for the number of items, RESOURCE_EXHAUSTED
   // (QUOTA_RATE).
-  absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc,
-                                 const ItemCount& items);
+  absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
  private:
   const Config& config_;

@@ -130,7 +130,8 @@ FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerContext* context,
                                                        const v1::PutInputsRequest* request,
                                                        v1::PutInputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kPutInputs, {.field = "items", .count = request->items_size()});
+  const Begun begun =
+      Begin(context, Rpc::kPutInputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
   auto valid = ReadItems<NewInput>(request->items(), "items", response->mutable_results(), log_,
@@ -150,7 +151,8 @@ grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* FunctionIoService::GetInputs(grpc::CallbackServerContext* context,
                                                        const v1::GetInputsRequest* request,
                                                        v1::GetInputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kGetInputs, {.field = "call_ids", .count = request->call_ids_size()});
+  const Begun begun =
+      Begin(context, Rpc::kGetInputs, {.field = "call_ids", .count = request->call_ids_size()});
   if (begun.store == nullptr) return begun.call;
   const auto bytes_max = ReadMaxBytes(request->max_bytes(), config_);
   if (!bytes_max.ok()) return FinishCall(begun.call, bytes_max.status());
@@ -164,7 +166,8 @@ grpc::ServerUnaryReactor* FunctionIoService::GetInputs(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerContext* context,
                                                         const v1::PutOutputsRequest* request,
                                                         v1::PutOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kPutOutputs, {.field = "items", .count = request->items_size()});
+  const Begun begun =
+      Begin(context, Rpc::kPutOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
   auto valid = ReadItems<NewOutput>(request->items(), "items", response->mutable_results(), log_,
@@ -179,10 +182,11 @@ grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerContext* context,
                                                           const v1::ClaimOutputsRequest* request,
                                                           v1::ClaimOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kClaimOutputs, {.field = "call_ids",
-                                                        .count = request->call_ids_size(),
-                                                        .extra_field = "acks",
-                                                        .extra_count = request->acks_size()});
+  const Begun begun = Begin(context, Rpc::kClaimOutputs,
+                            {.field = "call_ids",
+                             .count = request->call_ids_size(),
+                             .extra_field = "acks",
+                             .extra_count = request->acks_size()});
   if (begun.store == nullptr) return begun.call;
   auto claim = ReadClaimRequest(*request, config_);
   if (!claim.ok()) return FinishCall(begun.call, claim.status());
@@ -208,14 +212,14 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
   // call.
   auto outcome = std::make_shared<SharedOutcome>(call, /*count=*/acks.values.empty() ? 1 : 2);
   if (!acks.values.empty()) {
-    begun.store->AckOutputs(begun.tenant, std::move(acks.values),
-                            [outcome, results = std::move(acks.results),
-                             log = log_](std::vector<EndResult> answers) {
-                              for (size_t i = 0; i < results.size(); ++i) {
-                                WriteResult(std::move(answers[i]), log, results[i]);
-                              }
-                              outcome->Arrive(absl::OkStatus());
-                            });
+    begun.store->AckOutputs(
+        begun.tenant, std::move(acks.values),
+        [outcome, results = std::move(acks.results), log = log_](std::vector<EndResult> answers) {
+          for (size_t i = 0; i < results.size(); ++i) {
+            WriteResult(std::move(answers[i]), log, results[i]);
+          }
+          outcome->Arrive(absl::OkStatus());
+        });
   }
   call->set_claim(begun.store->ClaimOutputs(
       begun.tenant, *std::move(claim), [outcome, response, log = log_](ClaimResponse answer) {
@@ -234,7 +238,8 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
 grpc::ServerUnaryReactor* FunctionIoService::AckOutputs(grpc::CallbackServerContext* context,
                                                         const v1::AckOutputsRequest* request,
                                                         v1::AckOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kAckOutputs, {.field = "items", .count = request->items_size()});
+  const Begun begun =
+      Begin(context, Rpc::kAckOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
@@ -247,7 +252,8 @@ grpc::ServerUnaryReactor* FunctionIoService::AckOutputs(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* FunctionIoService::ReleaseOutputs(
     grpc::CallbackServerContext* context, const v1::ReleaseOutputsRequest* request,
     v1::ReleaseOutputsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kReleaseOutputs, {.field = "items", .count = request->items_size()});
+  const Begun begun =
+      Begin(context, Rpc::kReleaseOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid = ReadItems<ClaimRef>(
       request->items(), "items", response->mutable_results(), log_,
@@ -260,7 +266,8 @@ grpc::ServerUnaryReactor* FunctionIoService::ReleaseOutputs(
 grpc::ServerUnaryReactor* FunctionIoService::RenewClaims(grpc::CallbackServerContext* context,
                                                          const v1::RenewClaimsRequest* request,
                                                          v1::RenewClaimsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kRenewClaims, {.field = "items", .count = request->items_size()});
+  const Begun begun =
+      Begin(context, Rpc::kRenewClaims, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const auto lease_ms = ReadLeaseMs(request->has_lease(), request->lease(), config_);
   if (!lease_ms.ok()) return FinishCall(begun.call, lease_ms.status());
@@ -275,7 +282,8 @@ grpc::ServerUnaryReactor* FunctionIoService::RenewClaims(grpc::CallbackServerCon
 grpc::ServerUnaryReactor* FunctionIoService::DescribeCalls(grpc::CallbackServerContext* context,
                                                            const v1::DescribeCallsRequest* request,
                                                            v1::DescribeCallsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kDescribeCalls, {.field = "call_ids", .count = request->call_ids_size()});
+  const Begun begun =
+      Begin(context, Rpc::kDescribeCalls, {.field = "call_ids", .count = request->call_ids_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid =
       ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);
@@ -287,7 +295,8 @@ grpc::ServerUnaryReactor* FunctionIoService::DescribeCalls(grpc::CallbackServerC
 grpc::ServerUnaryReactor* FunctionIoService::DeleteCalls(grpc::CallbackServerContext* context,
                                                          const v1::DeleteCallsRequest* request,
                                                          v1::DeleteCallsResponse* response) {
-  const Begun begun = Begin(context, Rpc::kDeleteCalls, {.field = "call_ids", .count = request->call_ids_size()});
+  const Begun begun =
+      Begin(context, Rpc::kDeleteCalls, {.field = "call_ids", .count = request->call_ids_size()});
   if (begun.store == nullptr) return begun.call;
   auto valid =
       ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);

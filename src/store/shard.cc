@@ -48,7 +48,8 @@ void RefuseAll(std::vector<Request> requests, const absl::Status& status) {
 }
 
 bool IsPut(const Operation& operation) {
-  return std::holds_alternative<PutInput>(operation) || std::holds_alternative<PutOutput>(operation);
+  return std::holds_alternative<PutInput>(operation) ||
+         std::holds_alternative<PutOutput>(operation);
 }
 
 // Ends the call, or a payload of it: secrets are overwritten.

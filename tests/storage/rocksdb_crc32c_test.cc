@@ -1,10 +1,10 @@
 #include "storage/local/rocksdb_crc32c.h"
 
 #include <dlfcn.h>
-
 #include <random>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "rocksdb/version.h"
 

@@ -89,8 +89,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes
       {"calls", WithRowTable(common(kCallsParts))},
       {"segments", WithBlobFiles(common(kSegmentsParts))},
       {"deadlines", WithRowTable(common(kDeadlinesParts))},
-      {"tombstones",
-       WithFifo(WithRowTable(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
+      {"tombstones", WithFifo(WithRowTable(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
       {"tenants", small},
       {"usage", small},
   };
@@ -112,7 +111,7 @@ rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
   options.max_open_files = -1;  // FIFO with TTL needs it
   // By default every family starts 16 threads to open its files, at each start.
   options.max_file_opening_threads = 1;
-  options.max_bgerror_resume_count = 0;  // see storage_health.h
+  options.max_bgerror_resume_count = 0;             // see storage_health.h
   options.allow_concurrent_memtable_write = false;  // see row_table.h for both
   options.flush_verify_memtable_count = false;
   options.max_background_jobs = 4;

@@ -17,8 +17,7 @@ namespace rocksdb::crc32c {
 
 __attribute__((visibility("default"))) uint32_t Extend(uint32_t crc, const char* data,
                                                        size_t size) {
-  return mayfly::ExtendCrc32c(
-      crc, mayfly::ByteSpan(reinterpret_cast<const uint8_t*>(data), size));
+  return mayfly::ExtendCrc32c(crc, mayfly::ByteSpan(reinterpret_cast<const uint8_t*>(data), size));
 }
 
 }  // namespace rocksdb::crc32c

@@ -297,8 +297,7 @@ RowTable::PlaceHolder::~PlaceHolder() {
 }
 
 RowTableFactory::RowTableFactory(size_t memtable_bytes)
-    : bucket_count_(
-          std::max(kBucketCountMin, absl::bit_floor(memtable_bytes / kBytesPerBucket))) {}
+    : bucket_count_(std::max(kBucketCountMin, absl::bit_floor(memtable_bytes / kBytesPerBucket))) {}
 
 rocksdb::MemTableRep* RowTableFactory::CreateMemTableRep(
     const rocksdb::MemTableRep::KeyComparator& comparator, rocksdb::Allocator* allocator,
