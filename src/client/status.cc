@@ -14,6 +14,12 @@ namespace mayfly::client {
 namespace {
 
 constexpr char kDomain[] = "mayfly";
+// All that gRPC 1.51 says of a channel whose credentials it could not use.
+constexpr char kNoChannel[] = "empty address list: ";
+constexpr char kUnusableCredentials[] =
+    "no connection can be made with these credentials: certificate, key and CA must be PEM, and "
+    "the "
+    "key must be the certificate's";
 
 Reason ReasonFromProto(const google::rpc::Status& status) {
   google::rpc::ErrorInfo info;
@@ -59,7 +65,10 @@ absl::Status StatusFromGrpc(const grpc::Status& status) {
   google::rpc::Status details;
   // Without details, or with somebody else's, the code and the text still tell.
   if (!details.ParseFromString(status.error_details())) details.Clear();
-  return WithDetails(status.error_code(), status.error_message(), details);
+  return WithDetails(
+      status.error_code(),
+      status.error_message() == kNoChannel ? kUnusableCredentials : status.error_message(),
+      details);
 }
 
 }  // namespace mayfly::client

@@ -124,6 +124,12 @@ TEST_F(BinaryTest, ALifeCycleEndsWithTheOutputGone) {
   EXPECT_EQ(second.err, "mayfly: call " + id + ": not found: no such call (OUTPUT_CONSUMED)\n");
 }
 
+TEST_F(BinaryTest, SaysThatAKeyIsNotTheCertificates) {
+  const Finished run = Mayfly({"--key", scratch_->Path("server.key"), "describe", PutInput("in")});
+  EXPECT_EQ(run.exit_code, 4);
+  EXPECT_THAT(run.err, HasSubstr("the key must be the certificate's"));
+}
+
 TEST_F(BinaryTest, FilesGoInAndOut) {
   const std::string data("\0\xff binary", 9);
   const std::string id =
