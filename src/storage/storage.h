@@ -4,7 +4,7 @@
 // One machine's engine (local/) and a cluster's differ in these few calls, and the rules do not
 // know which one runs.
 //
-// A commit thread's group goes through two phases:
+// A committer's group goes through two phases:
 //
 //   Load -> (apply) -> Commit -> Sync           puts are durable, and may be answered
 //                   -> Erase  -> SyncErasures   acks and deletes are gone, and may be answered
@@ -16,7 +16,7 @@
 // Every error of Commit, Sync and Erase is final: what the disk holds is unknown, so the process
 // must end and recover from what is really there. No call is ever retried.
 //
-// Load, Commit and RemoveOrphans are for the thread that owns the calls' shard; everything else is
+// Load, Commit and RemoveOrphans are for the committer of the calls' shard; everything else is
 // thread-safe.
 #pragma once
 

@@ -5,8 +5,8 @@
 //   commit threads         one per shard          queue -> load, apply, commit, sync, reply      <-'
 //   worker threads         read outputs, open, call back
 //   sweep thread           expires what is due, through the same commit threads
-//   maintenance thread     epoch keys, clock record, compaction, orphans; in relaxed mode the
-//                          sync of puts every second
+//   maintenance thread     epoch keys, clock record, compaction, orphans; every second
+//                          the sync of rows that no answer waited for
 //
 // Every request takes a batch and answers once, through its callback, with one result per item in
 // the order of the request. A callback may call the store; it runs on a worker thread, on a commit
@@ -218,6 +218,7 @@ class CallStore : private ExpirySink {
 
   void Expire(absl::Span<const DuePayload> due) override;
 
+  static absl::Status DrainingError();
   uint32_t ShardOf(const CallId& call_id) const;
   void Submit(std::vector<Request> requests);
   // One operation for each item, in a batch whose results go to `done` (at once when there are no
@@ -279,7 +280,7 @@ class CallStore : private ExpirySink {
   Sweeper sweeper_;
   std::atomic<bool> fatal_told_{false};
   std::atomic<bool> draining_{false};
-  std::atomic<bool> unsynced_puts_{false};
+  std::atomic<bool> unsynced_rows_{false};
   std::atomic<uint64_t> fence_counter_{1};
   absl::AnyInvocable<void(const absl::Status&)> on_fatal_;
   Mutex in_flight_mutex_;

@@ -81,9 +81,7 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
   });
   job->poll = poll;
   if (draining_ || call_count == 0) {
-    poll->Answer(call_count == 0 ? absl::OkStatus()
-                                 : MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
-                                             "the server is shutting down"));
+    poll->Answer(call_count == 0 ? absl::OkStatus() : DrainingError());
   } else {
     for (size_t i = 0; i < shards_.size(); ++i) {
       if (!job->calls[i].empty()) shards_[i]->StartPoll(poll, job->calls[i]);

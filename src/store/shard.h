@@ -27,6 +27,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
+#include "absl/time/time.h"
 
 #include "base/mutex.h"
 #include "base/thread_pool.h"
@@ -54,7 +55,7 @@ struct ShardContext {
   int64_t id_window_ms = 0;
   int64_t lease_total_max_ms = 0;
   std::atomic<uint64_t>* fence_counter = nullptr;
-  std::atomic<bool>* unsynced_puts = nullptr;  // set after a commit that was not synced
+  std::atomic<bool>* unsynced_rows = nullptr;  // set after a commit that was not synced
   absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
   ThreadPool* workers = nullptr;  // run what large groups call back into
 };
@@ -176,6 +177,10 @@ class Shard {
   };
   // Whether a group takes the last one's erasure along, which then has to be synced.
   enum class Erases { kNo, kYes };
+
+  // How long who was refused for lack of room is to wait.
+  static constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+  static void RefuseAll(std::vector<Request> requests, const absl::Status& status);
 
   void Run() EXCLUDES_LOCK(mutex_);
   Queue TakeQueue() REQUIRES_LOCK(mutex_);

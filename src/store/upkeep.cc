@@ -14,7 +14,7 @@ namespace {
 
 constexpr absl::Duration kSweepPause = absl::Milliseconds(100);
 constexpr absl::Duration kMaintenancePause = absl::Milliseconds(200);
-constexpr int64_t kRelaxedSyncMs = 1'000;
+constexpr int64_t kRowsSyncMs = 1'000;
 constexpr int64_t kClockRecordMs = 5'000;
 constexpr int64_t kKeysMs = 60'000;
 constexpr int64_t kScrubMs = 3'600'000;
@@ -81,7 +81,7 @@ void Upkeep::Maintain() {
   }
   const Now now = context_.time->Read();
   ReportClocks();
-  if (IsTime(now.steady_ms, kRelaxedSyncMs, &synced_ms_)) SyncRelaxedPuts();
+  if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) SyncRows();
   if (IsTime(now.steady_ms, kClockRecordMs, &recorded_ms_)) {
     const absl::Status status = context_.time->Persist();
     if (!status.ok()) Log(Config::LogLevel::kWarning, "cannot write the clock record", status);
@@ -93,8 +93,8 @@ void Upkeep::Maintain() {
   }
 }
 
-void Upkeep::SyncRelaxedPuts() {
-  if (!context_.unsynced_puts->exchange(false, std::memory_order_acq_rel)) return;
+void Upkeep::SyncRows() {
+  if (!context_.unsynced_rows->exchange(false, std::memory_order_acq_rel)) return;
   const absl::Status status = context_.storage->Sync();
   if (!status.ok()) (*context_.on_fatal)(status);
 }

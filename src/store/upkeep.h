@@ -3,7 +3,7 @@
 //
 //   what                                          every
 //   sweep                                         100 ms, and without pause while more is due
-//   sync of puts, in relaxed mode                 1 s
+//   sync of rows that no answer waited for        1 s
 //   clock record                                  5 s
 //   epoch keys made and destroyed, compaction     1 min
 //   orphans; payloads that a lowered max_ttl
@@ -39,7 +39,7 @@ struct UpkeepContext {
   Tenants* tenants = nullptr;
   Sweeper* sweeper = nullptr;
   ExpirySink* sink = nullptr;
-  std::atomic<bool>* unsynced_puts = nullptr;
+  std::atomic<bool>* unsynced_rows = nullptr;
   // Runs work on the commit thread of each shard in turn and waits for it.
   absl::AnyInvocable<void(absl::FunctionRef<void(uint32_t number, Shard* shard)>)>
       on_commit_threads;
@@ -69,7 +69,7 @@ class Upkeep {
   // True when `period_ms` have passed since *last_ms, which then becomes now.
   static bool IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms);
 
-  void SyncRelaxedPuts();
+  void SyncRows();
   void ReportClocks();
   void MaintainKeys(const Now& now);
   void RemoveOrphans();

@@ -6,7 +6,7 @@
 //
 // Bounded: beyond `calls_max` the clock algorithm (Corbato, 1968) makes room by giving up an entry
 // that was not asked for lately. About 230 bytes a call. Thread-safe; locks are per part, and the
-// thread that owns a call's shard finds its entry unchanged between two of its own calls.
+// committer of a call's shard finds its entry unchanged between two of its own calls.
 #pragma once
 
 #include <array>

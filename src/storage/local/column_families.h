@@ -1,8 +1,9 @@
 // The column families of local storage, and the RocksDB options that make their rules hold.
 //
 //   family      holds                     removed by     why these options
-//   calls       payload rows              SingleDelete   large memtable: a row that is stored and
-//                                                        removed while in it never reaches a file
+//   calls       payload rows              SingleDelete   large memtable, a row table: a row that is
+//                                                        stored and removed while in it never
+//                                                        reaches a file
 //   segments    parts of large payloads   Delete         blob files, so compaction leaves them be
 //   deadlines   what is due when          SingleDelete   as calls
 //   tombstones  ended calls               FIFO and TTL   whole files are dropped, nothing is

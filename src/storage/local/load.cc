@@ -43,7 +43,7 @@ absl::Status LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<Loade
   return LoadCalls(keys, Remember::kYes, loaded);
 }
 
-// Not remembered: by the time the index would have it, the shard's thread may have changed it.
+// Not remembered: by the time the index would have it, the shard's committer may have changed it.
 absl::Status LocalStorage::Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
   return LoadCalls(keys, Remember::kNo, loaded);
 }
