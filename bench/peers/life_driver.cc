@@ -58,7 +58,7 @@ void AddPeer(CLI::App* app, const char* name, const char* what, bool by_address,
   peer->add_option("--connections", workload->connections, "To each role of the server")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  if (by_address) {
+  if (by_address && !by_items) {
     peer->add_flag("--acks-ride", workload->acks_ride,
                    "On the next claim, not in RPCs of their own");
   }

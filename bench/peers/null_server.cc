@@ -82,10 +82,7 @@ class NullService final : public v1::FunctionIo::CallbackService {
   grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
                                       const v1::PutInputsRequest* request,
                                       v1::PutInputsResponse* response) override {
-    for (const v1::InputItem& item : request->items()) {
-      inputs_.Put(item.call_id(), item.payload());
-      response->add_results()->set_call_id(item.call_id());
-    }
+    PutAll(*request, &inputs_, response);
     return Finish(context);
   }
 
@@ -104,10 +101,7 @@ class NullService final : public v1::FunctionIo::CallbackService {
   grpc::ServerUnaryReactor* PutOutputs(grpc::CallbackServerContext* context,
                                        const v1::PutOutputsRequest* request,
                                        v1::PutOutputsResponse* response) override {
-    for (const v1::OutputItem& item : request->items()) {
-      outputs_.Put(item.call_id(), item.payload());
-      response->add_results()->set_call_id(item.call_id());
-    }
+    PutAll(*request, &outputs_, response);
     return Finish(context);
   }
 
@@ -140,6 +134,14 @@ class NullService final : public v1::FunctionIo::CallbackService {
   }
 
  private:
+  template <typename Request, typename Response>
+  static void PutAll(const Request& request, PayloadMap* payloads, Response* response) {
+    for (const auto& item : request.items()) {
+      payloads->Put(item.call_id(), item.payload());
+      response->add_results()->set_call_id(item.call_id());
+    }
+  }
+
   void End(const v1::AckItem& item, v1::AckResult* result) {
     inputs_.Erase(item.call_id());
     outputs_.Erase(item.call_id());
