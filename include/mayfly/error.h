@@ -19,11 +19,13 @@ enum class Reason : int {
   kOutputConsumed = 2,
   kCallDeleted = 3,
   kCallExpired = 4,
+  kUploadUnknown = 29,
   // ALREADY_EXISTS
   kCallConflict = 5,
   kOutputConflict = 6,
   // ABORTED
   kStaleAttempt = 7,
+  kUploadTakenOver = 30,
   // FAILED_PRECONDITION
   kClaimLost = 8,
   kOutputClaimed = 9,
@@ -33,6 +35,7 @@ enum class Reason : int {
   kQuotaCalls = 12,
   kQuotaRate = 13,
   kQuotaClaims = 14,
+  kQuotaUploads = 31,
   kOverloaded = 15,
   kDiskFull = 16,
   // INVALID_ARGUMENT or OUT_OF_RANGE

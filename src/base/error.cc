@@ -6,6 +6,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/check.h"
 
 namespace mayfly {
@@ -14,22 +15,39 @@ namespace {
 constexpr char kReasonUrl[] = "mayfly/reason";
 constexpr char kRetryDelayUrl[] = "mayfly/retry_delay_ms";
 
-constexpr std::array<absl::string_view, 29> kNames = {
-    "ERROR_REASON_UNSPECIFIED", "CALL_UNKNOWN",
-    "OUTPUT_CONSUMED",          "CALL_DELETED",
-    "CALL_EXPIRED",             "CALL_CONFLICT",
-    "OUTPUT_CONFLICT",          "STALE_ATTEMPT",
-    "CLAIM_LOST",               "OUTPUT_CLAIMED",
-    "OUTPUT_PENDING",           "QUOTA_BYTES",
-    "QUOTA_CALLS",              "QUOTA_RATE",
-    "QUOTA_CLAIMS",             "OVERLOADED",
-    "DISK_FULL",                "FIELD_INVALID",
-    "ID_OUTSIDE_WINDOW",        "PAYLOAD_TOO_LARGE",
-    "CHECKSUM_MISMATCH",        "OFFSET_MISMATCH",
-    "ROLE_REQUIRED",            "IDENTITY_INVALID",
-    "TOKEN_EXPIRED",            "AUTHENTICATION_FAILED",
-    "DRAINING",                 "STARTING",
+constexpr std::array<absl::string_view, 32> kNames = {
+    "ERROR_REASON_UNSPECIFIED",
+    "CALL_UNKNOWN",
+    "OUTPUT_CONSUMED",
+    "CALL_DELETED",
+    "CALL_EXPIRED",
+    "CALL_CONFLICT",
+    "OUTPUT_CONFLICT",
+    "STALE_ATTEMPT",
+    "CLAIM_LOST",
+    "OUTPUT_CLAIMED",
+    "OUTPUT_PENDING",
+    "QUOTA_BYTES",
+    "QUOTA_CALLS",
+    "QUOTA_RATE",
+    "QUOTA_CLAIMS",
+    "OVERLOADED",
+    "DISK_FULL",
+    "FIELD_INVALID",
+    "ID_OUTSIDE_WINDOW",
+    "PAYLOAD_TOO_LARGE",
+    "CHECKSUM_MISMATCH",
+    "OFFSET_MISMATCH",
+    "ROLE_REQUIRED",
+    "IDENTITY_INVALID",
+    "TOKEN_EXPIRED",
+    "AUTHENTICATION_FAILED",
+    "DRAINING",
+    "STARTING",
     "STORAGE_DOWN",
+    "UPLOAD_UNKNOWN",
+    "UPLOAD_TAKEN_OVER",
+    "QUOTA_UPLOADS",
 };
 
 int64_t ReadNumber(const absl::Status& status, absl::string_view url) {
@@ -53,17 +71,16 @@ absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view m
   return status;
 }
 
-absl::Status FieldError(absl::string_view field, absl::string_view value,
-                        absl::string_view wants) {
+absl::Status FieldError(absl::string_view field, absl::string_view value, absl::string_view wants) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
                    absl::StrCat(field, " is ", value, ", ", wants));
 }
 
 absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, uint64_t limit,
                         absl::string_view unit) {
-  return MakeError(absl::StatusCode::kInvalidArgument, reason,
-                   absl::StrCat(field, " is ", value, ", limit is ", limit,
-                                unit.empty() ? "" : " ", unit));
+  return MakeError(
+      absl::StatusCode::kInvalidArgument, reason,
+      absl::StrCat(field, " is ", value, ", limit is ", limit, unit.empty() ? "" : " ", unit));
 }
 
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
@@ -73,9 +90,8 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
 
 Reason ReasonOf(const absl::Status& status) {
   const int64_t number = ReadNumber(status, kReasonUrl);
-  return number < 0 || number >= static_cast<int64_t>(kNames.size())
-             ? Reason::kUnspecified
-             : static_cast<Reason>(number);
+  return number < 0 || number >= static_cast<int64_t>(kNames.size()) ? Reason::kUnspecified
+                                                                     : static_cast<Reason>(number);
 }
 
 absl::Duration RetryDelayOf(const absl::Status& status) {

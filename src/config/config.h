@@ -98,9 +98,12 @@ struct Config {
 
   struct Limits {
     absl::Duration id_window = absl::Minutes(5);
-    uint64_t payload_bytes_max = 63 << 20;
+    uint64_t payload_bytes_max = uint64_t{1} << 30;
     uint64_t message_bytes_max = 64 << 20;
     uint64_t batch_items_max = 512;
+    uint64_t stream_subscriptions_max = 65'536;
+    uint64_t uploads_max = 1'000;  // per tenant
+    absl::Duration upload_idle_timeout = absl::Minutes(10);
     uint64_t live_calls_max = 0;
     uint64_t live_bytes_max = 0;
     uint64_t operations_per_second_max = 0;

@@ -10,9 +10,6 @@
 namespace mayfly {
 namespace {
 
-// Room in a message for what is not payload: call id, content type, labels and framing.
-constexpr uint64_t kMessageOverheadBytes = 1 << 20;
-
 struct Bound {
   std::string setting;
   absl::Duration value;
@@ -83,18 +80,6 @@ void CheckClaims(const Config::Claims& claims, Findings* findings) {
   RequireAtMost(lease_max, {"claims.lease_total_max", claims.lease_total_max}, findings);
 }
 
-void CheckMessageBytes(const Config::Limits& limits, Findings* findings) {
-  constexpr absl::string_view kMessage = "limits.message_bytes_max";
-  constexpr absl::string_view kPayload = "limits.payload_bytes_max";
-  const uint64_t min = limits.payload_bytes_max + kMessageOverheadBytes;
-  if (limits.message_bytes_max >= min || AnyRefused(*findings, kMessage, kPayload)) return;
-  RefuseBecauseOf(kMessage, kPayload,
-                  absl::StrCat("is ", FormatBytes(limits.message_bytes_max),
-                               Origin(kMessage, *findings), ", minimum is ", kPayload, " + ",
-                               FormatBytes(kMessageOverheadBytes), ", ", FormatBytes(min)),
-                  findings);
-}
-
 // By the letters of the paths; links are for whoever opens the files.
 bool IsInside(const std::string& path, const std::string& directory) {
   const auto absolute = [](const std::string& text) {
@@ -134,7 +119,6 @@ void CheckRules(const Config& config, Findings* findings) {
   CheckKeys(config, findings);
   CheckRetention(config, findings);
   CheckClaims(config.claims, findings);
-  CheckMessageBytes(config.limits, findings);
 }
 
 }  // namespace mayfly

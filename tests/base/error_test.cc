@@ -8,7 +8,7 @@
 namespace mayfly {
 namespace {
 
-constexpr int kReasonCount = static_cast<int>(Reason::kStorageDown) + 1;
+constexpr int kReasonCount = static_cast<int>(Reason::kQuotaUploads) + 1;
 
 TEST(Error, CarriesEveryReason) {
   for (int number = 0; number < kReasonCount; ++number) {

@@ -147,9 +147,6 @@ constexpr BadCase kRules[] = {
      "line 9: claims.lease_default is 30s by default, limit is claims.lease_max, 29s"},
     {"[claims]\nlease_total_max = \"9m\"",
      "line 9: claims.lease_max is 10m by default, limit is claims.lease_total_max, 9m"},
-    {"[limits]\nmessage_bytes_max = \"4MiB\"",
-     "line 9: limits.message_bytes_max is 4MiB, minimum is limits.payload_bytes_max + 1MiB, "
-     "64MiB"},
 };
 INSTANTIATE_TEST_SUITE_P(Rules, BadConfig, ::testing::ValuesIn(kRules));
 

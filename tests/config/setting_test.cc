@@ -102,7 +102,6 @@ TEST(Settings, HoldWhatWasGivenAndNothingElseChanges) {
     Document document;
     document.Set(setting.section, setting.name, value);
     // Beside these, the rules between settings leave the default of no other.
-    if (setting.name == "message_bytes_max") document.Set("limits", "payload_bytes_max", "100");
     if (setting.name == "root_key_credential") document.Set("keys", "root_key_file", "\"\"");
     if (setting.name == "max_ttl") document.Set("retention", "default_ttl", "\"1s\"");
     const absl::StatusOr<Config> config = ParseConfig(document.ToToml());
