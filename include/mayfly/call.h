@@ -35,7 +35,7 @@ std::string ToString(CallState state);
 
 // The limits of the server's defaults may be lower or higher: it has the last word.
 struct Payload {
-  std::string data;                           // up to 63 MiB
+  std::string data;                           // in a batch up to 63 MiB
   std::string content_type;                   // up to 255 bytes of UTF-8
   std::map<std::string, std::string> labels;  // up to 16, 1 KiB of names and values in all
   std::string encryption_key_id;              // for data sealed end to end; up to 255 bytes
@@ -65,6 +65,7 @@ struct Stored {
 struct StoredInput {
   std::string call_id;
   Payload payload;
+  uint64_t size_bytes = 0;  // of payload.data, also when a sink has that
   absl::Time deadline;
 };
 
@@ -82,8 +83,16 @@ struct ClaimedOutput {
   uint32_t attempt = 0;
   Outcome outcome = Outcome::kSuccess;
   Payload payload;
-  absl::Time lease_end;  // when the claim lapses; infinite past when `acked`
-  bool acked = false;    // with AckMode::kAuto: acknowledged and erased already
+  uint64_t size_bytes = 0;    // of payload.data
+  bool data_omitted = false;  // claimed, but without its data: Client::DownloadOutput brings it
+  absl::Time lease_end;       // when the claim lapses; infinite past when `acked`
+  bool acked = false;         // with AckMode::kAuto: acknowledged and erased already
+};
+
+// An output that was retrieved into a sink: all but its data.
+struct Retrieved {
+  ClaimedOutput output;
+  absl::Time erased;  // when both payloads of the call were
 };
 
 // A call of a poll that gave no output although it is not pending.

@@ -3,9 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/time/time.h"
+
+#include "mayfly/cancellation.h"
+#include "mayfly/payload_io.h"
 
 namespace mayfly::client {
 
@@ -37,10 +41,35 @@ struct ClientOptions {
   // Requests are split, and answers asked for, in messages of about this size, 1..67108864. A
   // single payload may be larger. The default suits gRPC servers and proxies with stock limits.
   size_t batch_bytes_max = 3 << 20;
+
+  // Calls of single items travel together: one that finds none of its kind under way leaves at
+  // once, or when it has lingered for this long, 0..1 ms; the others leave together when an answer
+  // has come.
+  absl::Duration linger = absl::ZeroDuration();
+
+  // The largest payload that is read into memory; larger ones are OUT_OF_RANGE, and want a sink.
+  uint64_t data_bytes_max = 256 << 20;
+
+  // Connections beside the first for payloads above kMessageDataBytesMax, so that small ones never
+  // wait behind large ones: 1..64. As many of them are transferred at a time by the methods that
+  // do not wait.
+  int large_channels = 2;
+
+  // Pings find out that a silent connection is dead. Servers take one every 10 s.
+  absl::Duration keepalive_time = absl::Seconds(20);     // 10 s or more
+  absl::Duration keepalive_timeout = absl::Seconds(10);  // more than 0
 };
 
+// Larger payloads than this are streamed, in segments, when they are put, got or retrieved one by
+// one; smaller ones share messages.
+inline constexpr size_t kMessageDataBytesMax = 1 << 20;
+
 struct CallOptions {
-  absl::Duration timeout = absl::ZeroDuration();  // zero: the client's
+  // The call has ended when this has passed. Zero: the client's; and if the payload is streamed,
+  // as long as this does not pass without progress.
+  absl::Duration timeout = absl::ZeroDuration();
+  std::optional<Cancellation> cancellation;
+  Progress progress;
 };
 
 enum class AckMode {
@@ -57,12 +86,15 @@ struct ClaimOptions {
   // Of an earlier claim, to get that claim again; 16 bytes. Empty: a fresh one for every poll.
   std::string token;
   absl::Duration timeout = absl::ZeroDuration();  // beyond `wait`; zero: the client's
+  std::optional<Cancellation> cancellation;
 };
 
 struct RetrieveOptions {
   absl::Duration wait = absl::ZeroDuration();     // for the output; any length
-  absl::Duration lease = absl::Seconds(30);       // renewed for as long as `consume` runs
-  absl::Duration timeout = absl::ZeroDuration();  // beyond `wait`; zero: the client's
+  absl::Duration lease = absl::Seconds(30);       // renewed until the output is acknowledged
+  absl::Duration timeout = absl::ZeroDuration();  // beyond `wait`, as in CallOptions
+  std::optional<Cancellation> cancellation;
+  Progress progress;
 };
 
 }  // namespace mayfly::client

@@ -99,6 +99,7 @@ absl::StatusOr<ClaimedOutput> FromProto(const std::string& token, v1::ClaimedOut
       .attempt = output->attempt(),
       .outcome = InRange(output->outcome(), Outcome::kCancelled, Outcome::kFailure),
       .payload = *std::move(payload),
+      .size_bytes = output->size_bytes(),
       .lease_end =
           output->has_lease_end_time() ? FromProto(output->lease_end_time()) : absl::InfinitePast(),
       .acked = output->acked()};

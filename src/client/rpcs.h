@@ -81,6 +81,7 @@ struct GetInputsRpc
     RETURN_IF_ERROR(payload.status());
     return StoredInput{.call_id = answer->call_id(),
                        .payload = *std::move(payload),
+                       .size_bytes = answer->size_bytes(),
                        .deadline = FromProto(answer->deadline_time())};
   }
 };

@@ -1,5 +1,5 @@
-// The example of mayfly/client.h as a program: the test compares the lines between the marks with
-// those of the header. Run without a server, it fails to connect, which is what the test expects.
+// What a user of the installed library may write. There are no certificates: it fails to connect,
+// which is what the test expects.
 #include <cstdio>
 #include <string>
 
@@ -14,8 +14,6 @@ absl::Status KeepSafely(const std::string& data) {
 }
 
 absl::StatusOr<absl::Time> Example() {
-  // clang-format off
-  // begin
   auto client = mayfly::client::Client::Connect({.target = "mayfly.example:7443",
                                                  .ca_file = "ca.pem",
                                                  .certificate_file = "client.pem",
@@ -33,8 +31,6 @@ absl::StatusOr<absl::Time> Example() {
         return KeepSafely(output.payload.data);  // write and fsync: it is erased after this
       },
       {.wait = absl::Minutes(2)});
-  // end
-  // clang-format on
 }
 
 }  // namespace
