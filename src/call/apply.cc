@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -64,22 +65,7 @@ class Application {
   Applied Take() { return std::move(applied_); }
 
   void operator()(const PutInput& put) {
-    if (const auto ended = Ended()) return PutAfterEnd(*ended);
-    const auto& stored = state().input;
-    if (stored && IsReadable(*stored, context_)) {
-      return PutAgain(put.content->SameContent(*stored), *stored, Reason::kCallConflict,
-                      "the call has another input");
-    }
-    // The input's own time is over, the output's is not: what ended for workers does not begin
-    // again, swept or not.
-    if (state().output) return Refuse(EndedError(EndReason::kExpired));
-    const int64_t distance_ms = std::abs(put.id_time_ms - context_.now.steady_ms);
-    if (distance_ms > context_.id_window_ms) {
-      return Refuse(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
-                               static_cast<uint64_t>(distance_ms),
-                               static_cast<uint64_t>(context_.id_window_ms), "ms"));
-    }
-    if (!IsReadable(put.payload, context_)) return Refuse(TooLateError());
+    if (!MayStore(put, [&](const StoredPayload& stored) { PutAgain(put, stored); })) return;
     state().input = put.payload;
     effects().store = PayloadKind::kInput;
     result().payload = put.payload;
@@ -95,27 +81,22 @@ class Application {
   }
 
   void operator()(const PutOutput& put) {
-    if (const auto ended = Ended()) return PutAfterEnd(*ended);
-    std::optional<StoredPayload>& stored = state().output;
-    if (!stored && !state().input) return Refuse(UnknownError());
-    if (stored && put.payload.attempt < stored->attempt) {
-      return Refuse(MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt,
-                              absl::StrCat("attempt is ", put.payload.attempt, ", attempt ",
-                                           stored->attempt, " has been put")));
-    }
-    if (stored && put.payload.attempt == stored->attempt) {
-      return PutAgain(put.content->SameContent(*stored), *stored, Reason::kOutputConflict,
-                      "the same attempt has put another output");
-    }
-    if (state().claim) {
-      return Refuse(MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputClaimed,
-                              "a client holds the output of an earlier attempt under a claim"));
-    }
-    if (!IsReadable(put.payload, context_)) return Refuse(TooLateError());
-    effects().remove_output = stored;
-    stored = put.payload;
+    if (!MayStore(put, [&](const StoredPayload& stored) { PutAgain(put, stored); })) return;
+    effects().remove_output = std::exchange(state().output, put.payload);
     effects().store = PayloadKind::kOutput;
     result().payload = put.payload;
+  }
+
+  void operator()(const BeginUpload& begin) {
+    const auto again = [&](const StoredPayload& stored) {
+      if (!begin.content_is_known) {
+        result().pending = true;
+        return;
+      }
+      std::visit([&](const auto& put) { PutAgain(put, stored); }, begin.put);
+    };
+    const auto may_store = [&](const auto& put) { return MayStore(put, again); };
+    if (std::visit(may_store, begin.put)) result().pending = true;
   }
 
   void operator()(const ClaimOutput& request) {
@@ -136,7 +117,7 @@ class Application {
     }
     // A repeated claim is the retry of a lost reply: its lease runs from the new reply. One that
     // was delayed on its way does not take back what a renewal has promised since.
-    claim->lease_end_ms = std::max(claim->lease_end_ms, LeaseEnd(*claim, request.lease_ms));
+    claim->lease_end_ms = std::max(claim->lease_end_ms, LeaseEnd(*claim, request.lease_ms, true));
     result().payload = state().output;
     result().claim = claim;
   }
@@ -165,7 +146,8 @@ class Application {
     if (!Holds(renew.token, renew.fence)) return;
     Claim& claim = *state().claim;
     // Never shortens: a renewal that comes late or asks for less leaves what was promised.
-    claim.lease_end_ms = std::max(claim.lease_end_ms, LeaseEnd(claim, renew.lease_ms));
+    claim.lease_end_ms =
+        std::max(claim.lease_end_ms, LeaseEnd(claim, renew.lease_ms, !renew.by_download));
     result().payload = state().output;
     result().claim = claim;
   }
@@ -215,6 +197,10 @@ class Application {
   Effects& effects() { return applied_.effects; }
 
   void Refuse(absl::Status status) { result().status = std::move(status); }
+  bool RefuseToStore(absl::Status status) {
+    Refuse(std::move(status));
+    return false;
+  }
 
   // Why the call has ended, if it has: an output's end ends it, and an input's without output.
   std::optional<EndReason> Ended() {
@@ -224,9 +210,60 @@ class Application {
     return std::nullopt;
   }
 
+  // Whether the put's payload takes its place. If not, the result says what came of it: `again` is
+  // asked about a payload that is there.
+  bool MayStore(const PutInput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
+    if (const auto ended = Ended()) return PutAfterEnd(*ended);
+    const auto& stored = state().input;
+    if (stored && IsReadable(*stored, context_)) {
+      again(*stored);
+      return false;
+    }
+    // The input's own time is over, the output's is not: what ended for workers does not begin
+    // again, swept or not.
+    if (state().output) return RefuseToStore(EndedError(EndReason::kExpired));
+    const int64_t distance_ms = std::abs(put.id_time_ms - context_.now.steady_ms);
+    if (distance_ms > context_.id_window_ms) {
+      return RefuseToStore(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
+                                      static_cast<uint64_t>(distance_ms),
+                                      static_cast<uint64_t>(context_.id_window_ms), "ms"));
+    }
+    return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
+  }
+
+  bool MayStore(const PutOutput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
+    if (const auto ended = Ended()) return PutAfterEnd(*ended);
+    const std::optional<StoredPayload>& stored = state().output;
+    if (!stored && !state().input) return RefuseToStore(UnknownError());
+    if (stored && put.payload.attempt < stored->attempt) {
+      return RefuseToStore(MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt,
+                                     absl::StrCat("attempt is ", put.payload.attempt, ", attempt ",
+                                                  stored->attempt, " has been put")));
+    }
+    if (stored && put.payload.attempt == stored->attempt) {
+      again(*stored);
+      return false;
+    }
+    if (state().claim) {
+      return RefuseToStore(
+          MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputClaimed,
+                    "a client holds the output of an earlier attempt under a claim"));
+    }
+    return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
+  }
+
+  void PutAgain(const PutInput& put, const StoredPayload& stored) {
+    PutAgain(put.content->SameContent(stored), stored, Reason::kCallConflict,
+             "the call has another input");
+  }
+  void PutAgain(const PutOutput& put, const StoredPayload& stored) {
+    PutAgain(put.content->SameContent(stored), stored, Reason::kOutputConflict,
+             "the same attempt has put another output");
+  }
+
   // The late retry of a put whose call was consumed since has succeeded; nothing is stored.
-  void PutAfterEnd(EndReason reason) {
-    if (reason != EndReason::kConsumed) Refuse(EndedError(reason));
+  bool PutAfterEnd(EndReason reason) {
+    return reason != EndReason::kConsumed && RefuseToStore(EndedError(reason));
   }
 
   void PutAgain(bool same_content, const StoredPayload& stored, Reason conflict,
@@ -254,9 +291,11 @@ class Application {
     return false;
   }
 
-  int64_t LeaseEnd(const Claim& claim, int64_t lease_ms) {
-    return std::min({context_.now.steady_ms + lease_ms, DeadlineOf(*state().output, context_),
-                     claim.claimed_ms + context_.lease_total_max_ms});
+  int64_t LeaseEnd(const Claim& claim, int64_t lease_ms, bool total_is_bounded) {
+    const int64_t end_ms =
+        std::min(context_.now.steady_ms + lease_ms, DeadlineOf(*state().output, context_));
+    if (!total_is_bounded) return end_ms;
+    return std::min(end_ms, claim.claimed_ms + context_.lease_total_max_ms);
   }
 
   int64_t End(EndReason reason, const TokenHash& token) {

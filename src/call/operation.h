@@ -29,6 +29,12 @@ struct PutOutput {
   StoredPayload payload;
   const ContentComparer* content = nullptr;
 };
+// What a put would come to whose payload is still to be sent.
+struct BeginUpload {
+  std::variant<PutInput, PutOutput> put;
+  // Whether put.content can tell already; else the put tells, once all has come.
+  bool content_is_known = false;
+};
 struct ClaimOutput {
   ClaimToken token{};
   TokenHash token_hash{};
@@ -50,6 +56,8 @@ struct RenewClaim {
   ClaimToken token{};
   uint64_t fence = 0;
   int64_t lease_ms = 0;
+  // By a download that makes progress: the limit on all renewals together does not hold for it.
+  bool by_download = false;
 };
 struct DescribeCall {};
 struct DeleteCall {};
@@ -59,18 +67,20 @@ struct ExpirePayload {
   uint64_t generation = 0;
 };
 
-using Operation = std::variant<PutInput, GetInput, PutOutput, ClaimOutput, AckOutput, ReleaseOutput,
-                               RenewClaim, DescribeCall, DeleteCall, ExpirePayload>;
+using Operation = std::variant<PutInput, GetInput, PutOutput, BeginUpload, ClaimOutput, AckOutput,
+                               ReleaseOutput, RenewClaim, DescribeCall, DeleteCall, ExpirePayload>;
 
 // As DescribeCalls tells it to the owning tenant.
 enum class CallPhase { kUnknown, kPending, kReady, kClaimed, kConsumed, kDeleted, kExpired };
 
 struct OperationResult {
   absl::Status status;
-  // PutInput, PutOutput, GetInput, ClaimOutput: the payload concerned, as it is stored.
+  // PutInput, PutOutput, GetInput, ClaimOutput, RenewClaim: the payload concerned, as it is stored.
+  // BeginUpload: the same, when there is nothing to send because it is there already.
   std::optional<StoredPayload> payload;
-  std::optional<Claim> claim;             // ClaimOutput, RenewClaim
-  bool pending = false;                   // ClaimOutput: nothing to claim yet, worth waiting
+  std::optional<Claim> claim;  // ClaimOutput, RenewClaim
+  // ClaimOutput: nothing to claim yet, worth waiting. BeginUpload: the payload is to be sent.
+  bool pending = false;
   int64_t ended_ms = 0;                   // AckOutput, DeleteCall: when it was erased
   CallPhase phase = CallPhase::kUnknown;  // DescribeCall, with the payloads below
   std::optional<StoredPayload> input;

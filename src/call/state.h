@@ -48,6 +48,9 @@ struct StoredPayload {
   friend bool operator==(const StoredPayload&, const StoredPayload&) = default;
 };
 
+// Names an upload to its tenant; chosen by the client.
+using UploadId = std::array<uint8_t, 16>;
+
 using ClaimToken = std::array<uint8_t, 16>;
 using TokenHash = std::array<uint8_t, 16>;  // SHA-256 of a claim token, cut
 

@@ -16,7 +16,7 @@ struct Access {
 };
 
 // In the order of the enum.
-constexpr std::array<Access, 9> kAccess = {{
+constexpr std::array<Access, 14> kAccess = {{
     {"PutInputs", kClient, false},
     {"GetInputs", kWorker, false},
     {"PutOutputs", kWorker, false},
@@ -26,6 +26,11 @@ constexpr std::array<Access, 9> kAccess = {{
     {"RenewClaims", kClient, true},
     {"DescribeCalls", kClient | kWorker | kOperator, true},
     {"DeleteCalls", kClient, true},
+    {"Upload", kClient | kWorker, false},
+    {"QueryUpload", kClient | kWorker, false},
+    {"Download", kClient | kWorker, false},
+    {"StreamOutputs", kClient, false},
+    {"StreamPuts", kClient | kWorker, false},
 }};
 
 const Access& AccessTo(Rpc rpc) { return kAccess[static_cast<size_t>(rpc)]; }
@@ -36,6 +41,14 @@ absl::string_view RpcName(Rpc rpc) { return AccessTo(rpc).name; }
 
 bool MayCall(Role role, Rpc rpc) {
   return (AccessTo(rpc).roles & 1u << static_cast<int>(role)) != 0;
+}
+
+bool MayPut(Role role, PayloadKind kind) {
+  return role == (kind == PayloadKind::kInput ? Role::kClient : Role::kWorker);
+}
+
+bool MayRead(Role role, PayloadKind kind) {
+  return role == (kind == PayloadKind::kInput ? Role::kWorker : Role::kClient);
 }
 
 bool GoesOnWhileDraining(Rpc rpc) { return AccessTo(rpc).while_draining; }

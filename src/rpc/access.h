@@ -10,10 +10,15 @@
 //   RenewClaims          x                                 goes on
 //   DescribeCalls        x       x         x               goes on
 //   DeleteCalls          x                                 goes on
+//   Upload, StreamPuts   inputs  outputs                   refused
+//   QueryUpload          x       x                         refused
+//   Download             outputs inputs                    refused
+//   StreamOutputs        x                                 refused
 #pragma once
 
 #include "absl/strings/string_view.h"
 
+#include "call/state.h"
 #include "identity/identity.h"
 
 namespace mayfly {
@@ -28,12 +33,21 @@ enum class Rpc {
   kRenewClaims,
   kDescribeCalls,
   kDeleteCalls,
+  kUpload,
+  kQueryUpload,
+  kDownload,
+  kStreamOutputs,
+  kStreamPuts,
 };
 
 // As in the proto: "PutInputs".
 absl::string_view RpcName(Rpc rpc);
 
 bool MayCall(Role role, Rpc rpc);
+
+// For RPCs that move payloads of either kind.
+bool MayPut(Role role, PayloadKind kind);
+bool MayRead(Role role, PayloadKind kind);
 
 bool GoesOnWhileDraining(Rpc rpc);
 

@@ -16,6 +16,12 @@ absl::Status Unavailable(Reason reason, absl::string_view text) {
 
 }  // namespace
 
+absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind) {
+  return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
+                   absl::StrCat("role ", RoleName(role), " may not call ", RpcName(rpc), " for ",
+                                kind == PayloadKind::kInput ? "inputs" : "outputs"));
+}
+
 absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
                                       absl::string_view trust_domain) {
   std::vector<absl::string_view> uri_names;
@@ -57,7 +63,7 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
     const auto operations = static_cast<uint64_t>(items.count + items.extra_count);
     RETURN_IF_ERROR(rate_limiter_.Take((*tenant)->name, rate, operations, clock_->Read().boottime));
   }
-  return Admitted{.store = store, .tenant = *tenant};
+  return Admitted{.store = store, .tenant = *tenant, .role = identity->role};
 }
 
 }  // namespace mayfly

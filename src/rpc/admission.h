@@ -28,7 +28,11 @@ absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
 struct Admitted {
   CallStore* store = nullptr;
   Tenant* tenant = nullptr;
+  Role role = Role::kClient;
 };
+
+// PERMISSION_DENIED (ROLE_REQUIRED): `role` may not do that with payloads of that kind.
+absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind);
 
 // How many items a request has, and what their lists are called in it.
 struct ItemCount {

@@ -8,11 +8,11 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/time/time.h"
 #include <grpcpp/support/server_callback.h>
 
 #include "base/clock.h"
 #include "rpc/access.h"
+#include "rpc/call_record.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
 #include "store/call_store.h"
@@ -23,10 +23,9 @@ class UnaryCall : public grpc::ServerUnaryReactor {
  public:
   // All outlive the call.
   UnaryCall(Rpc rpc, int item_count, InFlight* in_flight, Log* log, Clock* clock);
-  ~UnaryCall() override { in_flight_->Leave(); }
 
   // Who is calling, for the log.
-  void set_tenant(const std::string& name) { tenant_ = name; }
+  void set_tenant(const std::string& name) { record_.set_tenant(name); }
   // What to cancel with the call. To be set before the call is handed to gRPC.
   void set_claim(std::shared_ptr<ClaimHandle> claim) { claim_ = std::move(claim); }
 
@@ -38,16 +37,10 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   void OnDone() override { delete this; }
 
  private:
-  void WriteLine(const grpc::Status& status) const;
+  void End(const grpc::Status& status);
 
-  const Rpc rpc_;
+  CallRecord record_;
   const int item_count_;
-  InFlight* const in_flight_;
-  Log* const log_;
-  Clock* const clock_;
-  const bool is_logged_;
-  const absl::Duration begun_;  // of the clock's boottime; only if logged
-  std::string tenant_;
   std::shared_ptr<ClaimHandle> claim_;
 };
 

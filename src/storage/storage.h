@@ -62,6 +62,17 @@ struct CallChange {
   const StoredPayload* payload = nullptr;
   const SecretBytes* secret = nullptr;
   const Sealed* row = nullptr;
+  // When the payload was uploaded: its slot is written already, and the upload's row leaves.
+  const UploadId* upload = nullptr;
+};
+
+// A payload on its way. Its slot and segments are those that the payload will have.
+struct StoredUpload {
+  UploadId id{};
+  CallKey key;
+  PayloadKind kind = PayloadKind::kInput;
+  StoredPayload payload;  // size_bytes as announced, 0 when it was not
+  Sealed metadata;
 };
 
 struct TenantUsage {
@@ -130,8 +141,15 @@ class Storage : public DueSource {
   virtual absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
                                     const Sealed& segment) = 0;
   virtual absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) = 0;
-  // For an upload that was refused; committed payloads lose theirs with their row.
+  // For a payload that was refused; committed ones lose theirs with their row.
   virtual absl::Status RemoveSegments(const SegmentsRef& segments) = 0;
+
+  // Uploads: like rows and slots committed, but for any thread. An upload is kept until a Commit
+  // names it or it is removed: erased first, so that nothing of it is readable afterwards.
+  virtual absl::Status StoreUpload(const StoredUpload& upload, const SecretBytes& secret) = 0;
+  virtual absl::Status RemoveUpload(const StoredUpload& upload) = 0;
+  // Those whose slot is live, at start; of the others nothing stays.
+  virtual absl::StatusOr<std::vector<StoredUpload>> LoadUploads() = 0;
 
   // The tenant's record, made and synced at its first use.
   virtual absl::StatusOr<TenantRecord> ResolveTenant(absl::string_view name,

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,9 @@ struct PutContent {
   uint64_t size_bytes = 0;
   SecretBytes secret;
   Sealed row;
+  // Uploaded: the slot is written already, and bytes of the tenant's quota are reserved.
+  std::optional<UploadId> upload = std::nullopt;
+  uint64_t reserved_bytes = 0;
 };
 
 struct Request {

@@ -32,6 +32,9 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
   RETURN_IF_ERROR(store->storage_->keyring()->EnsureAhead(now.steady_ms));
   RETURN_IF_ERROR(store->tenants_.Start(now));
 
+  store->uploads_ = std::make_unique<Uploads>(store->ContextOfUploads());
+  RETURN_IF_ERROR(store->uploads_->Start());
+
   for (uint32_t number = 0; number < config.storage.shards; ++number) {
     auto usage = store->storage_->LoadUsage(number);
     RETURN_IF_ERROR(usage.status());
@@ -43,6 +46,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
             .time = store->time_.get(),
             .tenants = &store->tenants_,
             .sweeper = &store->sweeper_,
+            .uploads = store->uploads_.get(),
             .sync_puts = config.storage.durability == Config::Durability::kSync,
             .id_window_ms = absl::ToInt64Milliseconds(config.limits.id_window),
             .lease_total_max_ms = absl::ToInt64Milliseconds(config.claims.lease_total_max),
@@ -59,6 +63,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
       .time = store->time_.get(),
       .tenants = &store->tenants_,
       .sweeper = &store->sweeper_,
+      .uploads = store->uploads_.get(),
       .sink = raw,
       .unsynced_rows = &store->unsynced_rows_,
       .on_commit_threads =

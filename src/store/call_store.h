@@ -42,12 +42,14 @@
 #include "config/config.h"
 #include "retention/sweeper.h"
 #include "storage/storage.h"
+#include "store/download.h"
 #include "store/payload.h"
 #include "store/payload_cipher.h"
 #include "store/shard.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
 #include "store/upkeep.h"
+#include "store/uploads.h"
 
 namespace mayfly {
 
@@ -186,6 +188,15 @@ class CallStore : private ExpirySink {
   void DeleteCalls(Tenant* tenant, std::vector<CallId> call_ids,
                    Callback<std::vector<EndResult>> done);
 
+  // Payloads of any size, a segment at a time: see uploads.h and download.h. The streams they give
+  // must go before the store does.
+  void BeginUpload(Tenant* tenant, NewUpload upload, BeginUploadDone done);
+  void QueryUpload(Tenant* tenant, const UploadId& id,
+                   Callback<absl::StatusOr<UploadProgress>> done);
+  // FAILED_PRECONDITION (CLAIM_LOST) for an output that is not claimed so.
+  void BeginDownload(Tenant* tenant, const DownloadRequest& request,
+                     Callback<absl::StatusOr<std::shared_ptr<Download>>> done);
+
   // Answers all waiting claims; from now on puts, gets and claims are refused as DRAINING, while
   // acks and releases of what was handed out still go through.
   void Drain();
@@ -244,6 +255,11 @@ class CallStore : private ExpirySink {
   std::shared_ptr<Batch> MakeBatch(size_t count, Batch::Done done);
   // Within a group: when it has ended. Else on a worker thread.
   void RunLater(absl::AnyInvocable<void()> work);
+  void RunOnWorker(absl::AnyInvocable<void()> work);
+  void SubmitOne(Tenant* tenant, const CallKey& key, Operation operation,
+                 std::unique_ptr<PutContent> content,
+                 absl::AnyInvocable<void(OperationResult)> done);
+  UploadsContext ContextOfUploads();
   // Between Begin and End the store is not destroyed.
   void Begin() EXCLUDES_LOCK(in_flight_mutex_);
   void End() EXCLUDES_LOCK(in_flight_mutex_);
@@ -287,6 +303,7 @@ class CallStore : private ExpirySink {
   ConditionVariable all_ended_;
   uint64_t in_flight_ GUARDED_BY(in_flight_mutex_) = 0;
   std::unique_ptr<ThreadPool> workers_;
+  std::unique_ptr<Uploads> uploads_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::unique_ptr<Upkeep> upkeep_;
 };

@@ -19,6 +19,14 @@ namespace {
 constexpr absl::string_view kContextFormat = "mayfly payload v1";
 constexpr absl::string_view kFingerprintLabel = "mayfly fingerprint v1";
 
+// The number of an upload's metadata among its segments, which never are so many.
+constexpr uint32_t kMetadataNumber = UINT32_MAX;
+
+absl::Status NoEpochKeyError() {
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kStarting,
+                   "the epoch key of the deadline is not in the keyring yet");
+}
+
 absl::Status DoesNotVerify(absl::string_view what) {
   return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
                    absl::StrCat("the stored payload does not verify: ", what));
@@ -118,6 +126,29 @@ bool DecodeMetadata(absl::string_view bytes, PayloadMetadata* metadata) {
   return reader.done();
 }
 
+absl::Status ReadMetadata(Reader* reader, PayloadMetadata* metadata) {
+  const absl::string_view encoded = reader->TakeBytes(reader->Take<uint32_t>());
+  if (!reader->ok() || !DecodeMetadata(encoded, metadata)) {
+    return DoesNotVerify("its metadata is malformed");
+  }
+  return absl::OkStatus();
+}
+
+// Opens a row: what comes before the data is returned, and the data, which a payload in segments
+// does not have in its row, fills `data`.
+absl::StatusOr<std::string> OpenRow(const InputKey& key, const std::string& context,
+                                    const Sealed& row, std::string* data) {
+  const auto opened_bytes = OpenedSize(row.size());
+  RETURN_IF_ERROR(opened_bytes.status());
+  const uint64_t data_bytes = data != nullptr ? data->size() : 0;
+  if (data_bytes > *opened_bytes) return DoesNotVerify("its size is another");
+  std::string head(*opened_bytes - data_bytes, '\0');
+  const MutableByteSpan data_bytes_out = data != nullptr ? AsMutableBytes(data) : MutableByteSpan();
+  RETURN_IF_ERROR(
+      Open(key, AsBytes(context), row.bytes(), {AsMutableBytes(&head), data_bytes_out}));
+  return head;
+}
+
 std::string WithLength(const std::string& metadata) {
   std::string out;
   AppendBigEndian(&out, static_cast<uint32_t>(metadata.size()));
@@ -151,25 +182,25 @@ std::string EncodeSegmentedHeader(const std::string& metadata, uint64_t size_byt
 
 }  // namespace
 
+absl::StatusOr<SecretBytes> PayloadCipher::Extract(const StoredPayload& stored,
+                                                   const SecretBytes& secret) const {
+  return keyring_->Extract(EpochOfDeadline(stored.deadline_ms), secret.ExposeBytes());
+}
+
 absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKind kind,
                                                   const SecretBytes& secret,
                                                   const NewPayload& payload,
                                                   const SegmentWriter& write_segment,
                                                   StoredPayload* stored) const {
-  const auto extracted =
-      keyring_->Extract(EpochOfDeadline(stored->deadline_ms), secret.ExposeBytes());
-  if (!extracted.ok()) {
-    return MakeError(absl::StatusCode::kUnavailable, Reason::kStarting,
-                     "the epoch key of the deadline is not in the keyring yet");
-  }
+  const auto extracted = Extract(*stored, secret);
+  if (!extracted.ok()) return NoEpochKeyError();
   const InputKey input_key(extracted->ExposeBytes());
   const std::string context = ContextOf(key, kind, *stored);
-  const std::string metadata = EncodeMetadata(payload.metadata);
-  stored->fingerprint =
-      ComputeFingerprint(input_key, payload.metadata, metadata, payload.data.size());
   stored->segment_count = 0;
-
   if (payload.data.size() <= kInlineBytesMax) {
+    const std::string metadata = EncodeMetadata(payload.metadata);
+    stored->fingerprint =
+        ComputeFingerprint(input_key, payload.metadata, metadata, payload.data.size());
     return SealParts(input_key, context, {AsBytes(WithLength(metadata)), AsBytes(payload.data)});
   }
 
@@ -181,72 +212,134 @@ absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKin
     RETURN_IF_ERROR(write_segment(stored->segment_count, segment));
     ++stored->segment_count;
   }
-  const std::string header = EncodeSegmentedHeader(metadata, payload.data.size(),
-                                                   stored->segment_count, commitments.Finish());
-  return SealParts(input_key, context, {AsBytes(header)});
+  return SealHeader(key, kind, secret,
+                    {.metadata = payload.metadata, .commitments = commitments.Finish()}, stored);
 }
 
 absl::StatusOr<Payload> PayloadCipher::OpenPayload(const CallKey& key, PayloadKind kind,
                                                    const StoredPayload& stored,
                                                    const SecretBytes& secret, const Sealed& row,
                                                    const SegmentReader& read_segment) const {
-  const auto extracted =
-      keyring_->Extract(EpochOfDeadline(stored.deadline_ms), secret.ExposeBytes());
-  RETURN_IF_ERROR(extracted.status());
-  const InputKey input_key(extracted->ExposeBytes());
-  const std::string context = ContextOf(key, kind, stored);
-
-  // What comes before the data, which a payload in segments does not have in its row.
-  const auto opened_bytes = OpenedSize(row.size());
-  RETURN_IF_ERROR(opened_bytes.status());
-  const uint64_t data_bytes = stored.segment_count == 0 ? stored.size_bytes : 0;
-  if (data_bytes > *opened_bytes) return DoesNotVerify("its size is another");
-  std::string head(*opened_bytes - data_bytes, '\0');
   Payload payload;
-  payload.data.resize(data_bytes);
-  RETURN_IF_ERROR(Open(input_key, AsBytes(context), row.bytes(),
-                       {AsMutableBytes(&head), AsMutableBytes(&payload.data)}));
-  Reader reader(head);
-  const absl::string_view metadata = reader.TakeBytes(reader.Take<uint32_t>());
-  if (!reader.ok() || !DecodeMetadata(metadata, &payload.metadata)) {
-    return DoesNotVerify("its metadata is malformed");
-  }
   if (stored.segment_count == 0) {
+    const auto extracted = Extract(stored, secret);
+    RETURN_IF_ERROR(extracted.status());
+    const InputKey input_key(extracted->ExposeBytes());
+    payload.data.resize(stored.size_bytes);
+    auto head = OpenRow(input_key, ContextOf(key, kind, stored), row, &payload.data);
+    RETURN_IF_ERROR(head.status());
+    Reader reader(*head);
+    RETURN_IF_ERROR(ReadMetadata(&reader, &payload.metadata));
     if (!reader.done()) return DoesNotVerify("its size is another");
     return payload;
   }
 
-  const uint64_t size_bytes = reader.Take<uint64_t>();
-  const uint32_t segment_count = reader.Take<uint32_t>();
-  const std::string expected(reader.TakeBytes(kSha256DigestSize));
-  if (!reader.done() || segment_count != stored.segment_count || size_bytes != stored.size_bytes) {
-    return DoesNotVerify("its header is another's");
-  }
-  std::string& opened = payload.data;
-  opened.reserve(size_bytes);
+  auto header = OpenHeader(key, kind, stored, secret, row);
+  RETURN_IF_ERROR(header.status());
+  payload.metadata = std::move(header->metadata);
+  payload.data.reserve(stored.size_bytes);
   Sha256 commitments;
-  for (uint32_t number = 0; number < segment_count; ++number) {
+  for (uint32_t number = 0; number < stored.segment_count; ++number) {
     const auto segment = read_segment(number);
     RETURN_IF_ERROR(segment.status());
-    RETURN_IF_ERROR(
-        Open(input_key, AsBytes(SegmentContext(context, number)), segment->bytes(), &opened));
+    const auto opened = OpenSegment(key, kind, stored, secret, number, *segment);
+    RETURN_IF_ERROR(opened.status());
+    payload.data += *opened;
     commitments.Update(CommitmentOf(segment->bytes()));
   }
-  if (opened.size() != size_bytes || AsText(commitments.Finish()) != expected) {
+  if (payload.data.size() != stored.size_bytes || commitments.Finish() != header->commitments) {
     return DoesNotVerify("its segments are not those that were put");
   }
   return payload;
+}
+
+absl::StatusOr<Sealed> PayloadCipher::SealSegment(const CallKey& key, PayloadKind kind,
+                                                  const StoredPayload& stored,
+                                                  const SecretBytes& secret, uint32_t number,
+                                                  absl::string_view data) const {
+  const auto extracted = Extract(stored, secret);
+  if (!extracted.ok()) return NoEpochKeyError();
+  const InputKey input_key(extracted->ExposeBytes());
+  return SealParts(input_key, SegmentContext(ContextOf(key, kind, stored), number),
+                   {AsBytes(data)});
+}
+
+absl::StatusOr<std::string> PayloadCipher::OpenSegment(const CallKey& key, PayloadKind kind,
+                                                       const StoredPayload& stored,
+                                                       const SecretBytes& secret, uint32_t number,
+                                                       const Sealed& segment) const {
+  const auto extracted = Extract(stored, secret);
+  RETURN_IF_ERROR(extracted.status());
+  const InputKey input_key(extracted->ExposeBytes());
+  std::string data;
+  RETURN_IF_ERROR(Open(input_key, AsBytes(SegmentContext(ContextOf(key, kind, stored), number)),
+                       segment.bytes(), &data));
+  return data;
+}
+
+absl::StatusOr<Sealed> PayloadCipher::SealHeader(const CallKey& key, PayloadKind kind,
+                                                 const SecretBytes& secret,
+                                                 const SegmentedHeader& header,
+                                                 StoredPayload* stored) const {
+  const auto extracted = Extract(*stored, secret);
+  if (!extracted.ok()) return NoEpochKeyError();
+  const InputKey input_key(extracted->ExposeBytes());
+  const std::string metadata = EncodeMetadata(header.metadata);
+  stored->fingerprint =
+      ComputeFingerprint(input_key, header.metadata, metadata, stored->size_bytes);
+  const std::string encoded = EncodeSegmentedHeader(metadata, stored->size_bytes,
+                                                    stored->segment_count, header.commitments);
+  return SealParts(input_key, ContextOf(key, kind, *stored), {AsBytes(encoded)});
+}
+
+absl::StatusOr<SegmentedHeader> PayloadCipher::OpenHeader(const CallKey& key, PayloadKind kind,
+                                                          const StoredPayload& stored,
+                                                          const SecretBytes& secret,
+                                                          const Sealed& row) const {
+  const auto extracted = Extract(stored, secret);
+  RETURN_IF_ERROR(extracted.status());
+  const InputKey input_key(extracted->ExposeBytes());
+  const auto head = OpenRow(input_key, ContextOf(key, kind, stored), row, /*data=*/nullptr);
+  RETURN_IF_ERROR(head.status());
+  Reader reader(*head);
+  SegmentedHeader header;
+  RETURN_IF_ERROR(ReadMetadata(&reader, &header.metadata));
+  const uint64_t size_bytes = reader.Take<uint64_t>();
+  const uint32_t segment_count = reader.Take<uint32_t>();
+  const absl::string_view commitments = reader.TakeBytes(header.commitments.size());
+  if (!reader.done() || segment_count != stored.segment_count || size_bytes != stored.size_bytes) {
+    return DoesNotVerify("its header is another's");
+  }
+  std::copy(commitments.begin(), commitments.end(), header.commitments.begin());
+  return header;
+}
+
+absl::StatusOr<Sealed> PayloadCipher::SealMetadata(const CallKey& key, PayloadKind kind,
+                                                   const StoredPayload& stored,
+                                                   const SecretBytes& secret,
+                                                   const PayloadMetadata& metadata) const {
+  return SealSegment(key, kind, stored, secret, kMetadataNumber, EncodeMetadata(metadata));
+}
+
+absl::StatusOr<PayloadMetadata> PayloadCipher::OpenMetadata(const CallKey& key, PayloadKind kind,
+                                                            const StoredPayload& stored,
+                                                            const SecretBytes& secret,
+                                                            const Sealed& sealed) const {
+  const auto encoded = OpenSegment(key, kind, stored, secret, kMetadataNumber, sealed);
+  RETURN_IF_ERROR(encoded.status());
+  PayloadMetadata metadata;
+  if (!DecodeMetadata(*encoded, &metadata)) return DoesNotVerify("its metadata is malformed");
+  return metadata;
 }
 
 absl::StatusOr<Fingerprint> PayloadCipher::FingerprintOf(const StoredPayload& stored,
                                                          const SecretBytes& secret,
                                                          const PayloadMetadata& metadata,
                                                          uint64_t size_bytes) const {
-  const auto extracted =
-      keyring_->Extract(EpochOfDeadline(stored.deadline_ms), secret.ExposeBytes());
+  const auto extracted = Extract(stored, secret);
   RETURN_IF_ERROR(extracted.status());
-  return ComputeFingerprint(InputKey(extracted->ExposeBytes()), metadata, EncodeMetadata(metadata),
-                            size_bytes);
+  const InputKey input_key(extracted->ExposeBytes());
+  return ComputeFingerprint(input_key, metadata, EncodeMetadata(metadata), size_bytes);
 }
 
 }  // namespace mayfly

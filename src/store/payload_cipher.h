@@ -17,16 +17,24 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 #include "base/secret_bytes.h"
 #include "call/operation.h"
 #include "call/state.h"
+#include "crypto/sha256.h"
 #include "keys/keyring.h"
 #include "storage/sealed.h"
 #include "storage/storage.h"
 #include "store/payload.h"
 
 namespace mayfly {
+
+// What the row of a payload in segments holds, beside what `stored` says of it.
+struct SegmentedHeader {
+  PayloadMetadata metadata;
+  Sha256Digest commitments{};  // the SHA-256 of the segments' commitments, in order
+};
 
 class PayloadCipher {
  public:
@@ -49,12 +57,39 @@ class PayloadCipher {
                                       const StoredPayload& stored, const SecretBytes& secret,
                                       const Sealed& row, const SegmentReader& read_segment) const;
 
+  // A payload that comes or goes a segment at a time. All segments but the last have kSegmentBytes
+  // of plaintext; `stored` needs no segment_count yet.
+  absl::StatusOr<Sealed> SealSegment(const CallKey& key, PayloadKind kind,
+                                     const StoredPayload& stored, const SecretBytes& secret,
+                                     uint32_t number, absl::string_view data) const;
+  // DATA_LOSS when it is not as it was sealed.
+  absl::StatusOr<std::string> OpenSegment(const CallKey& key, PayloadKind kind,
+                                          const StoredPayload& stored, const SecretBytes& secret,
+                                          uint32_t number, const Sealed& segment) const;
+  // The row of a payload whose segments are written. Fills in the fingerprint of `stored`, whose
+  // size and segment_count are those of the whole.
+  absl::StatusOr<Sealed> SealHeader(const CallKey& key, PayloadKind kind, const SecretBytes& secret,
+                                    const SegmentedHeader& header, StoredPayload* stored) const;
+  absl::StatusOr<SegmentedHeader> OpenHeader(const CallKey& key, PayloadKind kind,
+                                             const StoredPayload& stored, const SecretBytes& secret,
+                                             const Sealed& row) const;
+  // The metadata of an upload, before there is a row.
+  absl::StatusOr<Sealed> SealMetadata(const CallKey& key, PayloadKind kind,
+                                      const StoredPayload& stored, const SecretBytes& secret,
+                                      const PayloadMetadata& metadata) const;
+  absl::StatusOr<PayloadMetadata> OpenMetadata(const CallKey& key, PayloadKind kind,
+                                               const StoredPayload& stored,
+                                               const SecretBytes& secret,
+                                               const Sealed& sealed) const;
+
   // The fingerprint that `payload` would have if it were the stored one.
   absl::StatusOr<Fingerprint> FingerprintOf(const StoredPayload& stored, const SecretBytes& secret,
                                             const PayloadMetadata& metadata,
                                             uint64_t size_bytes) const;
 
  private:
+  absl::StatusOr<SecretBytes> Extract(const StoredPayload& stored, const SecretBytes& secret) const;
+
   Keyring* const keyring_;
 };
 

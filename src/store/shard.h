@@ -41,6 +41,7 @@
 #include "store/poll.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
+#include "store/uploads.h"
 
 namespace mayfly {
 
@@ -51,6 +52,7 @@ struct ShardContext {
   TimeSource* time = nullptr;
   Tenants* tenants = nullptr;
   Sweeper* sweeper = nullptr;
+  Uploads* uploads = nullptr;
   bool sync_puts = true;  // durability = "sync"
   int64_t id_window_ms = 0;
   int64_t lease_total_max_ms = 0;
@@ -211,8 +213,7 @@ class Shard {
   Unsynced RunGroup(Queue queue, Erases erases);
   absl::Status LoadEntries(absl::Span<const CallKey> keys, Group* group);
   void ApplyRequest(Request request, Group* group);
-  absl::Status CheckRoom(const Tenant& tenant, const Applied& applied,
-                         const StoredPayload& payload) const;
+  absl::Status CheckRoom(const Request& request, PayloadKind kind) const;
   void RecordChange(const Request& request, const Effects& effects, Entry* entry, Group* group);
   // Writes the group, and the erasure of the one before.
   absl::Status CommitGroup(Group* group, Erases erases, Unsynced* unsynced);

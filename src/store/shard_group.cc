@@ -24,6 +24,14 @@ const StoredPayload* PayloadOf(const Operation& operation) {
   return nullptr;
 }
 
+void SetContent(const ContentComparer* content, Operation* operation) {
+  if (auto* put = std::get_if<PutInput>(operation)) put->content = content;
+  if (auto* put = std::get_if<PutOutput>(operation)) put->content = content;
+  if (auto* begin = std::get_if<BeginUpload>(operation)) {
+    std::visit([content](auto& put) { put.content = content; }, begin->put);
+  }
+}
+
 }  // namespace
 
 // Compares with a payload of the same group directly, since its secret is not in its slot yet, and
@@ -135,13 +143,11 @@ void Shard::ApplyRequest(Request request, Group* group) {
   std::optional<GroupComparer> comparer;
   if (request.content != nullptr) {
     comparer.emplace(context_, *group, *request.content);
-    if (auto* put = std::get_if<PutInput>(&request.operation)) put->content = &*comparer;
-    if (auto* put = std::get_if<PutOutput>(&request.operation)) put->content = &*comparer;
+    SetContent(&*comparer, &request.operation);
   }
   Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant, group->now));
   if (applied.effects.store.has_value()) {
-    const StoredPayload& payload = *PayloadOf(request.operation);
-    if (absl::Status room = CheckRoom(*request.tenant, applied, payload); !room.ok()) {
+    if (absl::Status room = CheckRoom(request, *applied.effects.store); !room.ok()) {
       applied = Applied{.state = entry.state, .result = {}, .effects = {}};
       applied.result.status = std::move(room);
     }
@@ -165,23 +171,19 @@ void Shard::ApplyRequest(Request request, Group* group) {
   }
 }
 
-absl::Status Shard::CheckRoom(const Tenant& tenant, const Applied& applied,
-                              const StoredPayload& payload) const {
-  const auto exhausted = [](Reason reason, absl::string_view field, int64_t value, uint64_t limit) {
-    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, reason,
-                                    absl::StrCat(field, " would be ", value, ", limit is ", limit)),
+absl::Status Shard::CheckRoom(const Request& request, PayloadKind kind) const {
+  const Tenant& tenant = *request.tenant;
+  const uint64_t live_calls_max = tenant.limits.live_calls_max;
+  if (kind == PayloadKind::kInput && live_calls_max != 0 &&
+      tenant.live_calls >= static_cast<int64_t>(live_calls_max)) {
+    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaCalls,
+                                    absl::StrCat("live_calls would be ", tenant.live_calls + 1,
+                                                 ", limit is ", live_calls_max)),
                           kRetryDelay);
-  };
-  const Config::TenantLimits& limits = tenant.limits;
-  if (*applied.effects.store == PayloadKind::kInput && limits.live_calls_max != 0 &&
-      tenant.live_calls >= static_cast<int64_t>(limits.live_calls_max)) {
-    return exhausted(Reason::kQuotaCalls, "live_calls", tenant.live_calls + 1,
-                     limits.live_calls_max);
   }
-  const int64_t bytes = tenant.live_bytes + static_cast<int64_t>(payload.size_bytes);
-  if (limits.live_bytes_max != 0 && bytes > static_cast<int64_t>(limits.live_bytes_max)) {
-    return exhausted(Reason::kQuotaBytes, "live_bytes", bytes, limits.live_bytes_max);
-  }
+  const PutContent& content = *request.content;
+  RETURN_IF_ERROR(CheckBytesQuota(tenant, static_cast<int64_t>(content.size_bytes) -
+                                              static_cast<int64_t>(content.reserved_bytes)));
   absl::Status room = context_.storage->CheckRoomForPuts();
   return room.ok() ? room : WithRetryDelay(std::move(room), kRetryDelay);
 }
@@ -194,7 +196,11 @@ void Shard::RecordChange(const Request& request, const Effects& effects, Entry* 
   if (effects.store.has_value()) {
     recorded.payload = *PayloadOf(request.operation);
     change.payload = &recorded.payload;
-    change.secret = &request.content->secret;
+    if (request.content->upload.has_value()) {
+      change.upload = &*request.content->upload;
+    } else {
+      change.secret = &request.content->secret;
+    }
     change.row = &request.content->row;
     group->contents[recorded.payload.slot.generation] = request.content.get();
     group->stored.push_back(DuePayload{.due_s = DueSecond(recorded.payload.deadline_ms),
@@ -283,6 +289,9 @@ absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
 absl::Status Shard::CommitGroup(Group* group, Erases erases, Unsynced* unsynced) {
   if (!group->changes.empty()) {
     RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TakeChangedUsage()));
+  }
+  for (const CallChange& change : group->changes) {
+    if (change.effects->tombstone) context_.uploads->OnCallEnded(change.key);
   }
   std::vector<SlotRef> erased = std::move(group->removed_first);
   if (erases == Erases::kYes) {

@@ -3,9 +3,17 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 
 namespace mayfly {
+namespace {
+
+// How long who was refused for lack of room is to wait.
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+}  // namespace
 
 ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
   return ApplyContext{
@@ -14,6 +22,16 @@ ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
       .dead_before_ms = tenant.dead_before_ms,
       .tombstone_ttl_ms = absl::ToInt64Milliseconds(tenant.retention.tombstone_ttl),
   };
+}
+
+absl::Status CheckBytesQuota(const Tenant& tenant, int64_t more_bytes) {
+  const uint64_t limit = tenant.limits.live_bytes_max;
+  const int64_t bytes = tenant.live_bytes + tenant.upload_bytes + more_bytes;
+  if (limit == 0 || bytes <= static_cast<int64_t>(limit)) return absl::OkStatus();
+  return WithRetryDelay(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaBytes,
+                absl::StrCat("live_bytes would be ", bytes, ", limit is ", limit)),
+      kRetryDelay);
 }
 
 absl::Status Tenants::Start(const Now& now) {

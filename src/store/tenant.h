@@ -30,7 +30,13 @@ struct Tenant {
   std::atomic<int64_t> live_calls{0};
   std::atomic<int64_t> live_bytes{0};
   std::atomic<int64_t> claims{0};
+  // Under way, and what they have reserved.
+  std::atomic<int64_t> uploads{0};
+  std::atomic<int64_t> upload_bytes{0};
 };
+
+// RESOURCE_EXHAUSTED (QUOTA_BYTES) when the tenant may not have so many bytes more.
+absl::Status CheckBytesQuota(const Tenant& tenant, int64_t more_bytes);
 
 // The rules' view of a tenant's retention at a moment; what is about claims and new calls is left
 // for the shard to fill in.

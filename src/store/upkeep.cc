@@ -81,7 +81,10 @@ void Upkeep::Maintain() {
   }
   const Now now = context_.time->Read();
   ReportClocks();
-  if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) SyncRows();
+  if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) {
+    SyncRows();
+    context_.uploads->Sweep();
+  }
   if (IsTime(now.steady_ms, kClockRecordMs, &recorded_ms_)) {
     const absl::Status status = context_.time->Persist();
     if (!status.ok()) Log(Config::LogLevel::kWarning, "cannot write the clock record", status);

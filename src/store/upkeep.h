@@ -3,7 +3,8 @@
 //
 //   what                                          every
 //   sweep                                         100 ms, and without pause while more is due
-//   sync of rows that no answer waited for        1 s
+//   sync of rows that no answer waited for;
+//   uploads past their time                       1 s
 //   clock record                                  5 s
 //   epoch keys made and destroyed, compaction     1 min
 //   orphans; payloads that a lowered max_ttl
@@ -29,6 +30,7 @@
 #include "store/shard.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
+#include "store/uploads.h"
 
 namespace mayfly {
 
@@ -38,6 +40,7 @@ struct UpkeepContext {
   TimeSource* time = nullptr;
   Tenants* tenants = nullptr;
   Sweeper* sweeper = nullptr;
+  Uploads* uploads = nullptr;
   ExpirySink* sink = nullptr;
   std::atomic<bool>* unsynced_rows = nullptr;
   // Runs work on the commit thread of each shard in turn and waits for it.

@@ -12,18 +12,21 @@
 namespace mayfly {
 namespace {
 
-// Of sixteen parts of the memtables.
-constexpr uint64_t kCallsParts = 10;
-constexpr uint64_t kDeadlinesParts = 3;
-constexpr uint64_t kSegmentsParts = 2;
+// Of sixteen parts of the memtables, beside the small ones.
+constexpr uint64_t kCallsParts = 11;
+constexpr uint64_t kDeadlinesParts = 4;
 constexpr uint64_t kTombstonesParts = 1;
 constexpr uint64_t kSmallFamilyBytes = 1 << 20;
+// A larger one would save nothing: few segments are removed while they are in it.
+constexpr uint64_t kSegmentsBytes = 8 << 20;
 
 // Blocks, indexes and filters of all families; a bound, so that memory does not grow with what is
 // stored.
 constexpr size_t kBlockCacheBytes = 64 << 20;
 constexpr size_t kBlockBytes = 16 << 10;
 constexpr double kBloomBitsPerKey = 10;
+
+constexpr uint64_t kSyncStepBytes = 1 << 20;
 
 constexpr uint64_t kBlobBytesMin = 4 << 10;
 constexpr uint64_t kBlobFileBytes = 256 << 20;
@@ -87,11 +90,12 @@ std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes
   return {
       {rocksdb::kDefaultColumnFamilyName, small},
       {"calls", WithRowTable(common(kCallsParts))},
-      {"segments", WithBlobFiles(common(kSegmentsParts))},
+      {"segments", WithBlobFiles(CommonOptions(cache, kSegmentsBytes))},
       {"deadlines", WithRowTable(common(kDeadlinesParts))},
       {"tombstones", WithFifo(WithRowTable(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
       {"tenants", small},
       {"usage", small},
+      {"uploads", small},
   };
 }
 
@@ -108,6 +112,10 @@ rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
   options.avoid_flush_during_recovery = false;
   // Bounds replay. A family that is rarely flushed would else pin the log, ciphertext included.
   options.max_total_wal_size = 2 * sizes.memtable_bytes;
+  // Large payloads are written to the disk as they come, or the sync that ends an upload would hold
+  // up those of everybody else.
+  options.wal_bytes_per_sync = kSyncStepBytes;
+  options.bytes_per_sync = kSyncStepBytes;
   options.max_open_files = -1;  // FIFO with TTL needs it
   // By default every family starts 16 threads to open its files, at each start.
   options.max_file_opening_threads = 1;

@@ -10,6 +10,7 @@
 //                                                        deleted
 //   tenants     names and numbers         -
 //   usage       live calls and bytes      -              overwritten by each commit
+//   uploads     payloads on their way     Delete
 //
 // THE TRAP: Delete and SingleDelete must never meet in one family. Put, Delete, SingleDelete of
 // one key within a memtable fails its flush, and the database does not open again.
@@ -32,8 +33,9 @@ enum class Family : size_t {
   kTombstones,
   kTenants,
   kUsage,
+  kUploads,
 };
-inline constexpr size_t kFamilyCount = 7;
+inline constexpr size_t kFamilyCount = 8;
 
 struct FamilySizes {
   // All memtables that are written to; while some are flushed there may be twice as much.

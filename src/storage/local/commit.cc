@@ -97,8 +97,8 @@ class LocalStorage::CommitBatch {
   }
 
   void StoreRow(const CallChange& change, PayloadKind kind, Call* call) {
-    Check(change.payload != nullptr && change.secret != nullptr && change.row != nullptr,
-          "a change that stores has a payload");
+    Check(change.payload != nullptr && change.row != nullptr, "a change that stores has a payload");
+    Check((change.secret == nullptr) == (change.upload != nullptr), "its slot is written once");
     RemoveRow(change.key, kind, call);
     const CallRowKey key = EncodeCallKey(change.key, kind);
     const RowHeader header = EncodeRowHeader(*change.payload);
@@ -109,7 +109,11 @@ class LocalStorage::CommitBatch {
     const DuePayload due = DueOf(change.key, kind, *change.payload);
     batch_.Put(family(Family::kDeadlines), AsSlice(EncodeDueKey(due)), EncodeDueValue(due));
     stored_.push_back(&change);
-    slots_.push_back({.ref = change.payload->slot, .secret = change.secret});
+    if (change.upload != nullptr) {
+      batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, *change.upload));
+    } else {
+      slots_.push_back({.ref = change.payload->slot, .secret = change.secret});
+    }
     RowOf(kind, call) = *change.payload;
   }
 
@@ -167,13 +171,6 @@ absl::Status LocalStorage::WriteSlots(absl::Span<const SlotWrite> slots) {
   return absl::OkStatus();
 }
 
-absl::Status LocalStorage::RemoveSegments(const SegmentsRef& segments) {
-  RETURN_IF_ERROR(health_.Check());
-  rocksdb::WriteBatch batch;
-  RemoveSegmentsIn(segments, &batch);
-  return Write(&batch, "removing segments");
-}
-
 void LocalStorage::RemoveRowIn(const CallKey& key, PayloadKind kind, const StoredPayload& row,
                                rocksdb::WriteBatch* batch) const {
   batch->SingleDelete(database_->family(Family::kCalls), AsSlice(EncodeCallKey(key, kind)));
@@ -181,14 +178,6 @@ void LocalStorage::RemoveRowIn(const CallKey& key, PayloadKind kind, const Store
                       AsSlice(EncodeDueKey(DueOf(key, kind, row))));
   if (row.segment_count > 0) {
     RemoveSegmentsIn({.key = key, .slot = row.slot, .count = row.segment_count}, batch);
-  }
-}
-
-void LocalStorage::RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const {
-  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
-  // One more than there are segments, for the mark.
-  for (uint32_t number = kSegmentMark; number <= segments.count; ++number) {
-    batch->Delete(family, AsSlice(EncodeSegmentKey(segments.key, segments.slot, number)));
   }
 }
 

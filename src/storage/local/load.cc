@@ -161,32 +161,6 @@ std::vector<absl::StatusOr<Sealed>> LocalStorage::ReadRows(absl::Span<const Payl
   return answers;
 }
 
-absl::Status LocalStorage::WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
-                                        const Sealed& segment) {
-  RETURN_IF_ERROR(health_.Check());
-  rocksdb::WriteBatch batch(segment.size() + 256);
-  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
-  if (number == 0) {
-    batch.Put(family, AsSlice(EncodeSegmentKey(key, slot, kSegmentMark)), rocksdb::Slice());
-  }
-  batch.Put(family, AsSlice(EncodeSegmentKey(key, slot, number + 1)),
-            AsSlice(AsText(segment.bytes())));
-  return Write(&batch, "writing a segment");
-}
-
-absl::StatusOr<Sealed> LocalStorage::ReadSegment(const CallKey& key, SlotRef slot,
-                                                 uint32_t number) {
-  RETURN_IF_ERROR(health_.Check());
-  rocksdb::PinnableSlice ciphertext;
-  const rocksdb::Status status =
-      (*database_)
-          ->Get(rocksdb::ReadOptions(), database_->family(Family::kSegments),
-                AsSlice(EncodeSegmentKey(key, slot, number + 1)), &ciphertext);
-  if (status.IsNotFound()) return absl::NotFoundError("the segment is gone");
-  if (!status.ok()) return FailedRead("reading a segment", status);
-  return Sealed::CopyOf(AsBytes(AsText(ciphertext)));
-}
-
 absl::StatusOr<std::vector<DuePayload>> LocalStorage::Due(int64_t from_s, int64_t until_s,
                                                           size_t limit,
                                                           const std::optional<DuePayload>& after) {

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -105,6 +106,9 @@ class LocalStorage : public Storage {
                             const Sealed& segment) override;
   absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) override;
   absl::Status RemoveSegments(const SegmentsRef& segments) override;
+  absl::Status StoreUpload(const StoredUpload& upload, const SecretBytes& secret) override;
+  absl::Status RemoveUpload(const StoredUpload& upload) override;
+  absl::StatusOr<std::vector<StoredUpload>> LoadUploads() override;
 
   absl::StatusOr<TenantRecord> ResolveTenant(absl::string_view name, int64_t max_ttl_ms) override;
   absl::StatusOr<std::vector<std::pair<std::string, TenantRecord>>> Tenants() override;
@@ -165,7 +169,11 @@ class LocalStorage : public Storage {
   absl::Status CompactEnded(int64_t now_ms);
 
   std::vector<bool> LiveSlots(uint64_t generation_limit) EXCLUDES_LOCK(slots_first_mutex_);
-  // Clears the marks of slots that a row names.
+  // Of segments written in order, without gaps.
+  absl::StatusOr<uint32_t> CountSegments(const CallKey& key, SlotRef slot);
+  absl::Status ForEachUpload(absl::FunctionRef<void(StoredUpload)> visit);
+  // Both clear the marks of slots that a row names.
+  absl::Status FindUploads(std::vector<bool>* unnamed);
   absl::Status FindDeadRows(uint64_t generation_limit, std::vector<bool>* unnamed,
                             Orphans* orphans);
   absl::Status FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans);

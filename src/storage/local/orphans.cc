@@ -1,5 +1,5 @@
-// What a crash left behind: rows whose slot is dead, slots that no row names, segments of uploads
-// that were never completed.
+// What a crash left behind: rows whose slot is dead, slots that no row names, segments of payloads
+// that were never committed. An upload that is under way is none of it.
 #include <memory>
 
 #include "storage/local/local_storage.h"
@@ -22,6 +22,8 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
   const uint64_t generation_limit = slots_->NextGeneration();
   std::vector<bool> unnamed = LiveSlots(generation_limit);
   Orphans orphans;
+  // Uploads first: one that is completed meanwhile gets its row before it loses this one.
+  RETURN_IF_ERROR(FindUploads(&unnamed));
   RETURN_IF_ERROR(FindDeadRows(generation_limit, &unnamed, &orphans));
   // Listed again rather than remembered: a slot that was freed meanwhile and serves a new payload
   // has a generation above the limit.
@@ -45,6 +47,15 @@ std::vector<bool> LocalStorage::LiveSlots(uint64_t generation_limit) {
   return live;
 }
 
+absl::Status LocalStorage::FindUploads(std::vector<bool>* unnamed) {
+  return ForEachUpload([&](const StoredUpload& upload) {
+    const SlotRef slot = upload.payload.slot;
+    if (slot.slot < unnamed->size() && slots_->StateOf(slot) == SlotState::kLive) {
+      (*unnamed)[slot.slot] = false;
+    }
+  });
+}
+
 absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<bool>* unnamed,
                                         Orphans* orphans) {
   std::optional<DuePayload> after;
@@ -65,7 +76,7 @@ absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<b
 }
 
 absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans) {
-  // Uploads of this boot may be under way: their slots are reserved and not live yet.
+  // Batches of this boot may be under way: their slots are reserved and not live yet.
   const uint64_t generation_limit = boot_number() << kGenerationCounterBits;
   const auto is_dead = [&](SlotRef slot) {
     if (slot.generation >= generation_limit) return false;

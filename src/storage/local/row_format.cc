@@ -12,6 +12,8 @@ constexpr size_t kDueValueSize = 28;
 constexpr size_t kTombstoneSize = 58;
 constexpr size_t kTenantFixedSize = 16;
 constexpr size_t kUsageSize = 16;
+constexpr size_t kUploadKeySize = 20;
+constexpr size_t kUploadFixedSize = 17 + kRowHeaderSize;
 
 // Writes fields one after another into a buffer of exactly their size.
 class FieldWriter {
@@ -262,6 +264,41 @@ std::optional<std::pair<uint32_t, TenantUsage>> DecodeUsage(absl::string_view ke
   usage.live_calls = reader.Read<int64_t>();
   usage.live_bytes = reader.Read<int64_t>();
   return std::make_pair(shard, usage);
+}
+
+std::string EncodeUploadKey(TenantNumber tenant, const UploadId& id) {
+  std::string out(kUploadKeySize, '\0');
+  FieldWriter(out.data()).Number(static_cast<uint32_t>(tenant)).Bytes(id);
+  return out;
+}
+
+std::string EncodeUpload(const StoredUpload& upload) {
+  std::string out(kUploadFixedSize + upload.metadata.size(), '\0');
+  const RowHeader header = EncodeRowHeader(upload.payload);
+  FieldWriter(out.data())
+      .Number(static_cast<uint8_t>(upload.kind))
+      .Bytes(upload.key.id.bytes())
+      .Bytes(AsBytes(AsText(header)))
+      .Bytes(upload.metadata.bytes());
+  return out;
+}
+
+std::optional<StoredUpload> DecodeUpload(absl::string_view key, absl::string_view value) {
+  if (key.size() != kUploadKeySize || value.size() < kUploadFixedSize) return std::nullopt;
+  FieldReader key_reader(key);
+  StoredUpload upload;
+  upload.key.tenant = TenantNumber{key_reader.Read<uint32_t>()};
+  upload.id = key_reader.ReadArray<sizeof(UploadId)>();
+  FieldReader reader(value);
+  const std::optional<PayloadKind> kind = KindOf(reader.Read<uint8_t>());
+  const std::array<uint8_t, CallId::kSize> call_id = reader.ReadArray<CallId::kSize>();
+  const auto payload = DecodeRowHeader(value.substr(kUploadFixedSize - kRowHeaderSize));
+  if (!kind || !payload) return std::nullopt;
+  upload.kind = *kind;
+  upload.key.id = CallId::FromBytes(call_id);
+  upload.payload = *payload;
+  upload.metadata = Sealed::CopyOf(AsBytes(value.substr(kUploadFixedSize)));
+  return upload;
 }
 
 }  // namespace mayfly

@@ -9,6 +9,8 @@
 //   tombstones  id 16, tenant 4                                  58 bytes, see below
 //   tenants     number 4                                         dead before 8, max ttl 8, name
 //   usage       shard 4, tenant 4                                calls 8, bytes 8
+//   uploads     tenant 4, upload id 16                           kind 1, call id 16, header 64,
+//                                                                ciphertext of the metadata
 //
 //   header     version 1, zeros 3, slot 4, generation 8, attempt 4, segment count 4, size 8,
 //              stored 8, deadline 8, fingerprint 16
@@ -84,5 +86,9 @@ std::string EncodeUsageKey(uint32_t shard, TenantNumber tenant);
 std::string EncodeUsage(const TenantUsage& usage);
 std::optional<std::pair<uint32_t, TenantUsage>> DecodeUsage(absl::string_view key,
                                                             absl::string_view value);
+
+std::string EncodeUploadKey(TenantNumber tenant, const UploadId& id);
+std::string EncodeUpload(const StoredUpload& upload);
+std::optional<StoredUpload> DecodeUpload(absl::string_view key, absl::string_view value);
 
 }  // namespace mayfly

@@ -1,0 +1,552 @@
+#include "store/uploads.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "crypto/chunked_aead.h"
+
+namespace mayfly {
+namespace {
+
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+absl::Status UnknownError() {
+  return MakeError(absl::StatusCode::kNotFound, Reason::kUploadUnknown,
+                   "no such upload is under way");
+}
+
+absl::Status OffsetError(absl::string_view field, uint64_t value, uint64_t committed_bytes) {
+  return MakeError(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch,
+                   absl::StrCat(field, " is ", value, ", the upload has ", committed_bytes,
+                                " bytes: it goes on there"));
+}
+
+absl::Status TooLargeError(uint64_t size_bytes, uint64_t limit) {
+  return MakeError(absl::StatusCode::kOutOfRange, Reason::kPayloadTooLarge,
+                   absl::StrCat("payload_bytes is ", size_bytes, ", limit is ", limit, " bytes"));
+}
+
+// Of a fault of ours or the machine's: the upload is worth keeping.
+bool MayPassLater(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
+Operation PutOf(const Upload& upload, int64_t id_time_ms) {
+  if (upload.stored.kind == PayloadKind::kInput) {
+    return PutInput{.id_time_ms = id_time_ms, .payload = upload.stored.payload};
+  }
+  return PutOutput{.payload = upload.stored.payload};
+}
+
+}  // namespace
+
+void UploadStream::Append(UploadSegment segment, absl::AnyInvocable<void(absl::Status)> done) {
+  uploads_->Append(upload_, number_, std::move(segment), std::move(done));
+}
+
+void UploadStream::Finish(const UploadEnd& end, FinishUploadDone done) {
+  uploads_->Finish(upload_, number_, end, std::move(done));
+}
+
+// ---- Which there are
+
+absl::Status Uploads::Start() {
+  auto loaded = context_.storage->LoadUploads();
+  RETURN_IF_ERROR(loaded.status());
+  const int64_t now_ms = context_.time->Read().steady_ms;
+  for (StoredUpload& stored : *loaded) {
+    Tenant* const tenant = context_.tenants->ByNumber(stored.key.tenant);
+    const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+    LoadedCall call;
+    RETURN_IF_ERROR(context_.storage->Peek({&stored.key, 1}, {&call, 1}));
+    auto metadata = secret.ok()
+                        ? context_.cipher->OpenMetadata(stored.key, stored.kind, stored.payload,
+                                                        *secret, stored.metadata)
+                        : secret.status();
+    // A call that has ended must not be revived, and a crash may have come in between.
+    if (tenant == nullptr || !metadata.ok() || call.state.tombstone.has_value()) {
+      RETURN_IF_ERROR(context_.storage->RemoveUpload(stored));
+      continue;
+    }
+    auto upload = std::make_shared<Upload>(tenant, stored.id);
+    upload->active_ms = now_ms;
+    upload->metadata = *std::move(metadata);
+    if (stored.payload.size_bytes > 0) upload->announced_bytes = stored.payload.size_bytes;
+    upload->has_begun = true;
+    upload->is_restored = false;
+    upload->reserved_bytes = stored.payload.size_bytes;
+    tenant->upload_bytes += static_cast<int64_t>(upload->reserved_bytes);
+    upload->stored = std::move(stored);
+    ++tenant->uploads;
+    ++count_;
+    MutexLock lock(&mutex_);
+    by_id_[{tenant->number, upload->stored.id}] = upload;
+    by_call_[upload->stored.key].push_back(upload);
+  }
+  return absl::OkStatus();
+}
+
+std::shared_ptr<Upload> Uploads::Find(Tenant* tenant, const UploadId& id) {
+  MutexLock lock(&mutex_);
+  const auto found = by_id_.find(Key{tenant->number, id});
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
+void Uploads::Remove(Upload* upload) {
+  MutexLock lock(&mutex_);
+  const auto of_call = by_call_.find(upload->stored.key);
+  if (of_call != by_call_.end()) {
+    auto& uploads = of_call->second;
+    uploads.erase(std::remove_if(uploads.begin(), uploads.end(),
+                                 [&](const auto& other) { return other.get() == upload; }),
+                  uploads.end());
+    if (uploads.empty()) by_call_.erase(of_call);
+  }
+  by_id_.erase(Key{upload->tenant->number, upload->stored.id});
+}
+
+void Uploads::End(Upload* upload) {
+  upload->has_ended = true;
+  upload->tenant->upload_bytes -= static_cast<int64_t>(upload->reserved_bytes);
+  --upload->tenant->uploads;
+  --count_;
+  Remove(upload);
+}
+
+void Uploads::Abandon(Upload* upload) {
+  End(upload);
+  const absl::Status removed = context_.storage->RemoveUpload(upload->stored);
+  if (!removed.ok()) (*context_.on_fatal)(removed);
+}
+
+void Uploads::OnCallEnded(const CallKey& key) {
+  if (count() == 0) return;
+  std::vector<std::shared_ptr<Upload>> ended;
+  {
+    MutexLock lock(&mutex_);
+    const auto of_call = by_call_.find(key);
+    if (of_call == by_call_.end()) return;
+    ended = of_call->second;
+  }
+  for (const std::shared_ptr<Upload>& upload : ended) {
+    AddStep(upload, [this, upload] {
+      if (!upload->has_ended) Abandon(upload.get());
+      EndStep(upload);
+    });
+  }
+}
+
+void Uploads::Sweep() {
+  if (count() == 0) return;
+  std::vector<std::shared_ptr<Upload>> uploads;
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
+  }
+  const Now now = context_.time->Read();
+  for (const std::shared_ptr<Upload>& upload : uploads) {
+    const bool may_be_idle = upload->active_ms + context_.idle_timeout_ms <= now.steady_ms;
+    AddStep(upload, [this, upload, now, may_be_idle] {
+      const bool is_idle =
+          may_be_idle && upload->active_ms + context_.idle_timeout_ms <= now.steady_ms;
+      const bool is_past = upload->stored.payload.deadline_ms <= now.read_ms;
+      if (upload->has_begun && !upload->has_ended && (is_idle || is_past)) Abandon(upload.get());
+      EndStep(upload);
+    });
+  }
+}
+
+// ---- Steps
+
+void Uploads::AddStep(const std::shared_ptr<Upload>& upload, Upload::Step step) {
+  {
+    MutexLock lock(&upload->mutex);
+    upload->steps.push_back(std::move(step));
+    if (std::exchange(upload->is_stepping, true)) return;
+  }
+  context_.run([this, upload] { RunStep(upload); });
+}
+
+void Uploads::RunStep(std::shared_ptr<Upload> upload) {
+  Upload::Step step;
+  {
+    MutexLock lock(&upload->mutex);
+    step = std::move(upload->steps.front());
+    upload->steps.pop_front();
+  }
+  step();
+}
+
+void Uploads::EndStep(const std::shared_ptr<Upload>& upload) {
+  {
+    MutexLock lock(&upload->mutex);
+    if (upload->steps.empty()) {
+      upload->is_stepping = false;
+      return;
+    }
+  }
+  context_.run([this, upload] { RunStep(upload); });
+}
+
+// ---- Begin
+
+void Uploads::Begin(Tenant* tenant, NewUpload request, BeginUploadDone done) {
+  std::shared_ptr<Upload> upload;
+  {
+    MutexLock lock(&mutex_);
+    std::shared_ptr<Upload>& place = by_id_[Key{tenant->number, request.id}];
+    if (place == nullptr) {
+      place = std::make_shared<Upload>(tenant, request.id);
+      ++tenant->uploads;
+      ++count_;
+    }
+    upload = place;
+  }
+  AddStep(upload, [this, upload, request = std::move(request), done = std::move(done)]() mutable {
+    if (upload->has_ended) {
+      EndStep(upload);
+      return Begin(upload->tenant, std::move(request), std::move(done));
+    }
+    if (!upload->has_begun) return StartNew(upload, std::move(request), std::move(done));
+    const absl::Status status = Resume(upload.get(), request);
+    if (status.ok()) {
+      done(BegunUpload{.stream = TakeOver(upload)});
+    } else {
+      done(status);
+    }
+    EndStep(upload);
+  });
+}
+
+std::shared_ptr<UploadStream> Uploads::TakeOver(std::shared_ptr<Upload> upload) {
+  const uint64_t number = ++upload->holder;
+  return std::make_shared<UploadStream>(this, std::move(upload), number);
+}
+
+void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done) {
+  const absl::Status status = PrepareNew(upload.get(), request);
+  if (!status.ok()) {
+    End(upload.get());
+    done(status);
+    return EndStep(upload);
+  }
+  auto content = std::make_unique<PutContent>();
+  content->metadata = upload->metadata;
+  content->size_bytes = request.size_bytes.value_or(0);
+  BeginUpload begin{.content_is_known = request.crc32c_is_known && request.size_bytes.has_value()};
+  if (request.kind == PayloadKind::kInput) {
+    begin.put =
+        PutInput{.id_time_ms = request.call_id.time_ms(), .payload = upload->stored.payload};
+  } else {
+    begin.put = PutOutput{.payload = upload->stored.payload};
+  }
+  context_.submit(
+      upload->tenant, upload->stored.key, std::move(begin), std::move(content),
+      [this, upload, done = std::move(done)](OperationResult result) mutable {
+        context_.run([this, upload, result = std::move(result), done = std::move(done)]() mutable {
+          OnBeginDecided(upload, std::move(result), std::move(done));
+        });
+      });
+}
+
+void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result,
+                             BeginUploadDone done) {
+  const bool is_wanted = result.status.ok() && result.pending;
+  absl::Status status = is_wanted ? KeepNew(upload.get()) : std::move(result.status);
+  if (!upload->has_begun && !upload->has_ended) {
+    context_.storage->ReturnSlots({&upload->stored.payload.slot, 1});
+    End(upload.get());
+  }
+  if (!status.ok()) {
+    done(std::move(status));
+  } else if (is_wanted) {
+    done(BegunUpload{.stream = TakeOver(upload)});
+  } else {
+    done(BegunUpload{.deadline_ms = result.payload ? result.payload->deadline_ms : 0});
+  }
+  EndStep(upload);
+}
+
+// Everything but what the rules have to say.
+absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
+  if (*context_.draining) {
+    return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                     "the server is shutting down");
+  }
+  if (request.offset_bytes != 0) return UnknownError();
+  if (upload->tenant->uploads > static_cast<int64_t>(context_.uploads_max)) {
+    return WithRetryDelay(
+        MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaUploads,
+                  absl::StrCat("uploads under way would be ", upload->tenant->uploads.load(),
+                               ", limit is ", context_.uploads_max)),
+        kRetryDelay);
+  }
+  if (request.size_bytes.value_or(0) > context_.payload_bytes_max) {
+    return TooLargeError(*request.size_bytes, context_.payload_bytes_max);
+  }
+  RETURN_IF_ERROR(Reserve(upload, request.size_bytes.value_or(0)));
+  auto leases = context_.storage->ReserveSlots(1);
+  RETURN_IF_ERROR(leases.status());
+  const int64_t now_ms = context_.time->Read().steady_ms;
+  upload->stored.key = {.id = request.call_id, .tenant = upload->tenant->number};
+  upload->stored.kind = request.kind;
+  upload->stored.payload = StoredPayload{.slot = leases->front().ref,
+                                         .attempt = request.attempt,
+                                         .size_bytes = request.size_bytes.value_or(0),
+                                         .stored_ms = now_ms,
+                                         .deadline_ms = now_ms + request.ttl_ms};
+  upload->secret = std::move(leases->front().secret);
+  upload->metadata = request.metadata;
+  upload->announced_bytes = request.size_bytes;
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::KeepNew(Upload* upload) {
+  StoredUpload& stored = upload->stored;
+  auto sealed = context_.cipher->SealMetadata(stored.key, stored.kind, stored.payload,
+                                              *upload->secret, upload->metadata);
+  RETURN_IF_ERROR(sealed.status());
+  stored.metadata = *std::move(sealed);
+  const absl::Status kept = context_.storage->StoreUpload(stored, *upload->secret);
+  upload->secret.reset();
+  if (!kept.ok()) {
+    // Written or not: the next start tells.
+    End(upload);
+    (*context_.on_fatal)(kept);
+    return kept;
+  }
+  upload->has_begun = true;
+  upload->active_ms = context_.time->Read().steady_ms;
+  context_.unsynced_rows->store(true, std::memory_order_release);
+  MutexLock lock(&mutex_);
+  by_call_[stored.key].push_back(by_id_[Key{upload->tenant->number, stored.id}]);
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::Resume(Upload* upload, const NewUpload& request) {
+  const StoredUpload& stored = upload->stored;
+  if (stored.key.id != request.call_id || stored.kind != request.kind ||
+      stored.payload.attempt != request.attempt) {
+    return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
+                     "header.upload_id is that of an upload to another call, kind or attempt");
+  }
+  RETURN_IF_ERROR(Restore(upload));
+  // What was not written is sent again.
+  if (!upload->small.empty()) {
+    upload->small.clear();
+    upload->crc32c = 0;
+    upload->has_last = false;
+  }
+  if (request.offset_bytes != upload->committed_bytes) {
+    return OffsetError("header.offset_bytes", request.offset_bytes, upload->committed_bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::Restore(Upload* upload) {
+  if (upload->is_restored) return absl::OkStatus();
+  const StoredUpload& stored = upload->stored;
+  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  RETURN_IF_ERROR(secret.status());
+  while (!upload->has_last) {
+    const auto segment =
+        context_.storage->ReadSegment(stored.key, stored.payload.slot, upload->segment_count);
+    if (absl::IsNotFound(segment.status())) break;
+    RETURN_IF_ERROR(segment.status());
+    const auto data = context_.cipher->OpenSegment(stored.key, stored.kind, stored.payload, *secret,
+                                                   upload->segment_count, *segment);
+    // It is sent again, as what follows it is.
+    if (!data.ok()) break;
+    upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(*data));
+    upload->commitments.Update(CommitmentOf(segment->bytes()));
+    upload->committed_bytes += data->size();
+    upload->has_last = data->size() < kSegmentBytes;
+    ++upload->segment_count;
+  }
+  upload->is_restored = true;
+  return Reserve(upload, upload->committed_bytes);
+}
+
+void Uploads::Query(Tenant* tenant, const UploadId& id,
+                    absl::AnyInvocable<void(absl::StatusOr<UploadProgress>)> done) {
+  const std::shared_ptr<Upload> upload = Find(tenant, id);
+  if (upload == nullptr) {
+    return context_.run([done = std::move(done)]() mutable { done(UnknownError()); });
+  }
+  AddStep(upload, [this, upload, done = std::move(done)]() mutable {
+    absl::Status status =
+        upload->has_ended || !upload->has_begun ? UnknownError() : Restore(upload.get());
+    if (status.ok()) {
+      done(UploadProgress{.call_id = upload->stored.key.id,
+                          .committed_bytes = upload->committed_bytes,
+                          .expire_ms = std::min(upload->active_ms + context_.idle_timeout_ms,
+                                                upload->stored.payload.deadline_ms)});
+    } else {
+      done(std::move(status));
+    }
+    EndStep(upload);
+  });
+}
+
+// ---- Append
+
+absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
+  if (upload.has_ended) return UnknownError();
+  if (upload.holder != stream) {
+    return MakeError(absl::StatusCode::kAborted, Reason::kUploadTakenOver,
+                     "another stream goes on with the upload");
+  }
+  if (*context_.draining) {
+    return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                     "the server is shutting down");
+  }
+  return absl::OkStatus();
+}
+
+void Uploads::Append(std::shared_ptr<Upload> upload, uint64_t stream, UploadSegment segment,
+                     absl::AnyInvocable<void(absl::Status)> done) {
+  AddStep(upload,
+          [this, upload, stream, segment = std::move(segment), done = std::move(done)]() mutable {
+            absl::Status status = CheckHolder(*upload, stream);
+            if (status.ok()) status = AppendSegment(upload.get(), segment);
+            done(std::move(status));
+            EndStep(upload);
+          });
+}
+
+absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment) {
+  const uint64_t next = upload->committed_bytes + upload->small.size();
+  if (segment.offset_bytes != next || upload->has_last) {
+    return OffsetError("segment.offset_bytes", segment.offset_bytes, next);
+  }
+  const uint64_t size_bytes = next + segment.data.size();
+  if (size_bytes > context_.payload_bytes_max) {
+    return TooLargeError(size_bytes, context_.payload_bytes_max);
+  }
+  if (upload->announced_bytes && size_bytes > *upload->announced_bytes) {
+    return TooLargeError(size_bytes, *upload->announced_bytes);
+  }
+  RETURN_IF_ERROR(Reserve(upload, size_bytes));
+  absl::Status room = context_.storage->CheckRoomForPuts();
+  if (!room.ok()) return WithRetryDelay(std::move(room), kRetryDelay);
+  if (next == 0 && segment.data.size() <= kInlineBytesMax) {
+    upload->small = segment.data;
+  } else {
+    RETURN_IF_ERROR(WriteSegment(upload, segment.data));
+  }
+  upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(segment.data));
+  upload->has_last = segment.data.size() < kSegmentBytes;
+  upload->active_ms = context_.time->Read().steady_ms;
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
+  const StoredUpload& stored = upload->stored;
+  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  RETURN_IF_ERROR(secret.status());
+  const auto sealed = context_.cipher->SealSegment(stored.key, stored.kind, stored.payload, *secret,
+                                                   upload->segment_count, data);
+  RETURN_IF_ERROR(sealed.status());
+  RETURN_IF_ERROR(context_.storage->WriteSegment(stored.key, stored.payload.slot,
+                                                 upload->segment_count, *sealed));
+  upload->commitments.Update(CommitmentOf(sealed->bytes()));
+  ++upload->segment_count;
+  upload->committed_bytes += data.size();
+  context_.unsynced_rows->store(true, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
+  if (bytes <= upload->reserved_bytes) return absl::OkStatus();
+  const uint64_t more = bytes - upload->reserved_bytes;
+  RETURN_IF_ERROR(CheckBytesQuota(*upload->tenant, static_cast<int64_t>(more)));
+  upload->tenant->upload_bytes += static_cast<int64_t>(more);
+  upload->reserved_bytes = bytes;
+  return absl::OkStatus();
+}
+
+// ---- Finish
+
+void Uploads::Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
+                     FinishUploadDone done) {
+  AddStep(upload, [this, upload, stream, end, done = std::move(done)]() mutable {
+    absl::Status status = CheckHolder(*upload, stream);
+    absl::StatusOr<Sealed> row = status;
+    if (status.ok()) row = SealRow(upload.get(), end);
+    if (row.ok()) return SubmitPut(upload, *std::move(row), std::move(done));
+    done(row.status());
+    EndStep(upload);
+  });
+}
+
+absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, const UploadEnd& end) {
+  const uint64_t size_bytes = upload->committed_bytes + upload->small.size();
+  if (end.size_bytes != size_bytes) {
+    return OffsetError("finish.size_bytes", end.size_bytes, size_bytes);
+  }
+  if (end.crc32c != upload->crc32c) {
+    Abandon(upload);
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
+        absl::StrCat("finish.crc32c is ", end.crc32c, ", that of the data that came is another"));
+  }
+  StoredUpload& stored = upload->stored;
+  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  RETURN_IF_ERROR(secret.status());
+  upload->metadata.crc32c = end.crc32c;
+  stored.payload.size_bytes = size_bytes;
+  stored.payload.segment_count = upload->segment_count;
+  if (upload->segment_count > 0) {
+    Sha256 commitments = upload->commitments;  // it may have to be finished again
+    return context_.cipher->SealHeader(
+        stored.key, stored.kind, *secret,
+        {.metadata = upload->metadata, .commitments = commitments.Finish()}, &stored.payload);
+  }
+  const auto no_segments = [](uint32_t, const Sealed&) {
+    Check(false, "a small payload has no segments");
+    return absl::OkStatus();
+  };
+  return context_.cipher->SealPayload(stored.key, stored.kind, *secret,
+                                      {.data = upload->small, .metadata = upload->metadata},
+                                      no_segments, &stored.payload);
+}
+
+void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done) {
+  auto content = std::make_unique<PutContent>();
+  content->metadata = upload->metadata;
+  content->size_bytes = upload->stored.payload.size_bytes;
+  content->row = std::move(row);
+  content->upload = upload->stored.id;
+  content->reserved_bytes = upload->reserved_bytes;
+  // That the id was minted lately was asked when the upload began, and the call has not ended since.
+  const int64_t id_time_ms = context_.time->Read().steady_ms;
+  context_.submit(
+      upload->tenant, upload->stored.key, PutOf(*upload, id_time_ms), std::move(content),
+      [this, upload, done = std::move(done)](OperationResult result) mutable {
+        context_.run([this, upload, result = std::move(result), done = std::move(done)]() mutable {
+          OnPutDecided(upload, std::move(result), std::move(done));
+        });
+      });
+}
+
+void Uploads::OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result,
+                           FinishUploadDone done) {
+  const bool is_stored = result.payload && result.payload->slot == upload->stored.payload.slot;
+  if (is_stored) {
+    End(upload.get());
+  } else if (!MayPassLater(result.status)) {
+    Abandon(upload.get());
+  }
+  if (result.status.ok()) {
+    done(result.payload ? result.payload->deadline_ms : 0);
+  } else {
+    done(std::move(result.status));
+  }
+  EndStep(upload);
+}
+
+}  // namespace mayfly

@@ -1,0 +1,130 @@
+// Uploads are payloads on their way, a segment at a time.
+//
+//   Begin    asks the rules whether the put would be taken, and keeps an upload: its row, its slot
+//   Append   seals a segment and writes it
+//   Finish   compares size and CRC-32C with what came, and submits the put
+//
+// Nobody else sees anything of an upload before its put is committed. Until then it can be gone on
+// with, by another stream and after a restart too: the newest stream has it, and an older one is
+// told so. It is erased when its put is refused, its call ends, its own deadline passes, or nothing
+// comes for limits.upload_idle_timeout.
+//
+// The steps of one upload run one after another, those of different uploads in parallel, on worker
+// threads; callbacks run there too. Memory: about 1 KiB for each upload, and what Append is given.
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "base/mutex.h"
+#include "call/operation.h"
+#include "storage/storage.h"
+#include "store/batch.h"
+#include "store/payload.h"
+#include "store/payload_cipher.h"
+#include "store/tenant.h"
+#include "store/time_source.h"
+#include "store/upload.h"
+
+namespace mayfly {
+
+// What all uploads share. Everything pointed to outlives them.
+struct UploadsContext {
+  Storage* storage = nullptr;
+  const PayloadCipher* cipher = nullptr;
+  TimeSource* time = nullptr;
+  Tenants* tenants = nullptr;
+  uint64_t payload_bytes_max = 0;
+  uint64_t uploads_max = 0;  // of one tenant
+  int64_t idle_timeout_ms = 0;
+  std::atomic<bool>* draining = nullptr;
+  std::atomic<bool>* unsynced_rows = nullptr;
+  absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
+  // Runs work on a worker thread.
+  std::function<void(absl::AnyInvocable<void()>)> run;
+  // Asks the rules; `done` runs on any thread.
+  std::function<void(Tenant*, const CallKey&, Operation, std::unique_ptr<PutContent>,
+                     absl::AnyInvocable<void(OperationResult)> done)>
+      submit;
+};
+
+class Uploads {
+ public:
+  explicit Uploads(UploadsContext context) : context_(std::move(context)) {}
+
+  // Takes up what storage holds. Before anything else.
+  absl::Status Start();
+
+  // Begins an upload, or goes on with it. What can be told before a byte is sent is told here: the
+  // errors of a put, and QUOTA_UPLOADS, UPLOAD_UNKNOWN, OFFSET_MISMATCH. When nothing is to be sent,
+  // because the call has the payload already or was consumed since, there is no stream.
+  void Begin(Tenant* tenant, NewUpload upload, BeginUploadDone done) EXCLUDES_LOCK(mutex_);
+
+  // NOT_FOUND (UPLOAD_UNKNOWN) when no upload of that id is under way.
+  void Query(Tenant* tenant, const UploadId& id,
+             absl::AnyInvocable<void(absl::StatusOr<UploadProgress>)> done) EXCLUDES_LOCK(mutex_);
+
+  // For UploadStream.
+  void Append(std::shared_ptr<Upload> upload, uint64_t stream, UploadSegment segment,
+              absl::AnyInvocable<void(absl::Status)> done);
+  void Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
+              FinishUploadDone done);
+
+  // A call has ended, and uploads to it with it: no late one may revive it when its tombstone is
+  // gone. Cheap when there are none.
+  void OnCallEnded(const CallKey& key) EXCLUDES_LOCK(mutex_);
+  // Ends what is past its time; to be called about every second.
+  void Sweep() EXCLUDES_LOCK(mutex_);
+
+  uint64_t count() const { return count_.load(std::memory_order_relaxed); }
+
+ private:
+  using Key = std::pair<TenantNumber, UploadId>;
+
+  std::shared_ptr<Upload> Find(Tenant* tenant, const UploadId& id) EXCLUDES_LOCK(mutex_);
+  void Remove(Upload* upload) EXCLUDES_LOCK(mutex_);
+
+  // Steps; each ends with EndStep, at once or from a callback.
+  void AddStep(const std::shared_ptr<Upload>& upload, Upload::Step step);
+  void RunStep(std::shared_ptr<Upload> upload);
+  void EndStep(const std::shared_ptr<Upload>& upload);
+
+  void StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done);
+  void OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result, BeginUploadDone done);
+  absl::Status PrepareNew(Upload* upload, const NewUpload& request);
+  absl::Status KeepNew(Upload* upload);
+  absl::Status Resume(Upload* upload, const NewUpload& request);
+  std::shared_ptr<UploadStream> TakeOver(std::shared_ptr<Upload> upload);
+  absl::Status CheckHolder(const Upload& upload, uint64_t stream) const;
+  absl::Status AppendSegment(Upload* upload, const UploadSegment& segment);
+  absl::Status WriteSegment(Upload* upload, absl::string_view data);
+  absl::StatusOr<Sealed> SealRow(Upload* upload, const UploadEnd& end);
+  void SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done);
+  void OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result, FinishUploadDone done);
+  // Reads what a restart has left of it.
+  absl::Status Restore(Upload* upload);
+  absl::Status Reserve(Upload* upload, uint64_t bytes);
+  void Abandon(Upload* upload);
+  // It is no more, whatever became of its payload.
+  void End(Upload* upload);
+
+  const UploadsContext context_;
+  std::atomic<uint64_t> count_{0};
+  Mutex mutex_;
+  absl::flat_hash_map<Key, std::shared_ptr<Upload>> by_id_ GUARDED_BY(mutex_);
+  absl::flat_hash_map<CallKey, std::vector<std::shared_ptr<Upload>>> by_call_ GUARDED_BY(mutex_);
+};
+
+}  // namespace mayfly
