@@ -8,20 +8,16 @@
 namespace mayfly {
 namespace {
 
-void WriteTime(int64_t unix_ms, google::protobuf::Timestamp* time) {
-  Check(unix_ms >= 0, "times lie after 1970");
-  time->set_seconds(unix_ms / 1000);
-  time->set_nanos(static_cast<int32_t>(unix_ms % 1000 * 1'000'000));
+void WriteMetadata(PayloadMetadata&& metadata, v1::Payload* wire) {
+  wire->set_content_type(std::move(metadata.content_type));
+  wire->set_encryption_key_id(std::move(metadata.encryption_key_id));
+  for (auto& [name, value] : metadata.labels) (*wire->mutable_labels())[name] = std::move(value);
+  wire->set_crc32c(metadata.crc32c);
 }
 
 void WritePayload(Payload&& payload, v1::Payload* wire) {
   wire->set_data(std::move(payload.data));
-  wire->set_content_type(std::move(payload.metadata.content_type));
-  wire->set_encryption_key_id(std::move(payload.metadata.encryption_key_id));
-  for (auto& [name, value] : payload.metadata.labels) {
-    (*wire->mutable_labels())[name] = std::move(value);
-  }
-  wire->set_crc32c(payload.metadata.crc32c);
+  WriteMetadata(std::move(payload.metadata), wire);
 }
 
 // Whether there is more to write than the status.
@@ -71,6 +67,21 @@ void WriteDescription(const StoredPayload& payload, v1::PayloadDescription* wire
 }
 
 }  // namespace
+
+void WriteTime(int64_t unix_ms, google::protobuf::Timestamp* time) {
+  Check(unix_ms >= 0, "times lie after 1970");
+  time->set_seconds(unix_ms / 1000);
+  time->set_nanos(static_cast<int32_t>(unix_ms % 1000 * 1'000'000));
+}
+
+void WriteDownloadHeader(const Download& download, v1::DownloadHeader* header) {
+  const StoredPayload& stored = download.stored();
+  WriteMetadata(PayloadMetadata(download.metadata()), header->mutable_payload());
+  header->set_size_bytes(stored.size_bytes);
+  WriteTime(stored.deadline_ms, header->mutable_deadline_time());
+  header->set_attempt(stored.attempt);
+  header->set_outcome(static_cast<v1::Outcome>(download.metadata().outcome));
+}
 
 void WriteResult(InputResult&& answer, Log* log, v1::GetInputResult* result) {
   if (!WriteStatus(answer.status, log, result)) return;

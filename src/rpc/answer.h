@@ -16,6 +16,8 @@ void WriteResult(RenewResult&& answer, Log* log, v1::RenewResult* result);
 void WriteResult(absl::Status&& answer, Log* log, v1::ReleaseResult* result);
 void WriteResult(DescribeResult&& answer, Log* log, v1::CallDescription* result);
 
+void WriteTime(int64_t unix_ms, google::protobuf::Timestamp* time);
+void WriteDownloadHeader(const Download& download, v1::DownloadHeader* header);
 void WriteClaimedOutput(ClaimedOutput&& output, v1::ClaimedOutput* result);
 void WriteEndedCall(const EndedCall& call, Log* log, v1::EndedCall* result);
 

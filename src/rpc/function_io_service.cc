@@ -6,12 +6,15 @@
 
 #include "base/mutex.h"
 #include "rpc/answer.h"
+#include "rpc/download_call.h"
 #include "rpc/status.h"
+#include "rpc/upload_call.h"
 #include "rpc/validation.h"
 
 namespace mayfly {
 namespace {
 
+constexpr ItemCount kOneUpload = {.field = "upload_id", .count = 1};
 // Longer ones are no call ids, and not worth sending back.
 constexpr size_t kEchoBytesMax = 64;
 
@@ -303,6 +306,50 @@ grpc::ServerUnaryReactor* FunctionIoService::DeleteCalls(grpc::CallbackServerCon
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
     begun.store->DeleteCalls(begun.tenant, std::move(values), std::move(done));
   });
+}
+
+grpc::ServerReadReactor<v1::UploadRequest>* FunctionIoService::Upload(
+    grpc::CallbackServerContext* context, v1::UploadResponse* response) {
+  auto* const call = new UploadCall(config_, in_flight_, log_, clock_, response);
+  const auto admitted = admission_->Admit(*context->auth_context(), Rpc::kUpload, kOneUpload);
+  if (admitted.ok()) {
+    call->Start(*admitted);
+  } else {
+    call->Refuse(admitted.status());
+  }
+  return call;
+}
+
+grpc::ServerUnaryReactor* FunctionIoService::QueryUpload(grpc::CallbackServerContext* context,
+                                                         const v1::QueryUploadRequest* request,
+                                                         v1::QueryUploadResponse* response) {
+  const Begun begun = Begin(context, Rpc::kQueryUpload, kOneUpload);
+  if (begun.store == nullptr) return begun.call;
+  const auto id = ReadUploadId(request->upload_id());
+  if (!id.ok()) return FinishCall(begun.call, id.status());
+  begun.store->QueryUpload(begun.tenant, *id,
+                           [call = begun.call, response](absl::StatusOr<UploadProgress> progress) {
+                             if (progress.ok()) {
+                               response->set_call_id(progress->call_id.ToString());
+                               response->set_committed_bytes(progress->committed_bytes);
+                               WriteTime(progress->expire_ms, response->mutable_expire_time());
+                             }
+                             call->FinishWith(progress.status());
+                           });
+  return begun.call;
+}
+
+grpc::ServerWriteReactor<v1::DownloadResponse>* FunctionIoService::Download(
+    grpc::CallbackServerContext* context, const v1::DownloadRequest* request) {
+  auto* const call = new DownloadCall(in_flight_, log_, clock_);
+  const auto admitted =
+      admission_->Admit(*context->auth_context(), Rpc::kDownload, {.field = "call_id", .count = 1});
+  if (admitted.ok()) {
+    call->Start(*admitted, *request);
+  } else {
+    call->Refuse(admitted.status());
+  }
+  return call;
 }
 
 }  // namespace mayfly

@@ -52,6 +52,13 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   grpc::ServerUnaryReactor* DeleteCalls(grpc::CallbackServerContext* context,
                                         const v1::DeleteCallsRequest* request,
                                         v1::DeleteCallsResponse* response) override;
+  grpc::ServerReadReactor<v1::UploadRequest>* Upload(grpc::CallbackServerContext* context,
+                                                     v1::UploadResponse* response) override;
+  grpc::ServerUnaryReactor* QueryUpload(grpc::CallbackServerContext* context,
+                                        const v1::QueryUploadRequest* request,
+                                        v1::QueryUploadResponse* response) override;
+  grpc::ServerWriteReactor<v1::DownloadResponse>* Download(
+      grpc::CallbackServerContext* context, const v1::DownloadRequest* request) override;
 
  private:
   struct Begun {

@@ -31,6 +31,7 @@ struct DurationRange {
 };
 
 std::string NameOf(const FieldPlace& place) {
+  if (place.index < 0) return std::string(place.list);
   return absl::StrCat(place.list, "[", place.index, "]");
 }
 
@@ -77,14 +78,19 @@ absl::StatusOr<int64_t> ReadTtlMs(bool given, const google::protobuf::Duration& 
   return ReadDurationMs("ttl", ttl, {.min = kTtlMin, .max = retention.max_ttl});
 }
 
-absl::StatusOr<ClaimToken> ReadToken(const std::string& wire) {
-  ClaimToken token;
-  if (wire.size() != token.size()) {
-    return FieldError("claim_token", absl::StrCat(wire.size(), " bytes"),
-                      absl::StrCat("must be ", token.size()));
+absl::StatusOr<std::array<uint8_t, 16>> Read16Bytes(absl::string_view field,
+                                                    const std::string& wire) {
+  std::array<uint8_t, 16> bytes;
+  if (wire.size() != bytes.size()) {
+    return FieldError(field, absl::StrCat(wire.size(), " bytes"),
+                      absl::StrCat("must be ", bytes.size()));
   }
-  std::copy(wire.begin(), wire.end(), token.begin());
-  return token;
+  std::copy(wire.begin(), wire.end(), bytes.begin());
+  return bytes;
+}
+
+absl::StatusOr<ClaimToken> ReadToken(const std::string& wire) {
+  return Read16Bytes("claim_token", wire);
 }
 
 absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
@@ -107,20 +113,26 @@ absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
   return absl::OkStatus();
 }
 
+// All but the checksum.
+absl::Status ReadMetadata(const v1::Payload& payload, PayloadMetadata* metadata) {
+  RETURN_IF_ERROR(
+      CheckSize("payload.content_type", payload.content_type().size(), kContentTypeBytesMax));
+  RETURN_IF_ERROR(CheckSize("payload.encryption_key_id", payload.encryption_key_id().size(),
+                            kEncryptionKeyIdBytesMax));
+  RETURN_IF_ERROR(ReadLabels(payload, metadata));
+  metadata->content_type = payload.content_type();
+  metadata->encryption_key_id = payload.encryption_key_id();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config& config) {
   if (payload.data().size() > config.limits.payload_bytes_max) {
     return LimitError(Reason::kPayloadTooLarge, "payload.data", payload.data().size(),
                       config.limits.payload_bytes_max, "bytes");
   }
-  RETURN_IF_ERROR(
-      CheckSize("payload.content_type", payload.content_type().size(), kContentTypeBytesMax));
-  RETURN_IF_ERROR(CheckSize("payload.encryption_key_id", payload.encryption_key_id().size(),
-                            kEncryptionKeyIdBytesMax));
   NewPayload read;
-  RETURN_IF_ERROR(ReadLabels(payload, &read.metadata));
+  RETURN_IF_ERROR(ReadMetadata(payload, &read.metadata));
   read.data = payload.data();
-  read.metadata.content_type = payload.content_type();
-  read.metadata.encryption_key_id = payload.encryption_key_id();
   read.metadata.crc32c = Crc32c(AsBytes(read.data));
   if (payload.has_crc32c() && payload.crc32c() != read.metadata.crc32c) {
     return MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
@@ -170,6 +182,53 @@ absl::StatusOr<NewOutput> ReadOutput(const v1::OutputItem& item, const Validatio
   return output;
 }
 
+}  // namespace
+
+absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& place) {
+  auto call_id = CallId::Parse(text);
+  if (call_id.ok()) return call_id;
+  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
+                   absl::StrCat(NameOf(place), ": ", call_id.status().message()));
+}
+
+namespace {
+
+// What inputs and outputs have in common. The data comes later, its checksum is taken as it is.
+template <typename Item>
+absl::StatusOr<NewUpload> ReadUploadedItem(const Item& item, absl::string_view field,
+                                           const ValidationLimits& limits) {
+  const FieldPlace place = {.list = field};
+  NewUpload upload;
+  const auto call_id = ReadCallId(item.call_id(), place);
+  RETURN_IF_ERROR(call_id.status());
+  upload.call_id = *call_id;
+  const auto ttl_ms = ReadTtlMs(item.has_ttl(), item.ttl(), *limits.retention);
+  if (!ttl_ms.ok()) return At(place, ttl_ms.status());
+  upload.ttl_ms = *ttl_ms;
+  const v1::Payload& payload = item.payload();
+  if (!payload.data().empty()) {
+    return At(place, FieldError("payload.data", absl::StrCat(payload.data().size(), " bytes"),
+                                "wants none: it comes in segments"));
+  }
+  const absl::Status metadata = ReadMetadata(payload, &upload.metadata);
+  if (!metadata.ok()) return At(place, metadata);
+  upload.crc32c_is_known = payload.has_crc32c();
+  upload.metadata.crc32c = payload.crc32c();
+  return upload;
+}
+
+absl::StatusOr<NewUpload> ReadUploadedOutput(const v1::OutputItem& item,
+                                             const ValidationLimits& limits) {
+  auto upload = ReadUploadedItem(item, "header.output", limits);
+  RETURN_IF_ERROR(upload.status());
+  upload->kind = PayloadKind::kOutput;
+  upload->attempt = std::max(item.attempt(), uint32_t{1});
+  const auto outcome = ReadOutcome(item.outcome());
+  if (!outcome.ok()) return At({.list = "header.output"}, outcome.status());
+  upload->metadata.outcome = *outcome;
+  return upload;
+}
+
 template <typename Item>
 absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place) {
   ClaimRef claim;
@@ -184,13 +243,6 @@ absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place)
 }
 
 }  // namespace
-
-absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& place) {
-  auto call_id = CallId::Parse(text);
-  if (call_id.ok()) return call_id;
-  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
-                   absl::StrCat(NameOf(place), ": ", call_id.status().message()));
-}
 
 absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
                                        const ValidationLimits& limits, Clock* clock) {
@@ -225,6 +277,53 @@ absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace
 
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place) {
   return ReadClaimRef(item, place);
+}
+
+absl::StatusOr<UploadId> ReadUploadId(const std::string& upload_id) {
+  return Read16Bytes("upload_id", upload_id);
+}
+
+absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,
+                                           const ValidationLimits& limits) {
+  const auto id = ReadUploadId(header.upload_id());
+  RETURN_IF_ERROR(id.status());
+  absl::StatusOr<NewUpload> upload = FieldError("header.item", "not set", "wants input or output");
+  if (header.has_input()) upload = ReadUploadedItem(header.input(), "header.input", limits);
+  if (header.has_output()) upload = ReadUploadedOutput(header.output(), limits);
+  RETURN_IF_ERROR(upload.status());
+  upload->id = *id;
+  upload->offset_bytes = header.offset_bytes();
+  if (header.has_size_bytes()) upload->size_bytes = header.size_bytes();
+  return upload;
+}
+
+absl::Status CheckUploadSegment(const v1::UploadSegment& segment) {
+  if (!segment.data().empty() && segment.data().size() <= kSegmentBytes) return absl::OkStatus();
+  return FieldError("segment.data", absl::StrCat(segment.data().size(), " bytes"),
+                    absl::StrCat("range is 1 to ", kSegmentBytes));
+}
+
+absl::StatusOr<DownloadRequest> ReadDownloadRequest(const v1::DownloadRequest& request) {
+  DownloadRequest read;
+  const auto call_id = ReadCallId(request.call_id(), {.list = "call_id"});
+  RETURN_IF_ERROR(call_id.status());
+  read.call_id = *call_id;
+  read.offset_bytes = request.offset_bytes();
+  switch (request.kind()) {
+    case v1::PAYLOAD_KIND_INPUT:
+      return read;
+    case v1::PAYLOAD_KIND_OUTPUT:
+      break;
+    default:
+      return FieldError("kind", absl::StrCat(static_cast<int>(request.kind())),
+                        "wants PAYLOAD_KIND_INPUT or PAYLOAD_KIND_OUTPUT");
+  }
+  read.kind = PayloadKind::kOutput;
+  const auto token = ReadToken(request.claim_token());
+  RETURN_IF_ERROR(token.status());
+  read.token = *token;
+  read.fence = request.fence();
+  return read;
 }
 
 absl::StatusOr<uint64_t> ReadMaxBytes(uint64_t max_bytes, const Config& config) {

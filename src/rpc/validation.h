@@ -24,10 +24,10 @@ inline constexpr uint64_t kMessageOverheadBytes = 1 << 20;
 inline constexpr uint64_t kBytesMaxDefault = 3 << 20;
 inline constexpr uint64_t kBytesMaxLimit = 64 << 20;
 
-// One of a request's repeated values: items[3], call_ids[3].
+// One of a request's repeated values: items[3], call_ids[3]. Or, without an index, its only one.
 struct FieldPlace {
   absl::string_view list;
-  int index = 0;
+  int index = -1;
 };
 
 // What the ranges come from. Everything pointed to outlives it.
@@ -48,6 +48,13 @@ absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const Field
 absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place);
 absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place);
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place);
+
+// The crc32c of the item's payload is that of data still to come.
+absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,
+                                           const ValidationLimits& limits);
+absl::StatusOr<UploadId> ReadUploadId(const std::string& upload_id);
+absl::Status CheckUploadSegment(const v1::UploadSegment& segment);
+absl::StatusOr<DownloadRequest> ReadDownloadRequest(const v1::DownloadRequest& request);
 
 // GetInputs' max_bytes, cut to what a message can hold.
 absl::StatusOr<uint64_t> ReadMaxBytes(uint64_t max_bytes, const Config& config);

@@ -1,0 +1,134 @@
+#include "rpc/download_call.h"
+
+#include <utility>
+
+#include "rpc/answer.h"
+#include "rpc/status.h"
+#include "rpc/validation.h"
+
+namespace mayfly {
+
+DownloadCall::DownloadCall(InFlight* in_flight, Log* log, Clock* clock)
+    : record_(Rpc::kDownload, in_flight, log, clock) {}
+
+void DownloadCall::Refuse(const absl::Status& status) {
+  {
+    MutexLock lock(&mutex_);
+    outcome_ = status;
+  }
+  GoOn();
+}
+
+void DownloadCall::Start(const Admitted& admitted, const v1::DownloadRequest& request) {
+  admitted_ = admitted;
+  record_.set_tenant(admitted.tenant->name);
+  const auto read = ReadDownloadRequest(request);
+  if (!read.ok()) return Refuse(read.status());
+  if (!MayRead(admitted.role, read->kind)) {
+    return Refuse(KindRefusedError(admitted.role, Rpc::kDownload, read->kind));
+  }
+  {
+    MutexLock lock(&mutex_);
+    is_reading_ = true;
+  }
+  admitted.store->BeginDownload(
+      admitted.tenant, *read,
+      [this](absl::StatusOr<std::shared_ptr<Download>> download) { OnBegun(std::move(download)); });
+}
+
+void DownloadCall::OnBegun(absl::StatusOr<std::shared_ptr<Download>> download) {
+  v1::DownloadResponse header;
+  if (download.ok()) {
+    download_ = *std::move(download);
+    WriteDownloadHeader(*download_, header.mutable_header());
+  }
+  {
+    MutexLock lock(&mutex_);
+    is_reading_ = false;
+    if (download_ == nullptr) {
+      if (!outcome_.has_value()) outcome_ = download.status();
+    } else {
+      next_ = std::move(header);
+    }
+  }
+  GoOn();
+}
+
+void DownloadCall::ReadNext() {
+  download_->Read([this](absl::StatusOr<std::string> data) { OnRead(std::move(data)); });
+}
+
+void DownloadCall::OnRead(absl::StatusOr<std::string> data) {
+  v1::DownloadResponse response;
+  const bool is_last = data.ok() && data->empty();
+  if (is_last) {
+    response.mutable_finish()->set_size_bytes(download_->stored().size_bytes);
+    response.mutable_finish()->set_crc32c(download_->metadata().crc32c);
+  } else if (data.ok()) {
+    ++segment_count_;
+    response.mutable_segment()->set_offset_bytes(download_->offset_bytes() - data->size());
+    *response.mutable_segment()->mutable_data() = *std::move(data);
+  }
+  {
+    MutexLock lock(&mutex_);
+    is_reading_ = false;
+    has_last_ = is_last;
+    if (!data.ok()) {
+      if (!outcome_.has_value()) outcome_ = data.status();
+    } else {
+      next_ = std::move(response);
+    }
+  }
+  GoOn();
+}
+
+void DownloadCall::OnWriteDone(bool ok) {
+  {
+    MutexLock lock(&mutex_);
+    is_writing_ = false;
+    if (!ok && !outcome_.has_value()) outcome_ = absl::CancelledError("the reader has gone");
+    if (has_last_ && !next_.has_value() && !outcome_.has_value()) outcome_ = absl::OkStatus();
+  }
+  GoOn();
+}
+
+void DownloadCall::GoOn() {
+  bool writes = false;
+  bool reads = false;
+  std::optional<absl::Status> outcome;
+  {
+    MutexLock lock(&mutex_);
+    if (is_finished_) return;
+    if (outcome_.has_value()) {
+      // What was read in order is sent in order: an error comes behind it.
+      if (is_reading_ || is_writing_) return;
+      is_finished_ = true;
+      outcome = outcome_;
+    } else {
+      if (!is_writing_ && next_.has_value()) {
+        sending_ = *std::exchange(next_, std::nullopt);
+        is_writing_ = writes = true;
+      }
+      if (!is_reading_ && !next_.has_value() && !has_last_ && download_ != nullptr) {
+        is_reading_ = reads = true;
+      }
+    }
+  }
+  if (outcome.has_value()) {
+    const grpc::Status wire = absl::IsCancelled(*outcome) ? grpc::Status::CANCELLED
+                                                          : ToGrpcStatus(*outcome, record_.log());
+    record_.Write(wire, segment_count_);
+    return Finish(wire);
+  }
+  // Whichever is started last may be the end of this call.
+  if (reads && writes) {
+    StartWrite(&sending_);
+    ReadNext();
+  } else if (reads) {
+    ReadNext();
+  } else if (writes) {
+    StartWrite(&sending_);
+  }
+}
+
+}  // namespace mayfly

@@ -1,0 +1,56 @@
+// A DownloadCall is one Download RPC: header, segments, finish. The next segment is read while the
+// last one is sent, and not before the one before it has left: two segments in memory for each
+// stream, and a slow reader holds up its own download only.
+//
+// Lives until gRPC is done with it; it ends when nothing is under way in the store any more.
+// Thread-safe.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include <grpcpp/support/server_callback.h>
+
+#include "base/mutex.h"
+#include "mayfly/v1/function_io.pb.h"
+#include "rpc/admission.h"
+#include "rpc/call_record.h"
+#include "store/call_store.h"
+
+namespace mayfly {
+
+class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse> {
+ public:
+  // All outlive the call.
+  DownloadCall(InFlight* in_flight, Log* log, Clock* clock);
+
+  // One of these first.
+  void Start(const Admitted& admitted, const v1::DownloadRequest& request);
+  void Refuse(const absl::Status& status);
+
+  void OnWriteDone(bool ok) override;
+  void OnDone() override { delete this; }
+
+ private:
+  void OnBegun(absl::StatusOr<std::shared_ptr<Download>> download);
+  void OnRead(absl::StatusOr<std::string> data);
+  void ReadNext();
+  // Sends what has been read, reads on, or ends the call, if it is time for any.
+  void GoOn() EXCLUDES_LOCK(mutex_);
+
+  CallRecord record_;
+  Admitted admitted_;
+  std::shared_ptr<Download> download_;  // once begun
+  v1::DownloadResponse sending_;        // the writer's
+
+  Mutex mutex_;
+  bool is_reading_ GUARDED_BY(mutex_) = false;  // in the store
+  bool is_writing_ GUARDED_BY(mutex_) = false;
+  bool is_finished_ GUARDED_BY(mutex_) = false;
+  bool has_last_ GUARDED_BY(mutex_) = false;  // the finish has been read
+  std::optional<v1::DownloadResponse> next_ GUARDED_BY(mutex_);
+  std::optional<absl::Status> outcome_ GUARDED_BY(mutex_);
+  int64_t segment_count_ = 0;
+};
+
+}  // namespace mayfly
