@@ -120,7 +120,9 @@ ExitCode Commands::PutOutput() {
 
 absl::Status Commands::WritePayload(const std::string& data) {
   if (!line_.output_file.empty()) {
-    return WriteOutputFile(file_system_, line_.output_file, AsBytes(data));
+    OutputFile file(file_system_, line_.output_file);
+    RETURN_IF_ERROR(file.WriteAt(0, data));
+    return file.Finish(data.size());
   }
   return report_->Bytes(data) ? absl::OkStatus() : StdoutError();
 }

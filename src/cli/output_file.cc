@@ -1,11 +1,11 @@
 #include "cli/output_file.h"
 
 #include <filesystem>
-#include <memory>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 namespace mayfly::cli {
@@ -13,25 +13,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
-absl::Status WriteAndSync(FileSystem* file_system, const std::string& path, ByteSpan data) {
-  absl::StatusOr<std::unique_ptr<File>> file = file_system->Open(path, /*create=*/true);
-  RETURN_IF_ERROR(file.status());
-  RETURN_IF_ERROR((*file)->WriteAt(0, data));
-  return (*file)->Sync();
+std::string FollowLinks(const std::string& path) {
+  std::error_code error;
+  const fs::path target = fs::canonical(path, error);
+  return error ? path : target.string();
 }
 
-absl::Status ReplaceWhole(FileSystem* file_system, const fs::path& path, ByteSpan data) {
-  const fs::path directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  // The process id keeps two retrievals into one directory apart.
-  const std::string temporary =
-      (directory / absl::StrCat(".", path.filename().string(), ".", getpid(), ".mayfly")).string();
-  absl::Status status = WriteAndSync(file_system, temporary, data);
-  if (status.ok()) status = file_system->Rename(temporary, path.string());
-  if (!status.ok()) {
-    file_system->Remove(temporary).IgnoreError();
-    return status;
-  }
-  return file_system->SyncDirectory(directory.string());
+std::string DirectoryOf(const std::string& path) {
+  const fs::path directory = fs::path(path).parent_path();
+  return directory.empty() ? "." : directory.string();
+}
+
+// The process id keeps two retrievals into one directory apart.
+std::string NeighbourOf(const fs::path& path) {
+  return (fs::path(DirectoryOf(path.string())) /
+          absl::StrCat(".", path.filename().string(), ".", getpid(), ".mayfly"))
+      .string();
+}
+
+absl::Status FileError(const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::FailedPreconditionError(
+      absl::StrCat("the output file cannot be written: ", status.message()));
 }
 
 }  // namespace
@@ -49,14 +52,47 @@ absl::Status CheckOutputPath(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status WriteOutputFile(FileSystem* file_system, const std::string& path, ByteSpan data) {
-  std::error_code error;
-  fs::path target = fs::canonical(path, error);
-  if (error) target = path;
-  const absl::Status status = ReplaceWhole(file_system, target, data);
-  if (status.ok()) return status;
-  return absl::FailedPreconditionError(
-      absl::StrCat("the output file cannot be written: ", status.message()));
+OutputFile::OutputFile(FileSystem* file_system, const std::string& path,
+                       DirectorySync directory_sync)
+    : file_system_(file_system),
+      path_(FollowLinks(path)),
+      directory_(DirectoryOf(path_)),
+      neighbour_(NeighbourOf(path_)),
+      directory_sync_(directory_sync) {}
+
+OutputFile::~OutputFile() {
+  if (file_ != nullptr) file_system_->Remove(neighbour_).IgnoreError();
+}
+
+absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view data) {
+  return FileError(Write(offset, data));
+}
+
+absl::Status OutputFile::Finish(uint64_t) { return FileError(Replace()); }
+
+absl::Status OutputFile::Begin() {
+  file_.reset();
+  // Left by a process that had this one's id, or by an attempt that was replaced: an end of it would
+  // stay behind a shorter payload.
+  if (file_system_->Exists(neighbour_)) RETURN_IF_ERROR(file_system_->Remove(neighbour_));
+  absl::StatusOr<std::unique_ptr<File>> file = file_system_->Open(neighbour_, /*create=*/true);
+  RETURN_IF_ERROR(file.status());
+  file_ = *std::move(file);
+  return absl::OkStatus();
+}
+
+absl::Status OutputFile::Write(uint64_t offset, absl::string_view data) {
+  if (offset == 0 || file_ == nullptr) RETURN_IF_ERROR(Begin());
+  return file_->WriteAt(offset, AsBytes(data));
+}
+
+absl::Status OutputFile::Replace() {
+  if (file_ == nullptr) RETURN_IF_ERROR(Begin());  // an empty payload
+  RETURN_IF_ERROR(file_->Sync());
+  RETURN_IF_ERROR(file_system_->Rename(neighbour_, path_));
+  file_.reset();
+  if (directory_sync_ == DirectorySync::kByCaller) return absl::OkStatus();
+  return file_system_->SyncDirectory(directory_);
 }
 
 }  // namespace mayfly::cli

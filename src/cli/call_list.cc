@@ -1,0 +1,60 @@
+#include "cli/call_list.h"
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+#include "base/call_id.h"
+#include "base/error.h"
+#include "cli/payload_file.h"
+
+namespace mayfly::cli {
+namespace {
+
+constexpr size_t kPieceBytes = 64 << 10;
+// A million ids and more.
+constexpr size_t kFileBytesMax = 64 << 20;
+
+absl::StatusOr<std::string> ReadAll(client::PayloadSource* source) {
+  std::string text;
+  while (text.size() <= kFileBytesMax) {
+    const size_t before = text.size();
+    text.resize(before + kPieceBytes);
+    const absl::StatusOr<size_t> count = source->ReadAt(before, text.data() + before, kPieceBytes);
+    RETURN_IF_ERROR(count.status());
+    text.resize(before + *count);
+    if (*count == 0) return text;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("more than ", kFileBytesMax, " bytes, which is the limit"));
+}
+
+absl::Status ListError(const absl::Status& status) {
+  return absl::InvalidArgumentError(absl::StrCat("the list of calls: ", status.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, int standard_input) {
+  const auto source = OpenPayload(path, standard_input);
+  if (!source.ok()) return ListError(source.status());
+  const absl::StatusOr<std::string> text = ReadAll(source->get());
+  if (!text.ok()) return ListError(text.status());
+  std::vector<std::string> call_ids;
+  absl::flat_hash_set<std::string> seen;
+  size_t number = 0;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    ++number;
+    line = absl::StripAsciiWhitespace(line);
+    if (line.empty() || line[0] == '#') continue;
+    const absl::StatusOr<CallId> id = CallId::Parse(line);
+    if (!id.ok()) {
+      return ListError(absl::InvalidArgumentError(absl::StrCat("line ", number, " is no call id")));
+    }
+    if (seen.insert(id->ToString()).second) call_ids.push_back(id->ToString());
+  }
+  return call_ids;
+}
+
+}  // namespace mayfly::cli

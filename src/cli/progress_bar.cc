@@ -1,0 +1,83 @@
+#include "cli/progress_bar.h"
+
+namespace mayfly::cli {
+namespace {
+
+constexpr absl::Duration kDrawInterval = absl::Milliseconds(100);
+// Long enough to be calm, short enough to tell of a network that has become slow.
+constexpr absl::Duration kRateWindow = absl::Seconds(5);
+constexpr char kEraseLine[] = "\r\x1b[K";
+
+double PerSecond(uint64_t before, uint64_t after, absl::Duration elapsed) {
+  const double seconds = absl::ToDoubleSeconds(elapsed);
+  return seconds > 0 && after > before ? static_cast<double>(after - before) / seconds : 0;
+}
+
+// What decides how much is left.
+uint64_t WorkDone(const ProgressFigures& figures) {
+  return figures.outputs.value_or(figures.bytes);
+}
+
+uint64_t WorkTotal(const ProgressFigures& figures) {
+  return figures.outputs.has_value() ? figures.outputs_total : figures.bytes_total.value_or(0);
+}
+
+}  // namespace
+
+void ProgressBar::ShowBytes(uint64_t bytes, std::optional<uint64_t> bytes_total) {
+  Show({.bytes = bytes, .bytes_total = bytes_total});
+}
+
+void ProgressBar::ShowOutputs(uint64_t outputs, uint64_t outputs_total, uint64_t bytes) {
+  Show({.bytes = bytes, .outputs = outputs, .outputs_total = outputs_total});
+}
+
+void ProgressBar::Hide() {
+  if (!is_drawn_) return;
+  *terminal_.out << kEraseLine << std::flush;
+  is_drawn_ = false;
+  drawn_ = absl::InfinitePast();
+}
+
+void ProgressBar::End() {
+  if (!first_.has_value()) return;
+  ProgressFigures figures = Measure(*first_);
+  figures.left = absl::InfiniteDuration();
+  Draw(figures);
+  *terminal_.out << "\n" << std::flush;
+  is_drawn_ = false;
+  first_.reset();
+  recent_.clear();
+}
+
+void ProgressBar::Show(const ProgressFigures& figures) {
+  if (terminal_.out == nullptr) return;
+  const absl::Time now = terminal_.now();
+  recent_.push_back({now, figures});
+  while (recent_.size() > 2 && recent_[1].time <= now - kRateWindow) recent_.pop_front();
+  if (!first_.has_value()) first_ = recent_.back();
+  if (now - drawn_ < kDrawInterval) return;
+  drawn_ = now;
+  Draw(Measure(recent_.front()));
+}
+
+ProgressFigures ProgressBar::Measure(const Sample& since) const {
+  const Sample& latest = recent_.back();
+  const absl::Duration elapsed = latest.time - since.time;
+  ProgressFigures figures = latest.figures;
+  figures.bytes_per_second = PerSecond(since.figures.bytes, figures.bytes, elapsed);
+  const uint64_t done = WorkDone(figures);
+  const uint64_t total = WorkTotal(figures);
+  const double work_per_second = PerSecond(WorkDone(since.figures), done, elapsed);
+  if (work_per_second > 0 && total >= done) {
+    figures.left = absl::Seconds(static_cast<double>(total - done) / work_per_second);
+  }
+  return figures;
+}
+
+void ProgressBar::Draw(const ProgressFigures& figures) {
+  *terminal_.out << kEraseLine << ProgressLine(figures, terminal_.columns()) << std::flush;
+  is_drawn_ = true;
+}
+
+}  // namespace mayfly::cli

@@ -1,0 +1,81 @@
+#include "cli/progress_line.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace mayfly::cli {
+namespace {
+
+constexpr int kBarColumnsMax = 40;
+constexpr int kBarColumnsMin = 10;
+
+// 0..1, when there is a whole to be a part of.
+std::optional<double> Share(const ProgressFigures& figures) {
+  if (figures.outputs.has_value()) {
+    if (figures.outputs_total == 0) return std::nullopt;
+    return static_cast<double>(*figures.outputs) / static_cast<double>(figures.outputs_total);
+  }
+  if (figures.bytes_total.value_or(0) == 0) return std::nullopt;
+  const double share =
+      static_cast<double>(figures.bytes) / static_cast<double>(*figures.bytes_total);
+  return std::min(share, 1.0);
+}
+
+std::string AmountText(const ProgressFigures& figures) {
+  if (figures.outputs.has_value()) {
+    return absl::StrCat(*figures.outputs, " of ", figures.outputs_total, " outputs, ",
+                        BytesText(figures.bytes));
+  }
+  if (!figures.bytes_total.has_value()) return BytesText(figures.bytes);
+  return absl::StrCat(BytesText(figures.bytes), " of ", BytesText(*figures.bytes_total));
+}
+
+std::string BarText(double share, int columns) {
+  const int done = static_cast<int>(share * columns);
+  return absl::StrCat("[", std::string(done, '#'), std::string(columns - done, '-'), "] ");
+}
+
+}  // namespace
+
+std::string BytesText(uint64_t bytes) {
+  constexpr std::array<const char*, 6> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  if (bytes < 1024) return absl::StrCat(bytes, " B");
+  double value = static_cast<double>(bytes) / 1024;
+  size_t unit = 0;
+  while (value >= 1023.95) {  // what would be shown as 1024.0
+    value /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat("%.1f %s", value, kUnits[unit]);
+}
+
+std::string ClockText(absl::Duration duration) {
+  if (duration > absl::Hours(99)) return "long";
+  const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(duration, absl::Seconds(1)));
+  const int64_t minutes = seconds / 60;
+  if (minutes < 60) return absl::StrFormat("%d:%02d", minutes, seconds % 60);
+  return absl::StrFormat("%d:%02d:%02d", minutes / 60, minutes % 60, seconds % 60);
+}
+
+std::string ProgressLine(const ProgressFigures& figures, int columns) {
+  const std::optional<double> share = Share(figures);
+  const std::string percent =
+      share.has_value() ? absl::StrFormat("%3d %% ", static_cast<int>(*share * 100)) : "";
+  std::string rest = absl::StrCat(AmountText(figures), ", ",
+                                  BytesText(static_cast<uint64_t>(figures.bytes_per_second)), "/s");
+  if (figures.left < absl::InfiniteDuration()) {
+    absl::StrAppend(&rest, ", ", ClockText(figures.left), " left");
+  }
+  const int free_columns = columns - static_cast<int>(percent.size() + rest.size()) - 3;
+  std::string line = percent;
+  if (share.has_value() && free_columns >= kBarColumnsMin) {
+    line += BarText(*share, std::min(free_columns, kBarColumnsMax));
+  }
+  line += rest;
+  return line.substr(0, static_cast<size_t>(std::max(columns, 0)));
+}
+
+}  // namespace mayfly::cli
