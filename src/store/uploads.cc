@@ -474,9 +474,9 @@ absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
 void Uploads::Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
                      FinishUploadDone done) {
   AddStep(upload, [this, upload, stream, end, done = std::move(done)]() mutable {
-    absl::Status status = CheckHolder(*upload, stream);
-    absl::StatusOr<Sealed> row = status;
-    if (status.ok()) row = SealRow(upload.get(), end);
+    const absl::Status status = CheckHolder(*upload, stream);
+    absl::StatusOr<Sealed> row =
+        status.ok() ? SealRow(upload.get(), end) : absl::StatusOr<Sealed>(status);
     if (row.ok()) return SubmitPut(upload, *std::move(row), std::move(done));
     done(row.status());
     EndStep(upload);
