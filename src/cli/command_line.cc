@@ -5,6 +5,8 @@
 #include "absl/strings/string_view.h"
 #include <CLI/CLI.hpp>
 
+#include "cli/completion.h"
+
 namespace mayfly::cli {
 namespace {
 
@@ -66,7 +68,8 @@ void AddLabels(CLI::App* app, std::map<std::string, std::string>* labels) {
 }
 
 void AddPayload(CLI::App* app, CommandLine* line) {
-  app->add_option("FILE", line->payload_file, "the payload; - or nothing: stdin");
+  app->add_option("FILE", line->payload_file, "the payload; - or nothing: stdin")
+      ->type_name("FILE");
   AddDuration(app, "--ttl", &line->ttl,
               "how long it stays readable, at most 24h; default: the server's");
   app->add_option("--content-type", line->metadata.content_type, "a media type to keep with it");
@@ -85,7 +88,8 @@ CLI::Option* AddCall(CLI::App* app, const std::string& name, CommandLine* line,
 
 void AddOutputFile(CLI::App* app, CommandLine* line) {
   app->add_option("--output", line->output_file,
-                  "the file to write, mode 0600, replaced as a whole; default: stdout");
+                  "the file to write, mode 0600, replaced as a whole; default: stdout")
+      ->type_name("FILE");
 }
 
 CLI::App* AddVerb(CLI::App* app, CommandLine* line, Verb verb, const std::string& name,
@@ -111,7 +115,8 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
   AddCall(put_output, "CALL", line, "the call id")->required();
   AddPayload(put_output, line);
   put_output->add_option("--attempt", line->attempt, "the try number; default: 1")
-      ->check(CLI::Range(uint32_t{1}, UINT32_MAX));
+      ->check(CLI::Range(uint32_t{1}, UINT32_MAX).description(""))
+      ->type_name("NUMBER");
   put_output->add_option("--outcome", line->outcome, "how the run ended; default: success")
       ->transform(CLI::CheckedTransformer(kOutcomes).description(""))
       ->type_name("success|failure|timeout|cancelled");
@@ -132,6 +137,28 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
            line);
 }
 
+void AddCompletion(CLI::App* app, std::string* shell) {
+  CLI::App* completion = app->add_subcommand(
+      "completion", "Print a script that completes this program's arguments in a shell.");
+  completion->add_option("SHELL", *shell, "which shell")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh"}).description(""))
+      ->type_name("bash|zsh");
+}
+
+void AddEverywhere(CLI::App* app, CommandLine* line) {
+  app->add_option("--server", line->settings.server, "host:port")->type_name("HOST:PORT");
+  app->add_option("--ca", line->settings.ca, "PEM file: whom to trust as a server")
+      ->type_name("FILE");
+  app->add_option("--cert", line->settings.cert, "PEM file: who you are")->type_name("FILE");
+  app->add_option("--key", line->settings.key, "PEM file: the key of --cert")->type_name("FILE");
+  app->add_option("--config", line->config_file, "default: ~/.config/mayfly/config.toml")
+      ->type_name("FILE");
+  app->add_flag("--json", line->json,
+                "one JSON object per result on stdout, and per error on stderr");
+  AddDuration(app, "--timeout", &line->timeout, "to give up after, beyond --wait; default: 10s");
+}
+
 }  // namespace
 
 std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
@@ -142,15 +169,10 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
   app.set_version_flag("--version", "mayfly " MAYFLY_VERSION);
   app.fallthrough();
   app.require_subcommand(1);
-  app.add_option("--server", line.settings.server, "host:port");
-  app.add_option("--ca", line.settings.ca, "PEM file: whom to trust as a server");
-  app.add_option("--cert", line.settings.cert, "PEM file: who you are");
-  app.add_option("--key", line.settings.key, "PEM file: the key of --cert");
-  app.add_option("--config", line.config_file, "default: ~/.config/mayfly/config.toml");
-  app.add_flag("--json", line.json,
-               "one JSON object per result on stdout, and per error on stderr");
-  AddDuration(&app, "--timeout", &line.timeout, "to give up after, beyond --wait; default: 10s");
+  AddEverywhere(&app, &line);
   AddVerbs(&app, &line);
+  std::string shell;
+  AddCompletion(&app, &shell);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -161,7 +183,9 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
     *err << "mayfly: " << error.what() << "; mayfly --help tells how\n";
     return kExitUsage;
   }
-  return line;
+  if (shell.empty()) return line;
+  *out << (shell == "bash" ? BashCompletion(app) : ZshCompletion(app));
+  return kExitDone;
 }
 
 }  // namespace mayfly::cli

@@ -67,6 +67,8 @@ TEST_F(CommandLineTest, EveryMistakeIsAUsageErrorOfOneLine) {
                                              {"put-output", "a", "--outcome", "sad"},
                                              {"put-input", "--label", "=x"},
                                              {"put-input", "--label", "x"},
+                                             {"completion"},
+                                             {"completion", "fish"},
                                              {"put-input", "--colour"}}) {
     const auto result = Parse(arguments);
     ASSERT_TRUE(std::holds_alternative<ExitCode>(result)) << testing::PrintToString(arguments);
