@@ -16,6 +16,10 @@ absl::Status Unavailable(Reason reason, absl::string_view text) {
 
 }  // namespace
 
+absl::Status DrainingError() {
+  return Unavailable(Reason::kDraining, "the server is shutting down");
+}
+
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind) {
   return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
                    absl::StrCat("role ", RoleName(role), " may not call ", RpcName(rpc), " for ",
@@ -33,7 +37,25 @@ absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
 
 absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc rpc,
                                           const ItemCount& items) {
-  const auto identity = Authenticate(context, config_.tls.trust_domain);
+  const auto caller = AdmitCaller(context, rpc);
+  RETURN_IF_ERROR(caller.status());
+  RETURN_IF_ERROR(CheckCount(items.field, items.count, /*count_min=*/1));
+  RETURN_IF_ERROR(CheckCount(items.extra_field, items.extra_count));
+  auto admitted = ResolveTenant(*caller);
+  RETURN_IF_ERROR(admitted.status());
+  RETURN_IF_ERROR(TakeRate(*admitted->tenant, items.count + items.extra_count));
+  return admitted;
+}
+
+absl::StatusOr<Admitted> Admission::AdmitStream(const grpc::AuthContext& context, Rpc rpc) {
+  const auto caller = AdmitCaller(context, rpc);
+  RETURN_IF_ERROR(caller.status());
+  return ResolveTenant(*caller);
+}
+
+absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext& context,
+                                                         Rpc rpc) const {
+  auto identity = Authenticate(context, config_.tls.trust_domain);
   RETURN_IF_ERROR(identity.status());
   if (!MayCall(identity->role, rpc)) {
     return MakeError(
@@ -45,25 +67,29 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
     return Unavailable(Reason::kStarting, "the server is starting and recovers its data");
   }
   if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
-    return Unavailable(Reason::kDraining, "the server is shutting down");
+    return DrainingError();
   }
-  const int items_max = static_cast<int>(config_.limits.batch_items_max);
-  if (items.count < 1 || items.count > items_max) {
-    return FieldError(items.field, absl::StrCat(items.count, " long"),
-                      absl::StrCat("range is 1 to ", items_max));
-  }
-  if (items.extra_count > items_max) {
-    return FieldError(items.extra_field, absl::StrCat(items.extra_count, " long"),
-                      absl::StrCat("range is 0 to ", items_max));
-  }
-  const auto tenant = store->ResolveTenant(identity->tenant);
+  return Caller{.identity = *std::move(identity), .store = store};
+}
+
+absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
+  const auto tenant = caller.store->ResolveTenant(caller.identity.tenant);
   RETURN_IF_ERROR(tenant.status());
-  const uint64_t rate = (*tenant)->limits.operations_per_second_max;
-  if (rate > 0) {
-    const auto operations = static_cast<uint64_t>(items.count + items.extra_count);
-    RETURN_IF_ERROR(rate_limiter_.Take((*tenant)->name, rate, operations, clock_->Read().boottime));
-  }
-  return Admitted{.store = store, .tenant = *tenant, .role = identity->role};
+  return Admitted{.store = caller.store, .tenant = *tenant, .role = caller.identity.role};
+}
+
+absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {
+  const int count_max = static_cast<int>(config_.limits.batch_items_max);
+  if (count >= count_min && count <= count_max) return absl::OkStatus();
+  return FieldError(field, absl::StrCat(count, " long"),
+                    absl::StrCat("range is ", count_min, " to ", count_max));
+}
+
+absl::Status Admission::TakeRate(const Tenant& tenant, int64_t item_count) {
+  const uint64_t rate = tenant.limits.operations_per_second_max;
+  if (rate == 0 || item_count == 0) return absl::OkStatus();
+  return rate_limiter_.Take(tenant.name, rate, static_cast<uint64_t>(item_count),
+                            clock_->Read().boottime);
 }
 
 }  // namespace mayfly

@@ -34,6 +34,9 @@ struct Admitted {
 // PERMISSION_DENIED (ROLE_REQUIRED): `role` may not do that with payloads of that kind.
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind);
 
+// UNAVAILABLE (DRAINING).
+absl::Status DrainingError();
+
 // How many items a request has, and what their lists are called in it.
 struct ItemCount {
   absl::string_view field;
@@ -57,7 +60,21 @@ class Admission {
   // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
+  // For RPCs that stream: who begins one, and then the items of each of its messages. Admit is both.
+  absl::StatusOr<Admitted> AdmitStream(const grpc::AuthContext& context, Rpc rpc);
+  // INVALID_ARGUMENT (FIELD_INVALID) for more than limits.batch_items_max.
+  absl::Status CheckCount(absl::string_view field, int count, int count_min = 0) const;
+  // RESOURCE_EXHAUSTED (QUOTA_RATE), with the delay after which they may go on.
+  absl::Status TakeRate(const Tenant& tenant, int64_t item_count);
+
  private:
+  struct Caller {
+    Identity identity;
+    CallStore* store = nullptr;
+  };
+  absl::StatusOr<Caller> AdmitCaller(const grpc::AuthContext& context, Rpc rpc) const;
+  absl::StatusOr<Admitted> ResolveTenant(const Caller& caller) const;
+
   const Config& config_;
   Clock* const clock_;
   RateLimiter rate_limiter_;

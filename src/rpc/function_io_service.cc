@@ -7,58 +7,21 @@
 #include "base/mutex.h"
 #include "rpc/answer.h"
 #include "rpc/download_call.h"
+#include "rpc/output_stream.h"
+#include "rpc/put_stream.h"
 #include "rpc/status.h"
 #include "rpc/upload_call.h"
+#include "rpc/valid_items.h"
 #include "rpc/validation.h"
 
 namespace mayfly {
 namespace {
 
 constexpr ItemCount kOneUpload = {.field = "upload_id", .count = 1};
-// Longer ones are no call ids, and not worth sending back.
-constexpr size_t kEchoBytesMax = 64;
-
-const std::string& CallIdText(const std::string& call_id) { return call_id; }
-template <typename Item>
-const std::string& CallIdText(const Item& item) {
-  return item.call_id();
-}
 
 grpc::ServerUnaryReactor* FinishCall(UnaryCall* call, const absl::Status& status) {
   call->FinishWith(status);
   return call;
-}
-
-// The valid items of a request, and the result that each will get.
-template <typename Value, typename Result>
-struct ValidItems {
-  std::vector<Value> values;
-  std::vector<Result*> results;
-};
-
-// Makes a result for each item. `read` turns an item into what the store takes; what it refuses
-// gets its error at once.
-template <typename Value, typename Result, typename Items, typename Read>
-ValidItems<Value, Result> ReadItems(const Items& items, absl::string_view list,
-                                    google::protobuf::RepeatedPtrField<Result>* results, Log* log,
-                                    Read read) {
-  ValidItems<Value, Result> valid;
-  valid.values.reserve(items.size());
-  valid.results.reserve(items.size());
-  results->Reserve(items.size());
-  for (int i = 0; i < items.size(); ++i) {
-    Result* const result = results->Add();
-    const std::string& call_id = CallIdText(items[i]);
-    if (call_id.size() <= kEchoBytesMax) result->set_call_id(call_id);
-    absl::StatusOr<Value> value = read(items[i], FieldPlace{.list = list, .index = i});
-    if (!value.ok()) {
-      *result->mutable_status() = ToWireStatus(value.status(), log);
-      continue;
-    }
-    valid.values.push_back(*std::move(value));
-    valid.results.push_back(result);
-  }
-  return valid;
 }
 
 // Hands the valid items to `submit(values, done)`; done writes each answer into its result and ends
@@ -68,7 +31,7 @@ grpc::ServerUnaryReactor* SubmitItems(UnaryCall* call, ValidItems<Value, Result>
                                       Submit submit) {
   if (valid.values.empty()) return FinishCall(call, absl::OkStatus());
   submit(std::move(valid.values), [call, results = std::move(valid.results), log](auto answers) {
-    for (size_t i = 0; i < results.size(); ++i) WriteResult(std::move(answers[i]), log, results[i]);
+    WriteResults(std::move(answers), results, log);
     call->FinishWith(absl::OkStatus());
   });
   return call;
@@ -103,8 +66,14 @@ absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) 
 }  // namespace
 
 FunctionIoService::FunctionIoService(const Config& config, Admission* admission,
-                                     InFlight* in_flight, Log* log, Clock* clock)
-    : config_(config), admission_(admission), in_flight_(in_flight), log_(log), clock_(clock) {
+                                     InFlight* in_flight, OpenStreams* open_streams, Log* log,
+                                     Clock* clock)
+    : config_(config),
+      admission_(admission),
+      in_flight_(in_flight),
+      open_streams_(open_streams),
+      log_(log),
+      clock_(clock) {
   SetMessageAllocatorFor_PutInputs(&put_inputs_messages_);
   SetMessageAllocatorFor_GetInputs(&get_inputs_messages_);
   SetMessageAllocatorFor_PutOutputs(&put_outputs_messages_);
@@ -141,11 +110,7 @@ grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerConte
                                    [&](const v1::InputItem& item, const FieldPlace& place) {
                                      return ReadInputItem(item, place, limits, clock_);
                                    });
-  // An id that was minted here is news to the client.
-  for (size_t i = 0; i < valid.values.size(); ++i) {
-    if (!valid.results[i]->call_id().empty()) continue;
-    valid.results[i]->set_call_id(valid.values[i].call_id.ToString());
-  }
+  NameMintedCalls(valid);
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
     begun.store->PutInputs(begun.tenant, std::move(values), std::move(done));
   });
@@ -205,9 +170,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
       claim->call_ids.push_back(*call_id);
       continue;
     }
-    v1::EndedCall* const ended = response->add_ended();
-    if (text.size() <= kEchoBytesMax) ended->set_call_id(text);
-    *ended->mutable_status() = ToWireStatus(call_id.status(), log_);
+    WriteMalformedCall(text, call_id.status(), log_, response->add_ended());
     claim->wait_ms = 0;
   }
   UnaryCall* const call = begun.call;
@@ -218,9 +181,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
     begun.store->AckOutputs(
         begun.tenant, std::move(acks.values),
         [outcome, results = std::move(acks.results), log = log_](std::vector<EndResult> answers) {
-          for (size_t i = 0; i < results.size(); ++i) {
-            WriteResult(std::move(answers[i]), log, results[i]);
-          }
+          WriteResults(std::move(answers), results, log);
           outcome->Arrive(absl::OkStatus());
         });
   }
@@ -350,6 +311,16 @@ grpc::ServerWriteReactor<v1::DownloadResponse>* FunctionIoService::Download(
     call->Refuse(admitted.status());
   }
   return call;
+}
+
+grpc::ServerBidiReactor<v1::StreamOutputsRequest, v1::StreamOutputsResponse>*
+FunctionIoService::StreamOutputs(grpc::CallbackServerContext* context) {
+  return OutputStream::Begin(context, config_, admission_, Surroundings());
+}
+
+grpc::ServerBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse>*
+FunctionIoService::StreamPuts(grpc::CallbackServerContext* context) {
+  return PutStream::Begin(context, config_, admission_, Surroundings());
 }
 
 }  // namespace mayfly

@@ -13,8 +13,10 @@
 #include "rpc/access.h"
 #include "rpc/admission.h"
 #include "rpc/arena_messages.h"
+#include "rpc/bidi_stream.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
+#include "rpc/open_streams.h"
 #include "rpc/unary_call.h"
 
 namespace mayfly {
@@ -22,8 +24,8 @@ namespace mayfly {
 class FunctionIoService final : public v1::FunctionIo::CallbackService {
  public:
   // All outlive the service.
-  FunctionIoService(const Config& config, Admission* admission, InFlight* in_flight, Log* log,
-                    Clock* clock);
+  FunctionIoService(const Config& config, Admission* admission, InFlight* in_flight,
+                    OpenStreams* open_streams, Log* log, Clock* clock);
 
   grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
                                       const v1::PutInputsRequest* request,
@@ -59,6 +61,10 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
                                         v1::QueryUploadResponse* response) override;
   grpc::ServerWriteReactor<v1::DownloadResponse>* Download(
       grpc::CallbackServerContext* context, const v1::DownloadRequest* request) override;
+  grpc::ServerBidiReactor<v1::StreamOutputsRequest, v1::StreamOutputsResponse>* StreamOutputs(
+      grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse>* StreamPuts(
+      grpc::CallbackServerContext* context) override;
 
  private:
   struct Begun {
@@ -66,11 +72,15 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
     CallStore* store = nullptr;  // null: refused, and the call is finished
     Tenant* tenant = nullptr;
   };
+  StreamSurroundings Surroundings() {
+    return {.open_streams = open_streams_, .in_flight = in_flight_, .log = log_, .clock = clock_};
+  }
   Begun Begin(grpc::CallbackServerContext* context, Rpc rpc, const ItemCount& items);
 
   const Config& config_;
   Admission* const admission_;
   InFlight* const in_flight_;
+  OpenStreams* const open_streams_;
   Log* const log_;
   Clock* const clock_;
 

@@ -76,7 +76,8 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
 }  // namespace
 
 Server::Server(const Config& config, Log* log, Clock* clock)
-    : admission_(config, clock), service_(config, &admission_, &in_flight_, log, clock) {}
+    : admission_(config, clock),
+      service_(config, &admission_, &in_flight_, &open_streams_, log, clock) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
                                                       Clock* clock) {
@@ -118,6 +119,7 @@ void Server::Serve(CallStore* store) {
 void Server::Drain() {
   SetHealth(false);
   admission_.Drain();
+  open_streams_.Drain();
 }
 
 void Server::Shutdown(absl::Duration timeout) {

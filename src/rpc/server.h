@@ -2,7 +2,8 @@
 //
 //   Start      listens at once, and answers STARTING and NOT_SERVING
 //   Serve      RPCs reach the store, health is SERVING
-//   Drain      health is NOT_SERVING; what would begin something new is answered DRAINING
+//   Drain      health is NOT_SERVING; what would begin something new is answered DRAINING, and open
+//              streams end
 //   Shutdown   waits for open RPCs, at most so long, and closes all connections
 //
 // It owns its threads and connections, not the store. The calls above belong to one thread.
@@ -21,6 +22,7 @@
 #include "rpc/function_io_service.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
+#include "rpc/open_streams.h"
 #include "store/call_store.h"
 
 namespace mayfly {
@@ -48,6 +50,7 @@ class Server {
 
   Admission admission_;
   InFlight in_flight_;
+  OpenStreams open_streams_;
   FunctionIoService service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;

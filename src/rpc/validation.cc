@@ -35,10 +35,13 @@ std::string NameOf(const FieldPlace& place) {
   return absl::StrCat(place.list, "[", place.index, "]");
 }
 
-// The same error about a field of the item at `place`.
+// The same error about a field of that message.
+absl::Status InField(absl::string_view field, const absl::Status& error) {
+  return MakeError(error.code(), ReasonOf(error), absl::StrCat(field, ".", error.message()));
+}
+
 absl::Status At(const FieldPlace& place, const absl::Status& error) {
-  return MakeError(error.code(), ReasonOf(error),
-                   absl::StrCat(NameOf(place), ".", error.message()));
+  return InField(NameOf(place), error);
 }
 
 bool IsProtoDuration(const google::protobuf::Duration& duration) {
@@ -230,15 +233,20 @@ absl::StatusOr<NewUpload> ReadUploadedOutput(const v1::OutputItem& item,
 }
 
 template <typename Item>
-absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place) {
+absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place,
+                                      const ClaimToken* stream_token = nullptr) {
   ClaimRef claim;
   const auto call_id = ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   claim.call_id = *call_id;
+  claim.fence = item.fence();
+  if (stream_token != nullptr && item.claim_token().empty()) {
+    claim.token = *stream_token;
+    return claim;
+  }
   const auto token = ReadToken(item.claim_token());
   if (!token.ok()) return At(place, token.status());
   claim.token = *token;
-  claim.fence = item.fence();
   return claim;
 }
 
@@ -265,14 +273,16 @@ absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const Field
   return output;
 }
 
-absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place) {
-  auto claim = ReadClaimRef(item, place);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place,
+                                   const ClaimToken* stream_token) {
+  auto claim = ReadClaimRef(item, place, stream_token);
   if (claim.ok() && item.has_crc32c()) claim->crc32c = item.crc32c();
   return claim;
 }
 
-absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place) {
-  return ReadClaimRef(item, place);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place,
+                                   const ClaimToken* stream_token) {
+  return ReadClaimRef(item, place, stream_token);
 }
 
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place) {
@@ -362,6 +372,21 @@ absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& req
                       "is not known");
   }
   read.ack_before_answer = request.ack_mode() == v1::ACK_MODE_AUTO;
+  return read;
+}
+
+absl::StatusOr<SubscribeRequest> ReadStreamOutputsOpen(const v1::StreamOutputsOpen& open,
+                                                       const Config& config) {
+  SubscribeRequest read;
+  const auto token = ReadToken(open.claim_token());
+  if (!token.ok()) return InField("open", token.status());
+  read.token = *token;
+  const auto lease_ms = ReadLeaseMs(open.has_lease(), open.lease(), config);
+  if (!lease_ms.ok()) return InField("open", lease_ms.status());
+  read.lease_ms = *lease_ms;
+  const auto bytes_max = ReadMaxBytes(open.max_bytes(), config);
+  if (!bytes_max.ok()) return InField("open", bytes_max.status());
+  read.bytes_max = *bytes_max;
   return read;
 }
 

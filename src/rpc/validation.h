@@ -45,8 +45,11 @@ absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPla
 absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
                                          const ValidationLimits& limits);
 
-absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place);
-absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place);
+// On a stream an empty token stands for the stream's.
+absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place,
+                                   const ClaimToken* stream_token = nullptr);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place,
+                                   const ClaimToken* stream_token = nullptr);
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place);
 
 // The crc32c of the item's payload is that of data still to come.
@@ -66,5 +69,8 @@ absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration
 // All of a ClaimOutputs request but its call ids.
 absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
                                               const Config& config);
+
+absl::StatusOr<SubscribeRequest> ReadStreamOutputsOpen(const v1::StreamOutputsOpen& open,
+                                                       const Config& config);
 
 }  // namespace mayfly

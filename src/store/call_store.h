@@ -42,10 +42,13 @@
 #include "config/config.h"
 #include "retention/sweeper.h"
 #include "storage/storage.h"
+#include "store/claimed_output.h"
 #include "store/download.h"
 #include "store/payload.h"
 #include "store/payload_cipher.h"
+#include "store/poll.h"
 #include "store/shard.h"
+#include "store/subscription.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
 #include "store/upkeep.h"
@@ -86,20 +89,6 @@ struct ClaimRequest {
   int64_t lease_ms = 0;
   ClaimToken token{};
   bool ack_before_answer = false;  // AckMode AUTO
-};
-
-struct ClaimedOutput {
-  CallId call_id;
-  StoredPayload stored;
-  uint64_t fence = 0;
-  int64_t lease_end_ms = 0;
-  std::optional<Payload> payload;  // absent when it is larger than bytes_max
-  bool acked = false;
-};
-
-struct EndedCall {
-  CallId call_id;
-  absl::Status status;
 };
 
 struct ClaimResponse {
@@ -145,6 +134,12 @@ class ClaimHandle {
   virtual void Cancel() = 0;
 };
 
+struct SubscribeRequest {
+  ClaimToken token{};
+  int64_t lease_ms = 0;
+  uint64_t bytes_max = 0;  // larger outputs come without their payload
+};
+
 struct CallStoreOptions {
   const Config* config = nullptr;  // outlives the store
   Clock* clock = nullptr;          // outlives the store
@@ -156,7 +151,7 @@ struct CallStoreOptions {
   bool background_threads = true;
 };
 
-class CallStore : private ExpirySink {
+class CallStore : private ExpirySink, private SubscriptionHost {
  public:
   // Recovers what storage holds and begins to sweep. `storage` has been opened.
   static absl::StatusOr<std::unique_ptr<CallStore>> Start(std::unique_ptr<Storage> storage,
@@ -177,6 +172,10 @@ class CallStore : private ExpirySink {
   // Call ids that come twice count once.
   std::shared_ptr<ClaimHandle> ClaimOutputs(Tenant* tenant, ClaimRequest request,
                                             Callback<ClaimResponse> done);
+  // Waits for calls that are added to it, until its End, which the caller owes it. `on_told` runs on
+  // a worker or commit thread. See subscription.h.
+  std::shared_ptr<Subscription> Subscribe(Tenant* tenant, const SubscribeRequest& request,
+                                          Callback<Told> on_told);
   void AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
                   Callback<std::vector<EndResult>> done);
   void ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
@@ -197,8 +196,8 @@ class CallStore : private ExpirySink {
   void BeginDownload(Tenant* tenant, const DownloadRequest& request,
                      Callback<absl::StatusOr<std::shared_ptr<Download>>> done);
 
-  // Answers all waiting claims; from now on puts, gets and claims are refused as DRAINING, while
-  // acks and releases of what was handed out still go through.
+  // Answers all waiting claims and stops the subscriptions that wait; from now on puts, gets and
+  // claims are refused as DRAINING, while acks and releases of what was handed out still go through.
   void Drain();
 
   // Runs one round of sweep and maintenance on this thread, and returns when the commit threads
@@ -230,6 +229,7 @@ class CallStore : private ExpirySink {
   void Expire(absl::Span<const DuePayload> due) override;
 
   static absl::Status DrainingError();
+  static TokenHash HashToken(const ClaimToken& token);
   uint32_t ShardOf(const CallId& call_id) const;
   void Submit(std::vector<Request> requests);
   // One operation for each item, in a batch whose results go to `done` (at once when there are no
@@ -280,11 +280,32 @@ class CallStore : private ExpirySink {
   void ExplainEnds(Tenant* tenant, std::vector<CallId> call_ids,
                    Callback<std::vector<absl::Status>> done);
 
+  // The calls as the shards take them, by shard.
+  std::vector<std::vector<WantedCall>> PartByShard(const Tenant& tenant,
+                                                   const std::vector<CallId>& call_ids) const;
   void ForgetPoll(const ClaimJob& job);
   void ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer);
+  // What became of made claims: outputs, read as far as they are within bytes_max, and ended calls.
+  struct ReadClaims {
+    std::vector<ClaimedOutput> outputs;
+    std::vector<EndedCall> ended;
+    std::vector<CallId> ended_unexplained;
+  };
+  ReadClaims ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims, uint64_t bytes_max);
   void AckBeforeAnswer(std::shared_ptr<ClaimJob> job);
-  void ReleaseClaims(Tenant* tenant, const std::vector<PollOutput>& outputs);
+  void ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& claims);
   void NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs);
+
+  void VisitCalls(const std::shared_ptr<Subscription>& subscription,
+                  const std::vector<CallId>& call_ids) override;
+  void ForgetCalls(const std::shared_ptr<Subscription>& subscription,
+                   const std::vector<CallId>& call_ids) override;
+  void OfferCalls(const Tenant& tenant, const std::vector<CallId>& call_ids) override;
+  void TellNews(std::shared_ptr<Subscription> subscription) override;
+  void ReleaseAll(const std::shared_ptr<Subscription>& subscription,
+                  const std::vector<CallId>& call_ids) override;
+  void AllReleased(absl::AnyInvocable<void()> done) override;
+  void ReadAndTell(const std::shared_ptr<Subscription>& subscription, Subscription::News news);
 
   // From the bottom up.
   CallStoreOptions options_;

@@ -11,22 +11,11 @@
 #include "store/call_store.h"
 
 namespace mayfly {
-namespace {
-
-TokenHash HashToken(const ClaimToken& token) {
-  const Sha256Digest digest = Sha256Of(token);
-  TokenHash hash;
-  std::copy_n(digest.begin(), hash.size(), hash.begin());
-  return hash;
-}
-
-}  // namespace
-
 struct CallStore::ClaimJob {
   Tenant* tenant = nullptr;
   ClaimRequest request;
-  std::weak_ptr<Poll> poll;                  // which owns the job
-  std::vector<std::vector<PollCall>> calls;  // by shard
+  std::weak_ptr<Poll> poll;                    // which owns the job
+  std::vector<std::vector<WantedCall>> calls;  // by shard
   ClaimResponse response;
   Callback<ClaimResponse> done;
 };
@@ -36,34 +25,43 @@ class CallStore::PollHandle : public ClaimHandle {
   PollHandle(CallStore* store, std::shared_ptr<Poll> poll)
       : store_(store), poll_(std::move(poll)) {}
 
-  void Cancel() override { store_->ReleaseClaims(poll_->options().tenant, poll_->Cancel()); }
+  void Cancel() override { store_->ReleaseClaims(poll_->terms().tenant, poll_->Cancel()); }
 
  private:
   CallStore* const store_;
   const std::shared_ptr<Poll> poll_;
 };
 
+TokenHash CallStore::HashToken(const ClaimToken& token) {
+  const Sha256Digest digest = Sha256Of(token);
+  TokenHash hash;
+  std::copy_n(digest.begin(), hash.size(), hash.begin());
+  return hash;
+}
+
 std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimRequest request,
                                                      Callback<ClaimResponse> done) {
   auto job = std::make_shared<ClaimJob>();
   job->tenant = tenant;
   job->done = std::move(done);
-  job->calls.resize(shards_.size());
+  std::vector<CallId> call_ids;
   absl::flat_hash_set<CallId> seen;
-  uint32_t call_count = 0;
   for (const CallId& call_id : request.call_ids) {
-    if (!seen.insert(call_id).second) continue;
-    job->calls[ShardOf(call_id)].push_back(
-        {.index = call_count++, .key = {.id = call_id, .tenant = tenant->number}});
+    if (seen.insert(call_id).second) call_ids.push_back(call_id);
   }
-  const auto has_calls = [](const std::vector<PollCall>& calls) { return !calls.empty(); };
+  const auto call_count = static_cast<uint32_t>(call_ids.size());
+  job->calls = PartByShard(*tenant, call_ids);
+  const auto has_calls = [](const std::vector<WantedCall>& calls) { return !calls.empty(); };
   const int64_t now_ms = time_->Read().steady_ms;
-  PollOptions options{
+  const ClaimTerms terms{
       .tenant = tenant,
       .token = request.token,
       .token_hash = HashToken(request.token),
       .lease_ms = request.lease_ms,
+      .waits = request.wait_ms > 0,
       .wait_until_ms = request.wait_ms > 0 ? now_ms + request.wait_ms : 0,
+  };
+  const PollLimits limits{
       .count_max = request.count_max,
       .bytes_max = request.bytes_max,
       .call_count = call_count,
@@ -72,7 +70,7 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
   };
   job->request = std::move(request);
   Begin();
-  auto poll = std::make_shared<Poll>(options, [this, job](PollAnswer answer) {
+  auto poll = std::make_shared<Poll>(terms, limits, [this, job](PollAnswer answer) {
     ForgetPoll(*job);
     RunLater([this, job, answer = std::move(answer)]() mutable {
       ReadOutputs(std::move(job), std::move(answer));
@@ -84,17 +82,28 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
     poll->Answer(call_count == 0 ? absl::OkStatus() : DrainingError());
   } else {
     for (size_t i = 0; i < shards_.size(); ++i) {
-      if (!job->calls[i].empty()) shards_[i]->StartPoll(poll, job->calls[i]);
+      if (!job->calls[i].empty()) shards_[i]->Visit(poll, job->calls[i]);
     }
   }
   return std::make_shared<PollHandle>(this, std::move(poll));
 }
 
+std::vector<std::vector<WantedCall>> CallStore::PartByShard(
+    const Tenant& tenant, const std::vector<CallId>& call_ids) const {
+  std::vector<std::vector<WantedCall>> parts(shards_.size());
+  uint32_t index = 0;
+  for (const CallId& call_id : call_ids) {
+    parts[ShardOf(call_id)].push_back(
+        {.index = index++, .key = {.id = call_id, .tenant = tenant.number}});
+  }
+  return parts;
+}
+
 void CallStore::ForgetPoll(const ClaimJob& job) {
   const std::shared_ptr<Poll> poll = job.poll.lock();
-  if (poll == nullptr || !poll->waits()) return;
+  if (poll == nullptr || !poll->terms().waits) return;
   for (size_t i = 0; i < shards_.size(); ++i) {
-    if (!job.calls[i].empty()) shards_[i]->ForgetPoll(poll, job.calls[i]);
+    if (!job.calls[i].empty()) shards_[i]->Forget(poll, job.calls[i]);
   }
 }
 
@@ -102,7 +111,7 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
   ClaimResponse& response = job->response;
   response.status = std::move(answer.status);
   response.pending_count = answer.pending_count;
-  for (PollEnd& end : answer.ended) {
+  for (CallEnd& end : answer.ended) {
     response.ended.push_back({.call_id = end.call.key.id, .status = std::move(end.status)});
   }
   if (!response.status.ok()) {
@@ -110,41 +119,10 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
     return job->done(std::move(response));
   }
 
-  std::vector<ReadItem> items;
-  std::vector<size_t> places;  // in outputs
-  std::vector<ClaimedOutput> outputs;
-  for (const PollOutput& output : answer.outputs) {
-    if (output.payload.size_bytes <= job->request.bytes_max) {
-      places.push_back(outputs.size());
-      items.push_back({.key = output.call.key, .stored = output.payload});
-    }
-    outputs.push_back({.call_id = output.call.key.id,
-                       .stored = output.payload,
-                       .fence = output.claim.fence,
-                       .lease_end_ms = output.claim.lease_end_ms});
-  }
-  ReadPayloads(job->tenant, PayloadKind::kOutput, &items);
-
-  std::vector<CallId> ended_ids;
-  std::vector<bool> is_gone(outputs.size());
-  for (size_t i = 0; i < items.size(); ++i) {
-    absl::StatusOr<Payload>& payload = items[i].payload;
-    if (payload.ok()) {
-      outputs[places[i]].payload = *std::move(payload);
-      continue;
-    }
-    is_gone[places[i]] = true;
-    if (absl::IsNotFound(payload.status())) {
-      ended_ids.push_back(items[i].key.id);
-    } else {
-      response.ended.push_back({.call_id = items[i].key.id, .status = payload.status()});
-    }
-  }
-  response.outputs.reserve(outputs.size());
-  for (size_t i = 0; i < outputs.size(); ++i) {
-    if (!is_gone[i]) response.outputs.push_back(std::move(outputs[i]));
-  }
-  NoteSent(job->tenant, response.outputs);
+  ReadClaims read = ReadClaimed(job->tenant, answer.outputs, job->request.bytes_max);
+  response.outputs = std::move(read.outputs);
+  std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
+  const std::vector<CallId>& ended_ids = read.ended_unexplained;
   ExplainEnds(job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
     for (size_t i = 0; i < reasons.size(); ++i) {
       job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
@@ -155,6 +133,46 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
       job->done(std::move(job->response));
     }
   });
+}
+
+CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims,
+                                             uint64_t bytes_max) {
+  ReadClaims read;
+  std::vector<ReadItem> items;
+  std::vector<size_t> places;  // in outputs
+  std::vector<ClaimedOutput> outputs;
+  for (const MadeClaim& made : claims) {
+    if (made.payload.size_bytes <= bytes_max) {
+      places.push_back(outputs.size());
+      items.push_back({.key = made.call.key, .stored = made.payload});
+    }
+    outputs.push_back({.call_id = made.call.key.id,
+                       .stored = made.payload,
+                       .fence = made.claim.fence,
+                       .lease_end_ms = made.claim.lease_end_ms});
+  }
+  ReadPayloads(tenant, PayloadKind::kOutput, &items);
+
+  std::vector<bool> is_gone(outputs.size());
+  for (size_t i = 0; i < items.size(); ++i) {
+    absl::StatusOr<Payload>& payload = items[i].payload;
+    if (payload.ok()) {
+      outputs[places[i]].payload = *std::move(payload);
+      continue;
+    }
+    is_gone[places[i]] = true;
+    if (absl::IsNotFound(payload.status())) {
+      read.ended_unexplained.push_back(items[i].key.id);
+    } else {
+      read.ended.push_back({.call_id = items[i].key.id, .status = payload.status()});
+    }
+  }
+  read.outputs.reserve(outputs.size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (!is_gone[i]) read.outputs.push_back(std::move(outputs[i]));
+  }
+  NoteSent(tenant, read.outputs);
+  return read;
 }
 
 void CallStore::NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs) {
@@ -205,9 +223,9 @@ void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {
   });
 }
 
-void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<PollOutput>& outputs) {
+void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& made) {
   std::vector<ClaimRef> claims;
-  for (const PollOutput& output : outputs) {
+  for (const MadeClaim& output : made) {
     claims.push_back({.call_id = output.call.key.id,
                       .token = output.claim.token,
                       .fence = output.claim.fence,

@@ -13,23 +13,28 @@ void SortByRequest(std::vector<T>* items) {
 
 }  // namespace
 
-bool Poll::HasRoomFor(uint64_t size_bytes) const {
+bool Poll::Wants(const WantedCall&) { return !answered_; }
+
+bool Poll::TakesOutput(const WantedCall&, uint64_t size_bytes) {
   if (outputs_.empty()) return true;
-  return outputs_.size() < options_.count_max && output_bytes_ + size_bytes <= options_.bytes_max;
+  return outputs_.size() < limits_.count_max && output_bytes_ + size_bytes <= limits_.bytes_max;
 }
 
-void Poll::AddOutput(PollOutput output) {
-  output_bytes_ += output.payload.size_bytes;
-  outputs_.push_back(std::move(output));
+bool Poll::Refuse(const WantedCall&, absl::Status status) {
+  refusal_ = std::move(status);
+  return false;
 }
 
-void Poll::AddEnd(PollEnd end) { ended_.push_back(std::move(end)); }
+void Poll::AddOutput(MadeClaim claim) {
+  output_bytes_ += claim.payload.size_bytes;
+  outputs_.push_back(std::move(claim));
+}
 
-void Poll::Refuse(absl::Status status) { refusal_ = std::move(status); }
+void Poll::AddEnd(CallEnd end) { ended_.push_back(std::move(end)); }
 
 bool Poll::IsReady() const {
   if (answered_ || shards_left_ > 0) return false;
-  return !outputs_.empty() || !ended_.empty() || !refusal_.ok() || !waits();
+  return !outputs_.empty() || !ended_.empty() || !refusal_.ok() || !terms().waits;
 }
 
 PollAnswer Poll::TakeAnswer(absl::Status status) {
@@ -42,18 +47,18 @@ PollAnswer Poll::TakeAnswer(absl::Status status) {
   return PollAnswer{.status = std::move(status),
                     .outputs = std::move(outputs_),
                     .ended = std::move(ended_),
-                    .pending_count = options_.call_count - static_cast<uint32_t>(told)};
+                    .pending_count = limits_.call_count - static_cast<uint32_t>(told)};
 }
 
-void Poll::ShardVisited() {
+void Poll::Visited() {
   {
     MutexLock lock(&mutex_);
     --shards_left_;
   }
-  AnswerIfReady();
+  Offered();
 }
 
-void Poll::AnswerIfReady() {
+void Poll::Offered() {
   PollAnswer answer;
   {
     MutexLock lock(&mutex_);
@@ -61,6 +66,11 @@ void Poll::AnswerIfReady() {
     answer = TakeAnswer(absl::OkStatus());
   }
   done_(std::move(answer));
+}
+
+bool Poll::TimerDue() {
+  Answer(absl::OkStatus());
+  return false;
 }
 
 void Poll::Answer(absl::Status status) {
@@ -73,7 +83,7 @@ void Poll::Answer(absl::Status status) {
   done_(std::move(answer));
 }
 
-std::vector<PollOutput> Poll::Cancel() {
+std::vector<MadeClaim> Poll::Cancel() {
   PollAnswer unheard;
   {
     MutexLock lock(&mutex_);
@@ -83,7 +93,7 @@ std::vector<PollOutput> Poll::Cancel() {
   done_(PollAnswer{.status = absl::CancelledError("the poll was cancelled"),
                    .outputs = {},
                    .ended = {},
-                   .pending_count = options_.call_count});
+                   .pending_count = limits_.call_count});
   return std::move(unheard.outputs);
 }
 

@@ -81,24 +81,39 @@ void Shard::Submit(std::vector<Request> requests) {
                            kRetryDelay));
 }
 
-void Shard::StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
+void Shard::Visit(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls) {
   Queue brought;
   {
     MutexLock lock(&mutex_);
     const bool commits_here = MayCommitHere(calls);
     committing_ |= commits_here;
-    std::vector<PollVisit>& visits = commits_here ? brought.visits : queue_.visits;
-    visits.push_back(PollVisit{.poll = std::move(poll), .calls = std::move(calls)});
+    std::vector<ClaimantVisit>& visits = commits_here ? brought.visits : queue_.visits;
+    visits.push_back(ClaimantVisit{.claimant = std::move(claimant), .calls = std::move(calls)});
     if (!commits_here) WakeThread();
   }
   if (!brought.visits.empty()) CommitHere(std::move(brought));
 }
 
-void Shard::ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) {
+void Shard::Offer(std::vector<CallKey> calls) {
+  MutexLock lock(&mutex_);
+  queue_.offers.insert(queue_.offers.end(), calls.begin(), calls.end());
+  WakeThread();
+}
+
+void Shard::Forget(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls) {
   // Nobody waits for this, so it may wait for the next group.
   MutexLock lock(&mutex_);
-  queue_.visits.push_back(
-      PollVisit{.poll = std::move(poll), .calls = std::move(calls), .forget = true});
+  queue_.visits.push_back(ClaimantVisit{.claimant = std::move(claimant),
+                                        .calls = std::move(calls),
+                                        .purpose = ClaimantVisit::Purpose::kForget});
+}
+
+void Shard::Release(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls) {
+  MutexLock lock(&mutex_);
+  queue_.visits.push_back(ClaimantVisit{.claimant = std::move(claimant),
+                                        .calls = std::move(calls),
+                                        .purpose = ClaimantVisit::Purpose::kRelease});
+  WakeThread();
 }
 
 void Shard::NoteSent(std::vector<SentOutput> sent) {
@@ -130,7 +145,8 @@ bool Shard::QueueIsEmpty() {
 }
 
 bool Shard::HasWork() const {
-  return !queue_.requests.empty() || !queue_.visits.empty() || !queue_.work.empty() || queue_.drain;
+  return !queue_.requests.empty() || !queue_.visits.empty() || !queue_.offers.empty() ||
+         !queue_.work.empty() || queue_.drain;
 }
 
 void Shard::RefuseAll(std::vector<Request> requests, const absl::Status& status) {
@@ -168,10 +184,10 @@ bool Shard::MayCommitHere(const std::vector<Request>& requests, uint64_t bytes) 
          });
 }
 
-bool Shard::MayCommitHere(const std::vector<PollCall>& calls) const {
+bool Shard::MayCommitHere(const std::vector<WantedCall>& calls) const {
   return MayCommitHere() && calls.size() <= kBroughtItemsMax &&
          std::all_of(calls.begin(), calls.end(),
-                     [this](const PollCall& call) { return IsAnswered(call.key); });
+                     [this](const WantedCall& call) { return IsAnswered(call.key); });
 }
 
 void Shard::CommitHere(Queue brought) {
@@ -239,7 +255,7 @@ void Shard::Run() {
     StopCommitting();
     CallBack(std::move(callbacks), item_count);
   }
-  AnswerAllPolls();
+  StopClaimants(absl::OkStatus());
 }
 
 void Shard::StartCommitting() {

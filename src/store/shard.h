@@ -1,5 +1,5 @@
-// A Shard has one committer at a time, and all that it alone may touch: the claims, the waiting
-// polls and the timer wheel of the calls whose ids hash to it.
+// A Shard has one committer at a time, and all that it alone may touch: the claims, who
+// waits for outputs, and the timer wheel of the calls whose ids hash to it.
 //
 // The committer is the shard's own thread, or, for a few requests that need no sync while nobody
 // else commits, the thread that brings them: that saves two switches of threads, which cost more
@@ -12,7 +12,7 @@
 // overwritten and synced, which is the next group's sync, or one of its own when nothing waits: so
 // a busy shard pays one sync per group. Where a secret may be overwritten before the decision is on
 // the disk (expiry, and all ends with relaxed durability), group and erasure share a sync. What an unanswered change has made of a call is answered
-// with that change, not before, and polls do not look at such a call until then.
+// with that change, not before, and nobody is offered such a call until then.
 //
 // There are no locks around the rules: everything but the queue is the committer's own.
 #pragma once
@@ -26,6 +26,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/time/time.h"
 
@@ -36,9 +37,9 @@
 #include "retention/timer_wheel.h"
 #include "storage/storage.h"
 #include "store/batch.h"
+#include "store/claimant.h"
 #include "store/deferral.h"
 #include "store/payload_cipher.h"
-#include "store/poll.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
 #include "store/uploads.h"
@@ -87,16 +88,25 @@ class Shard {
 
   // Thread-safe.
   void Submit(std::vector<Request> requests) EXCLUDES_LOCK(mutex_);
-  void StartPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
-  // Stops waiting for a poll that has answered or was cancelled.
-  void ForgetPoll(std::shared_ptr<Poll> poll, std::vector<PollCall> calls) EXCLUDES_LOCK(mutex_);
+  // Offers the calls to the claimant, once and then whenever something becomes of them.
+  void Visit(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
+      EXCLUDES_LOCK(mutex_);
+  // Offers these of the calls that are waited for once more.
+  void Offer(std::vector<CallKey> calls) EXCLUDES_LOCK(mutex_);
+  // The claimant waits no longer for these.
+  void Forget(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
+      EXCLUDES_LOCK(mutex_);
+  // The same, and releases all claims that are its own; then it is told so. It wants no calls any
+  // more.
+  void Release(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
+      EXCLUDES_LOCK(mutex_);
   // Outputs are about to be sent to who claimed them: their acks are checked against this.
   void NoteSent(std::vector<SentOutput> sent) EXCLUDES_LOCK(mutex_);
   // Runs on the shard's thread, between two groups.
   void RunBetweenGroups(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
   // Removes what a crash left of this shard's calls. For what RunBetweenGroups runs.
   absl::Status RemoveOrphans(const Orphans& orphans);
-  // Answers every waiting poll, and from now on polls do not wait.
+  // Stops every claimant that waits, and from now on none does.
   void Drain() EXCLUDES_LOCK(mutex_);
   uint64_t queued_requests() EXCLUDES_LOCK(mutex_);
 
@@ -105,14 +115,16 @@ class Shard {
   // sync that follows the erasure.
   enum class Stage { kNow, kCommitted, kErased };
 
-  struct PollVisit {
-    std::shared_ptr<Poll> poll;
-    std::vector<PollCall> calls;
-    bool forget = false;
+  struct ClaimantVisit {
+    enum class Purpose { kOffer, kForget, kRelease };
+    std::shared_ptr<Claimant> claimant;
+    std::vector<WantedCall> calls;
+    Purpose purpose = Purpose::kOffer;
   };
   struct Queue {
     std::vector<Request> requests;
-    std::vector<PollVisit> visits;
+    std::vector<ClaimantVisit> visits;
+    std::vector<CallKey> offers;
     std::vector<SentOutput> sent;
     std::vector<absl::AnyInvocable<void()>> work;
     uint64_t bytes = 0;
@@ -162,11 +174,14 @@ class Shard {
     Claim claim;
     Tenant* tenant = nullptr;
     std::optional<TimerWheel::Handle> timer;
+    const Claimant* holder = nullptr;  // whose own it is, if anybody's; not to be followed
   };
   struct Waiter {
-    std::shared_ptr<Poll> poll;
+    std::shared_ptr<Claimant> claimant;
     uint32_t index = 0;
   };
+  // Most calls are waited for by one.
+  using Waiters = absl::InlinedVector<Waiter, 1>;
   class GroupComparer;
 
   // What a group has written and the disk does not have for certain.
@@ -197,7 +212,7 @@ class Shard {
   bool MayCommitHere() const REQUIRES_LOCK(mutex_);
   bool MayCommitHere(const std::vector<Request>& requests, uint64_t bytes) const
       REQUIRES_LOCK(mutex_);
-  bool MayCommitHere(const std::vector<PollCall>& calls) const REQUIRES_LOCK(mutex_);
+  bool MayCommitHere(const std::vector<WantedCall>& calls) const REQUIRES_LOCK(mutex_);
   void CommitHere(Queue brought) EXCLUDES_LOCK(mutex_);
   // For the shard's thread.
   void StartCommitting() REQUIRES_LOCK(mutex_);
@@ -235,15 +250,20 @@ class Shard {
   void ScheduleLapse(ClaimRecord* record, int64_t now_ms);
   void AdvanceWheel(const Now& now);
 
-  // Polls.
-  void VisitPolls(std::vector<PollVisit> visits, Group* group);
-  void VisitPoll(const PollVisit& visit, Group* group);
-  bool ClaimFor(Poll* poll, const PollCall& call, Group* group);
-  void AddWaiter(const CallKey& key, std::shared_ptr<Poll> poll, uint32_t index);
-  void RemoveWaiters(const PollVisit& visit);
+  void SetHolder(const CallKey& key, const Claimant* holder);
+  void ForgetHolder(const ClaimRecord& record);
+  void ReleaseClaimsOf(const Claimant* holder, Group* group);
+
+  // Claimants.
+  void VisitAll(std::vector<ClaimantVisit> visits, Group* group);
+  void OfferVisit(const ClaimantVisit& visit, Group* group);
+  bool ClaimFor(Claimant* claimant, const WantedCall& call, Group* group, bool* wants_timer);
+  void StartTimer(const std::shared_ptr<Claimant>& claimant, int64_t due_ms);
+  void TimerDue(uint64_t timer, int64_t now_ms);
+  void RemoveWaiters(const ClaimantVisit& visit);
   void WakeWaiters(const CallKey& key);
   void ServeWaiters(Group* group);
-  void AnswerAllPolls();
+  void StopClaimants(const absl::Status& failure);
 
   const uint32_t number_;
   const ShardContext context_;
@@ -268,11 +288,12 @@ class Shard {
   Erasure erasure_;
   absl::flat_hash_map<CallKey, ClaimRecord> claims_;
   absl::flat_hash_map<uint64_t, CallKey> claim_by_fence_;
-  absl::flat_hash_map<CallKey, std::vector<Waiter>> waiters_;
-  absl::flat_hash_map<uint64_t, std::weak_ptr<Poll>> poll_by_timer_;
-  uint64_t last_poll_timer_ = 0;
+  absl::flat_hash_map<const Claimant*, absl::flat_hash_set<uint64_t>> fences_by_holder_;
+  absl::flat_hash_map<CallKey, Waiters> waiters_;
+  absl::flat_hash_map<uint64_t, std::weak_ptr<Claimant>> claimant_by_timer_;
+  uint64_t last_timer_ = 0;
   std::vector<CallKey> to_wake_;
-  std::vector<PollVisit> delayed_visits_;
+  std::vector<ClaimantVisit> delayed_visits_;
   absl::flat_hash_map<TenantNumber, TenantUsage> usage_;
   absl::flat_hash_set<TenantNumber> changed_usage_;  // since the last commit
   absl::Status failure_;

@@ -74,12 +74,13 @@ Shard::Unsynced Shard::RunGroup(Queue queue, Erases erases) {
   std::vector<CallKey> keys;
   keys.reserve(queue.requests.size());
   for (const Request& request : queue.requests) keys.push_back(request.key);
-  std::vector<PollVisit> visits = std::exchange(delayed_visits_, {});
+  std::vector<ClaimantVisit> visits = std::exchange(delayed_visits_, {});
   std::move(queue.visits.begin(), queue.visits.end(), std::back_inserter(visits));
-  for (const PollVisit& visit : visits) {
-    if (visit.forget) continue;
-    for (const PollCall& call : visit.calls) keys.push_back(call.key);
+  for (const ClaimantVisit& visit : visits) {
+    if (visit.purpose != ClaimantVisit::Purpose::kOffer) continue;
+    for (const WantedCall& call : visit.calls) keys.push_back(call.key);
   }
+  for (const CallKey& key : queue.offers) WakeWaiters(key);
   keys.insert(keys.end(), to_wake_.begin(), to_wake_.end());
 
   absl::Status status = failure_;
@@ -87,15 +88,18 @@ Shard::Unsynced Shard::RunGroup(Queue queue, Erases erases) {
   if (!status.ok()) {
     // A read that fails is not a write that may have happened: nothing is lost by going on.
     RefuseAll(std::move(queue.requests), StorageDownError());
-    for (const PollVisit& visit : visits) visit.poll->Answer(StorageDownError());
+    for (const ClaimantVisit& visit : visits) {
+      visit.claimant->Stop(StorageDownError());
+      if (visit.purpose == ClaimantVisit::Purpose::kRelease) visit.claimant->Released();
+    }
     to_wake_.clear();
     return {};
   }
 
   ServeWaiters(&group);
   for (Request& request : queue.requests) ApplyRequest(std::move(request), &group);
-  VisitPolls(std::move(visits), &group);
-  if (draining_) AnswerAllPolls();
+  VisitAll(std::move(visits), &group);
+  if (draining_) StopClaimants(absl::OkStatus());
 
   Unsynced unsynced;
   status = CommitGroup(&group, erases, &unsynced);
@@ -340,10 +344,7 @@ void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
     result.status = StorageDownError();
     answer.request.Complete(std::move(result));
   }
-  for (auto& [key, waiters] : waiters_) {
-    for (Waiter& waiter : waiters) waiter.poll->Answer(StorageDownError());
-  }
-  waiters_.clear();
+  StopClaimants(StorageDownError());
 }
 
 }  // namespace mayfly

@@ -1,0 +1,282 @@
+#include "store/subscription.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace mayfly {
+namespace {
+
+// Credit adds up to no more than this, so that it cannot overflow.
+constexpr int64_t kCreditMax = int64_t{1} << 60;
+
+int64_t AddCredit(int64_t credit, uint64_t granted) {
+  const auto bounded = static_cast<int64_t>(std::min(granted, static_cast<uint64_t>(kCreditMax)));
+  return std::min(credit + bounded, kCreditMax);
+}
+
+}  // namespace
+
+// ---- For the owner
+
+bool Subscription::Add(const std::vector<CallId>& call_ids) {
+  std::vector<CallId> added;
+  bool fits = true;
+  {
+    MutexLock lock(&mutex_);
+    if (over_ || !stop_.ok()) return true;
+    for (const CallId& call_id : call_ids) {
+      if (calls_.try_emplace(call_id, 0).second) added.push_back(call_id);
+    }
+    fits = calls_.size() <= limits_.calls_max;
+    if (!fits) {
+      for (const CallId& call_id : added) calls_.erase(call_id);
+    }
+  }
+  if (fits && !added.empty()) host_->VisitCalls(shared_from_this(), added);
+  return fits;
+}
+
+void Subscription::Remove(const std::vector<CallId>& call_ids) {
+  std::vector<CallId> removed;
+  {
+    MutexLock lock(&mutex_);
+    for (const CallId& call_id : call_ids) {
+      if (!calls_.contains(call_id)) continue;
+      Forget(call_id);
+      removed.push_back(call_id);
+    }
+  }
+  if (!removed.empty()) host_->ForgetCalls(shared_from_this(), removed);
+}
+
+void Subscription::Grant(uint64_t item_count, uint64_t bytes) {
+  std::vector<CallId> to_offer;
+  {
+    MutexLock lock(&mutex_);
+    credit_items_ = AddCredit(credit_items_, item_count);
+    credit_bytes_ = AddCredit(credit_bytes_, bytes);
+    to_offer = CallsToOffer();
+  }
+  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+}
+
+void Subscription::Sent(uint64_t item_count, uint64_t bytes) {
+  std::vector<CallId> to_offer;
+  {
+    MutexLock lock(&mutex_);
+    unsent_items_ -= static_cast<int64_t>(item_count);
+    unsent_bytes_ -= static_cast<int64_t>(bytes);
+    to_offer = CallsToOffer();
+  }
+  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+}
+
+void Subscription::Retry() {
+  std::vector<CallId> to_offer;
+  {
+    MutexLock lock(&mutex_);
+    if (!std::exchange(blocked_, false)) return;
+    to_offer = CallsToOffer();
+  }
+  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+}
+
+void Subscription::Stop(const absl::Status& why) {
+  {
+    MutexLock lock(&mutex_);
+    if (!stop_.ok()) return;
+    stop_ = why.ok() ? MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                                 "the server is shutting down")
+                     : why;
+    if (!BeginTelling()) return;
+  }
+  host_->TellNews(shared_from_this());
+}
+
+void Subscription::End(absl::AnyInvocable<void()> done) {
+  std::vector<CallId> call_ids;
+  absl::AnyInvocable<void(Told)> dropped;
+  {
+    MutexLock lock(&mutex_);
+    over_ = true;
+    released_ = std::move(done);
+    for (const auto& [call_id, place] : std::exchange(calls_, {})) call_ids.push_back(call_id);
+    ready_.clear();
+    ended_later_.clear();
+    claimed_.clear();
+    ended_.clear();
+    if (!telling_) dropped = std::exchange(on_told_, nullptr);
+  }
+  host_->ReleaseAll(shared_from_this(), call_ids);
+}
+
+// ---- For the host
+
+bool Subscription::BeginTelling() {
+  const bool has_news = !claimed_.empty() || !ended_.empty() || (!stop_.ok() && !stop_told_);
+  if (over_ || telling_ || !has_news) return false;
+  telling_ = true;
+  return true;
+}
+
+bool Subscription::TakeNews(News* news) {
+  absl::AnyInvocable<void(Told)> dropped;
+  MutexLock lock(&mutex_);
+  news->claimed = std::exchange(claimed_, {});
+  news->ended = std::exchange(ended_, {});
+  if (!news->claimed.empty() || !news->ended.empty()) return true;
+  if (!over_ && !stop_.ok() && !stop_told_) {
+    stop_told_ = true;
+    news->stop = stop_;
+    return true;
+  }
+  telling_ = false;
+  if (over_) dropped = std::exchange(on_told_, nullptr);
+  return false;
+}
+
+void Subscription::Tell(Told told, uint64_t lost_count, uint64_t lost_bytes) {
+  {
+    MutexLock lock(&mutex_);
+    if (over_) return;
+    // An output that was not there any more is an ended call, which needs no credit.
+    credit_items_ = AddCredit(credit_items_, lost_count);
+    credit_bytes_ = AddCredit(credit_bytes_, lost_bytes);
+    unsent_bytes_ -= static_cast<int64_t>(lost_bytes);
+  }
+  on_told_(std::move(told));
+}
+
+// ---- For shards
+
+bool Subscription::Wants(const WantedCall& call) {
+  return !over_ && stop_.ok() && calls_.contains(call.key.id);
+}
+
+bool Subscription::TakesOutput(const WantedCall& call, uint64_t) {
+  if (HasRoom() && HasCredit()) return true;
+  Postpone(call.key.id, &ready_);
+  return false;
+}
+
+bool Subscription::TakesEnd(const WantedCall& call) {
+  if (HasRoom()) return true;
+  Postpone(call.key.id, &ended_later_);
+  return false;
+}
+
+void Subscription::IsPending(const WantedCall& call) { LeavePlace(&calls_.at(call.key.id)); }
+
+bool Subscription::Refuse(const WantedCall& call, absl::Status) {
+  Postpone(call.key.id, &ready_);
+  blocked_ = true;
+  return !std::exchange(has_timer_, true);
+}
+
+void Subscription::AddOutput(MadeClaim claim) {
+  const uint64_t size_bytes = claim.payload.size_bytes;
+  const auto bytes = static_cast<int64_t>(size_bytes <= limits_.bytes_max ? size_bytes : 0);
+  --credit_items_;
+  credit_bytes_ -= bytes;
+  ++unsent_items_;
+  unsent_bytes_ += bytes;
+  Forget(claim.call.key.id);
+  claimed_.push_back(std::move(claim));
+}
+
+void Subscription::AddEnd(CallEnd end) {
+  ++unsent_items_;
+  Forget(end.call.key.id);
+  ended_.push_back(std::move(end));
+}
+
+void Subscription::Offered() {
+  bool tells = false;
+  std::vector<CallId> to_offer;
+  {
+    MutexLock lock(&mutex_);
+    tells = BeginTelling();
+    // What was looked at may have made way for what comes after it.
+    to_offer = CallsToOffer();
+  }
+  if (tells) host_->TellNews(shared_from_this());
+  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+}
+
+bool Subscription::TimerDue() {
+  std::vector<CallId> to_offer;
+  {
+    MutexLock lock(&mutex_);
+    has_timer_ = false;
+    if (over_ || !blocked_) return false;
+    const bool could_claim = stop_.ok() && !ready_.empty() && HasRoom() && HasCredit();
+    if (could_claim && QuotaLeft() <= 0) return has_timer_ = true;
+    blocked_ = false;
+    to_offer = CallsToOffer();
+  }
+  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  return false;
+}
+
+void Subscription::Released() {
+  absl::AnyInvocable<void()> released;
+  {
+    MutexLock lock(&mutex_);
+    if (--shards_left_ > 0) return;
+    released = std::exchange(released_, nullptr);
+  }
+  host_->AllReleased(std::move(released));
+}
+
+// ---- Places, room and credit
+
+void Subscription::Postpone(const CallId& call_id, Places* places) {
+  uint64_t& place = calls_.at(call_id);
+  if (places->contains(place)) return;
+  LeavePlace(&place);
+  place = ++last_place_;
+  places->emplace(place, call_id);
+}
+
+void Subscription::LeavePlace(uint64_t* place) {
+  if (*place == 0) return;
+  if (ready_.erase(*place) == 0) ended_later_.erase(*place);
+  *place = 0;
+}
+
+void Subscription::Forget(const CallId& call_id) {
+  const auto call = calls_.find(call_id);
+  LeavePlace(&call->second);
+  calls_.erase(call);
+}
+
+bool Subscription::HasRoom() const {
+  return unsent_items_ < kUnsentItemsMax && unsent_bytes_ < kUnsentBytesMax;
+}
+
+bool Subscription::HasCredit() const { return credit_items_ > 0 && credit_bytes_ > 0; }
+
+int64_t Subscription::QuotaLeft() const {
+  const Tenant& tenant = *terms().tenant;
+  return static_cast<int64_t>(tenant.limits.claims_max) - tenant.claims;
+}
+
+std::vector<CallId> Subscription::CallsToOffer() const {
+  std::vector<CallId> call_ids;
+  if (over_ || !stop_.ok() || !HasRoom()) return call_ids;
+  const int64_t room = kUnsentItemsMax - unsent_items_;
+  const auto offer = [&call_ids](const Places& places, int64_t count_max) {
+    for (const auto& [place, call_id] : places) {
+      if (count_max-- <= 0) break;
+      call_ids.push_back(call_id);
+    }
+  };
+  offer(ended_later_, room);
+  // One more than the quota allows is refused, which sets the timer.
+  const int64_t quota = std::max(QuotaLeft(), int64_t{1});
+  if (HasCredit() && !blocked_) offer(ready_, std::min({room, credit_items_, quota}));
+  return call_ids;
+}
+
+}  // namespace mayfly
