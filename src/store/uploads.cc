@@ -474,16 +474,15 @@ absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
 void Uploads::Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
                      FinishUploadDone done) {
   AddStep(upload, [this, upload, stream, end, done = std::move(done)]() mutable {
-    const absl::Status status = CheckHolder(*upload, stream);
-    absl::StatusOr<Sealed> row =
-        status.ok() ? SealRow(upload.get(), end) : absl::StatusOr<Sealed>(status);
+    absl::StatusOr<Sealed> row = SealRow(upload.get(), stream, end);
     if (row.ok()) return SubmitPut(upload, *std::move(row), std::move(done));
     done(row.status());
     EndStep(upload);
   });
 }
 
-absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, const UploadEnd& end) {
+absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const UploadEnd& end) {
+  RETURN_IF_ERROR(CheckHolder(*upload, stream));
   const uint64_t size_bytes = upload->committed_bytes + upload->small.size();
   if (end.size_bytes != size_bytes) {
     return OffsetError("finish.size_bytes", end.size_bytes, size_bytes);

@@ -110,7 +110,7 @@ class Uploads {
   absl::Status CheckHolder(const Upload& upload, uint64_t stream) const;
   absl::Status AppendSegment(Upload* upload, const UploadSegment& segment);
   absl::Status WriteSegment(Upload* upload, absl::string_view data);
-  absl::StatusOr<Sealed> SealRow(Upload* upload, const UploadEnd& end);
+  absl::StatusOr<Sealed> SealRow(Upload* upload, uint64_t stream, const UploadEnd& end);
   void SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done);
   void OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result, FinishUploadDone done);
   // Reads what a restart has left of it.
