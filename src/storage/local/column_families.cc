@@ -30,7 +30,6 @@ constexpr uint64_t kSyncStepBytes = 1 << 20;
 
 constexpr uint64_t kBlobBytesMin = 4 << 10;
 constexpr uint64_t kBlobFileBytes = 256 << 20;
-constexpr double kBlobGarbageRatio = 0.5;
 
 rocksdb::ColumnFamilyOptions CommonOptions(const std::shared_ptr<rocksdb::Cache>& cache,
                                            uint64_t memtable_bytes) {
@@ -62,9 +61,10 @@ rocksdb::ColumnFamilyOptions WithBlobFiles(rocksdb::ColumnFamilyOptions options)
   options.min_blob_size = kBlobBytesMin;
   options.blob_file_size = kBlobFileBytes;
   options.blob_compression_type = rocksdb::kNoCompression;
-  options.enable_blob_garbage_collection = true;
-  options.blob_garbage_collection_age_cutoff = 1.0;
-  options.blob_garbage_collection_force_threshold = kBlobGarbageRatio;
+  // A blob file goes when all in it has been removed, which is soon, since a payload's segments are
+  // neighbours and go together. Collecting earlier would write what lives again with every compaction
+  // of the keys, which are small and compacted often. What is left over goes by Maintain.
+  options.enable_blob_garbage_collection = false;
   return options;
 }
 
