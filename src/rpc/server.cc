@@ -56,6 +56,10 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   set(GRPC_ARG_MAX_METADATA_SIZE, server.metadata_bytes_max);
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       Milliseconds(server.keepalive_ping_min_interval));
+  // What a stream may send ahead of its reader. Without the bound gRPC measures the path and lets
+  // every stream fill it: eight uploads then hold 100 MiB, and are no faster.
+  set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kSegmentBytes);
   set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   set(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(kPingIdleClientAfter));
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kPingTimeout));

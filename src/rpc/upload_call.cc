@@ -46,7 +46,7 @@ void UploadCall::GoOn() {
       is_finished_ = true;
       outcome = outcome_;
     } else if (!is_reading_) {
-      reads = reads_on_ && steps_ < kStepsMax;
+      reads = reads_on_ && steps_ == 0;
       is_reading_ = reads;
     }
   }

@@ -1,8 +1,9 @@
 // An UploadCall is one Upload RPC: header, segments, finish, in this order, handed to the store as
 // they come.
 //
-// While the store writes one segment the next is read, and no more: two segments in memory for each
-// stream, and whoever sends faster than the disk takes has to wait.
+// While the store writes one segment the next may come, into gRPC's buffers (server.cc bounds them),
+// and no more: two segments in memory for each stream, and whoever sends faster than the disk takes
+// has to wait.
 //
 // Lives until gRPC is done with it; it ends when nothing is under way in the store any more, so
 // that no callback finds it gone. Thread-safe.
@@ -35,8 +36,6 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
   void OnDone() override { delete this; }
 
  private:
-  // What the store may be doing at once with this stream: writing one segment, keeping the next.
-  static constexpr int kStepsMax = 2;
   enum class Expects { kHeader, kSegments, kNothing };
 
   // Each takes request_ and may begin a step in the store. An error ends the call.
@@ -62,7 +61,7 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
   std::shared_ptr<UploadStream> stream_;  // once begun
 
   Mutex mutex_;
-  int steps_ GUARDED_BY(mutex_) = 0;  // under way in the store
+  int steps_ GUARDED_BY(mutex_) = 0;  // under way: one in the store, or the taking of a request
   bool is_reading_ GUARDED_BY(mutex_) = false;
   bool is_finished_ GUARDED_BY(mutex_) = false;
   bool reads_on_ GUARDED_BY(mutex_) = true;

@@ -18,7 +18,7 @@ constexpr uint64_t kDeadlinesParts = 4;
 constexpr uint64_t kTombstonesParts = 1;
 constexpr uint64_t kSmallFamilyBytes = 1 << 20;
 // A larger one would save nothing: few segments are removed while they are in it.
-constexpr uint64_t kSegmentsBytes = 8 << 20;
+constexpr uint64_t kSegmentsBytes = 4 << 20;
 
 // Blocks, indexes and filters of all families; a bound, so that memory does not grow with what is
 // stored.
