@@ -245,6 +245,16 @@ TEST_F(ApplyTest, ALeaseEndsWithTheOutputAndWithTheTotalAtTheLatest) {
   EXPECT_EQ(Do(renew).claim->lease_end_ms, deadline_ms);
 }
 
+TEST_F(ApplyTest, ADownloadStretchesALeaseBeyondTheTotalButNotBeyondTheDeadline) {
+  MakePending();
+  ASSERT_TRUE(Do(Output(1, kSameContent, 2 * kHour)).status.ok());
+  const uint64_t fence = Claimed(kAnna);
+  const RenewClaim renew{TokenOf(kAnna), fence, kHour + kMinute, /*by_download=*/true};
+  EXPECT_EQ(Do(renew).claim->lease_end_ms, kNow + kHour + kMinute);
+  const RenewClaim longer{TokenOf(kAnna), fence, 3 * kHour, /*by_download=*/true};
+  EXPECT_EQ(Do(longer).claim->lease_end_ms, state_.output->deadline_ms);
+}
+
 TEST_F(ApplyTest, ALeaseEndsWithAMaxTtlThatWasLowered) {
   MakeReady();
   context_.max_ttl_ms = kSecond;

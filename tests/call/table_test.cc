@@ -395,6 +395,41 @@ TEST(CallTable, EveryRequestInEveryStateIsAnsweredAsTheSpecificationSays) {
   EXPECT_GT(checked, 15'000);
 }
 
+// An upload is wanted where its put would be stored, and refused where the put would be; where the
+// put depends on the content, it is wanted until the content is known. It changes nothing.
+TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
+  int checked = 0;
+  for (const Case& c : AllCases()) {
+    for (int row = 0; row < static_cast<int>(Request::kClaim); ++row) {
+      const auto request = static_cast<Request>(row);
+      if (request == Request::kGetInput) continue;
+      const Situation situation{.story = StoryOf(c), .input_readable = IsReadableLife(c.input)};
+      SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
+      const Operation put = OperationOf(request, c);
+      const Answer answer = Expected(request, situation);
+      const bool is_stored = answer == Answer::kStored || answer == Answer::kReplaced;
+      const bool depends_on_content = answer == Answer::kAgain || answer == Answer::kCallConflict ||
+                                      answer == Answer::kOutputConflict;
+      for (const bool content_is_known : {true, false}) {
+        BeginUpload begin{.content_is_known = content_is_known};
+        if (const auto* input = std::get_if<PutInput>(&put)) begin.put = *input;
+        if (const auto* output = std::get_if<PutOutput>(&put)) begin.put = *output;
+        const Applied applied = Apply(StateOf(c), begin, ContextOf(c));
+        const bool is_wanted = is_stored || (depends_on_content && !content_is_known);
+        EXPECT_EQ(applied.result.pending, is_wanted);
+        EXPECT_EQ(ReasonOf(applied.result.status),
+                  is_wanted ? Reason::kUnspecified : ReasonOfAnswer(answer));
+        EXPECT_EQ(applied.result.payload.has_value(), !is_wanted && answer == Answer::kAgain);
+        EXPECT_EQ(applied.state, AfterTime(c));
+        ExpectSameEffects(applied.effects, Effects{});
+        ++checked;
+      }
+      if (testing::Test::HasFailure()) FAIL() << "the first difference stops the table";
+    }
+  }
+  EXPECT_GT(checked, 15'000);
+}
+
 TEST(CallTable, TheSweepDestroysInEveryStateWhatBothClocksAllow) {
   for (const Case& c : AllCases()) {
     for (const PayloadKind kind : {PayloadKind::kInput, PayloadKind::kOutput}) {

@@ -19,6 +19,7 @@ std::string OutputOf(const CallId& id, uint32_t attempt) {
   // Some are large enough for segments.
   std::string output = "output " + std::to_string(attempt) + " of " + id.ToString();
   if (attempt == 2) output.resize(100'000, 'x');
+  if (attempt == 3) output.resize(1'200'000, 'y');
   return output;
 }
 
@@ -61,7 +62,9 @@ class CrashStory {
       case 0:
       case 1: {
         const uint32_t attempt = told.output_asked + 1;
-        const PutResult put = harness.PutOutput(id, OutputOf(id, attempt), attempt);
+        const PutResult put = attempt % 3 == 0
+                                  ? UploadOutput(id, attempt)
+                                  : harness.PutOutput(id, OutputOf(id, attempt), attempt);
         // Only what could have changed something counts as asked.
         const bool was_refused = !put.status.ok() && !absl::IsUnavailable(put.status);
         if (!was_refused && !told.end_asked) told.output_asked = attempt;
@@ -142,6 +145,27 @@ class CrashStory {
   FaultPlan plan;
 
  private:
+  // Every other one breaks off, and its like follows it.
+  PutResult UploadOutput(const CallId& id, uint32_t attempt) {
+    NewUpload upload;
+    upload.call_id = id;
+    upload.kind = PayloadKind::kOutput;
+    upload.attempt = attempt;
+    upload.ttl_ms = 3'600'000;
+    upload.metadata = MakePayload(OutputOf(id, attempt)).metadata;
+    upload.id[0] = ++last_upload_;
+    if (random_() % 2 == 0) {
+      const auto broken = harness.BeginUpload(upload);
+      if (broken.ok() && broken->stream != nullptr) {
+        (void)StoreHarness::Append(*broken, 0, OutputOf(id, attempt));
+      }
+      upload.id[0] = ++last_upload_;
+    }
+    const auto deadline_ms = harness.Upload(upload, OutputOf(id, attempt));
+    return {.status = deadline_ms.status(), .deadline_ms = deadline_ms.value_or(0)};
+  }
+
+  uint8_t last_upload_ = 0;
   std::mt19937_64 random_;
   TemporaryDirectory scratch_[2];
   FaultFileSystem files_;

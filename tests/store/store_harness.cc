@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "base/error.h"
 #include "storage/local/local_storage.h"
 
 namespace mayfly {
@@ -110,6 +111,41 @@ InputResult StoreHarness::GetInput(const CallId& id, Tenant* owner) {
   Awaited<std::vector<InputResult>> answer;
   store_->GetInputs(OrDefault(owner), {id}, 64 << 20, answer.callback());
   return std::move(answer.Get()[0]);
+}
+
+absl::StatusOr<BegunUpload> StoreHarness::BeginUpload(NewUpload upload, Tenant* owner) {
+  Awaited<absl::StatusOr<BegunUpload>> begun;
+  store_->BeginUpload(OrDefault(owner), std::move(upload), begun.callback());
+  return begun.Get();
+}
+
+absl::Status StoreHarness::Append(const BegunUpload& begun, uint64_t offset,
+                                  const std::string& data) {
+  Awaited<absl::Status> appended;
+  begun.stream->Append({.offset_bytes = offset, .data = data}, appended.callback());
+  return appended.Get();
+}
+
+absl::Status StoreHarness::Send(const BegunUpload& begun, const std::string& data, uint64_t from) {
+  for (uint64_t offset = from; offset < data.size(); offset += kSegmentBytes) {
+    RETURN_IF_ERROR(Append(begun, offset, data.substr(offset, kSegmentBytes)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> StoreHarness::Finish(const BegunUpload& begun, const std::string& data) {
+  Awaited<absl::StatusOr<int64_t>> finished;
+  begun.stream->Finish({.size_bytes = data.size(), .crc32c = Crc32c(AsBytes(data))},
+                       finished.callback());
+  return finished.Get();
+}
+
+absl::StatusOr<int64_t> StoreHarness::Upload(NewUpload upload, const std::string& data) {
+  const auto begun = BeginUpload(std::move(upload));
+  RETURN_IF_ERROR(begun.status());
+  if (begun->stream == nullptr) return begun->deadline_ms;
+  RETURN_IF_ERROR(Send(*begun, data));
+  return Finish(*begun, data);
 }
 
 ClaimRequest StoreHarness::MakeClaim(std::vector<CallId> ids, uint64_t token) {

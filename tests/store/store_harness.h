@@ -95,6 +95,14 @@ class StoreHarness {
   CallPhase Phase(const CallId& id, Tenant* owner = nullptr);
   EndResult Delete(const CallId& id, Tenant* owner = nullptr);
 
+  absl::StatusOr<BegunUpload> BeginUpload(NewUpload upload, Tenant* owner = nullptr);
+  static absl::Status Append(const BegunUpload& begun, uint64_t offset, const std::string& data);
+  // All of `data` from an offset on, in segments.
+  static absl::Status Send(const BegunUpload& begun, const std::string& data, uint64_t from = 0);
+  static absl::StatusOr<int64_t> Finish(const BegunUpload& begun, const std::string& data);
+  // The deadline, 0 when the call was consumed.
+  absl::StatusOr<int64_t> Upload(NewUpload upload, const std::string& data);
+
   static ClaimRequest MakeClaim(std::vector<CallId> ids, uint64_t token);
 
  private:

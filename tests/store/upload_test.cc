@@ -50,36 +50,6 @@ class UploadTest : public ::testing::Test {
     return upload;
   }
 
-  absl::StatusOr<BegunUpload> Begin(NewUpload upload, Tenant* tenant = nullptr) {
-    Awaited<absl::StatusOr<BegunUpload>> begun;
-    harness_.store()->BeginUpload(tenant != nullptr ? tenant : harness_.tenant(), std::move(upload),
-                                  begun.callback());
-    return begun.Get();
-  }
-  absl::Status Append(const BegunUpload& begun, uint64_t offset, const std::string& data) {
-    Awaited<absl::Status> appended;
-    begun.stream->Append({.offset_bytes = offset, .data = data}, appended.callback());
-    return appended.Get();
-  }
-  // Sends what lies between the two offsets.
-  absl::Status Send(const BegunUpload& begun, const std::string& data, uint64_t from = 0) {
-    for (uint64_t offset = from; offset < data.size(); offset += kSegmentBytes) {
-      RETURN_IF_ERROR(Append(begun, offset, data.substr(offset, kSegmentBytes)));
-    }
-    return absl::OkStatus();
-  }
-  absl::StatusOr<int64_t> Finish(const BegunUpload& begun, const std::string& data) {
-    Awaited<absl::StatusOr<int64_t>> finished;
-    begun.stream->Finish({.size_bytes = data.size(), .crc32c = Crc32c(AsBytes(data))},
-                         finished.callback());
-    return finished.Get();
-  }
-  absl::Status Upload(NewUpload upload, const std::string& data) {
-    const auto begun = Begin(std::move(upload));
-    RETURN_IF_ERROR(begun.status());
-    RETURN_IF_ERROR(Send(*begun, data));
-    return Finish(*begun, data).status();
-  }
   absl::StatusOr<UploadProgress> Query(uint8_t number, Tenant* tenant = nullptr) {
     Awaited<absl::StatusOr<UploadProgress>> progress;
     harness_.store()->QueryUpload(tenant != nullptr ? tenant : harness_.tenant(),
@@ -129,7 +99,7 @@ TEST_F(UploadTest, GivesBackWhatWasSentAtEverySize) {
     SCOPED_TRACE(size);
     const CallId id = harness_.NewId();
     const std::string data = MakeData(size);
-    ASSERT_EQ(Upload(InputUpload(id, 1), data), absl::OkStatus());
+    ASSERT_EQ(harness_.Upload(InputUpload(id, 1), data).status(), absl::OkStatus());
     EXPECT_EQ(*DownloadInput(id), data);
     const auto download = BeginDownload({.call_id = id});
     ASSERT_TRUE(download.ok());
@@ -142,12 +112,12 @@ TEST_F(UploadTest, GivesBackWhatWasSentAtEverySize) {
 TEST_F(UploadTest, IsSeenByNobodyBeforeItIsFinished) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData(3 << 20);
-  const auto begun = Begin(InputUpload(id, 1));
-  ASSERT_EQ(Send(*begun, data), absl::OkStatus());
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+  ASSERT_EQ(StoreHarness::Send(*begun, data), absl::OkStatus());
   EXPECT_EQ(ReasonOf(harness_.GetInput(id).status), Reason::kCallUnknown);
   EXPECT_EQ(harness_.Phase(id), CallPhase::kUnknown);
   EXPECT_EQ(ReasonOf(DownloadInput(id).status()), Reason::kCallUnknown);
-  ASSERT_TRUE(Finish(*begun, data).ok());
+  ASSERT_TRUE(StoreHarness::Finish(*begun, data).ok());
   EXPECT_EQ(harness_.Phase(id), CallPhase::kPending);
 }
 
@@ -157,25 +127,26 @@ TEST_F(UploadTest, APutInOneMessageAndAnUploadOfTheSameContentAreTheSame) {
   NewUpload upload = InputUpload(id, 1);
   upload.metadata.content_type.clear();
   ASSERT_EQ(harness_.PutInput(id, data).status, absl::OkStatus());
-  EXPECT_EQ(Upload(upload, data), absl::OkStatus());
-  EXPECT_EQ(ReasonOf(Upload(upload, MakeData(100'000, 2))), Reason::kCallConflict);
+  EXPECT_EQ(harness_.Upload(upload, data).status(), absl::OkStatus());
+  EXPECT_EQ(ReasonOf(harness_.Upload(upload, MakeData(100'000, 2)).status()),
+            Reason::kCallConflict);
   EXPECT_EQ(*DownloadInput(id), data);
 }
 
 TEST_F(UploadTest, AnnouncedContentThatIsThereNeedNotBeSent) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData(2 << 20);
-  ASSERT_EQ(Upload(InputUpload(id, 1), data), absl::OkStatus());
+  ASSERT_EQ(harness_.Upload(InputUpload(id, 1), data).status(), absl::OkStatus());
   NewUpload again = InputUpload(id, 2);
   again.size_bytes = data.size();
   again.metadata.crc32c = Crc32c(AsBytes(data));
   again.crc32c_is_known = true;
-  const auto begun = Begin(again);
+  const auto begun = harness_.BeginUpload(again);
   ASSERT_TRUE(begun.ok());
   EXPECT_EQ(begun->stream, nullptr);
   EXPECT_GT(begun->deadline_ms, 0);
   again.metadata.crc32c += 1;
-  EXPECT_EQ(ReasonOf(Begin(again).status()), Reason::kCallConflict);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(again).status()), Reason::kCallConflict);
 }
 
 TEST_F(UploadTest, OfAConsumedCallIsAnsweredAtOnce) {
@@ -184,7 +155,7 @@ TEST_F(UploadTest, OfAConsumedCallIsAnsweredAtOnce) {
   ASSERT_EQ(harness_.PutOutput(id, "out").status, absl::OkStatus());
   const ClaimResponse claim = harness_.Claim(id, 7);
   ASSERT_EQ(harness_.Ack(id, 7, claim.outputs.at(0).fence).status, absl::OkStatus());
-  const auto begun = Begin(OutputUpload(id, 1));
+  const auto begun = harness_.BeginUpload(OutputUpload(id, 1));
   ASSERT_TRUE(begun.ok()) << begun.status();
   EXPECT_EQ(begun->stream, nullptr);
   EXPECT_EQ(begun->deadline_ms, 0);
@@ -192,12 +163,13 @@ TEST_F(UploadTest, OfAConsumedCallIsAnsweredAtOnce) {
 
 TEST_F(UploadTest, IsRefusedBeforeAByteIsSent) {
   const CallId id = harness_.NewId();
-  EXPECT_EQ(ReasonOf(Begin(OutputUpload(id, 1)).status()), Reason::kCallUnknown);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(OutputUpload(id, 1)).status()), Reason::kCallUnknown);
   ASSERT_EQ(harness_.PutInput(id, "in").status, absl::OkStatus());
   ASSERT_EQ(harness_.PutOutput(id, "out", 2).status, absl::OkStatus());
-  EXPECT_EQ(ReasonOf(Begin(OutputUpload(id, 1)).status()), Reason::kStaleAttempt);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(OutputUpload(id, 1)).status()), Reason::kStaleAttempt);
   harness_.Claim(id, 7);
-  EXPECT_EQ(ReasonOf(Begin(OutputUpload(id, 1, 3)).status()), Reason::kOutputClaimed);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(OutputUpload(id, 1, 3)).status()),
+            Reason::kOutputClaimed);
   EXPECT_EQ(ReasonOf(Query(1).status()), Reason::kUploadUnknown);
 }
 
@@ -205,19 +177,19 @@ TEST_F(UploadTest, GoesOnWhereItBroke) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData((4 << 20) + 5);
   {
-    const auto begun = Begin(InputUpload(id, 1));
-    ASSERT_EQ(Send(*begun, data.substr(0, 2 << 20)), absl::OkStatus());
+    const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+    ASSERT_EQ(StoreHarness::Send(*begun, data.substr(0, 2 << 20)), absl::OkStatus());
   }
   ASSERT_EQ(Query(1)->committed_bytes, uint64_t{2 << 20});
   EXPECT_EQ(Query(1)->call_id, id);
   NewUpload resumed = InputUpload(id, 1);
   resumed.offset_bytes = 1 << 20;
-  EXPECT_EQ(ReasonOf(Begin(resumed).status()), Reason::kOffsetMismatch);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(resumed).status()), Reason::kOffsetMismatch);
   resumed.offset_bytes = 2 << 20;
-  const auto begun = Begin(resumed);
+  const auto begun = harness_.BeginUpload(resumed);
   ASSERT_TRUE(begun.ok()) << begun.status();
-  ASSERT_EQ(Send(*begun, data, 2 << 20), absl::OkStatus());
-  ASSERT_TRUE(Finish(*begun, data).ok());
+  ASSERT_EQ(StoreHarness::Send(*begun, data, 2 << 20), absl::OkStatus());
+  ASSERT_TRUE(StoreHarness::Finish(*begun, data).ok());
   EXPECT_EQ(*DownloadInput(id), data);
   EXPECT_EQ(ReasonOf(Query(1).status()), Reason::kUploadUnknown);
 }
@@ -227,18 +199,18 @@ TEST_F(UploadTest, GoesOnAfterARestart) {
   const std::string data = MakeData((3 << 20) + 100'000);
   const size_t sent = 2 << 20;
   {
-    const auto begun = Begin(InputUpload(id, 1));
-    ASSERT_EQ(Send(*begun, data.substr(0, sent)), absl::OkStatus());
+    const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+    ASSERT_EQ(StoreHarness::Send(*begun, data.substr(0, sent)), absl::OkStatus());
   }
   harness_.Reopen();
   harness_.store()->Tick();  // looks for orphans too
   ASSERT_EQ(Query(1)->committed_bytes, sent);
   NewUpload resumed = InputUpload(id, 1);
   resumed.offset_bytes = sent;
-  const auto begun = Begin(resumed);
+  const auto begun = harness_.BeginUpload(resumed);
   ASSERT_TRUE(begun.ok()) << begun.status();
-  ASSERT_EQ(Send(*begun, data, sent), absl::OkStatus());
-  ASSERT_TRUE(Finish(*begun, data).ok());
+  ASSERT_EQ(StoreHarness::Send(*begun, data, sent), absl::OkStatus());
+  ASSERT_TRUE(StoreHarness::Finish(*begun, data).ok());
   harness_.store()->Tick();
   EXPECT_EQ(*DownloadInput(id), data);
   harness_.Reopen();
@@ -249,17 +221,18 @@ TEST_F(UploadTest, GoesOnAfterARestart) {
 TEST_F(UploadTest, BelongsToItsNewestStream) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData(2 << 20);
-  const auto old_stream = Begin(InputUpload(id, 1));
-  ASSERT_EQ(Append(*old_stream, 0, data.substr(0, kSegmentBytes)), absl::OkStatus());
+  const auto old_stream = harness_.BeginUpload(InputUpload(id, 1));
+  ASSERT_EQ(StoreHarness::Append(*old_stream, 0, data.substr(0, kSegmentBytes)), absl::OkStatus());
   NewUpload resumed = InputUpload(id, 1);
   resumed.offset_bytes = kSegmentBytes;
-  const auto new_stream = Begin(resumed);
+  const auto new_stream = harness_.BeginUpload(resumed);
   ASSERT_TRUE(new_stream.ok());
-  EXPECT_EQ(ReasonOf(Append(*old_stream, kSegmentBytes, data.substr(kSegmentBytes))),
+  EXPECT_EQ(ReasonOf(StoreHarness::Append(*old_stream, kSegmentBytes, data.substr(kSegmentBytes))),
             Reason::kUploadTakenOver);
-  EXPECT_EQ(ReasonOf(Finish(*old_stream, data).status()), Reason::kUploadTakenOver);
-  ASSERT_EQ(Append(*new_stream, kSegmentBytes, data.substr(kSegmentBytes)), absl::OkStatus());
-  EXPECT_TRUE(Finish(*new_stream, data).ok());
+  EXPECT_EQ(ReasonOf(StoreHarness::Finish(*old_stream, data).status()), Reason::kUploadTakenOver);
+  ASSERT_EQ(StoreHarness::Append(*new_stream, kSegmentBytes, data.substr(kSegmentBytes)),
+            absl::OkStatus());
+  EXPECT_TRUE(StoreHarness::Finish(*new_stream, data).ok());
   EXPECT_EQ(*DownloadInput(id), data);
 }
 
@@ -268,12 +241,12 @@ TEST_F(UploadTest, OfTwoForOneOutputOneWins) {
   ASSERT_EQ(harness_.PutInput(id, "in").status, absl::OkStatus());
   const std::string first = MakeData(2 << 20, 1);
   const std::string second = MakeData(2 << 20, 2);
-  const auto one = Begin(OutputUpload(id, 1));
-  const auto other = Begin(OutputUpload(id, 2));
-  ASSERT_EQ(Send(*one, first), absl::OkStatus());
-  ASSERT_EQ(Send(*other, second), absl::OkStatus());
-  ASSERT_TRUE(Finish(*one, first).ok());
-  EXPECT_EQ(ReasonOf(Finish(*other, second).status()), Reason::kOutputConflict);
+  const auto one = harness_.BeginUpload(OutputUpload(id, 1));
+  const auto other = harness_.BeginUpload(OutputUpload(id, 2));
+  ASSERT_EQ(StoreHarness::Send(*one, first), absl::OkStatus());
+  ASSERT_EQ(StoreHarness::Send(*other, second), absl::OkStatus());
+  ASSERT_TRUE(StoreHarness::Finish(*one, first).ok());
+  EXPECT_EQ(ReasonOf(StoreHarness::Finish(*other, second).status()), Reason::kOutputConflict);
   EXPECT_EQ(ReasonOf(Query(2).status()), Reason::kUploadUnknown);
   ClaimRequest request = StoreHarness::MakeClaim({id}, 7);
   request.bytes_max = 1000;
@@ -291,11 +264,13 @@ TEST_F(UploadTest, OfTwoForOneOutputOneWins) {
 TEST_F(UploadTest, ThatDoesNotArriveAsItWasSentIsErased) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData(2 << 20);
-  const auto begun = Begin(InputUpload(id, 1));
-  ASSERT_EQ(Send(*begun, data), absl::OkStatus());
-  EXPECT_EQ(ReasonOf(Finish(*begun, data.substr(0, 1 << 20)).status()), Reason::kOffsetMismatch);
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+  ASSERT_EQ(StoreHarness::Send(*begun, data), absl::OkStatus());
+  EXPECT_EQ(ReasonOf(StoreHarness::Finish(*begun, data.substr(0, 1 << 20)).status()),
+            Reason::kOffsetMismatch);
   EXPECT_EQ(Query(1)->committed_bytes, data.size());
-  EXPECT_EQ(ReasonOf(Finish(*begun, MakeData(2 << 20, 2)).status()), Reason::kChecksumMismatch);
+  EXPECT_EQ(ReasonOf(StoreHarness::Finish(*begun, MakeData(2 << 20, 2)).status()),
+            Reason::kChecksumMismatch);
   EXPECT_EQ(ReasonOf(Query(1).status()), Reason::kUploadUnknown);
   EXPECT_EQ(harness_.Phase(id), CallPhase::kUnknown);
 }
@@ -303,29 +278,32 @@ TEST_F(UploadTest, ThatDoesNotArriveAsItWasSentIsErased) {
 TEST_F(UploadTest, TakesSegmentsInOrderOnly) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData((2 << 20) + 10);
-  const auto begun = Begin(InputUpload(id, 1));
-  EXPECT_EQ(ReasonOf(Append(*begun, kSegmentBytes, data.substr(0, kSegmentBytes))),
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+  EXPECT_EQ(ReasonOf(StoreHarness::Append(*begun, kSegmentBytes, data.substr(0, kSegmentBytes))),
             Reason::kOffsetMismatch);
-  ASSERT_EQ(Append(*begun, 0, data.substr(0, kSegmentBytes)), absl::OkStatus());
-  EXPECT_EQ(ReasonOf(Append(*begun, 0, data.substr(0, kSegmentBytes))), Reason::kOffsetMismatch);
-  ASSERT_EQ(Append(*begun, kSegmentBytes, "short, so the last"), absl::OkStatus());
-  EXPECT_EQ(ReasonOf(Append(*begun, kSegmentBytes + 18, "another")), Reason::kOffsetMismatch);
+  ASSERT_EQ(StoreHarness::Append(*begun, 0, data.substr(0, kSegmentBytes)), absl::OkStatus());
+  EXPECT_EQ(ReasonOf(StoreHarness::Append(*begun, 0, data.substr(0, kSegmentBytes))),
+            Reason::kOffsetMismatch);
+  ASSERT_EQ(StoreHarness::Append(*begun, kSegmentBytes, "short, so the last"), absl::OkStatus());
+  EXPECT_EQ(ReasonOf(StoreHarness::Append(*begun, kSegmentBytes + 18, "another")),
+            Reason::kOffsetMismatch);
 }
 
 TEST_F(UploadTest, IsSweptWhenNothingComesForTheIdleTimeout) {
   const CallId id = harness_.NewId();
-  const auto begun = Begin(InputUpload(id, 1));
-  ASSERT_EQ(Append(*begun, 0, MakeData(kSegmentBytes)), absl::OkStatus());
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+  ASSERT_EQ(StoreHarness::Append(*begun, 0, MakeData(kSegmentBytes)), absl::OkStatus());
   harness_.clock.Advance(absl::Minutes(9));
   harness_.store()->Tick();
-  ASSERT_EQ(Append(*begun, kSegmentBytes, MakeData(kSegmentBytes)), absl::OkStatus());
+  ASSERT_EQ(StoreHarness::Append(*begun, kSegmentBytes, MakeData(kSegmentBytes)), absl::OkStatus());
   harness_.clock.Advance(absl::Minutes(9));
   harness_.store()->Tick();
   EXPECT_TRUE(Query(1).ok());
   harness_.clock.Advance(absl::Minutes(2));
   harness_.store()->Tick();
   EXPECT_EQ(ReasonOf(Query(1).status()), Reason::kUploadUnknown);
-  EXPECT_EQ(ReasonOf(Append(*begun, 2 * kSegmentBytes, "more")), Reason::kUploadUnknown);
+  EXPECT_EQ(ReasonOf(StoreHarness::Append(*begun, 2 * kSegmentBytes, "more")),
+            Reason::kUploadUnknown);
   EXPECT_EQ(StoredUploads(), 0u);
 }
 
@@ -333,9 +311,9 @@ TEST_F(UploadTest, IsSweptAtItsOwnDeadlineHoweverBusy) {
   const CallId id = harness_.NewId();
   NewUpload upload = InputUpload(id, 1);
   upload.ttl_ms = 60'000;
-  const auto begun = Begin(upload);
+  const auto begun = harness_.BeginUpload(upload);
   harness_.clock.Advance(absl::Seconds(59));
-  ASSERT_EQ(Append(*begun, 0, MakeData(kSegmentBytes)), absl::OkStatus());
+  ASSERT_EQ(StoreHarness::Append(*begun, 0, MakeData(kSegmentBytes)), absl::OkStatus());
   harness_.clock.Advance(absl::Seconds(2));
   harness_.store()->Tick();
   EXPECT_EQ(ReasonOf(Query(1).status()), Reason::kUploadUnknown);
@@ -344,15 +322,15 @@ TEST_F(UploadTest, IsSweptAtItsOwnDeadlineHoweverBusy) {
 TEST_F(UploadTest, EndsWithItsCallAndRevivesItNeverAgain) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData(2 << 20);
-  const auto begun = Begin(InputUpload(id, 1));
-  ASSERT_EQ(Send(*begun, data), absl::OkStatus());
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+  ASSERT_EQ(StoreHarness::Send(*begun, data), absl::OkStatus());
   // Meanwhile the same call lives and dies without this upload.
   ASSERT_EQ(harness_.PutInput(id, "in").status, absl::OkStatus());
   ASSERT_EQ(harness_.PutOutput(id, "out").status, absl::OkStatus());
   const ClaimResponse claim = harness_.Claim(id, 7);
   ASSERT_EQ(harness_.Ack(id, 7, claim.outputs.at(0).fence).status, absl::OkStatus());
   harness_.clock.Advance(absl::Minutes(16));  // the tombstone is forgotten
-  EXPECT_EQ(ReasonOf(Finish(*begun, data).status()), Reason::kUploadUnknown);
+  EXPECT_EQ(ReasonOf(StoreHarness::Finish(*begun, data).status()), Reason::kUploadUnknown);
   EXPECT_EQ(harness_.Phase(id), CallPhase::kUnknown);
   EXPECT_EQ(StoredUploads(), 0u);
 }
@@ -360,10 +338,10 @@ TEST_F(UploadTest, EndsWithItsCallAndRevivesItNeverAgain) {
 TEST_F(UploadTest, MayTakeLongerThanTheIdWindow) {
   const CallId id = harness_.NewId();
   const std::string data = MakeData(2 << 20);
-  const auto begun = Begin(InputUpload(id, 1));
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
   harness_.clock.Advance(absl::Minutes(8));
-  ASSERT_EQ(Send(*begun, data), absl::OkStatus());
-  EXPECT_TRUE(Finish(*begun, data).ok());
+  ASSERT_EQ(StoreHarness::Send(*begun, data), absl::OkStatus());
+  EXPECT_TRUE(StoreHarness::Finish(*begun, data).ok());
   EXPECT_EQ(*DownloadInput(id), data);
 }
 
@@ -373,16 +351,16 @@ TEST_F(UploadTest, ReservesTheBytesItHasAndNoMore) {
   harness_.Open();
   NewUpload announced = InputUpload(harness_.NewId(), 1);
   announced.size_bytes = (3 << 20) + 1;
-  EXPECT_EQ(ReasonOf(Begin(announced).status()), Reason::kQuotaBytes);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(announced).status()), Reason::kQuotaBytes);
   const CallId id = harness_.NewId();
   const std::string data = MakeData(2 << 20);
-  const auto begun = Begin(InputUpload(id, 2));
-  ASSERT_EQ(Send(*begun, data), absl::OkStatus());
+  const auto begun = harness_.BeginUpload(InputUpload(id, 2));
+  ASSERT_EQ(StoreHarness::Send(*begun, data), absl::OkStatus());
   // The other half of a mebibyte too many.
   EXPECT_EQ(ReasonOf(harness_.PutInput(harness_.NewId(), MakeData((1 << 20) + 1)).status),
             Reason::kQuotaBytes);
   EXPECT_EQ(harness_.PutInput(harness_.NewId(), MakeData(1 << 20)).status, absl::OkStatus());
-  EXPECT_TRUE(Finish(*begun, data).ok()) << "its own bytes count once";
+  EXPECT_TRUE(StoreHarness::Finish(*begun, data).ok()) << "its own bytes count once";
   EXPECT_EQ(harness_.tenant()->upload_bytes, 0);
   EXPECT_EQ(harness_.tenant()->uploads, 0);
   EXPECT_EQ(harness_.tenant()->live_bytes, 3 << 20);
@@ -393,23 +371,26 @@ TEST_F(UploadTest, IsLimitedInSizeAndNumber) {
   harness_.config.limits.payload_bytes_max = 1 << 20;
   harness_.config.limits.uploads_max = 1;
   harness_.Open();
-  const auto begun = Begin(InputUpload(harness_.NewId(), 1));
-  ASSERT_EQ(Append(*begun, 0, MakeData(kSegmentBytes)), absl::OkStatus());
-  EXPECT_EQ(ReasonOf(Append(*begun, kSegmentBytes, "x")), Reason::kPayloadTooLarge);
-  EXPECT_EQ(ReasonOf(Begin(InputUpload(harness_.NewId(), 2)).status()), Reason::kQuotaUploads);
+  const auto begun = harness_.BeginUpload(InputUpload(harness_.NewId(), 1));
+  ASSERT_EQ(StoreHarness::Append(*begun, 0, MakeData(kSegmentBytes)), absl::OkStatus());
+  EXPECT_EQ(ReasonOf(StoreHarness::Append(*begun, kSegmentBytes, "x")), Reason::kPayloadTooLarge);
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(InputUpload(harness_.NewId(), 2)).status()),
+            Reason::kQuotaUploads);
 }
 
 TEST_F(UploadTest, OfAnotherTenantDoesNotExist) {
   const CallId id = harness_.NewId();
-  const auto begun = Begin(InputUpload(id, 1));
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
   ASSERT_TRUE(begun.ok());
   EXPECT_EQ(ReasonOf(Query(1, harness_.tenant("other")).status()), Reason::kUploadUnknown);
-  EXPECT_TRUE(Begin(InputUpload(id, 1), harness_.tenant("other")).ok()) << "another upload";
+  EXPECT_TRUE(harness_.BeginUpload(InputUpload(id, 1), harness_.tenant("other")).ok())
+      << "another upload";
 }
 
 TEST_F(UploadTest, OnlyTheSameCallGoesOnWithIt) {
-  ASSERT_TRUE(Begin(InputUpload(harness_.NewId(), 1)).ok());
-  EXPECT_EQ(ReasonOf(Begin(InputUpload(harness_.NewId(), 1)).status()), Reason::kFieldInvalid);
+  ASSERT_TRUE(harness_.BeginUpload(InputUpload(harness_.NewId(), 1)).ok());
+  EXPECT_EQ(ReasonOf(harness_.BeginUpload(InputUpload(harness_.NewId(), 1)).status()),
+            Reason::kFieldInvalid);
 }
 
 class DownloadTest : public UploadTest {
@@ -417,7 +398,7 @@ class DownloadTest : public UploadTest {
   // A call with an output of 3 MiB and a bit, claimed with token 7.
   DownloadTest() : id_(harness_.NewId()), data_(MakeData((3 << 20) + 17)) {
     EXPECT_TRUE(harness_.PutInput(id_, "in").status.ok());
-    EXPECT_EQ(Upload(OutputUpload(id_, 1), data_), absl::OkStatus());
+    EXPECT_EQ(harness_.Upload(OutputUpload(id_, 1), data_).status(), absl::OkStatus());
     ClaimRequest request = StoreHarness::MakeClaim({id_}, 7);
     request.bytes_max = 1000;
     const ClaimResponse claim = harness_.Claim(request);
