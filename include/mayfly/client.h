@@ -209,7 +209,7 @@ class Client {
 
   // Claims outputs of up to 512 calls, waiting for the first if none is there. Finding nothing is
   // no error. The errors of single calls: NOT_FOUND: it will never have an output. DATA_LOSS: it
-  // arrived or was stored damaged. OUT_OF_RANGE: it is larger than bytes_max and was not sent.
+  // arrived or was stored damaged. OUT_OF_RANGE: it is larger than bytes_max, and was released.
   absl::StatusOr<ClaimedOutputs> ClaimOutputs(std::vector<std::string> call_ids,
                                               ClaimOptions options = {}) const;
   void ClaimOutputsAsync(std::vector<std::string> call_ids,

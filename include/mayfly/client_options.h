@@ -82,6 +82,8 @@ struct ClaimOptions {
   absl::Duration lease = absl::Seconds(30);    // 1 s up to the server's limit
   uint32_t count_max = 512;                    // outputs to claim at most
   uint64_t bytes_max = 0;  // payload bytes to claim at most; zero: batch_bytes_max
+  // Claim larger outputs too: they come with data_omitted, and Client::DownloadOutput brings it.
+  bool claim_larger = false;
   AckMode ack_mode = AckMode::kExplicit;
   // Of an earlier claim, to get that claim again; 16 bytes. Empty: a fresh one for every poll.
   std::string token;

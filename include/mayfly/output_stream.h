@@ -69,7 +69,7 @@ class OutputStream {
   class Reception;
 
   OutputStream(OutputStream&&) = default;
-  OutputStream& operator=(OutputStream&&) = default;
+  OutputStream& operator=(OutputStream&&) noexcept;
   // Releases what was not acknowledged.
   ~OutputStream();
 

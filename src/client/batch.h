@@ -39,12 +39,27 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
 
   // `prototype` has what is common to all items.
   static void Start(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype,
-                    TimeBudget budget, Done done) {
-    auto batch = std::shared_ptr<Batch>(new Batch(std::move(core), std::move(items),
-                                                  std::move(prototype), budget, std::move(done)));
+                    TimeBudget budget, Done done,
+                    const std::optional<Cancellation>& cancellation = std::nullopt) {
+    auto batch = std::shared_ptr<Batch>(
+        new Batch(core, std::move(items), std::move(prototype), budget, std::move(done)));
     // One more than the parts: nobody may end the batch while its first parts are being started.
     for (int i = 0; i < kPartsMax; ++i) batch->StartPart();
+    batch->hook_ = HookOf(core, cancellation, std::weak_ptr<Batch>(batch));
     if (Completion::Then then = batch->EndPart()) then();
+  }
+
+  // On the core's thread.
+  void Cancel() EXCLUDES_LOCK(mutex_) {
+    std::vector<std::weak_ptr<Part>> parts;
+    {
+      MutexLock lock(&mutex_);
+      for (; next_ < items_.size(); ++next_) results_[next_] = CancelledByCaller();
+      parts.swap(parts_);
+    }
+    for (const auto& weak : parts) {
+      if (const auto part = weak.lock()) part->Cancel();
+    }
   }
 
  private:
@@ -84,7 +99,10 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
 
   void StartPart() {
     auto part = std::make_shared<Part>(this->shared_from_this());
-    if (part->Fill()) part->Start();
+    if (!part->Fill()) return;
+    part->Start();
+    MutexLock lock(&mutex_);
+    parts_.push_back(part);
   }
 
   Completion::Then EndPart() EXCLUDES_LOCK(mutex_) {
@@ -103,6 +121,8 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
   Mutex mutex_;
   int parts_under_way_ GUARDED_BY(mutex_) = 1;
   size_t next_ GUARDED_BY(mutex_) = 0;
+  std::vector<std::weak_ptr<Part>> parts_ GUARDED_BY(mutex_);  // that were started
+  CancellationHook hook_;
   std::vector<Item> items_ GUARDED_BY(mutex_);
   std::vector<Result> results_;  // an element belongs to the part that has its item
 };

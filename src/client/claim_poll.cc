@@ -27,7 +27,10 @@ void ClaimPoll::Begin(const std::shared_ptr<Core>& core, std::vector<std::string
     return done(
         LimitError(Reason::kFieldInvalid, "call_ids count", call_ids.size(), kBatchItemsMax, ""));
   }
-  std::make_shared<ClaimPoll>(core, std::move(call_ids), options, std::move(done))->Start();
+  const auto poll =
+      std::make_shared<ClaimPoll>(core, std::move(call_ids), options, std::move(done));
+  poll->Start();
+  poll->hook_ = HookOf(core, options.cancellation, std::weak_ptr<ClaimPoll>(poll));
 }
 
 ClaimPoll::ClaimPoll(const std::shared_ptr<Core>& core_of_client, std::vector<std::string> call_ids,
@@ -36,6 +39,7 @@ ClaimPoll::ClaimPoll(const std::shared_ptr<Core>& core_of_client, std::vector<st
               TimeBudget(options.wait + TimeoutOf(*core_of_client, options))),
       wait_(options.wait),
       fresh_token_for_each_poll_(options.token.empty()),
+      claim_larger_(options.claim_larger),
       done_(std::move(done)) {
   for (std::string& call_id : call_ids) request()->add_call_ids(std::move(call_id));
   request()->set_max_count(options.count_max);
@@ -70,6 +74,9 @@ ClaimPoll::Next ClaimPoll::OnResponse(v1::ClaimOutputsResponse* response) {
 }
 
 Completion::Then ClaimPoll::OnEnd(const absl::Status& status) {
+  if (!status.ok()) {
+    for (ClaimedOutput& output : result_.outputs) unread_.push_back(std::move(output.claim));
+  }
   ReleaseUnread();
   absl::StatusOr<ClaimedOutputs> result = std::move(result_);
   if (!status.ok()) result = status;
@@ -84,7 +91,7 @@ void ClaimPoll::TakeOutput(v1::ClaimedOutput* output) {
               .crc32c = std::nullopt};
   absl::StatusOr<ClaimedOutput> taken = absl::OutOfRangeError(absl::StrCat(
       "output is ", output->size_bytes(), " bytes, bytes_max is ", request()->max_bytes()));
-  if (output->has_payload()) taken = FromProto(request()->claim_token(), output);
+  if (output->has_payload() || claim_larger_) taken = FromProto(request()->claim_token(), output);
   if (taken.ok()) {
     result_.outputs.push_back(*std::move(taken));
     return;

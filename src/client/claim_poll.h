@@ -37,9 +37,11 @@ class ClaimPoll : public RpcCall<v1::ClaimOutputsRequest, v1::ClaimOutputsRespon
 
   const TimeBudget wait_;
   const bool fresh_token_for_each_poll_;
+  const bool claim_larger_;
   absl::Duration wait_left_before_ = absl::ZeroDuration();  // the poll under way
   absl::Duration poll_wait_ = absl::ZeroDuration();
   Done done_;
+  CancellationHook hook_;
   ClaimedOutputs result_;
   std::vector<Claim> unread_;  // claimed, but of no use to the caller
 };

@@ -67,10 +67,20 @@ absl::StatusOr<Payload> FromProto(v1::Payload* payload) {
                      absl::StrCat("the payload of ", payload->data().size(),
                                   " bytes arrived without the crc32c that came with it"));
   }
-  return Payload{.data = std::move(*payload->mutable_data()),
+  Payload result = WithoutData(payload);
+  result.data = std::move(*payload->mutable_data());
+  return result;
+}
+
+Payload WithoutData(v1::Payload* payload) {
+  return Payload{.data = "",
                  .content_type = std::move(*payload->mutable_content_type()),
                  .labels = {payload->labels().begin(), payload->labels().end()},
                  .encryption_key_id = std::move(*payload->mutable_encryption_key_id())};
+}
+
+Outcome OutcomeFromProto(v1::Outcome outcome) {
+  return InRange(outcome, Outcome::kCancelled, Outcome::kFailure);
 }
 
 void ToProto(Input input, v1::InputItem* out) {
@@ -88,21 +98,24 @@ void ToProto(Output output, v1::OutputItem* out) {
 }
 
 absl::StatusOr<ClaimedOutput> FromProto(const std::string& token, v1::ClaimedOutput* output) {
-  const uint32_t crc32c = Crc32c(AsBytes(output->payload().data()));
+  const bool data_omitted = !output->has_payload();
+  std::optional<uint32_t> crc32c;
+  if (!data_omitted) crc32c = Crc32c(AsBytes(output->payload().data()));
   absl::StatusOr<Payload> payload = FromProto(output->mutable_payload());
   RETURN_IF_ERROR(payload.status());
-  return ClaimedOutput{
-      .claim = {.call_id = output->call_id(),
-                .token = token,
-                .fence = output->fence(),
-                .crc32c = crc32c},
-      .attempt = output->attempt(),
-      .outcome = InRange(output->outcome(), Outcome::kCancelled, Outcome::kFailure),
-      .payload = *std::move(payload),
-      .size_bytes = output->size_bytes(),
-      .lease_end =
-          output->has_lease_end_time() ? FromProto(output->lease_end_time()) : absl::InfinitePast(),
-      .acked = output->acked()};
+  return ClaimedOutput{.claim = {.call_id = output->call_id(),
+                                 .token = token,
+                                 .fence = output->fence(),
+                                 .crc32c = crc32c},
+                       .attempt = output->attempt(),
+                       .outcome = OutcomeFromProto(output->outcome()),
+                       .payload = *std::move(payload),
+                       .size_bytes = output->size_bytes(),
+                       .data_omitted = data_omitted,
+                       .lease_end = output->has_lease_end_time()
+                                        ? FromProto(output->lease_end_time())
+                                        : absl::InfinitePast(),
+                       .acked = output->acked()};
 }
 
 CallDescription FromProto(const v1::CallDescription& description) {

@@ -21,6 +21,11 @@ void ToProto(absl::Duration duration, google::protobuf::Duration* out);
 void ToProto(Payload payload, v1::Payload* out);
 // DATA_LOSS (CHECKSUM_MISMATCH) when the data is not what its checksum says.
 absl::StatusOr<Payload> FromProto(v1::Payload* payload);
+// The same of a payload whose data went elsewhere, and whose checksum is of that.
+Payload WithoutData(v1::Payload* payload);
+
+// Values of later versions read as FAILURE.
+Outcome OutcomeFromProto(v1::Outcome outcome);
 
 void ToProto(Input input, v1::InputItem* out);
 void ToProto(Output output, v1::OutputItem* out);
@@ -36,7 +41,7 @@ void ToProto(const Claim& claim, Item* out) {
   }
 }
 
-// `token` is that of the poll. The payload must be there.
+// `token` is that of the poll. Without a payload the output's data is omitted.
 absl::StatusOr<ClaimedOutput> FromProto(const std::string& token, v1::ClaimedOutput* output);
 
 CallDescription FromProto(const v1::CallDescription& description);

@@ -1,5 +1,6 @@
 #include "client/core.h"
 
+#include <algorithm>
 #include <errno.h>
 #include <fstream>
 #include <string.h>
@@ -12,42 +13,42 @@
 
 #include "base/error.h"
 #include "client/limits.h"
+#include "client/outputs.h"
+#include "client/singles.h"
+#include "client/transfer_pool.h"
 
 namespace mayfly::client {
 namespace {
 
-constexpr int kKeepaliveMs = 20'000;
-constexpr int kKeepaliveTimeoutMs = 10'000;
+constexpr absl::Duration kLingerMax = absl::Milliseconds(1);
+constexpr int kLargeChannelsMax = 64;
+constexpr absl::Duration kKeepaliveTimeMin = absl::Seconds(10);  // what servers permit
 // gRPC's own pauses of 1 s up to 2 min would outlast the timeout of a call.
 constexpr int kReconnectMsMin = 100;
 constexpr int kReconnectMsMax = 2'000;
 constexpr size_t kPemBytesMax = 1 << 20;
 
+int Milliseconds(absl::Duration duration) {
+  constexpr absl::Duration kLongest = absl::Hours(24);
+  return static_cast<int>(absl::ToInt64Milliseconds(std::min(duration, kLongest)));
+}
+
 std::shared_ptr<grpc::Channel> OpenChannel(
     const std::shared_ptr<grpc::ChannelCredentials>& credentials, const ClientOptions& options) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(static_cast<int>(kMessageBytesMax + kEnvelopeBytesMax));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive_time));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(options.keepalive_timeout));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMsMin);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMsMax);
   // Repeating is decided in one place, rpc_call.h.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // Otherwise all clients of a process that have the same target share one connection.
+  // Otherwise all channels of a process that have the same target share one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
   return grpc::CreateCustomChannel(options.target, credentials, arguments);
-}
-
-void RunCompletions(const std::shared_ptr<grpc::CompletionQueue>& queue) {
-  void* tag = nullptr;
-  bool ok = false;
-  while (queue->Next(&tag, &ok)) {
-    Completion::Then then = static_cast<Completion*>(tag)->OnCompletion(ok);
-    if (then) then();
-  }
 }
 
 absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& path) {
@@ -72,16 +73,29 @@ Core::Core(const std::shared_ptr<grpc::ChannelCredentials>& credentials,
            const ClientOptions& options)
     : options_(options),
       stub_(v1::FunctionIo::NewStub(OpenChannel(credentials, options))),
-      queue_(std::make_shared<grpc::CompletionQueue>()),
-      thread_(RunCompletions, queue_) {}
+      dispatcher_(std::make_shared<Dispatcher>(&thread_)),
+      singles_(std::make_unique<Singles>()),
+      transfer_pool_(std::make_unique<TransferPool>(options.large_channels)),
+      outputs_(Outputs::New(OutputFeed::SettingsOf(options))) {
+  for (int i = 0; i < options.large_channels; ++i) {
+    large_stubs_.push_back(v1::FunctionIo::NewStub(OpenChannel(credentials, options)));
+  }
+}
 
 Core::~Core() {
-  queue_->Shutdown();
+  outputs_->Close();
+  singles_.reset();
+  transfer_pool_.reset();
+  dispatcher_.reset();
   if (IsOwnThread()) {
     thread_.detach();
   } else {
     thread_.join();
   }
+}
+
+v1::FunctionIo::StubInterface* Core::NextLargeStub() {
+  return large_stubs_[next_large_stub_.fetch_add(1) % large_stubs_.size()].get();
 }
 
 absl::Status CheckOptions(const ClientOptions& options) {
@@ -92,6 +106,21 @@ absl::Status CheckOptions(const ClientOptions& options) {
   if (options.batch_bytes_max < 1 || options.batch_bytes_max > kMessageBytesMax) {
     return FieldError("batch_bytes_max", absl::StrCat(options.batch_bytes_max),
                       absl::StrCat("wants 1..", kMessageBytesMax, " bytes"));
+  }
+  if (options.linger < absl::ZeroDuration() || options.linger > kLingerMax) {
+    return FieldError("linger", absl::FormatDuration(options.linger), "wants 0..1ms");
+  }
+  if (options.large_channels < 1 || options.large_channels > kLargeChannelsMax) {
+    return FieldError("large_channels", absl::StrCat(options.large_channels),
+                      absl::StrCat("wants 1..", kLargeChannelsMax));
+  }
+  if (options.keepalive_time < kKeepaliveTimeMin) {
+    return FieldError("keepalive_time", absl::FormatDuration(options.keepalive_time),
+                      absl::StrCat("wants ", absl::FormatDuration(kKeepaliveTimeMin), " or more"));
+  }
+  if (options.keepalive_timeout <= absl::ZeroDuration()) {
+    return FieldError("keepalive_timeout", absl::FormatDuration(options.keepalive_timeout),
+                      "wants more than 0");
   }
   if (options.retry.attempts_max < 1) {
     return FieldError("retry.attempts_max", absl::StrCat(options.retry.attempts_max),

@@ -1,33 +1,24 @@
-// What the copies of a Client share: one connection, and one thread that runs whatever happens on
-// it.
-//
-// gRPC's own callback threads are not used: 1.51 joins them when the last channel of the process
-// goes, and aborts when that happens on one of them, which is where callbacks run.
+// What the copies of a Client share: connections, one thread that runs whatever happens on them,
+// and what gathers the calls of single items.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <thread>
+#include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
-#include <grpcpp/completion_queue.h>
 #include <grpcpp/security/credentials.h>
 
+#include "client/dispatcher.h"
 #include "mayfly/client_options.h"
 #include "mayfly/v1/function_io.grpc.pb.h"
 
 namespace mayfly::client {
 
-// A tag of the completion queue. It must stay alive until it is called.
-class Completion {
- public:
-  // To be run when nothing of the call that ended holds the Core any more; may be null.
-  using Then = absl::AnyInvocable<void()>;
-
-  virtual ~Completion() = default;
-  // On the core's thread; `ok` is false for an alarm that was cancelled.
-  virtual Then OnCompletion(bool ok) = 0;
-};
+class Outputs;
+class Singles;
+class TransferPool;
 
 // Thread-safe. Whatever is under way holds a reference, so the last one may go on the core's own
 // thread too.
@@ -40,15 +31,28 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   v1::FunctionIo::StubInterface* stub() const { return stub_.get(); }
-  grpc::CompletionQueue* queue() const { return queue_.get(); }
+  // For a payload that is streamed: of all such connections the next one.
+  v1::FunctionIo::StubInterface* NextLargeStub();
+  const std::shared_ptr<Dispatcher>& dispatcher() const { return dispatcher_; }
+  grpc::CompletionQueue* queue() const { return dispatcher_->queue(); }
   const ClientOptions& options() const { return options_; }
   bool IsOwnThread() const { return std::this_thread::get_id() == thread_.get_id(); }
+
+  Singles* singles() const { return singles_.get(); }
+  // What is awaited and held for Client::AwaitOutput and Retrieve.
+  Outputs* outputs() const { return outputs_.get(); }
+  TransferPool* transfer_pool() const { return transfer_pool_.get(); }
 
  private:
   const ClientOptions options_;
   const std::unique_ptr<v1::FunctionIo::StubInterface> stub_;
-  const std::shared_ptr<grpc::CompletionQueue> queue_;  // the thread's too
+  std::vector<std::unique_ptr<v1::FunctionIo::StubInterface>> large_stubs_;
+  std::atomic<size_t> next_large_stub_ = 0;
   std::thread thread_;
+  std::shared_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<Singles> singles_;
+  std::unique_ptr<TransferPool> transfer_pool_;
+  std::shared_ptr<Outputs> outputs_;
 };
 
 // INVALID_ARGUMENT, naming the field, when an option is out of its range.

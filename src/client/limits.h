@@ -9,6 +9,7 @@ namespace mayfly::client {
 
 inline constexpr size_t kBatchItemsMax = 512;                      // limits.batch_items_max
 inline constexpr size_t kMessageBytesMax = 64u << 20;              // limits.message_bytes_max
+inline constexpr size_t kSegmentBytes = 1 << 20;                   // of Upload and Download
 inline constexpr absl::Duration kPollWaitMax = absl::Seconds(55);  // claims.wait_max
 
 // What an item may have beside its data: 1 KiB of labels, 255 bytes each of content type and key

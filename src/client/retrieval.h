@@ -1,5 +1,5 @@
-// A Retrieval is one Client::Retrieve: claim, deliver, acknowledge, and claim again when the claim
-// was lost on the way. It blocks the caller's thread, and lives on its stack.
+// A Retrieval is one Client::Retrieve: await, deliver, acknowledge, and again when the claim was
+// lost on the way. It blocks the caller's thread, and lives on its stack.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,9 @@ namespace mayfly::client {
 
 class Retrieval {
  public:
-  using Consume = absl::FunctionRef<absl::Status(const ClaimedOutput& output)>;
+  // Gets the output, its data omitted if it is large, and brings that; the claim it leaves is the
+  // one to acknowledge.
+  using Consume = absl::FunctionRef<absl::Status(ClaimedOutput* output)>;
 
   // `consume` outlives this.
   Retrieval(std::shared_ptr<Core> core, std::string call_id, Consume consume,
@@ -30,21 +32,24 @@ class Retrieval {
   // What tells an output from the one that replaced it.
   struct Identity {
     uint32_t attempt = 0;
-    size_t size_bytes = 0;
-    std::optional<uint32_t> crc32c;
+    uint64_t size_bytes = 0;
     friend bool operator==(const Identity&, const Identity&) = default;
   };
 
-  // `token` empty: a fresh claim.
-  absl::StatusOr<ClaimedOutput> ClaimOne(absl::Duration wait, const std::string& token) const;
-  absl::Status Deliver(const ClaimedOutput& output);
+  absl::StatusOr<ClaimedOutput> Await(absl::Duration wait) const;
+  absl::Status Deliver(ClaimedOutput* output);
 
   const std::shared_ptr<Core> core_;
   const Client client_;
   const std::string call_id_;
   const Consume consume_;
   const RetrieveOptions options_;
+  const CallOptions call_options_;
   std::optional<Identity> delivered_;
 };
+
+// What a caller waits for: the output, held, its data omitted if it is large.
+absl::StatusOr<ClaimedOutput> AwaitHeld(const std::shared_ptr<Core>& core,
+                                        const std::string& call_id, const RetrieveOptions& options);
 
 }  // namespace mayfly::client

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,23 +13,25 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include <google/protobuf/arena.h>
 #include <grpcpp/alarm.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/async_unary_call.h>
 
+#include "client/cancellation.h"
 #include "client/core.h"
-#include "client/random.h"
+#include "client/pause.h"
 #include "client/status.h"
 #include "client/time_budget.h"
 #include "mayfly/error.h"
 
 namespace mayfly::client {
 
-// gRPC takes points of time and turns them into durations at once.
-inline std::chrono::system_clock::time_point FromNow(absl::Duration duration) {
-  constexpr absl::Duration kLongest = absl::Hours(24 * 365);  // infinite does not fit
-  return std::chrono::system_clock::now() +
-         absl::ToChronoMicroseconds(std::min(duration, kLongest));
+inline google::protobuf::ArenaOptions ArenaOfMessages() {
+  google::protobuf::ArenaOptions options;
+  options.start_block_size = 4 << 10;
+  options.max_block_size = 64 << 10;
+  return options;
 }
 
 template <typename Request, typename Response>
@@ -44,17 +45,28 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
     const absl::Duration held = Prepare();
     context_.emplace();
     context_->set_deadline(FromNow(AttemptTime(held)));
-    response_.Clear();
+    response_->Clear();
     // Before the call: it may end on the core's thread before this one has come back from it.
     self_ = this->shared_from_this();
-    reader_ = (core_->stub()->*method_)(&*context_, request_, core_->queue());
-    reader_->Finish(&response_, &grpc_status_, this);
+    reader_ = (core_->stub()->*method_)(&*context_, *request_, core_->queue());
+    reader_->Finish(response_, &grpc_status_, this);
+  }
+
+  // On the core's thread: ends with CANCELLED soon, unless it has ended.
+  void Cancel() {
+    cancelled_ = true;
+    if (alarm_ != nullptr) {
+      alarm_->Cancel();
+    } else if (self_ != nullptr) {
+      context_->TryCancel();
+    }
   }
 
   Then OnCompletion(bool) final {
     const auto self = std::move(self_);
     if (alarm_ == nullptr) return OnAnswer();
     alarm_.reset();
+    if (cancelled_) return OnEnd(CancelledByCaller());
     Start();
     return nullptr;
   }
@@ -63,7 +75,11 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
   enum class Next { kEnd, kAgain, kAgainLater };
 
   RpcCall(std::shared_ptr<Core> core, RpcMethod<Request, Response> method, TimeBudget budget)
-      : core_(std::move(core)), method_(method), budget_(budget) {}
+      : core_(std::move(core)),
+        method_(method),
+        budget_(budget),
+        request_(google::protobuf::Arena::CreateMessage<Request>(&arena_)),
+        response_(google::protobuf::Arena::CreateMessage<Response>(&arena_)) {}
 
   // Before each attempt; returns how long the request asks the server to hold the answer back.
   virtual absl::Duration Prepare() { return absl::ZeroDuration(); }
@@ -73,7 +89,7 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
 
   const std::shared_ptr<Core>& core() const { return core_; }
   const TimeBudget& budget() const { return budget_; }
-  Request* request() { return &request_; }
+  Request* request() { return request_; }
 
  private:
   // Half of what is left, so that a lost answer leaves time for another attempt.
@@ -86,10 +102,11 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
 
   Then OnAnswer() {
     if (!grpc_status_.ok()) return OnFailure(StatusFromGrpc(grpc_status_));
-    switch (OnResponse(&response_)) {
+    switch (OnResponse(response_)) {
       case Next::kEnd:
         break;
       case Next::kAgain:
+        if (cancelled_) return OnEnd(CancelledByCaller());
         attempts_ = 0;
         Start();
         return nullptr;
@@ -100,6 +117,7 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
   }
 
   Then OnFailure(absl::Status status) {
+    if (cancelled_) return OnEnd(CancelledByCaller());
     if (absl::IsDeadlineExceeded(status)) {
       status = absl::DeadlineExceededError(
           absl::StrCat("no answer within ", absl::FormatDuration(budget_.total())));
@@ -111,7 +129,8 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
 
   Then TryLater(const absl::Status& status) {
     const RetryPolicy& policy = core_->options().retry;
-    const absl::Duration delay = std::max(Pause(policy), RetryDelayOf(status));
+    const absl::Duration delay = std::max(PauseAfter(attempts_, policy), RetryDelayOf(status));
+    if (cancelled_) return OnEnd(CancelledByCaller());
     if (++attempts_ >= policy.attempts_max || delay >= budget_.Left()) return OnEnd(status);
     self_ = this->shared_from_this();
     alarm_ = std::make_unique<grpc::Alarm>();
@@ -119,24 +138,35 @@ class RpcCall : public Completion, public std::enable_shared_from_this<RpcCall<R
     return nullptr;
   }
 
-  absl::Duration Pause(const RetryPolicy& policy) const {
-    constexpr int kDoublingsMax = 30;
-    const int64_t factor = int64_t{1} << std::min(attempts_, kDoublingsMax);
-    const absl::Duration longest = std::min(policy.delay_max, policy.delay_min * factor);
-    return longest * (1 - RandomFraction() / 2);
-  }
-
   const std::shared_ptr<Core> core_;
   const RpcMethod<Request, Response> method_;
   const TimeBudget budget_;
   int attempts_ = 0;  // that failed since the last answer that moved things on
-  Request request_;
-  Response response_;
+  bool cancelled_ = false;
+  // A batch of 256 items is some thousand small objects, which are freed at once.
+  google::protobuf::Arena arena_{ArenaOfMessages()};
+  Request* const request_;
+  Response* const response_;
   grpc::Status grpc_status_;
   std::optional<grpc::ClientContext> context_;
   std::unique_ptr<grpc::ClientAsyncResponseReaderInterface<Response>> reader_;
   std::unique_ptr<grpc::Alarm> alarm_;  // set: the call waits for its next attempt
   std::shared_ptr<RpcCall> self_;       // set: a completion is to come
 };
+
+// Has a call cancelled, on the core's thread, that is under way.
+template <typename Call>
+CancellationHook HookOf(const std::shared_ptr<Core>& core,
+                        const std::optional<Cancellation>& cancellation,
+                        std::weak_ptr<Call> weak_call) {
+  std::weak_ptr<Dispatcher> weak_dispatcher = core->dispatcher();
+  return CancellationHook(cancellation, [weak_dispatcher, weak_call] {
+    const auto dispatcher = weak_dispatcher.lock();
+    if (dispatcher == nullptr) return;
+    Dispatcher::Post(dispatcher, [weak_call] {
+      if (const auto call = weak_call.lock()) call->Cancel();
+    });
+  });
+}
 
 }  // namespace mayfly::client

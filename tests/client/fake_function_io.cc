@@ -24,26 +24,6 @@ google::rpc::Status NotFound(Reason reason) {
 
 void AddChecksum(v1::Payload* payload) { payload->set_crc32c(Crc32c(AsBytes(payload->data()))); }
 
-// Only answers with payloads can be corrupted.
-void Corrupt(google::protobuf::Message*) {}
-void Corrupt(v1::GetInputsResponse* response) {
-  for (auto& result : *response->mutable_results()) {
-    (*result.mutable_payload()->mutable_data())[0] ^= 1;
-  }
-}
-void Corrupt(v1::ClaimOutputsResponse* response) {
-  for (auto& output : *response->mutable_outputs()) {
-    (*output.mutable_payload()->mutable_data())[0] ^= 1;
-  }
-}
-
-template <typename Response>
-void SetItemStatus(Response* response, int index, const google::rpc::Status& status) {
-  if constexpr (requires { response->mutable_results(); }) {
-    *response->mutable_results(index)->mutable_status() = status;
-  }
-}
-
 }  // namespace
 
 google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::string& message,
@@ -97,6 +77,7 @@ void FakeFunctionIo::FailAlways(const std::string& rpc, Fault fault) {
 void FakeFunctionIo::ForgetClaims() {
   MutexLock lock(&mutex_);
   for (auto& [id, call] : table_.calls) call.claim_token.clear();
+  changed_.NotifyAll();
   table_.next_fence += 1'000'000;
 }
 
@@ -117,6 +98,7 @@ void FakeFunctionIo::ClaimElsewhere(const std::string& call_id, bool ack) {
   call.claim_token = "another's token!";
   call.fence = table_.next_fence++;
   if (ack) call.acked_token = call.claim_token;
+  changed_.NotifyAll();
 }
 
 void FakeFunctionIo::OnAck(std::function<void()> observer) {
@@ -132,6 +114,18 @@ std::vector<std::string> FakeFunctionIo::Events() {
 int FakeFunctionIo::CountOf(const std::string& rpc) {
   MutexLock lock(&mutex_);
   return static_cast<int>(std::count(events_.begin(), events_.end(), rpc));
+}
+
+std::optional<std::string> FakeFunctionIo::InputOf(const std::string& call_id) {
+  MutexLock lock(&mutex_);
+  const Call& call = table_.calls[call_id];
+  return call.input.has_value() ? std::optional(call.input->data()) : std::nullopt;
+}
+
+std::optional<std::string> FakeFunctionIo::OutputOf(const std::string& call_id) {
+  MutexLock lock(&mutex_);
+  const Call& call = table_.calls[call_id];
+  return call.output.has_value() ? std::optional(call.output->payload().data()) : std::nullopt;
 }
 
 bool FakeFunctionIo::WaitFor(const std::string& rpc, int count) {
@@ -156,28 +150,6 @@ std::optional<Fault> FakeFunctionIo::TakeFault(const std::string& rpc) {
   return lasting->second;
 }
 
-template <typename Request, typename Response, typename Work>
-grpc::Status FakeFunctionIo::Serve(const std::string& rpc, grpc::ServerContext* context,
-                                   const Request& request, Response* response, Work work) {
-  MutexLock lock(&mutex_);
-  events_.push_back(rpc);
-  requests_.push_back(std::make_unique<Request>(request));
-  changed_.NotifyAll();
-  const std::optional<Fault> fault = TakeFault(rpc);
-  if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
-  if (fault.has_value() && fault->when == Fault::When::kSilence) {
-    while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
-    return grpc::Status::CANCELLED;
-  }
-  work(&table_);
-  changed_.NotifyAll();
-  if (!fault.has_value()) return grpc::Status::OK;
-  if (fault->when == Fault::When::kAfter) return fault->status;
-  if (fault->when == Fault::When::kCorrupted) Corrupt(response);
-  if (fault->when == Fault::When::kItem) SetItemStatus(response, fault->item, fault->item_status);
-  return grpc::Status::OK;
-}
-
 google::rpc::Status FakeFunctionIo::Table::CheckLive(const std::string& call_id) const {
   const auto found = calls.find(call_id);
   if (found == calls.end()) return NotFound(Reason::kCallUnknown);
@@ -196,22 +168,71 @@ google::rpc::Status FakeFunctionIo::Table::CheckClaim(const std::string& call_id
   return ItemError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost, "claim lost");
 }
 
+void FakeFunctionIo::Table::PutInput(const v1::InputItem& item, v1::PutInputResult* result) {
+  result->set_call_id(item.call_id());
+  Call& call = calls[item.call_id()];
+  if (call.input.has_value() && call.input->data() != item.payload().data()) {
+    *result->mutable_status() =
+        ItemError(absl::StatusCode::kAlreadyExists, Reason::kCallConflict, "other input");
+    return;
+  }
+  call.input = item.payload();
+  result->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
+}
+
+void FakeFunctionIo::Table::PutOutput(const v1::OutputItem& item, v1::PutOutputResult* result) {
+  result->set_call_id(item.call_id());
+  *result->mutable_status() = CheckLive(item.call_id());
+  if (result->status().code() != 0) return;
+  calls[item.call_id()].output = item;
+  result->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
+}
+
+void FakeFunctionIo::Table::Ack(const v1::AckItem& item, const std::string& token,
+                                v1::AckResult* result) {
+  result->set_call_id(item.call_id());
+  result->mutable_erase_time()->set_seconds(kEraseSeconds);
+  if (calls[item.call_id()].acked_token == token) return;
+  *result->mutable_status() = CheckClaim(item.call_id(), token, item.fence());
+  if (result->status().code() != 0) return;
+  Call& call = calls[item.call_id()];
+  if (item.has_crc32c() && item.crc32c() != Crc32c(AsBytes(call.output->payload().data()))) {
+    *result->mutable_status() = ItemError(absl::StatusCode::kInvalidArgument,
+                                          Reason::kChecksumMismatch, "another checksum");
+    return;
+  }
+  call.acked_token = token;
+}
+
+void FakeFunctionIo::Table::Release(const v1::ReleaseItem& item, const std::string& token,
+                                    v1::ReleaseResult* result) {
+  result->set_call_id(item.call_id());
+  *result->mutable_status() = CheckClaim(item.call_id(), token, item.fence());
+  if (result->status().code() == 0) calls[item.call_id()].claim_token.clear();
+}
+
+void FakeFunctionIo::Table::Claim(const std::string& call_id, const std::string& token,
+                                  uint64_t max_bytes, v1::ClaimedOutput* output) {
+  Call& call = calls[call_id];
+  if (call.claim_token.empty()) call.fence = next_fence++;
+  call.claim_token = token;
+  output->set_call_id(call_id);
+  output->set_attempt(call.output->attempt());
+  output->set_outcome(call.output->outcome());
+  output->set_size_bytes(call.output->payload().data().size());
+  output->set_fence(call.fence);
+  output->mutable_lease_end_time()->set_seconds(kDeadlineSeconds);
+  if (output->size_bytes() > max_bytes) return;
+  *output->mutable_payload() = call.output->payload();
+  AddChecksum(output->mutable_payload());
+}
+
 grpc::Status FakeFunctionIo::PutInputs(grpc::ServerContext* context,
                                        const v1::PutInputsRequest* request,
                                        v1::PutInputsResponse* response) {
   return Serve("PutInputs", context, *request, response, [&](Table* table) {
-    for (const v1::InputItem& item : request->items()) {
-      v1::PutInputResult* result = response->add_results();
-      result->set_call_id(item.call_id());
-      Call& call = table->calls[item.call_id()];
-      if (call.input.has_value() && call.input->data() != item.payload().data()) {
-        *result->mutable_status() =
-            ItemError(absl::StatusCode::kAlreadyExists, Reason::kCallConflict, "other input");
-        continue;
-      }
-      call.input = item.payload();
-      result->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
-    }
+    for (const v1::InputItem& item : request->items())
+      table->PutInput(item, response->add_results());
   });
 }
 
@@ -228,7 +249,7 @@ grpc::Status FakeFunctionIo::GetInputs(grpc::ServerContext* context,
       const v1::Payload& input = *table->calls[call_id].input;
       result->set_size_bytes(input.data().size());
       result->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
-      if (bytes > 0 && bytes + input.data().size() > request->max_bytes()) continue;
+      if (bytes + input.data().size() > request->max_bytes()) continue;
       bytes += input.data().size();
       *result->mutable_payload() = input;
       AddChecksum(result->mutable_payload());
@@ -241,12 +262,7 @@ grpc::Status FakeFunctionIo::PutOutputs(grpc::ServerContext* context,
                                         v1::PutOutputsResponse* response) {
   return Serve("PutOutputs", context, *request, response, [&](Table* table) {
     for (const v1::OutputItem& item : request->items()) {
-      v1::PutOutputResult* result = response->add_results();
-      result->set_call_id(item.call_id());
-      *result->mutable_status() = table->CheckLive(item.call_id());
-      if (result->status().code() != 0) continue;
-      table->calls[item.call_id()].output = item;
-      result->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
+      table->PutOutput(item, response->add_results());
     }
   });
 }
@@ -269,18 +285,7 @@ grpc::Status FakeFunctionIo::ClaimOutputs(grpc::ServerContext* context,
         response->set_pending_count(response->pending_count() + 1);
         continue;
       }
-      if (call.claim_token.empty()) call.fence = table->next_fence++;
-      call.claim_token = request->claim_token();
-      v1::ClaimedOutput* output = response->add_outputs();
-      output->set_call_id(call_id);
-      output->set_attempt(call.output->attempt());
-      output->set_outcome(call.output->outcome());
-      output->set_size_bytes(call.output->payload().data().size());
-      output->set_fence(call.fence);
-      output->mutable_lease_end_time()->set_seconds(kDeadlineSeconds);
-      if (output->size_bytes() > request->max_bytes()) continue;
-      *output->mutable_payload() = call.output->payload();
-      AddChecksum(output->mutable_payload());
+      table->Claim(call_id, request->claim_token(), request->max_bytes(), response->add_outputs());
     }
   });
 }
@@ -296,14 +301,7 @@ grpc::Status FakeFunctionIo::AckOutputs(grpc::ServerContext* context,
   if (observer) observer();
   return Serve("AckOutputs", context, *request, response, [&](Table* table) {
     for (const v1::AckItem& item : request->items()) {
-      v1::AckResult* result = response->add_results();
-      result->set_call_id(item.call_id());
-      result->mutable_erase_time()->set_seconds(kEraseSeconds);
-      if (table->calls[item.call_id()].acked_token == item.claim_token()) continue;
-      *result->mutable_status() =
-          table->CheckClaim(item.call_id(), item.claim_token(), item.fence());
-      if (result->status().code() == 0)
-        table->calls[item.call_id()].acked_token = item.claim_token();
+      table->Ack(item, item.claim_token(), response->add_results());
     }
   });
 }
@@ -313,11 +311,7 @@ grpc::Status FakeFunctionIo::ReleaseOutputs(grpc::ServerContext* context,
                                             v1::ReleaseOutputsResponse* response) {
   return Serve("ReleaseOutputs", context, *request, response, [&](Table* table) {
     for (const v1::ReleaseItem& item : request->items()) {
-      v1::ReleaseResult* result = response->add_results();
-      result->set_call_id(item.call_id());
-      *result->mutable_status() =
-          table->CheckClaim(item.call_id(), item.claim_token(), item.fence());
-      if (result->status().code() == 0) table->calls[item.call_id()].claim_token.clear();
+      table->Release(item, item.claim_token(), response->add_results());
     }
   });
 }

@@ -34,12 +34,39 @@ struct Fault {
     kSilence,    // nothing is done, and no answer comes until the client gives up
     kItem,       // the item with index `item` fails with `item_status`, the others are done
     kCorrupted,  // done, and payloads are answered with a flipped bit
+    // Of streams:
+    kBroken,      // the stream breaks behind its segment, or output, with index `item`
+    kTruncated,   // a download ends behind that segment, as if it were complete
+    kUnfinished,  // a download says it is complete behind that segment
+    kWrongCrc,    // a download's finish has the CRC-32C of something else
+    kOverlap,     // a download sends its first segment again
+    kTwice,       // every output is sent twice
   };
   When when = When::kBefore;
   grpc::Status status = RpcError(absl::StatusCode::kUnavailable, Reason::kStarting, "recovering");
   int item = 0;
   google::rpc::Status item_status;
 };
+
+// Only answers with payloads can be corrupted.
+inline void Corrupt(google::protobuf::Message*) {}
+inline void Corrupt(v1::GetInputsResponse* response) {
+  for (auto& result : *response->mutable_results()) {
+    (*result.mutable_payload()->mutable_data())[0] ^= 1;
+  }
+}
+inline void Corrupt(v1::ClaimOutputsResponse* response) {
+  for (auto& output : *response->mutable_outputs()) {
+    (*output.mutable_payload()->mutable_data())[0] ^= 1;
+  }
+}
+
+template <typename Response>
+void SetItemStatus(Response* response, int index, const google::rpc::Status& status) {
+  if constexpr (requires { response->mutable_results(); }) {
+    *response->mutable_results(index)->mutable_status() = status;
+  }
+}
 
 class FakeFunctionIo : public v1::FunctionIo::Service {
  public:
@@ -61,6 +88,10 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   void AddOutput(const std::string& call_id, uint32_t attempt, const std::string& data);
   // As another client would: claims, and acks if so told.
   void ClaimElsewhere(const std::string& call_id, bool ack);
+
+  // What was put, or nothing.
+  std::optional<std::string> InputOf(const std::string& call_id);
+  std::optional<std::string> OutputOf(const std::string& call_id);
 
   // Called, without a lock, when an AckOutputs comes in.
   void OnAck(std::function<void()> observer);
@@ -92,8 +123,23 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
                              v1::DescribeCallsResponse* response) override;
   grpc::Status DeleteCalls(grpc::ServerContext* context, const v1::DeleteCallsRequest* request,
                            v1::DeleteCallsResponse* response) override;
+  grpc::Status Upload(grpc::ServerContext* context, grpc::ServerReader<v1::UploadRequest>* reader,
+                      v1::UploadResponse* response) override;
+  grpc::Status QueryUpload(grpc::ServerContext* context, const v1::QueryUploadRequest* request,
+                           v1::QueryUploadResponse* response) override;
+  grpc::Status Download(grpc::ServerContext* context, const v1::DownloadRequest* request,
+                        grpc::ServerWriter<v1::DownloadResponse>* writer) override;
+  // Acks on it meet the faults of "StreamAcks", kBefore and kAfter: either breaks the stream.
+  grpc::Status StreamOutputs(grpc::ServerContext* context,
+                             grpc::ServerReaderWriter<v1::StreamOutputsResponse,
+                                                      v1::StreamOutputsRequest>* stream) override;
 
  private:
+  class OutputPush;
+  struct UnfinishedUpload {
+    v1::UploadHeader header;
+    std::string data;
+  };
   struct Call {
     std::optional<v1::Payload> input;
     std::optional<v1::OutputItem> output;
@@ -107,7 +153,17 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
     google::rpc::Status CheckClaim(const std::string& call_id, const std::string& token,
                                    uint64_t fence) const;
 
+    // As the RPCs of these names do with one item.
+    void PutInput(const v1::InputItem& item, v1::PutInputResult* result);
+    void PutOutput(const v1::OutputItem& item, v1::PutOutputResult* result);
+    void Ack(const v1::AckItem& item, const std::string& token, v1::AckResult* result);
+    void Release(const v1::ReleaseItem& item, const std::string& token, v1::ReleaseResult* result);
+    // Claims the output, which is there and free.
+    void Claim(const std::string& call_id, const std::string& token, uint64_t max_bytes,
+               v1::ClaimedOutput* output);
+
     std::map<std::string, Call> calls;
+    std::map<std::string, UnfinishedUpload> uploads;
     uint64_t next_fence = 1;
   };
 
@@ -116,6 +172,11 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   grpc::Status Serve(const std::string& rpc, grpc::ServerContext* context, const Request& request,
                      Response* response, Work work) EXCLUDES_LOCK(mutex_);
   std::optional<Fault> TakeFault(const std::string& rpc) REQUIRES_LOCK(mutex_);
+  template <typename Request>
+  void Record(const std::string& rpc, const Request& request) REQUIRES_LOCK(mutex_);
+  grpc::Status TakeSegment(const v1::UploadSegment& segment, UnfinishedUpload* upload);
+  grpc::Status FinishUpload(const v1::UploadFinish& finish, const std::string& upload_id,
+                            v1::UploadResponse* response) REQUIRES_LOCK(mutex_);
 
   Mutex mutex_;
   ConditionVariable changed_;
@@ -128,6 +189,33 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   std::string target_;
   std::unique_ptr<grpc::Server> server_;
 };
+
+template <typename Request>
+void FakeFunctionIo::Record(const std::string& rpc, const Request& request) {
+  events_.push_back(rpc);
+  requests_.push_back(std::make_unique<Request>(request));
+  changed_.NotifyAll();
+}
+
+template <typename Request, typename Response, typename Work>
+grpc::Status FakeFunctionIo::Serve(const std::string& rpc, grpc::ServerContext* context,
+                                   const Request& request, Response* response, Work work) {
+  MutexLock lock(&mutex_);
+  Record(rpc, request);
+  const std::optional<Fault> fault = TakeFault(rpc);
+  if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
+  if (fault.has_value() && fault->when == Fault::When::kSilence) {
+    while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
+    return grpc::Status::CANCELLED;
+  }
+  work(&table_);
+  changed_.NotifyAll();
+  if (!fault.has_value()) return grpc::Status::OK;
+  if (fault->when == Fault::When::kAfter) return fault->status;
+  if (fault->when == Fault::When::kCorrupted) Corrupt(response);
+  if (fault->when == Fault::When::kItem) SetItemStatus(response, fault->item, fault->item_status);
+  return grpc::Status::OK;
+}
 
 template <typename Request>
 std::vector<Request> FakeFunctionIo::RequestsOf() {

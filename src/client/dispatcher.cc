@@ -1,0 +1,77 @@
+#include "client/dispatcher.h"
+
+#include <utility>
+
+#include <grpcpp/alarm.h>
+
+namespace mayfly::client {
+namespace {
+
+// Owns itself until it has run.
+class PostedTask : public Completion {
+ public:
+  PostedTask(std::shared_ptr<Dispatcher> dispatcher, absl::AnyInvocable<void()> task)
+      : dispatcher_(std::move(dispatcher)), task_(std::move(task)) {}
+
+  void Start() { alarm_.Set(dispatcher_->queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), this); }
+
+  Then OnCompletion(bool) override {
+    const std::unique_ptr<PostedTask> self(this);
+    return std::move(task_);
+  }
+
+ private:
+  const std::shared_ptr<Dispatcher> dispatcher_;
+  absl::AnyInvocable<void()> task_;
+  grpc::Alarm alarm_;
+};
+
+}  // namespace
+
+Dispatcher::Dispatcher(std::thread* thread) : loop_(std::make_shared<Loop>()) {
+  *thread = std::thread([loop = loop_] { loop->Run(); });
+}
+
+Dispatcher::~Dispatcher() { loop_->queue.Shutdown(); }
+
+void Dispatcher::Post(const std::shared_ptr<Dispatcher>& dispatcher,
+                      absl::AnyInvocable<void()> task) {
+  (new PostedTask(dispatcher, std::move(task)))->Start();
+}
+
+void Dispatcher::FlushSoon(std::shared_ptr<Flushable> flushable) {
+  {
+    MutexLock lock(&loop_->mutex);
+    if (loop_->is_dispatching) {
+      loop_->to_flush.push_back(std::move(flushable));
+      return;
+    }
+  }
+  flushable->Flush();
+}
+
+void Dispatcher::Loop::Run() {
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue.Next(&tag, &ok)) Dispatch(static_cast<Completion*>(tag), ok);
+}
+
+void Dispatcher::Loop::Dispatch(Completion* completion, bool ok) {
+  {
+    MutexLock lock(&mutex);
+    is_dispatching = true;
+  }
+  if (Completion::Then then = completion->OnCompletion(ok)) then();
+  while (true) {
+    std::vector<std::shared_ptr<Flushable>> flushables;
+    {
+      MutexLock lock(&mutex);
+      is_dispatching = !to_flush.empty();
+      if (!is_dispatching) return;
+      flushables.swap(to_flush);
+    }
+    for (const auto& flushable : flushables) flushable->Flush();
+  }
+}
+
+}  // namespace mayfly::client

@@ -1,0 +1,189 @@
+#include "client/upload.h"
+
+#include <algorithm>
+#include <string.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "client/convert.h"
+#include "client/limits.h"
+#include "client/pause.h"
+#include "client/random.h"
+#include "client/status.h"
+#include "client/time_budget.h"
+
+namespace mayfly::client {
+namespace {
+
+// An upload that has ended either way is not known any more; what it was is found by putting again.
+bool MayGoOn(const absl::Status& status) {
+  return absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOffsetMismatch ||
+         ReasonOf(status) == Reason::kUploadUnknown;
+}
+
+}  // namespace
+
+absl::StatusOr<size_t> StringSource::ReadAt(uint64_t offset, char* buffer, size_t size) {
+  if (offset >= data_.size()) return size_t{0};
+  size = std::min(size, data_.size() - static_cast<size_t>(offset));
+  memcpy(buffer, data_.data() + offset, size);
+  return size;
+}
+
+Upload::Upload(const std::shared_ptr<Core>& core, PayloadSource* source, const CallOptions& options)
+    : core_(core),
+      source_(source),
+      progress_(options.progress),
+      watch_(core, options),
+      crc32c_before_(1, 0),
+      size_(source->SizeBytes()) {
+  header_.set_upload_id(NewClaimToken());
+}
+
+Upload::Upload(const std::shared_ptr<Core>& core, Input input, PayloadSource* source,
+               const CallOptions& options)
+    : Upload(core, source, options) {
+  ToProto(std::move(input), header_.mutable_input());
+  header_.mutable_input()->mutable_payload()->clear_crc32c();
+}
+
+Upload::Upload(const std::shared_ptr<Core>& core, Output output, PayloadSource* source,
+               const CallOptions& options)
+    : Upload(core, source, options) {
+  ToProto(std::move(output), header_.mutable_output());
+  header_.mutable_output()->mutable_payload()->clear_crc32c();
+}
+
+absl::StatusOr<Stored> Upload::Run() {
+  const RetryPolicy& policy = core_->options().retry;
+  int failures = 0;  // since something was sent
+  while (true) {
+    moved_on_ = false;
+    absl::StatusOr<Stored> stored = SendOnce();
+    RETURN_IF_ERROR(source_error_);
+    if (stored.ok() || !MayGoOn(stored.status())) {
+      return stored.ok() ? stored : watch_.Verdict(stored.status());
+    }
+    absl::Status status = stored.status();
+    do {
+      failures = moved_on_ ? 1 : failures + 1;
+      moved_on_ = false;
+      if (failures >= policy.attempts_max) return watch_.Verdict(status);
+      RETURN_IF_ERROR(
+          watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
+      status = QueryCommitted();
+    } while (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status));
+    RETURN_IF_ERROR(watch_.Verdict(status));
+  }
+}
+
+void Upload::WriteHeader() {
+  v1::Payload* payload = header_.has_input() ? header_.mutable_input()->mutable_payload()
+                                             : header_.mutable_output()->mutable_payload();
+  header_.set_offset_bytes(committed_);
+  if (size_.has_value()) header_.set_size_bytes(*size_);
+  // So that a payload whose answer was lost is recognised before it is sent again.
+  if (whole_was_read_) payload->set_crc32c(crc32c_before_.back());
+  *request_.mutable_header() = header_;
+}
+
+absl::StatusOr<Stored> Upload::SendOnce() {
+  grpc::ClientContext context;
+  watch_.Attach(&context);
+  v1::UploadResponse response;
+  const auto writer = core_->NextLargeStub()->Upload(&context, &response);
+  WriteHeader();
+  absl::Status status;
+  if (writer->Write(request_)) status = SendSegments(writer.get());
+  if (!status.ok()) context.TryCancel();  // what was sent must not look like the whole
+  writer->WritesDone();
+  absl::Status answer = StatusFromGrpc(writer->Finish());
+  watch_.Attach(nullptr);
+  RETURN_IF_ERROR(status);
+  RETURN_IF_ERROR(answer);
+  Stored stored{.call_id = std::move(*response.mutable_call_id()), .deadline = std::nullopt};
+  if (response.has_deadline_time()) stored.deadline = FromProto(response.deadline_time());
+  return stored;
+}
+
+absl::Status Upload::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer) {
+  uint64_t offset = committed_;
+  while (true) {
+    source_error_ = ReadSegment(offset);
+    RETURN_IF_ERROR(source_error_);
+    const size_t bytes = request_.segment().data().size();
+    if (bytes == 0) break;
+    // When the server has ended the stream, Finish tells why.
+    if (!writer->Write(request_)) return absl::OkStatus();
+    offset += bytes;
+    moved_on_ = true;
+    watch_.OnProgress();
+    if (progress_) progress_(offset, size_);
+    if (bytes < kSegmentBytes) break;
+  }
+  if (size_.has_value() && *size_ != offset) {
+    source_error_ = absl::OutOfRangeError(
+        absl::StrCat("the source ended at ", offset, " bytes, it had said ", *size_));
+    return source_error_;
+  }
+  size_ = offset;
+  whole_was_read_ = true;
+  request_.mutable_finish()->set_size_bytes(offset);
+  request_.mutable_finish()->set_crc32c(crc32c_before_.back());
+  writer->Write(request_);
+  return absl::OkStatus();
+}
+
+absl::Status Upload::ReadSegment(uint64_t offset) {
+  const size_t index = offset / kSegmentBytes;
+  const bool is_known_end = offset % kSegmentBytes != 0;  // all of it was committed
+  std::string* data = request_.mutable_segment()->mutable_data();
+  request_.mutable_segment()->set_offset_bytes(offset);
+  data->resize(is_known_end ? 0 : kSegmentBytes);
+  if (is_known_end) return absl::OkStatus();
+  size_t filled = 0;
+  while (filled < kSegmentBytes) {
+    const absl::StatusOr<size_t> read =
+        source_->ReadAt(offset + filled, data->data() + filled, kSegmentBytes - filled);
+    RETURN_IF_ERROR(read.status());
+    if (*read == 0) break;
+    filled += *read;
+  }
+  data->resize(filled);
+  const uint32_t crc32c = ExtendCrc32c(crc32c_before_[index], AsBytes(*data));
+  const bool was_read_before = crc32c_before_.size() > index + 1;
+  if (was_read_before && crc32c_before_[index + 1] != crc32c) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the source reads otherwise than before at ", offset, " bytes"));
+  }
+  if (!was_read_before && filled > 0) crc32c_before_.push_back(crc32c);
+  return absl::OkStatus();
+}
+
+absl::Status Upload::QueryCommitted() {
+  grpc::ClientContext context;
+  context.set_deadline(FromNow(watch_.Left() / 2));  // a lost answer leaves time for another
+  watch_.Attach(&context);
+  v1::QueryUploadRequest request;
+  request.set_upload_id(header_.upload_id());
+  v1::QueryUploadResponse response;
+  const absl::Status status =
+      StatusFromGrpc(core_->stub()->QueryUpload(&context, request, &response));
+  watch_.Attach(nullptr);
+  committed_ = 0;
+  if (ReasonOf(status) == Reason::kUploadUnknown) return absl::OkStatus();
+  RETURN_IF_ERROR(status);
+  const uint64_t sent_bytes_max =
+      whole_was_read_ ? *size_ : (crc32c_before_.size() - 1) * kSegmentBytes;
+  if (response.committed_bytes() > sent_bytes_max) {
+    return absl::InternalError(
+        absl::StrCat("the server kept ", response.committed_bytes(), " bytes of ", sent_bytes_max));
+  }
+  committed_ = response.committed_bytes();
+  return absl::OkStatus();
+}
+
+}  // namespace mayfly::client

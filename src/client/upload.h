@@ -1,0 +1,68 @@
+// An Upload streams one payload to the server in segments, and goes on where a broken stream left
+// off. It blocks its thread, and lives on its stack.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "client/core.h"
+#include "client/transfer_watch.h"
+#include "mayfly/call.h"
+#include "mayfly/client_options.h"
+#include "mayfly/payload_io.h"
+
+namespace mayfly::client {
+
+class Upload {
+ public:
+  // `source` outlives this. The data of the input's or output's payload is empty.
+  Upload(const std::shared_ptr<Core>& core, Input input, PayloadSource* source,
+         const CallOptions& options);
+  Upload(const std::shared_ptr<Core>& core, Output output, PayloadSource* source,
+         const CallOptions& options);
+
+  absl::StatusOr<Stored> Run();
+
+ private:
+  Upload(const std::shared_ptr<Core>& core, PayloadSource* source, const CallOptions& options);
+
+  // One stream, from committed_ on. Errors of the source are in source_error_.
+  absl::StatusOr<Stored> SendOnce();
+  absl::Status SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer);
+  // Reads the segment at `offset` into request_.
+  absl::Status ReadSegment(uint64_t offset);
+  void WriteHeader();
+  // After a stream that broke: where to go on.
+  absl::Status QueryCommitted();
+
+  const std::shared_ptr<Core> core_;
+  PayloadSource* const source_;
+  const Progress progress_;
+  TransferWatch watch_;
+  v1::UploadHeader header_;
+  v1::UploadRequest request_;
+  uint64_t committed_ = 0;               // where the next stream begins
+  std::vector<uint32_t> crc32c_before_;  // of all before a segment; one more than were read
+  std::optional<uint64_t> size_;         // once the source has said or reached its end
+  bool whole_was_read_ = false;
+  bool moved_on_ = false;  // in the stream under way
+  absl::Status source_error_;
+};
+
+// Data in memory.
+class StringSource : public PayloadSource {
+ public:
+  explicit StringSource(std::string data) : data_(std::move(data)) {}
+  std::optional<uint64_t> SizeBytes() const override { return data_.size(); }
+  absl::StatusOr<size_t> ReadAt(uint64_t offset, char* buffer, size_t size) override;
+
+ private:
+  const std::string data_;
+};
+
+}  // namespace mayfly::client

@@ -1,0 +1,298 @@
+// The streams of the fake server.
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/crc32c.h"
+#include "client/fake_function_io.h"
+
+namespace mayfly {
+namespace {
+
+constexpr size_t kSegmentBytes = 1 << 20;
+constexpr int64_t kDeadlineSeconds = 2'000'000'000;
+
+grpc::Status Refuse(absl::StatusCode code, Reason reason) { return RpcError(code, reason, "no"); }
+
+grpc::Status FromItem(const google::rpc::Status& status) {
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), status.message(),
+                      status.SerializeAsString());
+}
+
+bool Meets(const std::optional<Fault>& fault, Fault::When when, int item) {
+  return fault.has_value() && fault->when == when && fault->item == item;
+}
+
+}  // namespace
+
+grpc::Status FakeFunctionIo::Upload(grpc::ServerContext* context,
+                                    grpc::ServerReader<v1::UploadRequest>* reader,
+                                    v1::UploadResponse* response) {
+  v1::UploadRequest request;
+  if (!reader->Read(&request)) return grpc::Status::CANCELLED;
+  const v1::UploadHeader header = request.header();
+  std::optional<Fault> fault;
+  {
+    MutexLock lock(&mutex_);
+    Record("Upload", header);
+    fault = TakeFault("Upload");
+    if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
+    UnfinishedUpload& upload = table_.uploads[header.upload_id()];
+    upload.header = header;
+    if (header.offset_bytes() != upload.data.size()) {
+      return Refuse(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch);
+    }
+  }
+  if (fault.has_value() && fault->when == Fault::When::kSilence) {
+    MutexLock lock(&mutex_);
+    while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
+    return grpc::Status::CANCELLED;
+  }
+  for (int i = 0; reader->Read(&request); ++i) {
+    MutexLock lock(&mutex_);
+    if (request.has_finish()) {
+      const grpc::Status status = FinishUpload(request.finish(), header.upload_id(), response);
+      return fault.has_value() && fault->when == Fault::When::kAfter ? fault->status : status;
+    }
+    const grpc::Status status = TakeSegment(request.segment(), &table_.uploads[header.upload_id()]);
+    if (!status.ok()) return status;
+    if (Meets(fault, Fault::When::kBroken, i)) return fault->status;
+  }
+  return Refuse(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid);
+}
+
+grpc::Status FakeFunctionIo::TakeSegment(const v1::UploadSegment& segment,
+                                         UnfinishedUpload* upload) {
+  if (segment.offset_bytes() != upload->data.size()) {
+    return Refuse(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch);
+  }
+  if (segment.data().empty() || segment.data().size() > kSegmentBytes) {
+    return Refuse(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid);
+  }
+  upload->data += segment.data();
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeFunctionIo::FinishUpload(const v1::UploadFinish& finish,
+                                          const std::string& upload_id,
+                                          v1::UploadResponse* response) {
+  UnfinishedUpload upload = std::move(table_.uploads[upload_id]);
+  table_.uploads.erase(upload_id);
+  if (finish.size_bytes() != upload.data.size()) {
+    return Refuse(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch);
+  }
+  if (finish.crc32c() != Crc32c(AsBytes(upload.data))) {
+    return Refuse(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch);
+  }
+  response->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
+  if (upload.header.has_input()) {
+    upload.header.mutable_input()->mutable_payload()->set_data(upload.data);
+    v1::PutInputResult result;
+    table_.PutInput(upload.header.input(), &result);
+    response->set_call_id(result.call_id());
+    return FromItem(result.status());
+  }
+  upload.header.mutable_output()->mutable_payload()->set_data(upload.data);
+  v1::PutOutputResult result;
+  table_.PutOutput(upload.header.output(), &result);
+  response->set_call_id(result.call_id());
+  changed_.NotifyAll();
+  return FromItem(result.status());
+}
+
+grpc::Status FakeFunctionIo::QueryUpload(grpc::ServerContext* context,
+                                         const v1::QueryUploadRequest* request,
+                                         v1::QueryUploadResponse* response) {
+  bool is_known = false;
+  const grpc::Status status = Serve("QueryUpload", context, *request, response, [&](Table* table) {
+    const auto found = table->uploads.find(request->upload_id());
+    is_known = found != table->uploads.end();
+    if (is_known) response->set_committed_bytes(found->second.data.size());
+  });
+  if (!status.ok() || is_known) return status;
+  return Refuse(absl::StatusCode::kNotFound, Reason::kUploadUnknown);
+}
+
+grpc::Status FakeFunctionIo::Download(grpc::ServerContext*, const v1::DownloadRequest* request,
+                                      grpc::ServerWriter<v1::DownloadResponse>* writer) {
+  std::string data;
+  std::optional<Fault> fault;
+  v1::DownloadResponse response;
+  {
+    MutexLock lock(&mutex_);
+    Record("Download", *request);
+    fault = TakeFault("Download");
+    if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
+    const bool is_output = request->kind() == v1::PAYLOAD_KIND_OUTPUT;
+    const google::rpc::Status status =
+        is_output ? table_.CheckClaim(request->call_id(), request->claim_token(), request->fence())
+                  : table_.CheckLive(request->call_id());
+    if (status.code() != 0) return FromItem(status);
+    const Call& call = table_.calls[request->call_id()];
+    v1::DownloadHeader* header = response.mutable_header();
+    *header->mutable_payload() = is_output ? call.output->payload() : *call.input;
+    data = header->payload().data();
+    header->mutable_payload()->clear_data();
+    header->mutable_payload()->set_crc32c(Crc32c(AsBytes(data)));
+    header->set_size_bytes(data.size());
+    header->mutable_deadline_time()->set_seconds(kDeadlineSeconds);
+    if (is_output) header->set_attempt(call.output->attempt());
+    if (is_output) header->set_outcome(call.output->outcome());
+  }
+  writer->Write(response);
+  size_t offset = request->offset_bytes();
+  for (int i = 0; offset < data.size(); ++i) {
+    std::string piece = data.substr(offset, kSegmentBytes);
+    if (fault.has_value() && fault->when == Fault::When::kCorrupted) piece[0] ^= 1;
+    response.mutable_segment()->set_offset_bytes(offset);
+    response.mutable_segment()->set_data(std::move(piece));
+    writer->Write(response);
+    if (Meets(fault, Fault::When::kOverlap, i)) continue;
+    offset += response.segment().data().size();
+    if (Meets(fault, Fault::When::kBroken, i)) return fault->status;
+    if (Meets(fault, Fault::When::kTruncated, i)) return grpc::Status::OK;
+    if (Meets(fault, Fault::When::kUnfinished, i)) break;
+  }
+  response.mutable_finish()->set_size_bytes(data.size());
+  response.mutable_finish()->set_crc32c(Crc32c(AsBytes(data)));
+  if (fault.has_value() && fault->when == Fault::When::kWrongCrc) {
+    response.mutable_finish()->set_crc32c(~response.finish().crc32c());
+  }
+  writer->Write(response);
+  return grpc::Status::OK;
+}
+
+// One StreamOutputs under way: a thread reads, the handler's own pushes.
+class FakeFunctionIo::OutputPush {
+ public:
+  using Stream = grpc::ServerReaderWriter<v1::StreamOutputsResponse, v1::StreamOutputsRequest>;
+
+  OutputPush(FakeFunctionIo* fake, grpc::ServerContext* context, Stream* stream,
+             std::optional<Fault> fault)
+      : fake_(fake), context_(context), stream_(stream), fault_(std::move(fault)) {}
+
+  void Run() {
+    std::thread reader([this] { Read(); });
+    while (true) {
+      v1::StreamOutputsResponse response;
+      {
+        MutexLock lock(&fake_->mutex_);
+        while (!is_over_ && !Fill(&response)) fake_->changed_.Wait(&fake_->mutex_);
+        if (is_over_) break;
+      }
+      if (!stream_->Write(response)) break;
+      pushed_ += response.outputs_size();
+      if (fault_.has_value() && fault_->when == Fault::When::kBroken && pushed_ > fault_->item) {
+        break;
+      }
+    }
+    context_->TryCancel();
+    reader.join();
+    MutexLock lock(&fake_->mutex_);
+    for (auto& [call_id, call] : fake_->table_.calls) {
+      if (call.claim_token == token_) call.claim_token.clear();
+    }
+    fake_->changed_.NotifyAll();
+  }
+
+ private:
+  void Read() {
+    v1::StreamOutputsRequest request;
+    while (stream_->Read(&request)) {
+      MutexLock lock(&fake_->mutex_);
+      fake_->Record("StreamOutputsMessage", request);
+      if (!Take(request)) break;
+    }
+    MutexLock lock(&fake_->mutex_);
+    is_over_ = true;
+    fake_->changed_.NotifyAll();
+  }
+
+  // False: the stream breaks.
+  bool Take(const v1::StreamOutputsRequest& request) REQUIRES_LOCK(fake_->mutex_) {
+    if (request.has_open()) token_ = request.open().claim_token();
+    if (request.has_open()) max_bytes_ = request.open().max_bytes();
+    credit_items_ += request.credit().item_count();
+    credit_bytes_ += static_cast<int64_t>(request.credit().bytes());
+    for (const std::string& call_id : request.subscribe_call_ids()) subscribed_.insert(call_id);
+    for (const std::string& call_id : request.unsubscribe_call_ids()) subscribed_.erase(call_id);
+    std::optional<Fault> fault;
+    if (request.acks_size() > 0) fault = fake_->TakeFault("StreamAcks");
+    if (fault.has_value() && fault->when == Fault::When::kBefore) return false;
+    for (const v1::AckItem& item : request.acks()) {
+      fake_->table_.Ack(item, token_, answer_.add_ack_results());
+    }
+    if (fault.has_value() && fault->when == Fault::When::kAfter) return false;
+    for (const v1::ReleaseItem& item : request.releases()) {
+      fake_->table_.Release(item, token_, answer_.add_release_results());
+    }
+    fake_->changed_.NotifyAll();
+    return true;
+  }
+
+  bool Fill(v1::StreamOutputsResponse* response) REQUIRES_LOCK(fake_->mutex_) {
+    response->Swap(&answer_);
+    answer_.Clear();
+    for (auto it = subscribed_.begin(); it != subscribed_.end();) {
+      const std::string call_id = *it;
+      google::rpc::Status live = fake_->table_.CheckLive(call_id);
+      const Call& call = fake_->table_.calls[call_id];
+      const bool is_ready = call.output.has_value() && call.claim_token.empty();
+      if (live.code() != 0) {
+        v1::EndedCall* ended = response->add_ended();
+        ended->set_call_id(call_id);
+        *ended->mutable_status() = std::move(live);
+        it = subscribed_.erase(it);
+      } else if (is_ready && credit_items_ > 0 && credit_bytes_ > 0) {
+        v1::ClaimedOutput* output = response->add_outputs();
+        fake_->table_.Claim(call_id, token_, max_bytes_, output);
+        --credit_items_;
+        credit_bytes_ -= static_cast<int64_t>(output->payload().data().size());
+        it = subscribed_.erase(it);
+        if (fault_.has_value() && fault_->when == Fault::When::kTwice) {
+          *response->add_outputs() = v1::ClaimedOutput(*output);
+        }
+        if (fault_.has_value() && fault_->when == Fault::When::kCorrupted) {
+          (*output->mutable_payload()->mutable_data())[0] ^= 1;
+        }
+        if (fault_.has_value() && fault_->when == Fault::When::kBroken) return true;
+      } else {
+        ++it;
+      }
+    }
+    return response->ByteSizeLong() > 0;
+  }
+
+  FakeFunctionIo* const fake_;
+  grpc::ServerContext* const context_;
+  Stream* const stream_;
+  const std::optional<Fault> fault_;
+  int pushed_ = 0;
+  // Under the fake's lock.
+  bool is_over_ = false;
+  std::string token_;
+  uint64_t max_bytes_ = 0;
+  int64_t credit_items_ = 0;
+  int64_t credit_bytes_ = 0;
+  std::set<std::string> subscribed_;
+  v1::StreamOutputsResponse answer_;
+};
+
+grpc::Status FakeFunctionIo::StreamOutputs(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::StreamOutputsResponse, v1::StreamOutputsRequest>* stream) {
+  std::optional<Fault> fault;
+  {
+    MutexLock lock(&mutex_);
+    events_.push_back("StreamOutputs");
+    changed_.NotifyAll();
+    fault = TakeFault("StreamOutputs");
+  }
+  if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
+  OutputPush(this, context, stream, std::move(fault)).Run();
+  return grpc::Status::CANCELLED;
+}
+
+}  // namespace mayfly
