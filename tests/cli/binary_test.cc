@@ -221,8 +221,8 @@ TEST_F(BinaryTest, AStdoutThatTakesNothingReleasesTheClaim) {
   const Finished run = Mayfly({"retrieve", id}, "", "/dev/full");
   EXPECT_EQ(run.exit_code, 5);
   EXPECT_THAT(run.err, HasSubstr("stdout cannot be written to"));
-  EXPECT_EQ(server_.CountOf("AckOutputs"), 0);
-  EXPECT_EQ(server_.CountOf("ReleaseOutputs"), 1);
+  EXPECT_EQ(server_.CountOf("Ack"), 0);
+  EXPECT_EQ(server_.CountOf("Release"), 1);
 }
 
 TEST_F(BinaryTest, AnOutcomeThatIsNoSuccessIsSaidBesideTheOutput) {

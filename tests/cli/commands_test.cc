@@ -70,8 +70,8 @@ TEST_F(CommandsTest, AFailureOfAnyStepReleasesTheClaimAndLeavesNoHalfFile) {
     if (step < 5) {
       EXPECT_EQ(scratch_.Read("out"), "what was there before") << step;
     }
-    EXPECT_EQ(server_.CountOf("AckOutputs"), 0) << step;
-    EXPECT_EQ(server_.CountOf("ReleaseOutputs"), step);
+    EXPECT_EQ(server_.CountOf("Ack"), 0) << step;
+    EXPECT_EQ(server_.CountOf("Release"), step);
     EXPECT_EQ(client_.DescribeCall(id)->state, client::CallState::kReady);
   }
   EXPECT_EQ(Retrieve(id), kExitDone);

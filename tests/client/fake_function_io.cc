@@ -111,6 +111,15 @@ std::vector<std::string> FakeFunctionIo::Events() {
   return events_;
 }
 
+void FakeFunctionIo::TellAck() {
+  std::function<void()> observer;
+  {
+    MutexLock lock(&mutex_);
+    observer = on_ack_;
+  }
+  if (observer) observer();
+}
+
 int FakeFunctionIo::CountOf(const std::string& rpc) {
   MutexLock lock(&mutex_);
   return static_cast<int>(std::count(events_.begin(), events_.end(), rpc));
@@ -293,14 +302,10 @@ grpc::Status FakeFunctionIo::ClaimOutputs(grpc::ServerContext* context,
 grpc::Status FakeFunctionIo::AckOutputs(grpc::ServerContext* context,
                                         const v1::AckOutputsRequest* request,
                                         v1::AckOutputsResponse* response) {
-  std::function<void()> observer;
-  {
-    MutexLock lock(&mutex_);
-    observer = on_ack_;
-  }
-  if (observer) observer();
+  TellAck();
   return Serve("AckOutputs", context, *request, response, [&](Table* table) {
     for (const v1::AckItem& item : request->items()) {
+      events_.push_back("Ack");
       table->Ack(item, item.claim_token(), response->add_results());
     }
   });
@@ -311,6 +316,7 @@ grpc::Status FakeFunctionIo::ReleaseOutputs(grpc::ServerContext* context,
                                             v1::ReleaseOutputsResponse* response) {
   return Serve("ReleaseOutputs", context, *request, response, [&](Table* table) {
     for (const v1::ReleaseItem& item : request->items()) {
+      events_.push_back("Release");
       table->Release(item, item.claim_token(), response->add_results());
     }
   });

@@ -93,10 +93,11 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   std::optional<std::string> InputOf(const std::string& call_id);
   std::optional<std::string> OutputOf(const std::string& call_id);
 
-  // Called, without a lock, when an AckOutputs comes in.
+  // Called, without a lock, when acks come in, by an RPC of their own or on a stream.
   void OnAck(std::function<void()> observer);
 
-  // The names of the RPCs so far, in order, and their requests.
+  // The names of the RPCs so far, in order, and their requests. Beside them, "Ack" and "Release" for
+  // each output that was acknowledged or released, whatever brought that.
   std::vector<std::string> Events();
   int CountOf(const std::string& rpc);
   // Waits until `rpc` was called `count` times. False after 10 s.
@@ -172,6 +173,7 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   grpc::Status Serve(const std::string& rpc, grpc::ServerContext* context, const Request& request,
                      Response* response, Work work) EXCLUDES_LOCK(mutex_);
   std::optional<Fault> TakeFault(const std::string& rpc) REQUIRES_LOCK(mutex_);
+  void TellAck() EXCLUDES_LOCK(mutex_);
   template <typename Request>
   void Record(const std::string& rpc, const Request& request) REQUIRES_LOCK(mutex_);
   grpc::Status TakeSegment(const v1::UploadSegment& segment, UnfinishedUpload* upload);

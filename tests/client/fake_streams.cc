@@ -201,6 +201,7 @@ class FakeFunctionIo::OutputPush {
   void Read() {
     v1::StreamOutputsRequest request;
     while (stream_->Read(&request)) {
+      if (request.acks_size() > 0) fake_->TellAck();
       MutexLock lock(&fake_->mutex_);
       fake_->Record("StreamOutputsMessage", request);
       if (!Take(request)) break;
@@ -222,10 +223,12 @@ class FakeFunctionIo::OutputPush {
     if (request.acks_size() > 0) fault = fake_->TakeFault("StreamAcks");
     if (fault.has_value() && fault->when == Fault::When::kBefore) return false;
     for (const v1::AckItem& item : request.acks()) {
+      fake_->events_.push_back("Ack");
       fake_->table_.Ack(item, token_, answer_.add_ack_results());
     }
     if (fault.has_value() && fault->when == Fault::When::kAfter) return false;
     for (const v1::ReleaseItem& item : request.releases()) {
+      fake_->events_.push_back("Release");
       fake_->table_.Release(item, token_, answer_.add_release_results());
     }
     fake_->changed_.NotifyAll();

@@ -31,7 +31,7 @@ class RetrieveTest : public ClientFixture {
 TEST_F(RetrieveTest, AcksAfterTheOutputWasConsumed) {
   const std::string id = NewReadyCall("42");
   const absl::StatusOr<absl::Time> erased =
-      Retrieve(id, [&] { EXPECT_EQ(server_.CountOf("AckOutputs"), 0); });
+      Retrieve(id, [&] { EXPECT_EQ(server_.CountOf("Ack"), 0); });
   ASSERT_TRUE(erased.ok()) << erased.status();
   EXPECT_THAT(delivered_, ElementsAre("42"));
   const v1::AckItem ack = server_.RequestsOf<v1::AckOutputsRequest>()[0].items(0);
@@ -95,7 +95,7 @@ TEST_F(RetrieveTest, AnErrorOfTheConsumerReleasesTheClaim) {
   const std::string id = NewReadyCall("42");
   const absl::Status full = absl::ResourceExhaustedError("disk full");
   EXPECT_EQ(client_.Retrieve(id, [&](const ClaimedOutput&) { return full; }).status(), full);
-  EXPECT_EQ(server_.CountOf("AckOutputs"), 0);
+  EXPECT_EQ(server_.CountOf("Ack"), 0);
   EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
 }
 
