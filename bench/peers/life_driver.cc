@@ -1,6 +1,7 @@
 // life_driver: lives of calls, driven through one peer, and how many went through in a second.
 //
 //   life_driver mayfly --address HOST:PORT --certificates DIR [WORKLOAD]     (the null server too)
+//   life_driver client --address HOST:PORT --certificates DIR [WORKLOAD]     through the C++ client
 //   life_driver redis  --port PORT --certificates DIR [WORKLOAD]
 //   life_driver mayfly-queue, nats   puts and takes each by itself, of --items items
 //
@@ -14,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include <CLI/CLI.hpp>
 
+#include "client_lives.h"
 #include "mayfly_lives.h"
 #include "nats_queue.h"
 #include "redis_lives.h"
@@ -81,6 +83,12 @@ int Main(int argc, char** argv) {
   AddPeer(&app, "mayfly", "Mayfly, or the null server", /*by_address=*/true, /*by_items=*/false,
           &arguments, &run, [](const Arguments& a) {
             return RunMayflyLives({.address = a.address, .certificate_directory = a.certificates},
+                                  a.workload);
+          });
+  AddPeer(&app, "client",
+          "Mayfly, through the C++ client's own batching, a call at a time per lane",
+          /*by_address=*/true, /*by_items=*/false, &arguments, &run, [](const Arguments& a) {
+            return RunClientLives({.address = a.address, .certificate_directory = a.certificates},
                                   a.workload);
           });
   AddPeer(&app, "mayfly-queue", "Mayfly: puts of inputs, then claims and acks of outputs",
