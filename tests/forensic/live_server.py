@@ -132,6 +132,8 @@ class LiveServer:
     def copy_data(self, name: str) -> str:
         """Copies the data directory while the server stands still, and returns the copy's path."""
         self._process.send_signal(signal.SIGSTOP)
+        # The signal only asks: a thread may be deleting a file still. This returns when all stand.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         try:
             shutil.copytree(self.path("data"), self.path(name))
         finally:
