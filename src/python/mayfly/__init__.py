@@ -1,0 +1,60 @@
+"""The client of Mayfly, a store for the inputs and outputs of function calls.
+
+    from mayfly import Client, Worker
+
+    client = Client.from_env()                       # MAYFLY_SERVER, _CA, _CERT, _KEY
+    call = client.put_input(b"question", ttl=3600)
+
+    worker = Worker.from_env(cert="worker.pem", key="worker.key")
+    worker.put_output(call, worker.get_input(call).upper())
+
+    print(client.retrieve(call, timeout=60))         # b"QUESTION", and it is erased
+
+AsyncClient and AsyncWorker are the same for asyncio. Errors are in mayfly.errors.
+
+Forking is fine while clients are open (not so asyncio's: see mayfly.aio), if grpc was not imported
+before mayfly; otherwise set GRPC_ENABLE_FORK_SUPPORT=1 before that.
+"""
+
+import os as _os
+
+# Read by grpc when it is imported.
+_os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+
+from mayfly import errors
+from mayfly.call_id import new_call_id
+from mayfly.calls import (
+    CallDescription,
+    CallState,
+    Input,
+    InputItem,
+    Outcome,
+    Output,
+    OutputItem,
+    PayloadDescription,
+)
+from mayfly.client import Client, Worker
+from mayfly.completion import Completion
+from mayfly.errors import *  # noqa: F403
+from mayfly.errors import __all__ as _error_names
+from mayfly.retrieval import HeldOutput
+from mayfly.settings import Settings
+
+__all__ = [
+    "CallDescription",
+    "CallState",
+    "Client",
+    "Completion",
+    "HeldOutput",
+    "Input",
+    "InputItem",
+    "Outcome",
+    "Output",
+    "OutputItem",
+    "PayloadDescription",
+    "Settings",
+    "Worker",
+    "errors",
+    "new_call_id",
+    *_error_names,
+]

@@ -1,0 +1,137 @@
+"""Outputs as they arrive: StreamOutputs, opened again when it breaks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, Iterable, Iterator
+
+from mayfly import fork
+from mayfly.backoff import pause_before
+from mayfly.calls import Claim, Claimed
+from mayfly.connection import Connection
+from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.feed import Arrival, Feed, is_final
+from mayfly.v1 import function_io_pb2 as pb
+
+
+class Arrivals(fork.Forkable):
+    """Has a thread and a stream from the first subscription on. Thread-safe.
+
+    `on_arrivals` gets what arrived, and the claims of outputs that nobody waits for any longer; it is
+    called on that thread, and must not block it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_arrivals: Callable[[list[Arrival], list[Claim]], None],
+    ) -> None:
+        self._connection = connection
+        self._on_arrivals = on_arrivals
+        self._closed = False
+        self.after_fork_in_child()
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        self._changed = threading.Condition()
+        self._feed = Feed(self._connection.settings.lease)
+        self._thread: threading.Thread | None = None
+        self._call: Any = None
+        self._was_heard = False  # on the stream under way
+
+    def subscribe(self, call_ids: Iterable[str]) -> None:
+        with self._changed:
+            if self._closed:
+                raise Cancelled("the client is closed")
+            self._feed.subscribe(call_ids)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="mayfly-arrivals", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify_all()
+
+    def unsubscribe(self, call_ids: Iterable[str]) -> None:
+        with self._changed:
+            self._feed.unsubscribe(call_ids)
+            self._changed.notify_all()
+
+    def return_credit(self, claimed: Claimed) -> None:
+        with self._changed:
+            self._feed.return_credit(claimed)
+            if self._feed.credit_is_worth_it():
+                self._changed.notify_all()
+
+    def is_current(self, claimed: Claimed) -> bool:
+        """Whether the stream that claimed it is still open. With its end the claim was released."""
+        return claimed.claim.token == self._feed.token
+
+    def close(self) -> None:
+        """Ends the stream, which releases what was not acknowledged."""
+        with self._changed:
+            self._closed = True
+            call = self._call
+            self._changed.notify_all()
+        if call is not None:
+            call.cancel()
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                while not (self._closed or self._feed.is_waiting()):
+                    self._changed.wait()
+                if self._closed:
+                    return
+            self._was_heard = False
+            try:
+                self._stream()
+                error: Error = Unavailable("the stream ended")
+            except Error as caught:
+                error = caught
+            failures = 1 if self._was_heard else failures + 1
+            if is_final(error) or failures >= self._connection.settings.attempts_max:
+                with self._changed:
+                    arrivals = self._feed.fail(error)
+                self._on_arrivals(arrivals, [])
+                continue
+            pause = max(error.retry_after, pause_before(failures, self._connection.settings))
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed, pause)
+
+    def _stream(self) -> None:
+        try:
+            with self._connection.stub() as stub:
+                with self._changed:
+                    self._feed.open()
+                    token = self._feed.token
+                    call = stub.StreamOutputs(self._requests(token))
+                    self._call = call
+                    if self._closed:
+                        call.cancel()
+                for response in call:
+                    self._was_heard = True
+                    with self._changed:
+                        arrivals, strays = self._feed.take(response)
+                        self._changed.notify_all()
+                    self._on_arrivals(arrivals, strays)
+        finally:
+            with self._changed:
+                self._feed.broken()
+                self._call = None
+                self._changed.notify_all()
+
+    def _requests(self, token: bytes | None) -> Iterator[pb.StreamOutputsRequest]:
+        """Taken by a thread of gRPC."""
+        while True:
+            with self._changed:
+                while (request := self._request(token)) is None:
+                    if self._closed or self._feed.token != token:
+                        return
+                    self._changed.wait()
+            yield request
+
+    def _request(self, token: bytes | None) -> pb.StreamOutputsRequest | None:
+        if self._closed or self._feed.token != token:
+            return None
+        return self._feed.next_request()

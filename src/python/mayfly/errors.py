@@ -1,0 +1,192 @@
+"""What can go wrong, as exceptions: all are an `Error`.
+
+Each is made from the `google.rpc.Status` of an item or of an RPC. They can be pickled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from mayfly.rpc import error_details_pb2, status_pb2
+
+__all__ = [
+    "BatchError",
+    "Cancelled",
+    "ClaimLost",
+    "Conflict",
+    "Error",
+    "InvalidArgument",
+    "LimitExceeded",
+    "NotFound",
+    "OutputClaimed",
+    "PayloadDamaged",
+    "PayloadTooLarge",
+    "Pending",
+    "PermissionDenied",
+    "ProtocolError",
+    "StaleAttempt",
+    "TimedOut",
+    "Unavailable",
+]
+
+_DOMAIN = "mayfly"
+
+
+class Error(Exception):
+    """The base of all.
+
+    `reason` is the contract's (error_reason.proto) in lower case, such as "quota_rate", or empty.
+    `call_id` is that of the call concerned, or empty. `retry_after` is how long the server asks to
+    wait before a retry, in seconds; 0 when it does not say.
+    """
+
+    def __init__(
+        self, message: str = "", reason: str = "", call_id: str = "", retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message, reason, call_id, retry_after)
+        self.message = message
+        self.reason = reason
+        self.call_id = call_id
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        parts = [f"call {self.call_id}"] if self.call_id else []
+        parts.append(self.message or type(self).__name__)
+        return ": ".join(parts) + (f" ({self.reason})" if self.reason else "")
+
+
+class NotFound(Error):
+    """The call is not there. `reason` says why: "consumed" (its output was retrieved), "expired",
+    "deleted", or "unknown" (never there, or ended long ago, or another tenant's)."""
+
+
+class Conflict(Error):
+    """The call has another input, or the same attempt put another output."""
+
+
+class StaleAttempt(Error):
+    """A later attempt has put its output; this one is too late."""
+
+
+class ClaimLost(Error):
+    """The claim lapsed and another client has the output now."""
+
+
+class OutputClaimed(Error):
+    """A client holds the output of an earlier attempt, so this one cannot replace it."""
+
+
+class LimitExceeded(Error):
+    """A quota or the server's load. Worth a retry after `retry_after` seconds."""
+
+
+class InvalidArgument(Error, ValueError):
+    """An argument is wrong; the text names field, value and limit."""
+
+
+class PayloadTooLarge(InvalidArgument):
+    """Larger than the server's limits.payload_bytes_max, or than data_bytes_max of the client."""
+
+
+class PayloadDamaged(Error):
+    """What was stored, sent or received does not have its checksum."""
+
+
+class PermissionDenied(Error):
+    """The certificate is not good, or not good for this."""
+
+
+class Unavailable(Error):
+    """The server could not be reached, or is starting or draining, after all repetitions."""
+
+
+class TimedOut(Error, TimeoutError):
+    """No answer in time. Whether it was done is not known; repeating is safe."""
+
+
+class Pending(TimedOut):
+    """There is no output yet."""
+
+
+class Cancelled(Error):
+    """The client was closed while the call was under way."""
+
+
+class ProtocolError(Error):
+    """The server answered what it must not."""
+
+
+class BatchError(Error):
+    """Some items of a batch failed; the others are done.
+
+    `errors` has the error of each item that failed, by its index in the batch, and `call_ids` the
+    ids of all items.
+    """
+
+    def __init__(self, errors: dict[int, Error], call_ids: list[str]) -> None:
+        super().__init__(f"{len(errors)} of {len(call_ids)} items failed, first: "
+                         f"{errors[min(errors)]}")
+        self.errors = errors
+        self.call_ids = call_ids
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchError, (self.errors, self.call_ids)
+
+
+_BY_CODE: dict[int, type[Error]] = {
+    grpc.StatusCode.CANCELLED.value[0]: Cancelled,
+    grpc.StatusCode.INVALID_ARGUMENT.value[0]: InvalidArgument,
+    grpc.StatusCode.DEADLINE_EXCEEDED.value[0]: TimedOut,
+    grpc.StatusCode.NOT_FOUND.value[0]: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS.value[0]: Conflict,
+    grpc.StatusCode.PERMISSION_DENIED.value[0]: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]: LimitExceeded,
+    grpc.StatusCode.OUT_OF_RANGE.value[0]: InvalidArgument,
+    grpc.StatusCode.UNAVAILABLE.value[0]: Unavailable,
+    grpc.StatusCode.DATA_LOSS.value[0]: PayloadDamaged,
+    grpc.StatusCode.UNAUTHENTICATED.value[0]: PermissionDenied,
+}
+_BY_REASON: dict[str, type[Error]] = {
+    "STALE_ATTEMPT": StaleAttempt,
+    "CLAIM_LOST": ClaimLost,
+    "OUTPUT_CLAIMED": OutputClaimed,
+    "OUTPUT_PENDING": Pending,
+    "PAYLOAD_TOO_LARGE": PayloadTooLarge,
+    "CHECKSUM_MISMATCH": PayloadDamaged,
+}
+_NOT_FOUND_REASONS = {
+    "OUTPUT_CONSUMED": "consumed",
+    "CALL_EXPIRED": "expired",
+    "CALL_DELETED": "deleted",
+    "CALL_UNKNOWN": "unknown",
+}
+
+
+def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
+    """Of a status that is not OK."""
+    info = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    # Not Any.Unpack: these messages have a package of their own here, see setup.py.
+    for detail in status.details:
+        if detail.type_url.endswith("/google.rpc.ErrorInfo"):
+            info.ParseFromString(detail.value)
+        elif detail.type_url.endswith("/google.rpc.RetryInfo"):
+            retry.ParseFromString(detail.value)
+    reason = info.reason if info.domain == _DOMAIN else ""
+    kind = _BY_REASON.get(reason) or _BY_CODE.get(status.code, ProtocolError)
+    shown = _NOT_FOUND_REASONS.get(reason, reason.lower())
+    retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return kind(status.message, shown, call_id, retry_after)
+
+
+def from_rpc_error(error: Any, call_id: str = "") -> Error:
+    """Of a grpc.RpcError that ended a call, or of a grpc.aio.AioRpcError."""
+    code = error.code().value[0]
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            status = status_pb2.Status.FromString(value)
+            if status.code == code:
+                return from_status(status, call_id)
+    return from_status(status_pb2.Status(code=code, message=error.details() or ""), call_id)

@@ -1,0 +1,165 @@
+"""The client's side of one StreamOutputs after another. No I/O, not thread-safe.
+
+Calls are waited for until they arrive, over as many streams as it takes. What is under way or with
+the consumer takes part of a window; a new stream gets credit for the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from typing import Iterable
+
+from mayfly.calls import Claim, Claimed
+from mayfly.contract import BATCH_ITEMS_MAX, MESSAGE_DATA_BYTES_MAX, claimed_output, new_token
+from mayfly.errors import (
+    Error,
+    InvalidArgument,
+    PermissionDenied,
+    ProtocolError,
+    from_status,
+)
+from mayfly.v1 import function_io_pb2 as pb
+
+_WINDOW_ITEMS = 1024
+_WINDOW_BYTES = 16 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """An output, or why there will be none."""
+
+    call_id: str
+    claimed: Claimed | None = None
+    error: Error | None = None
+
+
+class Feed:
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self.token: bytes | None = None  # of the stream under way
+        self._waiting: dict[str, None] = {}
+        self._subscribe: dict[str, None] = {}
+        self._unsubscribe: dict[str, None] = {}
+        self._is_opened = False
+        self._taken_items = 0
+        self._taken_bytes = 0
+        self._credit_items = 0
+        self._credit_bytes = 0
+
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def subscribe(self, call_ids: Iterable[str]) -> None:
+        for call_id in call_ids:
+            if call_id not in self._waiting:
+                self._waiting[call_id] = None
+                self._subscribe[call_id] = None
+                self._unsubscribe.pop(call_id, None)
+
+    def unsubscribe(self, call_ids: Iterable[str]) -> None:
+        for call_id in call_ids:
+            if call_id in self._waiting:
+                del self._waiting[call_id]
+                if call_id in self._subscribe:
+                    del self._subscribe[call_id]
+                else:
+                    self._unsubscribe[call_id] = None
+
+    def return_credit(self, claimed: Claimed) -> None:
+        """The consumer is done with it."""
+        self._taken_items -= 1
+        self._taken_bytes -= len(claimed.data or b"")
+        self._credit_items += 1
+        self._credit_bytes += len(claimed.data or b"")
+
+    def open(self) -> None:
+        """A new stream begins."""
+        self.token = new_token()
+        self._is_opened = False
+        self._subscribe = dict(self._waiting)
+        self._unsubscribe.clear()
+        self._credit_items = max(0, _WINDOW_ITEMS - self._taken_items)
+        self._credit_bytes = max(0, _WINDOW_BYTES - self._taken_bytes)
+
+    def broken(self) -> None:
+        """The stream has ended, and what it claimed is released."""
+        self.token = None
+
+    def next_request(self) -> pb.StreamOutputsRequest | None:
+        """What is to be sent now. None: nothing."""
+        if self.token is None:
+            return None
+        request = pb.StreamOutputsRequest()
+        if not self._is_opened:
+            request.open.claim_token = self.token
+            request.open.max_bytes = MESSAGE_DATA_BYTES_MAX
+            request.open.lease.FromNanoseconds(round(self._lease_s * 1e9))
+            self._is_opened = True
+        elif not (self._subscribe or self._unsubscribe or self.credit_is_worth_it()):
+            return None
+        request.subscribe_call_ids.extend(_take_first(self._subscribe))
+        request.unsubscribe_call_ids.extend(_take_first(self._unsubscribe))
+        if self._credit_items or self._credit_bytes:
+            request.credit.item_count = self._credit_items
+            request.credit.bytes = self._credit_bytes
+            self._credit_items = 0
+            self._credit_bytes = 0
+        return request
+
+    def credit_is_worth_it(self) -> bool:
+        return self._credit_items * 2 >= _WINDOW_ITEMS or self._credit_bytes * 2 >= _WINDOW_BYTES
+
+    def take(self, response: pb.StreamOutputsResponse) -> tuple[list[Arrival], list[Claim]]:
+        """What arrived, and claims of what nobody waits for any longer, to be released."""
+        arrivals: list[Arrival] = []
+        strays: list[Claim] = []
+        assert self.token is not None
+        for output in response.outputs:
+            call_id = output.call_id
+            self._taken_items += 1
+            self._taken_bytes += len(output.payload.data)
+            try:
+                claimed = claimed_output(self.token, output)
+            except Error as error:  # damaged: what it took is given back here
+                self._taken_items -= 1
+                self._taken_bytes -= len(output.payload.data)
+                self._credit_items += 1
+                self._credit_bytes += len(output.payload.data)
+                strays.append(Claim(call_id, self.token, output.fence))
+                if self._was_waited_for(call_id):
+                    arrivals.append(Arrival(call_id, error=error))
+                continue
+            if self._was_waited_for(call_id):
+                arrivals.append(Arrival(call_id, claimed))
+            else:
+                self.return_credit(claimed)
+                strays.append(claimed.claim)
+        for end in response.ended:
+            if self._was_waited_for(end.call_id):
+                arrivals.append(Arrival(end.call_id, error=from_status(end.status, end.call_id)))
+        return arrivals, strays
+
+    def fail(self, error: Error) -> list[Arrival]:
+        """Asking again does not help: everything that is waited for ends."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return [Arrival(call_id, error=error) for call_id in waiting]
+
+    def _was_waited_for(self, call_id: str) -> bool:
+        if call_id not in self._waiting:
+            return False
+        del self._waiting[call_id]
+        return True
+
+
+def is_final(error: Error) -> bool:
+    """Of what ended a stream: all else may be the network's doing."""
+    return isinstance(error, (InvalidArgument, PermissionDenied, ProtocolError))
+
+
+def _take_first(queue: dict[str, None]) -> list[str]:
+    taken = list(itertools.islice(queue, BATCH_ITEMS_MAX))
+    for call_id in taken:
+        del queue[call_id]
+    return taken

@@ -1,0 +1,317 @@
+"""Outputs of single calls: waited for, held under a claim, acknowledged or released."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Iterator
+
+from mayfly import calls, fork
+from mayfly.arrivals import Arrivals
+from mayfly.batcher import Batcher
+from mayfly.calls import Claim, Claimed, Outcome
+from mayfly.connection import Connection
+from mayfly.contract import Kinds, output_of
+from mayfly.download import Reception, download
+from mayfly.errors import ClaimLost, Error, PayloadTooLarge, Pending
+from mayfly.feed import Arrival
+from mayfly.holdings import Holdings
+
+
+class _Waiter:
+    __slots__ = ("arrival", "lock")
+
+    def __init__(self) -> None:
+        self.arrival: Arrival | None = None
+        self.lock = threading.Lock()  # held until something arrives
+        self.lock.acquire()
+
+
+class Retrievals(fork.Forkable):
+    """Claims of one client: gets, keeps, ends and gives them back. Thread-safe."""
+
+    def __init__(self, connection: Connection, kinds: Kinds) -> None:
+        self.connection = connection
+        self._claims = Batcher(connection, kinds.claims)
+        self._acks = Batcher(connection, kinds.acks)
+        self._releases = Batcher(connection, kinds.releases)
+        self._renewals = Batcher(connection, kinds.renewals)
+        self._arrivals = Arrivals(connection, self._on_arrivals)
+        self._closed = False
+        self.after_fork_in_child()
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Condition()
+        self._waiters: dict[str, list[_Waiter]] = {}
+        self._holdings = Holdings(self.connection.settings.lease)
+        self._renewer: threading.Thread | None = None
+
+    def close(self) -> None:
+        self._arrivals.close()
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+
+    # ---- Waiting
+
+    def claim(self, call_id: str, timeout: float | None) -> Claimed:
+        """The output of a call, when it is there. Pending: it was not, `timeout` seconds long."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            claimed = self._claims.call(call_id)
+            if claimed is not None:
+                return claimed
+            arrival = self._wait(call_id, deadline)
+            if arrival is None:
+                raise Pending("there is no output yet", "output_pending", call_id)
+            if arrival.error is not None:
+                raise arrival.error
+            assert arrival.claimed is not None
+            return arrival.claimed
+
+    def _wait(self, call_id: str, deadline: float | None) -> Arrival | None:
+        left = -1.0 if deadline is None else deadline - time.monotonic()
+        if deadline is not None and left <= 0:
+            return None
+        waiter = _Waiter()
+        with self._lock:
+            self._waiters.setdefault(call_id, []).append(waiter)
+        try:
+            self._arrivals.subscribe([call_id])
+            waiter.lock.acquire(timeout=left)
+        finally:
+            self._leave(call_id, waiter)
+        return waiter.arrival
+
+    def _leave(self, call_id: str, waiter: _Waiter) -> None:
+        with self._lock:
+            waiters = self._waiters.get(call_id, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if call_id in self._waiters and not waiters:
+                del self._waiters[call_id]
+                self._arrivals.unsubscribe([call_id])
+
+    def _on_arrivals(self, arrivals: list[Arrival], strays: list[Claim]) -> None:
+        for arrival in arrivals:
+            if arrival.claimed is not None:
+                self._arrivals.return_credit(arrival.claimed)
+            with self._lock:
+                waiters = self._waiters.get(arrival.call_id, [])
+                # An output goes to one; an end to all.
+                served = waiters[:1] if arrival.claimed is not None else list(waiters)
+                del waiters[: len(served)]
+                others = bool(waiters)
+                if not others:
+                    self._waiters.pop(arrival.call_id, None)
+                for waiter in served:
+                    waiter.arrival = arrival
+                    waiter.lock.release()
+            if others:
+                self._arrivals.subscribe([arrival.call_id])
+            if not served and arrival.claimed is not None:
+                strays.append(arrival.claimed.claim)
+        if strays:
+            self.release_aside(strays)
+
+    # ---- Holding
+
+    def hold(self, claim: Claim) -> None:
+        """Renews it from now on, until `let_go`."""
+        with self._lock:
+            self._holdings.add(claim, time.monotonic())
+            if self._renewer is None:
+                self._renewer = threading.Thread(
+                    target=self._renew, name="mayfly-renewals", daemon=True
+                )
+                self._renewer.start()
+
+    def let_go(self, claim: Claim) -> None:
+        with self._lock:
+            self._holdings.remove(claim)
+
+    def _renew(self) -> None:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                due = self._holdings.next_due()
+                now = time.monotonic()
+                if due is None or due > now:
+                    # What is held later is due later still.
+                    wait = self.connection.settings.lease / 3 if due is None else due - now
+                    self._lock.wait(wait)
+                    continue
+                claims = self._holdings.take_due(now)
+            for claim, result in zip(claims, self._renewals.call_all(claims)):
+                if isinstance(result, ClaimLost):
+                    self.let_go(claim)
+
+    # ---- Ending
+
+    def acknowledge(self, claimed: Claimed) -> None:
+        """Ends the call. A claim that was lost meanwhile is got again for the same output.
+
+        ClaimLost: another client has it now, or a later attempt replaced it. PayloadDamaged: what
+        was received is not what is stored.
+        """
+        self.let_go(claimed.claim)
+        try:
+            self._acks.call(claimed.claim)
+        except ClaimLost:
+            self._acks.call(self.reclaim(claimed).claim)
+
+    def acknowledge_all(self, claimed: list[Claimed]) -> list[Error | None]:
+        """As acknowledge, each with its error."""
+        for each in claimed:
+            self.let_go(each.claim)
+        results = self._acks.call_all([each.claim for each in claimed])
+        return [
+            self._acknowledge_lost(each) if isinstance(result, ClaimLost)
+            else result if isinstance(result, Error) else None
+            for each, result in zip(claimed, results)
+        ]
+
+    def _acknowledge_lost(self, claimed: Claimed) -> Error | None:
+        try:
+            self._acks.call(self.reclaim(claimed).claim)
+        except Error as error:
+            return error
+        return None
+
+    def reclaim(self, claimed: Claimed) -> Claimed:
+        """The same output under a new claim."""
+        again = self._claims.call(claimed.claim.call_id)
+        if again is not None and is_same(again, claimed):
+            return with_claim(claimed, again.claim)
+        if again is not None:
+            self.release(again.claim)
+        raise ClaimLost("another client has the output", "claim_lost", claimed.claim.call_id)
+
+    def release(self, claim: Claim) -> None:
+        """Gives it back. That it cannot be given back does no harm: it lapses."""
+        self.let_go(claim)
+        try:
+            self._releases.call(claim)
+        except Error:
+            pass
+
+    def release_aside(self, claims: list[Claim]) -> None:
+        threading.Thread(
+            target=self._releases.call_all, args=(claims,), name="mayfly-releases", daemon=True
+        ).start()
+
+
+def is_same(again: Claimed, claimed: Claimed) -> bool:
+    # The ack compares the checksum too.
+    return again.attempt == claimed.attempt and again.size_bytes == claimed.size_bytes
+
+
+def with_claim(claimed: Claimed, claim: Claim) -> Claimed:
+    return Claimed(
+        claim=Claim(claim.call_id, claim.token, claim.fence, claimed.claim.crc32c),
+        attempt=claimed.attempt,
+        outcome=claimed.outcome,
+        size_bytes=claimed.size_bytes,
+        metadata=claimed.metadata,
+        data=claimed.data,
+    )
+
+
+class HeldOutput:
+    """An output under a claim, which is renewed. Of one thread."""
+
+    def __init__(self, retrievals: Retrievals, claimed: Claimed) -> None:
+        self._retrievals = retrievals
+        self.claimed = claimed
+        self._output: calls.Output | None = None
+        self._is_received = claimed.data is not None
+        self._is_held = False
+        self._pid = os.getpid()
+
+    @property
+    def call_id(self) -> str:
+        return self.claimed.claim.call_id
+
+    @property
+    def size_bytes(self) -> int:
+        return self.claimed.size_bytes
+
+    @property
+    def attempt(self) -> int:
+        return self.claimed.attempt
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """None until a large output has been read."""
+        return self.claimed.outcome
+
+    @property
+    def content_type(self) -> str:
+        """Empty until a large output has been read."""
+        return self.claimed.metadata.content_type if self.claimed.metadata else ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Empty until a large output has been read."""
+        return dict(self.claimed.metadata.labels) if self.claimed.metadata else {}
+
+    @property
+    def data(self) -> calls.Output:
+        """The whole. PayloadTooLarge: larger than Settings.data_bytes_max; stream() it."""
+        if self._output is None:
+            if self.claimed.data is not None:
+                self._output = output_of(self.claimed, self.claimed.data)
+            else:
+                bytes_max = self._retrievals.connection.settings.data_bytes_max
+                if self.size_bytes > bytes_max:
+                    raise PayloadTooLarge(
+                        f"payload is {self.size_bytes} bytes, data_bytes_max is {bytes_max}",
+                        "payload_too_large", self.call_id,
+                    )
+                data = b"".join(self.stream())
+                self._output = output_of(self.claimed, data)
+        return self._output
+
+    def stream(self) -> Iterator[bytes]:
+        """The data in pieces of up to 1 MiB. When it ends without an error, that was the whole, as
+        it was stored; whatever cuts it short is an error."""
+        if self.claimed.data is not None:
+            yield self.claimed.data
+            return
+        if self._output is not None:
+            yield self._output
+            return
+        reception = Reception(self.call_id, self.claimed)
+        yield from download(self._retrievals.connection, reception, self._reclaim)
+        self.claimed = reception.received_output()
+        self._is_received = True
+
+    def _reclaim(self, claimed: Claimed) -> Claimed:
+        again = self._retrievals.reclaim(claimed)
+        if self._is_held:
+            self._retrievals.let_go(claimed.claim)
+            self._retrievals.hold(again.claim)
+        self.claimed = again
+        return again
+
+    def release(self) -> None:
+        """Gives the output back at once."""
+        self._is_held = False
+        self._retrievals.release(self.claimed.claim)
+
+    def __enter__(self) -> HeldOutput:
+        self._retrievals.hold(self.claimed.claim)
+        self._is_held = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if os.getpid() != self._pid or not self._is_held:
+            return  # after a fork the claim is the parent's
+        if kind is None and self._is_received:
+            self._is_held = False
+            self._retrievals.acknowledge(self.claimed)
+        else:
+            self.release()

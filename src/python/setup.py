@@ -1,0 +1,81 @@
+"""Generates the messages and the stub from the public contract while the package is built.
+
+Needs protoc and grpc_python_plugin on the path (Debian: protobuf-compiler, protobuf-compiler-grpc),
+or where PROTOC and GRPC_PYTHON_PLUGIN say.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+
+import setuptools
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROTO_FILES = [
+    "google/rpc/status.proto",
+    "google/rpc/error_details.proto",
+    "mayfly/v1/error_reason.proto",
+    "mayfly/v1/function_io.proto",
+]
+
+
+def proto_dir() -> pathlib.Path:
+    """In a source distribution beside this file, in the repository above."""
+    packed = HERE / "proto"
+    return packed if packed.is_dir() else HERE.parents[1] / "proto"
+
+
+def stage(directory: pathlib.Path) -> list[str]:
+    """Copies the contract with google.rpc as mayfly.rpc, and returns the names of its files.
+
+    A program may have another google.rpc (googleapis-common-protos), and protobuf takes each file's
+    name once only. On the wire the two are the same.
+    """
+    names = []
+    for file in PROTO_FILES:
+        name = file.replace("google/rpc", "mayfly/rpc")
+        text = (proto_dir() / file).read_text()
+        text = text.replace("google/rpc/", "mayfly/rpc/").replace("google.rpc", "mayfly.rpc")
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+        names.append(name)
+    return names
+
+
+def generate(directory: pathlib.Path) -> None:
+    plugin = os.environ.get("GRPC_PYTHON_PLUGIN") or shutil.which("grpc_python_plugin")
+    if plugin is None:
+        raise SystemExit("no grpc_python_plugin on the path: install protobuf-compiler-grpc")
+    with tempfile.TemporaryDirectory() as staged:
+        names = stage(pathlib.Path(staged))
+        protoc = [os.environ.get("PROTOC", "protoc"), f"--proto_path={staged}"]
+        out = str(directory)
+        subprocess.run([*protoc, f"--python_out={out}", f"--pyi_out={out}", *names], check=True)
+        subprocess.run(
+            [*protoc, f"--plugin=protoc-gen-grpc={plugin}", f"--grpc_out={out}", names[-1]],
+            check=True,
+        )
+    for package in ("v1", "rpc"):
+        (directory / "mayfly" / package / "__init__.py").touch()
+
+
+class BuildPy(build_py):
+    def run(self) -> None:
+        super().run()
+        generate(pathlib.Path(self.build_lib))
+
+
+class Sdist(sdist):
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        for file in PROTO_FILES:
+            target = pathlib.Path(base_dir) / "proto" / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(proto_dir() / file, target)
+
+
+setuptools.setup(cmdclass={"build_py": BuildPy, "sdist": Sdist})
