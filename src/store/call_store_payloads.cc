@@ -215,7 +215,7 @@ void CallStore::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationRes
     const StoredPayload& stored = *results[i].payload;
     answer.size_bytes = stored.size_bytes;
     answer.deadline_ms = stored.deadline_ms;
-    if (!items.empty() && bytes + stored.size_bytes > job->bytes_max) continue;
+    if (bytes + stored.size_bytes > job->bytes_max) continue;
     bytes += stored.size_bytes;
     places.push_back(i);
     items.push_back({.key = {job->call_ids[i], job->tenant->number}, .stored = stored});

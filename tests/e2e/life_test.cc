@@ -170,6 +170,32 @@ TEST_F(Life, WhatComesBackIsWhatWasPut) {
   EXPECT_EQ(got.results(0).size_bytes(), 3u);
 }
 
+TEST_F(Life, InputsThatDoNotFitComeWithTheirSizeOnly) {
+  v1::PutInputsRequest request;
+  for (const int size : {3, 1, 2}) {
+    v1::InputItem* item = request.add_items();
+    item->set_call_id(NewCallId());
+    item->mutable_payload()->set_data(std::string(size, 'x'));
+  }
+  v1::PutInputsResponse put;
+  ASSERT_EQ(Summary(client_.Call(&v1::FunctionIo::Stub::PutInputs, request, &put)), "OK");
+
+  v1::GetInputsRequest get;
+  get.set_max_bytes(2);
+  for (const v1::InputItem& item : request.items()) get.add_call_ids(item.call_id());
+  v1::GetInputsResponse got;
+  ASSERT_EQ(Summary(worker_.Call(&v1::FunctionIo::Stub::GetInputs, get, &got)), "OK");
+  ASSERT_EQ(got.results_size(), 3);
+  for (const v1::GetInputResult& result : got.results()) {
+    EXPECT_EQ(Summary(result.status()), "OK");
+  }
+  EXPECT_FALSE(got.results(0).has_payload());
+  EXPECT_EQ(got.results(0).size_bytes(), 3u);
+  EXPECT_EQ(got.results(1).payload().data(), "x");
+  EXPECT_FALSE(got.results(2).has_payload());
+  EXPECT_EQ(got.results(2).size_bytes(), 2u);
+}
+
 TEST_F(Life, ABadItemDoesNotFailItsNeighbours) {
   v1::PutInputsRequest request;
   for (const char* const data : {"first", "second", "third"}) {

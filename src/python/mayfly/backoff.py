@@ -44,5 +44,5 @@ class Backoff:
 
 def pause_before(failures: int, settings: Settings) -> float:
     """After so many failures in a row, 1 or more."""
-    longest = settings.delay_min * 2 ** min(failures - 1, _DOUBLINGS_MAX)
+    longest = settings.delay_min * float(1 << min(failures - 1, _DOUBLINGS_MAX))
     return min(settings.delay_max, longest) * (1 - random.random() / 2)

@@ -11,13 +11,14 @@ import collections
 import copy
 import threading
 import time
-from typing import Generic, Iterable
+from typing import Callable, Generic, Iterable, Sequence
 
 from mayfly import fork
 from mayfly.backoff import Backoff
+from mayfly.batch import Batch, gave_up, split, take_entries
 from mayfly.connection import Connection
-from mayfly.contract import BATCH_ITEMS_MAX, Item, Kind, Result, split
-from mayfly.errors import Error, TimedOut, Unavailable
+from mayfly.contract import BATCH_ITEMS_MAX, Item, Kind, Result
+from mayfly.errors import Error, TimedOut
 
 
 class _Entry(Generic[Item, Result]):
@@ -33,21 +34,30 @@ class _Entry(Generic[Item, Result]):
         self.lock = threading.Lock()  # held while there is nothing to wake up for
         self.lock.acquire()
 
+    def is_abandoned(self) -> bool:
+        return self.abandoned
+
 
 class Batcher(fork.Forkable, Generic[Item, Result]):
-    """Of one kind of call. Thread-safe."""
+    """Of one kind of call. Thread-safe. `orphan` gets results that nobody waits for any longer."""
 
-    def __init__(self, connection: Connection, kind: Kind[Item, Result]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        kind: Kind[Item, Result],
+        orphan: Callable[[Result], None] | None = None,
+    ) -> None:
         self._connection = connection
         self._settings = connection.settings
         self._kind = kind
+        self._orphan = orphan
         self.after_fork_in_child()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
         self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
-        self._led = False
+        self._is_led = False
 
     def call(self, item: Item) -> Result:
         """One item, with whatever travels at the same time. Raises its error."""
@@ -55,8 +65,8 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         entry = _Entry[Item, Result](item, self._kind.size_bytes(item), deadline)
         with self._lock:
             self._queue.append(entry)
-            entry.leads = not self._led
-            self._led = True
+            entry.leads = not self._is_led
+            self._is_led = True
         if not entry.leads:
             self._await(entry)
         if entry.leads:
@@ -69,8 +79,7 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         """A batch of any size, which travels by itself. Raises nothing of its items."""
         results: list[Result | Error] = []
         for run in split(self._kind, items, self._settings.batch_bytes_max):
-            deadline = time.monotonic() + self._settings.timeout
-            results += self._invoke(run, deadline)
+            results += self._invoke(run, time.monotonic() + self._settings.timeout)
         return results
 
     def _await(self, entry: _Entry[Item, Result]) -> None:
@@ -88,69 +97,53 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         if self._settings.linger > 0 and len(self._queue) < BATCH_ITEMS_MAX:
             time.sleep(self._settings.linger)
         with self._lock:
-            entries = self._take()
+            entries = take_entries(self._queue, self._settings.batch_bytes_max)
+        again = [entry for entry in entries if entry is not own]
         try:
             results = self._invoke([entry.item for entry in entries], own.deadline)
-        except BaseException:
+            again = self._answer(own, entries, results)
+        finally:
             with self._lock:
-                self._queue.extendleft(entry for entry in reversed(entries) if entry is not own)
+                self._queue.extendleft(reversed(again))
                 self._pass_on()
-            raise
-        now = time.monotonic()
+
+    def _answer(
+        self,
+        own: _Entry[Item, Result],
+        entries: list[_Entry[Item, Result]],
+        results: list[Result | Error],
+    ) -> list[_Entry[Item, Result]]:
+        """Returns those that have time left, when only the leader's is over."""
         again = []
+        now = time.monotonic()
         for entry, result in zip(entries, results):
-            gave_up = isinstance(result, (Unavailable, TimedOut))
-            if gave_up and entry is not own and entry.deadline > now:
-                again.append(entry)  # only the leader's time is over
+            if gave_up(result) and entry is not own and entry.deadline > now:
+                again.append(entry)
                 continue
             entry.result = result
             entry.lock.release()
-        with self._lock:
-            self._queue.extendleft(reversed(again))
-            self._pass_on()
-
-    def _take(self) -> list[_Entry[Item, Result]]:
-        entries = [self._queue.popleft()]
-        bytes_taken = entries[0].size_bytes
-        while self._queue and len(entries) < BATCH_ITEMS_MAX:
-            bytes_taken += self._queue[0].size_bytes
-            if bytes_taken > self._settings.batch_bytes_max:
-                break
-            entry = self._queue.popleft()
-            if not entry.abandoned:
-                entries.append(entry)
-        return entries
+            if entry.abandoned and self._orphan is not None and not isinstance(result, Error):
+                self._orphan(result)
+        return again
 
     def _pass_on(self) -> None:
         while self._queue and self._queue[0].abandoned:
             self._queue.popleft()
-        self._led = bool(self._queue)
-        if self._led:
+        self._is_led = bool(self._queue)
+        if self._is_led:
             self._queue[0].leads = True
             self._queue[0].lock.release()
 
-    def _invoke(self, items: list[Item], deadline: float) -> list[Result | Error]:
-        """Repeats what the server was not ready for, item by item."""
-        results: list[Result | Error] = [Unavailable()] * len(items)
-        todo = list(range(len(items)))
+    def _invoke(self, items: Sequence[Item], deadline: float) -> list[Result | Error]:
+        batch = Batch(self._kind, items)
         backoff = Backoff(self._settings, deadline)
         while True:
-            asked = [items[index] for index in todo]
-            request = self._kind.request(asked)
+            request = batch.request()
             try:
-                response = self._connection.invoke(self._kind.method, request, deadline)
-                answers = self._kind.results(request, response, asked)
+                response = self._connection.invoke(batch.method, request, deadline)
+                if (reason := batch.take(request, response)) is None:
+                    return batch.results
+                time.sleep(backoff.pause_after(reason))
             except Error as error:
-                answers = [error] * len(asked)
-                for index, answer in zip(todo, answers):
-                    results[index] = answer
-                return results
-            for index, answer in zip(todo, answers):
-                results[index] = answer
-            todo = [index for index in todo if isinstance(results[index], Unavailable)]
-            if not todo:
-                return results
-            try:
-                time.sleep(backoff.pause_after(results[todo[0]]))  # type: ignore[arg-type]
-            except Error:
-                return results
+                batch.fail(error)
+                return batch.results

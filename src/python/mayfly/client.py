@@ -3,6 +3,7 @@ inputs and puts outputs."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from typing import Any, Iterable, Iterator, Mapping, TypeVar
 
@@ -12,9 +13,9 @@ from mayfly.call_id import new_call_id
 from mayfly.calls import InputItem, OutputItem, Outcome, Ttl
 from mayfly.completion import Completion
 from mayfly.connection import Connection
-from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds
+from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
 from mayfly.download import Reception, download
-from mayfly.errors import BatchError, Error, PayloadTooLarge
+from mayfly.errors import Error
 from mayfly.retrieval import HeldOutput, Retrievals
 from mayfly.settings import Settings
 from mayfly.upload import Data, Transmission, source_of, upload
@@ -54,7 +55,7 @@ class _Endpoint:
     def describe_all(self, call_ids: Iterable[str]) -> list[calls.CallDescription]:
         """The same of many, in order. BatchError: some failed."""
         ids = list(call_ids)
-        return _all_of(self._descriptions.call_all(ids), ids)
+        return all_of(self._descriptions.call_all(ids), ids)
 
     def close(self) -> None:
         """Ends the connection. Calls under way end with Cancelled; held claims lapse."""
@@ -116,19 +117,8 @@ class Client(_Endpoint):
 
         BatchError: some failed; it has their errors and the ids of all.
         """
-        ids: list[str] = []
-        items: list[pb.InputItem] = []
-        for each in inputs:
-            if not isinstance(each, InputItem):
-                each = InputItem(each)
-            ids.append(each.call_id or new_call_id())
-            metadata = contract.metadata_from(
-                each.content_type, each.labels, each.encryption_key_id
-            )
-            own_ttl = ttl if each.ttl is None else each.ttl
-            data = contract.as_bytes(each.data)
-            items.append(contract.input_item(ids[-1], data, own_ttl, metadata))
-        _all_of(self._puts.call_all(items), ids)
+        ids, items = contract.input_items(inputs, ttl)
+        all_of(self._puts.call_all(items), ids)
         return ids
 
     def retrieve(self, call_id: str, timeout: float | None = None) -> calls.Output:
@@ -142,10 +132,15 @@ class Client(_Endpoint):
         another client was faster. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
         larger than Settings.data_bytes_max; stream it with retrieving.
         """
-        with self.retrieving(call_id, timeout) as held:
-            return held.data
+        claimed = self._retrievals.claim(call_id, timeout)
+        if claimed.data is None:
+            with HeldOutput(self._retrievals, claimed) as held:
+                return held.data
+        self._retrievals.acknowledge(claimed)
+        return contract.output_of(claimed, claimed.data)
 
-    def retrieving(self, call_id: str, timeout: float | None = None) -> HeldOutput:
+    @contextlib.contextmanager
+    def retrieving(self, call_id: str, timeout: float | None = None) -> Iterator[HeldOutput]:
         """The same as a context: the output is held, its claim renewed, while its block runs. It is
         acknowledged and erased when the block ends, and given back when an exception ends it, or
         when a large output was not read to its end.
@@ -154,7 +149,8 @@ class Client(_Endpoint):
                 for piece in out.stream():
                     file.write(piece)
         """
-        return HeldOutput(self._retrievals, self._retrievals.claim(call_id, timeout))
+        with HeldOutput(self._retrievals, self._retrievals.claim(call_id, timeout)) as held:
+            yield held
 
     def as_completed(
         self,
@@ -180,7 +176,7 @@ class Client(_Endpoint):
     def delete_all(self, call_ids: Iterable[str]) -> list[datetime.datetime]:
         """The same of many, in order. BatchError: some failed."""
         ids = list(call_ids)
-        return _all_of(self._deletions.call_all(ids), ids)
+        return all_of(self._deletions.call_all(ids), ids)
 
     def close(self) -> None:
         self._retrievals.close()
@@ -208,18 +204,8 @@ class Worker(_Endpoint):
         found = self._gets.call(call_id)
         if found is not None:
             return found
-        reception = Reception(call_id)
-        bytes_max = self._settings.data_bytes_max
-        pieces = []
-        for piece in download(self._connection, reception):
-            assert reception.header is not None
-            if reception.header.size_bytes > bytes_max:
-                raise PayloadTooLarge(
-                    f"payload is {reception.header.size_bytes} bytes, data_bytes_max is "
-                    f"{bytes_max}", "payload_too_large", call_id,
-                )
-            pieces.append(piece)
-        return reception.received_input(b"".join(pieces))
+        reception = Reception(call_id, data_bytes_max=self._settings.data_bytes_max)
+        return reception.received_input(b"".join(download(self._connection, reception)))
 
     def get_inputs(self, call_ids: Iterable[str]) -> list[calls.Input]:
         """The same of many, in order. BatchError: some failed."""
@@ -233,7 +219,7 @@ class Worker(_Endpoint):
                 found.append(self.get_input(call_id))
             except Error as error:
                 found.append(error)
-        return _all_of(found, ids)
+        return all_of(found, ids)
 
     def stream_input(self, call_id: str) -> Iterator[bytes]:
         """The input in pieces of up to 1 MiB, of any size. When it ends without an error, that was
@@ -265,21 +251,8 @@ class Worker(_Endpoint):
 
     def put_outputs(self, outputs: Iterable[OutputItem], ttl: Ttl = None) -> None:
         """Stores many outputs, as Client.put_inputs."""
-        ids: list[str] = []
-        items: list[pb.OutputItem] = []
-        for each in outputs:
-            ids.append(each.call_id)
-            metadata = contract.metadata_from(
-                each.content_type, each.labels, each.encryption_key_id
-            )
-            own_ttl = ttl if each.ttl is None else each.ttl
-            items.append(
-                contract.output_item(
-                    each.call_id, contract.as_bytes(each.data), each.attempt, each.outcome,
-                    own_ttl, metadata,
-                )
-            )
-        _all_of(self._puts.call_all(items), ids)
+        ids, items = contract.output_items(outputs, ttl)
+        all_of(self._puts.call_all(items), ids)
 
 
 class _Put:
@@ -304,16 +277,3 @@ class _Put:
             puts.call(item)
         else:
             upload(self._connection, Transmission(item, self._source))
-
-
-_ResultT = TypeVar("_ResultT")
-
-
-def _all_of(results: list[_ResultT | Error], call_ids: list[str]) -> list[_ResultT]:
-    """BatchError: some are errors."""
-    errors = {
-        index: result for index, result in enumerate(results) if isinstance(result, Error)
-    }
-    if errors:
-        raise BatchError(errors, call_ids)
-    return results  # type: ignore[return-value]

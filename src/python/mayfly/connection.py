@@ -47,6 +47,11 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
     return options
 
 
+def new_stub(channel: Any) -> Any:
+    stub: Any = function_io_pb2_grpc.FunctionIoStub  # generated without types
+    return stub(channel)
+
+
 def _read(name: str, path: str) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -88,7 +93,7 @@ class Connection(fork.Forkable):
                 self._channels[large] = grpc.secure_channel(
                     self.settings.server, self._credentials, channel_options(self.settings)
                 )
-                self._stubs[large] = function_io_pb2_grpc.FunctionIoStub(self._channels[large])
+                self._stubs[large] = new_stub(self._channels[large])
             stub = self._stubs[large]
             self._under_way += 1
         try:

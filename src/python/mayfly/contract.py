@@ -13,9 +13,17 @@ from typing import Any, Callable, Generic, Iterable, Mapping, Sequence, TypeVar
 from google.protobuf import timestamp_pb2
 
 from mayfly import calls
+from mayfly.call_id import new_call_id
 from mayfly.calls import Claim, Claimed, Metadata, Outcome, Ttl
 from mayfly.checksum import crc32c
-from mayfly.errors import Error, InvalidArgument, PayloadDamaged, ProtocolError, from_status
+from mayfly.errors import (
+    BatchError,
+    Error,
+    InvalidArgument,
+    PayloadDamaged,
+    ProtocolError,
+    from_status,
+)
 from mayfly.v1 import function_io_pb2 as pb
 
 BATCH_ITEMS_MAX = 512  # limits.batch_items_max
@@ -130,6 +138,46 @@ def output_item(
     return item
 
 
+def input_items(
+    inputs: Iterable[calls.InputItem | bytes], ttl: Ttl
+) -> tuple[list[str], list[pb.InputItem]]:
+    """The call ids and the items of a batch. `ttl` is of those that have none."""
+    items = []
+    for each in inputs:
+        if not isinstance(each, calls.InputItem):
+            each = calls.InputItem(each)
+        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
+        own_ttl = ttl if each.ttl is None else each.ttl
+        call_id = each.call_id or new_call_id()
+        items.append(input_item(call_id, as_bytes(each.data), own_ttl, metadata))
+    return [item.call_id for item in items], items
+
+
+def output_items(
+    outputs: Iterable[calls.OutputItem], ttl: Ttl
+) -> tuple[list[str], list[pb.OutputItem]]:
+    """The same of outputs."""
+    items = []
+    for each in outputs:
+        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
+        own_ttl = ttl if each.ttl is None else each.ttl
+        data = as_bytes(each.data)
+        items.append(
+            output_item(each.call_id, data, each.attempt, each.outcome, own_ttl, metadata)
+        )
+    return [item.call_id for item in items], items
+
+
+def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
+    """BatchError: some are errors."""
+    errors = {
+        index: result for index, result in enumerate(results) if isinstance(result, Error)
+    }
+    if errors:
+        raise BatchError(errors, call_ids)
+    return results  # type: ignore[return-value]
+
+
 def outcome_number(outcome: str) -> Any:
     try:
         return pb.Outcome.Value(f"OUTCOME_{Outcome(outcome).name}")
@@ -178,7 +226,8 @@ def output_of(held: Claimed, data: bytes) -> calls.Output:
 
 
 def time_of(timestamp: timestamp_pb2.Timestamp) -> datetime.datetime:
-    return timestamp.ToDatetime(tzinfo=datetime.timezone.utc)
+    time: datetime.datetime = timestamp.ToDatetime(tzinfo=datetime.timezone.utc)
+    return time
 
 
 def metadata_from(
@@ -321,20 +370,3 @@ def _descriptions(
         )
 
     return _each(response, items, value)
-
-
-def split(
-    kind: Kind[Item, Result], items: Iterable[Item], bytes_max: int
-) -> Iterable[list[Item]]:
-    """Runs of items that fit a message."""
-    run: list[Item] = []
-    bytes_taken = 0
-    for item in items:
-        size = kind.size_bytes(item)
-        if run and (len(run) >= BATCH_ITEMS_MAX or bytes_taken + size > bytes_max):
-            yield run
-            run, bytes_taken = [], 0
-        run.append(item)
-        bytes_taken += size
-    if run:
-        yield run

@@ -10,7 +10,14 @@ from mayfly.calls import Claim, Claimed, Input
 from mayfly.checksum import crc32c
 from mayfly.connection import Connection
 from mayfly.contract import input_of, metadata_of, outcome_of
-from mayfly.errors import ClaimLost, PayloadDamaged, ProtocolError, TimedOut, Unavailable
+from mayfly.errors import (
+    ClaimLost,
+    PayloadDamaged,
+    PayloadTooLarge,
+    ProtocolError,
+    TimedOut,
+    Unavailable,
+)
 from mayfly.stall import StallWatch
 from mayfly.v1 import function_io_pb2 as pb
 
@@ -18,8 +25,11 @@ from mayfly.v1 import function_io_pb2 as pb
 class Reception:
     """What was received of one payload, over all streams it takes. No I/O."""
 
-    def __init__(self, call_id: str, claimed: Claimed | None = None) -> None:
+    def __init__(
+        self, call_id: str, claimed: Claimed | None = None, data_bytes_max: int | None = None
+    ) -> None:
         self.call_id = call_id
+        self._data_bytes_max = data_bytes_max  # None: it is not read into memory
         self.claimed = claimed  # None: an input
         self.header: pb.DownloadHeader | None = None
         self.offset_bytes = 0
@@ -37,7 +47,8 @@ class Reception:
         return request
 
     def take(self, response: pb.DownloadResponse) -> bytes:
-        """The data that came, maybe none. PayloadDamaged: it is not what was stored."""
+        """The data that came, maybe none. PayloadDamaged: it is not what was stored.
+        PayloadTooLarge: it would not fit into memory. ClaimLost: it is another payload now."""
         step = response.WhichOneof("step")
         if step == "header":
             self._take_header(response.header)
@@ -53,6 +64,7 @@ class Reception:
             raise Unavailable("the download ended before its finish", "", self.call_id)
 
     def _take_header(self, header: pb.DownloadHeader) -> None:
+        check_fits_memory(self.call_id, header.size_bytes, self._data_bytes_max)
         before = self.header
         self.header = header
         if before is None or self.offset_bytes == 0:
@@ -110,6 +122,14 @@ class Reception:
             size_bytes=self.offset_bytes,
             metadata=metadata_of(self.header.payload),
             data=None,
+        )
+
+
+def check_fits_memory(call_id: str, size_bytes: int, bytes_max: int | None) -> None:
+    if bytes_max is not None and size_bytes > bytes_max:
+        raise PayloadTooLarge(
+            f"payload is {size_bytes} bytes, data_bytes_max is {bytes_max}",
+            "payload_too_large", call_id,
         )
 
 

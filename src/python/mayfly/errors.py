@@ -175,7 +175,7 @@ def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
         elif detail.type_url.endswith("/google.rpc.RetryInfo"):
             retry.ParseFromString(detail.value)
     reason = info.reason if info.domain == _DOMAIN else ""
-    kind = _BY_REASON.get(reason) or _BY_CODE.get(status.code, ProtocolError)
+    kind = _BY_REASON.get(reason, _BY_CODE.get(status.code, ProtocolError))
     shown = _NOT_FOUND_REASONS.get(reason, reason.lower())
     retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return kind(status.message, shown, call_id, retry_after)

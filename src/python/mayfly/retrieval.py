@@ -10,12 +10,13 @@ from typing import Iterator
 from mayfly import calls, fork
 from mayfly.arrivals import Arrivals
 from mayfly.batcher import Batcher
-from mayfly.calls import Claim, Claimed, Outcome
+from mayfly.calls import Claim, Claimed
 from mayfly.connection import Connection
 from mayfly.contract import Kinds, output_of
-from mayfly.download import Reception, download
-from mayfly.errors import ClaimLost, Error, PayloadTooLarge, Pending
+from mayfly.download import Reception, check_fits_memory, download
+from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
+from mayfly.held import Held, is_same, with_claim
 from mayfly.holdings import Holdings
 
 
@@ -33,7 +34,7 @@ class Retrievals(fork.Forkable):
 
     def __init__(self, connection: Connection, kinds: Kinds) -> None:
         self.connection = connection
-        self._claims = Batcher(connection, kinds.claims)
+        self._claims = Batcher(connection, kinds.claims, self._on_orphan)
         self._acks = Batcher(connection, kinds.acks)
         self._releases = Batcher(connection, kinds.releases)
         self._renewals = Batcher(connection, kinds.renewals)
@@ -115,6 +116,10 @@ class Retrievals(fork.Forkable):
                 strays.append(arrival.claimed.claim)
         if strays:
             self.release_aside(strays)
+
+    def _on_orphan(self, claimed: Claimed | None) -> None:
+        if claimed is not None:
+            self.release_aside([claimed.claim])
 
     # ---- Holding
 
@@ -204,83 +209,27 @@ class Retrievals(fork.Forkable):
         ).start()
 
 
-def is_same(again: Claimed, claimed: Claimed) -> bool:
-    # The ack compares the checksum too.
-    return again.attempt == claimed.attempt and again.size_bytes == claimed.size_bytes
-
-
-def with_claim(claimed: Claimed, claim: Claim) -> Claimed:
-    return Claimed(
-        claim=Claim(claim.call_id, claim.token, claim.fence, claimed.claim.crc32c),
-        attempt=claimed.attempt,
-        outcome=claimed.outcome,
-        size_bytes=claimed.size_bytes,
-        metadata=claimed.metadata,
-        data=claimed.data,
-    )
-
-
-class HeldOutput:
+class HeldOutput(Held):
     """An output under a claim, which is renewed. Of one thread."""
 
     def __init__(self, retrievals: Retrievals, claimed: Claimed) -> None:
+        super().__init__(claimed)
         self._retrievals = retrievals
-        self.claimed = claimed
-        self._output: calls.Output | None = None
-        self._is_received = claimed.data is not None
-        self._is_held = False
         self._pid = os.getpid()
-
-    @property
-    def call_id(self) -> str:
-        return self.claimed.claim.call_id
-
-    @property
-    def size_bytes(self) -> int:
-        return self.claimed.size_bytes
-
-    @property
-    def attempt(self) -> int:
-        return self.claimed.attempt
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """None until a large output has been read."""
-        return self.claimed.outcome
-
-    @property
-    def content_type(self) -> str:
-        """Empty until a large output has been read."""
-        return self.claimed.metadata.content_type if self.claimed.metadata else ""
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Empty until a large output has been read."""
-        return dict(self.claimed.metadata.labels) if self.claimed.metadata else {}
 
     @property
     def data(self) -> calls.Output:
         """The whole. PayloadTooLarge: larger than Settings.data_bytes_max; stream() it."""
         if self._output is None:
-            if self.claimed.data is not None:
-                self._output = output_of(self.claimed, self.claimed.data)
-            else:
-                bytes_max = self._retrievals.connection.settings.data_bytes_max
-                if self.size_bytes > bytes_max:
-                    raise PayloadTooLarge(
-                        f"payload is {self.size_bytes} bytes, data_bytes_max is {bytes_max}",
-                        "payload_too_large", self.call_id,
-                    )
-                data = b"".join(self.stream())
-                self._output = output_of(self.claimed, data)
+            bytes_max = self._retrievals.connection.settings.data_bytes_max
+            check_fits_memory(self.call_id, self.size_bytes, bytes_max)
+            data = b"".join(self.stream())
+            self._output = output_of(self.claimed, data)
         return self._output
 
     def stream(self) -> Iterator[bytes]:
         """The data in pieces of up to 1 MiB. When it ends without an error, that was the whole, as
         it was stored; whatever cuts it short is an error."""
-        if self.claimed.data is not None:
-            yield self.claimed.data
-            return
         if self._output is not None:
             yield self._output
             return

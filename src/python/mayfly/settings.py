@@ -85,7 +85,7 @@ class Settings:
         """
         if environment is None:
             environment = os.environ
-        found = {key: environment.get(f"MAYFLY_{key.upper()}", "") for key in _KEYS}
+        found: dict[str, Any] = {key: environment.get(f"MAYFLY_{key.upper()}", "") for key in _KEYS}
         found.update((key, value) for key, value in settings.items() if key in _KEYS and value)
         path = _config_path(environment)
         if path is not None:

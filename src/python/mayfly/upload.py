@@ -128,15 +128,15 @@ class IteratorSource(SegmentBuffer):
 def source_of(data: Data) -> Source:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return BytesSource(data)
-    read = getattr(data, "read", None)
-    if read is None:
+    if not hasattr(data, "read"):
         if isinstance(data, str):
             raise InvalidArgument("data is str, wanted are bytes, a binary file or an iterator")
         return IteratorSource(data)
     seekable = getattr(data, "seekable", None)
     if seekable is not None and seekable():
         return FileSource(data)  # type: ignore[arg-type]
-    return IteratorSource(iter(lambda: read(SEGMENT_BYTES), b""))
+    file: BinaryIO = data  # type: ignore[assignment]
+    return IteratorSource(iter(lambda: file.read(SEGMENT_BYTES), b""))
 
 
 def _read_fully(file: BinaryIO) -> bytes:
@@ -177,8 +177,9 @@ class Transmission:
             header.size_bytes = self._size_bytes
         if self._whole_was_read:
             # A payload whose answer was lost is recognised before it is sent again.
-            put = header.input if isinstance(self._item, pb.InputItem) else header.output
-            put.payload.crc32c = self._crc32c_before[-1]
+            is_input = isinstance(self._item, pb.InputItem)
+            payload = header.input.payload if is_input else header.output.payload
+            payload.crc32c = self._crc32c_before[-1]
         return pb.UploadRequest(header=header)
 
     def segment(self, offset: int, data: bytes) -> pb.UploadRequest:

@@ -1,0 +1,60 @@
+"""An output under a claim: what there is to know about it. No I/O."""
+
+from __future__ import annotations
+
+from mayfly import calls
+from mayfly.calls import Claim, Claimed, Outcome
+from mayfly.contract import output_of
+
+
+def is_same(again: Claimed, claimed: Claimed) -> bool:
+    # The ack compares the checksum too.
+    return again.attempt == claimed.attempt and again.size_bytes == claimed.size_bytes
+
+
+def with_claim(claimed: Claimed, claim: Claim) -> Claimed:
+    return Claimed(
+        claim=Claim(claim.call_id, claim.token, claim.fence, claimed.claim.crc32c),
+        attempt=claimed.attempt,
+        outcome=claimed.outcome,
+        size_bytes=claimed.size_bytes,
+        metadata=claimed.metadata,
+        data=claimed.data,
+    )
+
+
+class Held:
+    def __init__(self, claimed: Claimed) -> None:
+        self.claimed = claimed
+        self._output: calls.Output | None = None
+        if claimed.data is not None:
+            self._output = output_of(claimed, claimed.data)
+        self._is_received = claimed.data is not None
+        self._is_held = False
+
+    @property
+    def call_id(self) -> str:
+        return self.claimed.claim.call_id
+
+    @property
+    def size_bytes(self) -> int:
+        return self.claimed.size_bytes
+
+    @property
+    def attempt(self) -> int:
+        return self.claimed.attempt
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """None until a large output has been read."""
+        return self.claimed.outcome
+
+    @property
+    def content_type(self) -> str:
+        """Empty until a large output has been read."""
+        return self.claimed.metadata.content_type if self.claimed.metadata else ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Empty until a large output has been read."""
+        return dict(self.claimed.metadata.labels) if self.claimed.metadata else {}
