@@ -22,6 +22,7 @@ import os as _os
 _os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 from mayfly import errors
+from mayfly.aio import AsyncClient, AsyncCompletion, AsyncHeldOutput, AsyncWorker
 from mayfly.call_id import new_call_id
 from mayfly.calls import (
     CallDescription,
@@ -41,6 +42,10 @@ from mayfly.retrieval import HeldOutput
 from mayfly.settings import Settings
 
 __all__ = [
+    "AsyncClient",
+    "AsyncCompletion",
+    "AsyncHeldOutput",
+    "AsyncWorker",
     "CallDescription",
     "CallState",
     "Client",

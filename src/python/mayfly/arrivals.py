@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any, Callable, Iterable, Iterator
 
 from mayfly import fork
@@ -12,6 +13,20 @@ from mayfly.connection import Connection
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.feed import Arrival, Feed, is_final
 from mayfly.v1 import function_io_pb2 as pb
+
+
+OnArrivals = Callable[[list[Arrival], list[Claim]], None]
+
+
+def weakly(method: OnArrivals) -> OnArrivals:
+    """Calls a method while its object lives: whoever waits for it does not keep it alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(arrivals: list[Arrival], strays: list[Claim]) -> None:
+        if (alive := reference()) is not None:
+            alive(arrivals, strays)
+
+    return call
 
 
 class Arrivals(fork.Forkable):
@@ -24,7 +39,7 @@ class Arrivals(fork.Forkable):
     def __init__(
         self,
         connection: Connection,
-        on_arrivals: Callable[[list[Arrival], list[Claim]], None],
+        on_arrivals: OnArrivals,
     ) -> None:
         self._connection = connection
         self._on_arrivals = on_arrivals

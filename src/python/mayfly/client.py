@@ -18,7 +18,7 @@ from mayfly.download import Reception, download
 from mayfly.errors import Error
 from mayfly.retrieval import HeldOutput, Retrievals
 from mayfly.settings import Settings
-from mayfly.upload import Data, Transmission, source_of, upload
+from mayfly.upload import Data, Source, Transmission, source_of, upload
 from mayfly.v1 import function_io_pb2 as pb
 
 _SelfT = TypeVar("_SelfT", bound="_Endpoint")
@@ -106,9 +106,9 @@ class Client(_Endpoint):
         """
         call_id = call_id or new_call_id()
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
-        put = _Put(self._connection, data)
-        item = contract.input_item(call_id, put.head, ttl, metadata)
-        put.run(self._puts, item)
+        head, source = _head_of(data)
+        item = contract.input_item(call_id, head, ttl, metadata)
+        _put(self._connection, self._puts, item, source)
         return call_id
 
     def put_inputs(self, inputs: Iterable[InputItem | bytes], ttl: Ttl = None) -> list[str]:
@@ -212,11 +212,8 @@ class Worker(_Endpoint):
         ids = list(call_ids)
         found: list[Any] = []
         for call_id, result in zip(ids, self._gets.call_all(ids)):
-            if result is not None:
-                found.append(result)
-                continue
-            try:  # it did not fit
-                found.append(self.get_input(call_id))
+            try:  # None did not fit
+                found.append(self.get_input(call_id) if result is None else result)
             except Error as error:
                 found.append(error)
         return all_of(found, ids)
@@ -245,9 +242,9 @@ class Worker(_Endpoint):
         StaleAttempt: a later one was faster. OutputClaimed: a client holds an earlier one's.
         """
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
-        put = _Put(self._connection, data)
-        item = contract.output_item(call_id, put.head, attempt, outcome, ttl, metadata)
-        put.run(self._puts, item)
+        head, source = _head_of(data)
+        item = contract.output_item(call_id, head, attempt, outcome, ttl, metadata)
+        _put(self._connection, self._puts, item, source)
 
     def put_outputs(self, outputs: Iterable[OutputItem], ttl: Ttl = None) -> None:
         """Stores many outputs, as Client.put_inputs."""
@@ -255,25 +252,25 @@ class Worker(_Endpoint):
         all_of(self._puts.call_all(items), ids)
 
 
-class _Put:
-    """One payload on its way: in a message when it fits one, otherwise as a stream."""
+def _head_of(data: Data) -> tuple[bytes, Source | None]:
+    """The whole when it fits a message, otherwise where it comes from."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
+            return contract.as_bytes(data), None
+    source = source_of(data)
+    head = source.read(0)
+    if len(head) < SEGMENT_BYTES or not source.read(SEGMENT_BYTES):
+        return head, None
+    return b"", source
 
-    def __init__(self, connection: Connection, data: Data) -> None:
-        self._connection = connection
-        self._source = None
-        if isinstance(data, (bytes, bytearray, memoryview)):
-            if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
-                self.head = contract.as_bytes(data)
-                return
-        source = source_of(data)
-        self.head = source.read(0)
-        is_all = len(self.head) < SEGMENT_BYTES or not source.read(SEGMENT_BYTES)
-        if not is_all:
-            self.head = b""
-            self._source = source
 
-    def run(self, puts: Batcher[Any, None], item: pb.InputItem | pb.OutputItem) -> None:
-        if self._source is None:
-            puts.call(item)
-        else:
-            upload(self._connection, Transmission(item, self._source))
+def _put(
+    connection: Connection,
+    puts: Batcher[Any, None],
+    item: pb.InputItem | pb.OutputItem,
+    source: Source | None,
+) -> None:
+    if source is None:
+        puts.call(item)
+    else:
+        upload(connection, Transmission(item, source))

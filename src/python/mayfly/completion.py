@@ -8,14 +8,14 @@ import time
 from typing import Iterable, Iterator
 
 from mayfly import calls
-from mayfly.arrivals import Arrivals
+from mayfly.arrivals import Arrivals, weakly
 from mayfly.calls import Claim
 from mayfly.errors import Error, TimedOut
 from mayfly.feed import Arrival
 from mayfly.retrieval import HeldOutput, Retrievals
 
 # Acks travel together; while outputs arrive there is no hurry.
-_ACKS_MAX = 128
+ACKS_MAX = 128
 
 
 class Completion(Iterator[tuple[str, calls.Output | Error]]):
@@ -37,7 +37,7 @@ class Completion(Iterator[tuple[str, calls.Output | Error]]):
         self._delivered: HeldOutput | None = None
         self._to_ack: list[HeldOutput] = []
         self._is_closed = False
-        self._arrivals = Arrivals(retrievals.connection, self._on_arrivals)
+        self._arrivals = Arrivals(retrievals.connection, weakly(self._on_arrivals))
         if self._left:
             self._arrivals.subscribe(self._left)
 
@@ -104,7 +104,7 @@ class Completion(Iterator[tuple[str, calls.Output | Error]]):
             return
         self._to_ack.append(self._delivered)
         self._delivered = None
-        if len(self._to_ack) >= _ACKS_MAX:
+        if len(self._to_ack) >= ACKS_MAX:
             self._acknowledge()
 
     def _acknowledge(self) -> None:

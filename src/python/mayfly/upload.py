@@ -15,7 +15,7 @@ from mayfly.errors import Error, InvalidArgument, NotFound, ProtocolError, Timed
 from mayfly.v1 import function_io_pb2 as pb
 
 # What an iterator gave cannot be asked for again, so it is kept until the server has it.
-_KEPT_SEGMENTS_MAX = 32
+KEPT_SEGMENTS_MAX = 32
 
 Data = bytes | bytearray | memoryview | BinaryIO | Iterable[bytes]
 
@@ -256,7 +256,7 @@ class _Stream:
             if self.over:
                 return None
             source = self._upload.source
-            if source.kept_segments() >= _KEPT_SEGMENTS_MAX:
+            if source.kept_segments() >= KEPT_SEGMENTS_MAX:
                 source.forget_before(_query_committed(self._upload, self._connection))
             self.in_source = True
             try:

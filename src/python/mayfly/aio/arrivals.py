@@ -1,0 +1,109 @@
+"""Outputs as they arrive: StreamOutputs, opened again when it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, AsyncIterator, Iterable
+
+from mayfly.aio.connection import AsyncConnection
+from mayfly.aio.tasks import Tasks
+from mayfly.arrivals import OnArrivals
+from mayfly.backoff import pause_before
+from mayfly.calls import Claim, Claimed
+from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.feed import Arrival, Feed, is_final
+from mayfly.v1 import function_io_pb2 as pb
+
+
+class AsyncArrivals:
+    """Has a task and a stream from the first subscription on.
+
+    `on_arrivals` gets what arrived, and the claims of outputs that nobody waits for any longer.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        tasks: Tasks,
+        on_arrivals: OnArrivals,
+    ) -> None:
+        self._connection = connection
+        self._tasks = tasks
+        self._on_arrivals = on_arrivals
+        self._feed = Feed(connection.settings.lease)
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._was_heard = False  # on the stream under way
+        self._is_closed = False
+
+    def subscribe(self, call_ids: Iterable[str]) -> None:
+        if self._is_closed:
+            raise Cancelled("the client is closed")
+        self._feed.subscribe(call_ids)
+        if self._task is None:
+            self._task = self._tasks.start(self._run())
+        self._changed.set()
+
+    def unsubscribe(self, call_ids: Iterable[str]) -> None:
+        self._feed.unsubscribe(call_ids)
+        self._changed.set()
+
+    def return_credit(self, claimed: Claimed) -> None:
+        self._feed.return_credit(claimed)
+        if self._feed.credit_is_worth_it():
+            self._changed.set()
+
+    def is_current(self, claimed: Claimed) -> bool:
+        """Whether the stream that claimed it is still open. With its end the claim was released."""
+        return claimed.claim.token == self._feed.token
+
+    def close(self) -> None:
+        """Ends the stream, which releases what was not acknowledged."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        settings = self._connection.settings
+        failures = 0
+        while not self._is_closed:
+            while not self._feed.is_waiting():
+                self._changed.clear()
+                await self._changed.wait()
+            self._was_heard = False
+            try:
+                await self._stream()
+                error: Error = Unavailable("the stream ended")
+            except Error as caught:
+                error = caught
+            failures = 1 if self._was_heard else failures + 1
+            if self._is_closed or is_final(error) or failures >= settings.attempts_max:
+                self._on_arrivals(self._feed.fail(error), [])
+                continue
+            await asyncio.sleep(max(error.retry_after, pause_before(failures, settings)))
+
+    async def _stream(self) -> None:
+        call: Any = None
+        try:
+            async with self._connection.stub() as stub:
+                self._feed.open()
+                call = stub.StreamOutputs(self._requests(self._feed.token))
+                async for response in call:
+                    self._was_heard = True
+                    arrivals, strays = self._feed.take(response)
+                    self._changed.set()
+                    self._on_arrivals(arrivals, strays)
+        finally:
+            self._feed.broken()
+            self._changed.set()
+            if call is not None:
+                call.cancel()
+
+    async def _requests(self, token: bytes | None) -> AsyncIterator[pb.StreamOutputsRequest]:
+        while self._feed.token == token:
+            request = self._feed.next_request()
+            if request is not None:
+                yield request
+                continue
+            self._changed.clear()
+            await self._changed.wait()

@@ -1,0 +1,118 @@
+"""Single calls of many tasks travel together.
+
+A call that finds none of its kind under way leaves with those of the same turn of the event loop;
+the others leave together when the answer has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import copy
+import time
+from typing import Callable, Generic, Iterable, Sequence
+
+from mayfly.aio.connection import AsyncConnection
+from mayfly.aio.tasks import Tasks
+from mayfly.backoff import Backoff
+from mayfly.batch import Batch, gave_up, split, take_entries
+from mayfly.contract import Item, Kind, Result
+from mayfly.errors import Error
+
+
+class _Entry(Generic[Item, Result]):
+    __slots__ = ("item", "size_bytes", "deadline", "future")
+
+    def __init__(self, item: Item, size_bytes: int, deadline: float) -> None:
+        self.item = item
+        self.size_bytes = size_bytes
+        self.deadline = deadline
+        self.future: asyncio.Future[Result | Error] = asyncio.get_running_loop().create_future()
+
+    def is_abandoned(self) -> bool:
+        return self.future.cancelled()
+
+
+class AsyncBatcher(Generic[Item, Result]):
+    """Of one kind of call. `orphan` gets results whose task was cancelled."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        tasks: Tasks,
+        kind: Kind[Item, Result],
+        orphan: Callable[[Result], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._settings = connection.settings
+        self._tasks = tasks
+        self._kind = kind
+        self._orphan = orphan
+        self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
+        self._is_running = False
+
+    async def call(self, item: Item) -> Result:
+        """One item, with whatever travels at the same time. Raises its error."""
+        entry = _Entry[Item, Result](
+            item, self._kind.size_bytes(item), self._connection.deadline()
+        )
+        self._queue.append(entry)
+        if not self._is_running:
+            self._is_running = True
+            self._tasks.start(self._run())
+        result = await entry.future
+        if isinstance(result, Error):
+            raise copy.copy(result)  # it may be that of others too
+        return result
+
+    async def call_all(self, items: Iterable[Item]) -> list[Result | Error]:
+        """A batch of any size, which travels by itself. Raises nothing of its items."""
+        results: list[Result | Error] = []
+        for run in split(self._kind, items, self._settings.batch_bytes_max):
+            results += await self._invoke(run, self._connection.deadline())
+        return results
+
+    async def _run(self) -> None:
+        try:
+            if self._settings.linger > 0:
+                await asyncio.sleep(self._settings.linger)
+            while entries := take_entries(self._queue, self._settings.batch_bytes_max):
+                items = [entry.item for entry in entries]
+                results = await self._invoke(items, entries[0].deadline)
+                self._queue.extendleft(reversed(self._answer(entries, results)))
+        except BaseException:
+            for entry in self._queue:
+                entry.future.cancel()
+            self._queue.clear()
+            raise
+        finally:
+            self._is_running = False
+
+    def _answer(
+        self, entries: list[_Entry[Item, Result]], results: list[Result | Error]
+    ) -> list[_Entry[Item, Result]]:
+        """Returns those that have time left, when only the first one's is over."""
+        again = []
+        now = time.monotonic()
+        for entry, result in zip(entries, results):
+            if gave_up(result) and entry is not entries[0] and entry.deadline > now:
+                again.append(entry)
+            elif not entry.future.done():
+                entry.future.set_result(result)
+            elif self._orphan is not None and not isinstance(result, Error):
+                self._orphan(result)
+        return again
+
+    async def _invoke(self, items: Sequence[Item], deadline: float) -> list[Result | Error]:
+        batch = Batch(self._kind, items)
+        backoff = Backoff(self._settings, deadline)
+        while True:
+            request = batch.request()
+            try:
+                response = await self._connection.invoke(batch.method, request, deadline)
+                if (reason := batch.take(request, response)) is None:
+                    return batch.results
+                await asyncio.sleep(backoff.pause_after(reason))
+            except Error as error:
+                batch.fail(error)
+                return batch.results

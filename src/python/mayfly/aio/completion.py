@@ -1,0 +1,131 @@
+"""Outputs of many calls, in the order in which they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import AsyncIterator, Iterable
+
+from mayfly import calls
+from mayfly.aio.arrivals import AsyncArrivals
+from mayfly.aio.retrieval import AsyncHeldOutput, AsyncRetrievals
+from mayfly.arrivals import weakly
+from mayfly.calls import Claim
+from mayfly.completion import ACKS_MAX
+from mayfly.errors import Error, TimedOut
+from mayfly.feed import Arrival
+
+
+class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
+    """See AsyncClient.as_completed. Of one task."""
+
+    def __init__(
+        self,
+        retrievals: AsyncRetrievals,
+        call_ids: Iterable[str],
+        timeout: float | None,
+        return_exceptions: bool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._retrievals = retrievals
+        self._return_exceptions = return_exceptions
+        self._deadline = None if timeout is None else self._loop.time() + timeout
+        self._arrived: asyncio.Queue[Arrival] = asyncio.Queue()
+        self._left = dict.fromkeys(call_ids)
+        self._delivered: AsyncHeldOutput | None = None
+        self._to_ack: list[AsyncHeldOutput] = []
+        self._is_closed = False
+        self._arrivals = AsyncArrivals(
+            retrievals.connection, retrievals.tasks, weakly(self._on_arrivals)
+        )
+        if self._left:
+            self._arrivals.subscribe(self._left)
+
+    def _on_arrivals(self, arrivals: list[Arrival], strays: list[Claim]) -> None:
+        for arrival in arrivals:
+            if arrival.claimed is not None:
+                self._retrievals.hold(arrival.claimed.claim)
+            self._arrived.put_nowait(arrival)
+        if strays:
+            self._retrievals.release_aside(strays)
+
+    def __aiter__(self) -> AsyncCompletion:
+        return self
+
+    async def __anext__(self) -> tuple[str, calls.Output | Error]:
+        if self._delivered is not None:  # it is safe: the consumer came back for more
+            self._to_ack.append(self._delivered)
+            self._delivered = None
+        if len(self._to_ack) >= ACKS_MAX:
+            await self._acknowledge()
+        while self._left and not self._is_closed:
+            arrival = await self._next_arrival()
+            if arrival.claimed is not None and not self._arrivals.is_current(arrival.claimed):
+                # Its stream has ended, and released it: it will come again.
+                self._retrievals.let_go(arrival.claimed.claim)
+                self._arrivals.return_credit(arrival.claimed)
+                self._arrivals.subscribe([arrival.call_id])
+                continue
+            del self._left[arrival.call_id]
+            try:
+                return arrival.call_id, await self._deliver(arrival)
+            except Error as error:
+                if not self._return_exceptions:
+                    raise
+                return arrival.call_id, error
+        await self.aclose()
+        raise StopAsyncIteration
+
+    async def _next_arrival(self) -> Arrival:
+        if self._arrived.empty():
+            await self._acknowledge()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._arrived.get()
+        except TimeoutError:
+            raise TimedOut(f"{len(self._left)} calls have no output yet") from None
+
+    async def _deliver(self, arrival: Arrival) -> calls.Output:
+        if arrival.error is not None:
+            raise arrival.error
+        assert arrival.claimed is not None
+        held = AsyncHeldOutput(self._retrievals, arrival.claimed)
+        try:
+            output = await held.read()
+        except BaseException:
+            await held.release()
+            raise
+        finally:
+            self._arrivals.return_credit(arrival.claimed)
+        self._delivered = held
+        return output
+
+    async def _acknowledge(self) -> None:
+        held, self._to_ack = self._to_ack, []
+        for error in await self._retrievals.acknowledge_all([each.claimed for each in held]):
+            if error is not None:
+                raise error
+
+    async def aclose(self) -> None:
+        """Acknowledges what was consumed, and gives everything else back."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._arrivals.close()
+        while not self._arrived.empty():
+            arrival = self._arrived.get_nowait()
+            if arrival.claimed is not None:
+                self._retrievals.let_go(arrival.claimed.claim)
+        if self._delivered is not None:
+            await self._delivered.release()
+        await self._acknowledge()
+
+    async def __aenter__(self) -> AsyncCompletion:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        # The loop was left early.
+        if not self._is_closed and self._loop.is_running():
+            self._retrievals.tasks.start(self.aclose())
