@@ -153,7 +153,8 @@ def read_port(server, path):
 
 
 class Fleet:
-    """All servers of a run, from start to stop."""
+    """The servers of a run: in a `with` all of them, otherwise those that are asked for until
+    `close`."""
 
     def __init__(self, source_dir, binary_dir, directory):
         self._binary_dir = binary_dir
@@ -180,6 +181,9 @@ class Fleet:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         for server in self._servers:
             server.stop()
 
@@ -233,6 +237,14 @@ class Fleet:
             REDIS_CONFIG.format(port=port, certificates=self.certificates, directory=directory,
                                 durability=durability))
         return self._start(name, directory, ["redis-server", "redis.conf"], Server.accepts, port)
+
+    def start_plain_redis(self, name):
+        """Without TLS, and nothing stays: a broker of messages."""
+        directory = self._make_directory(name)
+        port = free_port()
+        return self._start(name, directory,
+                           ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
+                            "--dir", directory], Server.accepts, port)
 
     def remove(self, server):
         """Stops a server and removes all it has stored."""

@@ -16,6 +16,7 @@ from mayfly.connection import Connection
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
 from mayfly.download import Reception, download
 from mayfly.errors import Error
+from mayfly.held_outputs import HeldOutputs
 from mayfly.retrieval import HeldOutput, Retrievals
 from mayfly.settings import Settings
 from mayfly.upload import Data, Source, Transmission, source_of, upload
@@ -151,6 +152,28 @@ class Client(_Endpoint):
         """
         with HeldOutput(self._retrievals, self._retrievals.claim(call_id, timeout)) as held:
             yield held
+
+    def retrieve_all(
+        self, call_ids: Iterable[str], timeout: float | None = None
+    ) -> list[calls.Output]:
+        """The same of many, in order, in as few messages as they fit. All are held until the last
+        is there; as_completed does not wait for that.
+
+        BatchError: some cannot be had, and the others are given back.
+        """
+        ids = list(call_ids)
+        with self.retrieving_all(ids, timeout) as held:
+            return [each.data for each in all_of(held, ids)]
+
+    def retrieving_all(
+        self, call_ids: Iterable[str], timeout: float | None = None
+    ) -> HeldOutputs:
+        """The same as a context: a list, in order, of outputs as `retrieving` holds them, and of the
+        errors of those that cannot be had.
+
+        BatchError, at the end of the block: some could not be acknowledged.
+        """
+        return HeldOutputs(self._retrievals, list(call_ids), timeout)
 
     def as_completed(
         self,

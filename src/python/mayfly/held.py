@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Sequence, TypeVar
+
 from mayfly import calls
 from mayfly.calls import Claim, Claimed, Outcome
 from mayfly.contract import output_of
+from mayfly.errors import BatchError, Error
 
 
 def is_same(again: Claimed, claimed: Claimed) -> bool:
@@ -29,7 +32,7 @@ class Held:
         self._output: calls.Output | None = None
         if claimed.data is not None:
             self._output = output_of(claimed, claimed.data)
-        self._is_received = claimed.data is not None
+        self.is_received = claimed.data is not None
         self._is_held = False
 
     @property
@@ -58,3 +61,21 @@ class Held:
     def labels(self) -> dict[str, str]:
         """Empty until a large output has been read."""
         return dict(self.claimed.metadata.labels) if self.claimed.metadata else {}
+
+
+HeldT = TypeVar("HeldT", bound=Held)
+
+
+def split_received(held: list[HeldT]) -> tuple[list[HeldT], list[HeldT]]:
+    """Those that may be acknowledged, and those of which there is more to be read."""
+    received, unread = [], []
+    for each in held:
+        (received if each.is_received else unread).append(each)
+    return received, unread
+
+
+def require_acknowledged(held: Sequence[Held], results: Sequence[Error | None]) -> None:
+    """BatchError: some could not be."""
+    errors = {index: error for index, error in enumerate(results) if error is not None}
+    if errors:
+        raise BatchError(errors, [each.call_id for each in held])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from mayfly import calls, fork
 from mayfly.arrivals import Arrivals
@@ -71,6 +71,29 @@ class Retrievals(fork.Forkable):
                 raise arrival.error
             assert arrival.claimed is not None
             return arrival.claimed
+
+    def claim_all(
+        self, call_ids: Sequence[str], timeout: float | None
+    ) -> list[Claimed | Error]:
+        """The same of many, with an error where there is none to be had."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        found: dict[str, Claimed | Error] = {}
+        left = list(dict.fromkeys(call_ids))
+        came = True
+        while left and came:
+            for call_id, result in zip(left, self._claims.call_all(left)):
+                if result is not None:
+                    found[call_id] = result
+            # What is there and did not fit into the answer is asked for again.
+            came = any(call_id in found for call_id in left)
+            left = [call_id for call_id in left if call_id not in found]
+        for call_id in left:
+            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                found[call_id] = self.claim(call_id, seconds)
+            except Error as error:
+                found[call_id] = error
+        return [found[call_id] for call_id in call_ids]
 
     def _wait(self, call_id: str, deadline: float | None) -> Arrival | None:
         left = -1.0 if deadline is None else deadline - time.monotonic()
@@ -203,6 +226,11 @@ class Retrievals(fork.Forkable):
         except Error:
             pass
 
+    def release_all(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self.let_go(claim)
+        self._releases.call_all(claims)
+
     def release_aside(self, claims: list[Claim]) -> None:
         threading.Thread(
             target=self._releases.call_all, args=(claims,), name="mayfly-releases", daemon=True
@@ -236,7 +264,7 @@ class HeldOutput(Held):
         reception = Reception(self.call_id, self.claimed)
         yield from download(self._retrievals.connection, reception, self._reclaim)
         self.claimed = reception.received_output()
-        self._is_received = True
+        self.is_received = True
 
     def _reclaim(self, claimed: Claimed) -> Claimed:
         again = self._retrievals.reclaim(claimed)
@@ -251,15 +279,19 @@ class HeldOutput(Held):
         self._is_held = False
         self._retrievals.release(self.claimed.claim)
 
-    def __enter__(self) -> HeldOutput:
+    def hold(self) -> None:
+        """Renews the claim from now on."""
         self._retrievals.hold(self.claimed.claim)
         self._is_held = True
+
+    def __enter__(self) -> HeldOutput:
+        self.hold()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if os.getpid() != self._pid or not self._is_held:
             return  # after a fork the claim is the parent's
-        if kind is None and self._is_received:
+        if kind is None and self.is_received:
             self._is_held = False
             self._retrievals.acknowledge(self.claimed)
         else:

@@ -11,6 +11,7 @@ from mayfly.aio.batcher import AsyncBatcher
 from mayfly.aio.completion import AsyncCompletion
 from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.download import download
+from mayfly.aio.held_outputs import AsyncHeldOutputs
 from mayfly.aio.retrieval import AsyncHeldOutput, AsyncRetrievals
 from mayfly.aio.tasks import Tasks
 from mayfly.aio.upload import AsyncData, AsyncSource, upload
@@ -129,6 +130,20 @@ class AsyncClient(_AsyncEndpoint):
         claimed = await self._retrievals.claim(call_id, timeout)
         async with AsyncHeldOutput(self._retrievals, claimed) as held:
             yield held
+
+    async def retrieve_all(
+        self, call_ids: Iterable[str], timeout: float | None = None
+    ) -> list[calls.Output]:
+        """As Client.retrieve_all."""
+        ids = list(call_ids)
+        async with self.retrieving_all(ids, timeout) as held:
+            return [await each.read() for each in all_of(held, ids)]
+
+    def retrieving_all(
+        self, call_ids: Iterable[str], timeout: float | None = None
+    ) -> AsyncHeldOutputs:
+        """As Client.retrieving_all."""
+        return AsyncHeldOutputs(self._retrievals, list(call_ids), timeout)
 
     def as_completed(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import AsyncIterator
+from typing import AsyncIterator, Sequence
 
 from mayfly import calls
 from mayfly.aio.arrivals import AsyncArrivals
@@ -52,6 +52,29 @@ class AsyncRetrievals:
             raise arrival.error
         assert arrival.claimed is not None
         return arrival.claimed
+
+    async def claim_all(
+        self, call_ids: Sequence[str], timeout: float | None
+    ) -> list[Claimed | Error]:
+        """The same of many, with an error where there is none to be had."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        found: dict[str, Claimed | Error] = {}
+        left = list(dict.fromkeys(call_ids))
+        came = True
+        while left and came:
+            for call_id, result in zip(left, await self._claims.call_all(left)):
+                if result is not None:
+                    found[call_id] = result
+            # What is there and did not fit into the answer is asked for again.
+            came = any(call_id in found for call_id in left)
+            left = [call_id for call_id in left if call_id not in found]
+        for call_id in left:
+            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                found[call_id] = await self.claim(call_id, seconds)
+            except Error as error:
+                found[call_id] = error
+        return [found[call_id] for call_id in call_ids]
 
     async def _wait(self, call_id: str, deadline: float | None) -> Arrival:
         left = None if deadline is None else deadline - time.monotonic()
@@ -176,6 +199,11 @@ class AsyncRetrievals:
         except Error:
             pass
 
+    async def release_all(self, claims: list[Claim]) -> None:
+        for claim in claims:
+            self.let_go(claim)
+        await self._releases.call_all(claims)
+
     def release_aside(self, claims: list[Claim]) -> None:
         self.tasks.start(self._releases.call_all(claims))
 
@@ -206,7 +234,7 @@ class AsyncHeldOutput(Held):
         async for piece in download(self._retrievals.connection, reception, self._reclaim):
             yield piece
         self.claimed = reception.received_output()
-        self._is_received = True
+        self.is_received = True
 
     async def _reclaim(self, claimed: Claimed) -> Claimed:
         again = await self._retrievals.reclaim(claimed)
@@ -221,15 +249,19 @@ class AsyncHeldOutput(Held):
         self._is_held = False
         await self._retrievals.release(self.claimed.claim)
 
-    async def __aenter__(self) -> AsyncHeldOutput:
+    def hold(self) -> None:
+        """Renews the claim from now on."""
         self._retrievals.hold(self.claimed.claim)
         self._is_held = True
+
+    async def __aenter__(self) -> AsyncHeldOutput:
+        self.hold()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if not self._is_held:
             return
-        if kind is None and self._is_received:
+        if kind is None and self.is_received:
             self._is_held = False
             await self._retrievals.acknowledge(self.claimed)
         else:

@@ -1,0 +1,37 @@
+"""Outputs of many calls, claimed, acknowledged and given back in batches."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+from mayfly.aio.retrieval import AsyncHeldOutput, AsyncRetrievals
+from mayfly.errors import Error
+from mayfly.held import require_acknowledged, split_received
+
+
+class AsyncHeldOutputs:
+    """See AsyncClient.retrieving_all."""
+
+    def __init__(
+        self, retrievals: AsyncRetrievals, call_ids: Sequence[str], timeout: float | None
+    ) -> None:
+        self._retrievals = retrievals
+        self._call_ids = call_ids
+        self._timeout = timeout
+        self._held: list[AsyncHeldOutput] = []
+
+    async def __aenter__(self) -> list[AsyncHeldOutput | Error]:
+        found = [
+            claimed if isinstance(claimed, Error) else AsyncHeldOutput(self._retrievals, claimed)
+            for claimed in await self._retrievals.claim_all(self._call_ids, self._timeout)
+        ]
+        self._held = [each for each in found if isinstance(each, AsyncHeldOutput)]
+        for each in self._held:
+            each.hold()
+        return found
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        received, unread = split_received(self._held) if kind is None else ([], self._held)
+        await self._retrievals.release_all([each.claimed.claim for each in unread])
+        results = await self._retrievals.acknowledge_all([each.claimed for each in received])
+        require_acknowledged(received, results)
