@@ -1,0 +1,83 @@
+"""Celery's results in Mayfly: encrypted, taken once, gone when they were taken.
+
+    from celery import Celery
+    import mayfly.celery
+
+    app = Celery("shop", broker="redis://localhost")
+    mayfly.celery.setup(app)        # MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT ... say where and who
+
+    @app.task
+    def add(x, y):
+        return x + y
+
+    result = add.delay(2, 2)
+    result.get(timeout=10)          # 4; from anywhere else: NotFound, consumed
+
+A certificate has one role. Who sends tasks and takes results needs a client's (MAYFLY_CERT and
+MAYFLY_KEY); a Celery worker needs a worker's, to store results (MAYFLY_WORKER_CERT and
+MAYFLY_WORKER_KEY), and a client's too when its tasks send tasks or belong to chords.
+
+What is different from other backends:
+
+  * A task's id is its call's id, a UUIDv7: `setup` makes kombu mint those, in this process. A
+    task_id of one's own comes from mayfly.new_call_id(), at most five minutes before it is sent.
+  * get() and join() take results: the same result object remembers what it took, any other raises
+    mayfly.errors.NotFound. ready(), state, result and the like only look.
+  * What is not there any more raises NotFound at once. Its state is CONSUMED, DELETED, EXPIRED or
+    UNKNOWN, and ready() is true, so that nobody waits for it.
+  * A result stays for `result_expires`, 1 s to 24 h, from when it was stored; without that setting
+    as long as the server's retention.default_ttl says. A task has to end within the latter from
+    when it was sent, countdown and retries included.
+  * Nothing is stored of a task under way: STARTED, RETRY and states of one's own look PENDING.
+  * A task that runs twice has one result, the first that was stored.
+  * A chord takes its header's results. Its body is sent by the worker that ends the header's last
+    task, not by polling.
+  * GroupResult.save() needs the certificates of both roles.
+
+For pools of processes (prefork) and threads; not for gevent and eventlet, which gRPC does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.utils.imports import symbol_by_name
+from kombu.utils.uuid import uuid as kombu_uuid
+
+from mayfly import new_call_id
+from mayfly.celery.backend import Backend
+from mayfly.celery.publishing import PutsInputs
+
+__all__ = ["Backend", "setup"]
+
+
+def setup(
+    app: Any,
+    server: str | None = None,
+    *,
+    ca: str | None = None,
+    cert: str | None = None,
+    key: str | None = None,
+    worker_cert: str | None = None,
+    worker_key: str | None = None,
+) -> None:
+    """Makes Mayfly the result backend of `app`. Call it where the app is made, in every process that
+    sends its tasks or runs them.
+
+    What is not given comes from MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY,
+    MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY; server and ca, if not there either, from the same file
+    as those of every client.
+    """
+    options = {
+        "ca": ca, "cert": cert, "key": key, "worker_cert": worker_cert, "worker_key": worker_key,
+    }
+    app.conf.result_backend = f"{Backend.__module__}:{Backend.__name__}+mayfly://{server or ''}"
+    app.conf.result_backend_transport_options = {
+        name: value for name, value in options.items() if value is not None
+    }
+    amqp = symbol_by_name(app.amqp_cls)
+    if not issubclass(amqp, PutsInputs):
+        app.amqp_cls = type(amqp.__name__, (PutsInputs, amqp), {})
+        vars(app).pop("amqp", None)
+    # All of Celery mints ids by this function, which has no other place to say which kind.
+    kombu_uuid.__defaults__ = (new_call_id,)
