@@ -23,8 +23,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(sys.path[0], "../support"))
 
-import live_server
+import called_server
 from data_copy import INPUT, OUTPUT, Call, DataCopy, Payload, Row, Slot, crc32c, read_slots
 
 MAYFLYD = PROTOC = ""  # Filled by main().
@@ -107,14 +108,14 @@ class Forensic(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.generated = tempfile.mkdtemp(prefix="mayfly_forensic_proto_")
-        cls.messages = live_server.generate_messages(PROTOC, cls.generated)
+        cls.messages = called_server.generate_messages(PROTOC, cls.generated)
 
     @classmethod
     def tearDownClass(cls) -> None:
         shutil.rmtree(cls.generated)
 
     def setUp(self) -> None:
-        self.server = live_server.LiveServer(MAYFLYD, self.messages)
+        self.server = called_server.CalledServer(MAYFLYD, self.messages)
         self.addCleanup(self.server.close)
         self.server.start()
         # What was found of each payload while it was there.

@@ -1,0 +1,123 @@
+"""The real mayflyd on a free port, with certificates, a root key and a data directory of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+import grpc
+
+SOURCE_DIR = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
+START_TIMEOUT_S = 60
+POLL_S = 0.01
+SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse
+
+CONFIG = """
+[server]
+listen = "127.0.0.1:{port}"
+port_file = "port"
+[tls]
+ca_file = "certificates/ca.pem"
+certificate_file = "certificates/server.pem"
+key_file = "certificates/server.key"
+[storage]
+data_dir = "data"
+disk_reserve_bytes = 0
+allow_unsafe_filesystem = true
+[keys]
+root_key_file = "root.key"
+[log]
+file = "log"
+[retention]
+clock_jump_grace = "0s"
+{settings}
+"""
+
+
+class LiveServer:
+    """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
+    the first ones of [retention]."""
+
+    def __init__(self, mayflyd: str, settings: str = ""):
+        self._mayflyd = mayflyd
+        self._settings = settings
+        self._process: Any = None
+        self.port = 0
+        self.directory = tempfile.mkdtemp(prefix="mayfly_live_server_")
+        self.root_key = os.urandom(32)
+        subprocess.run(
+            [os.path.join(SOURCE_DIR, "deploy/make-certificates"), self.path("certificates")],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        with open(os.open(self.path("root.key"), os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(self.root_key.hex() + "\n")
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    @property
+    def target(self) -> str:
+        return f"localhost:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    def start(self) -> None:
+        """Returns when it serves. Again after a kill or a stop: on the same port and data."""
+        if os.path.exists(self.path("port")):
+            os.remove(self.path("port"))
+        with open(self.path("mayfly.toml"), "w") as file:
+            file.write(CONFIG.format(port=self.port, settings=self._settings))
+        self._process = subprocess.Popen([self._mayflyd, "--config", self.path("mayfly.toml")])
+        end = time.monotonic() + START_TIMEOUT_S
+        while not os.path.exists(self.path("port")):
+            assert self._process.poll() is None, "the server refused to start"
+            assert time.monotonic() < end, "the server does not listen"
+            time.sleep(POLL_S)
+        with open(self.path("port")) as file:
+            self.port = int(file.read())
+        with self.connect("client") as channel:
+            check = channel.unary_unary("/grpc.health.v1.Health/Check")
+            while not self._serves(check):
+                assert time.monotonic() < end, "the server does not serve"
+                time.sleep(POLL_S)
+
+    @staticmethod
+    def _serves(check: Any) -> bool:
+        try:
+            return bool(check(b"", timeout=1, wait_for_ready=True) == SERVING)
+        except grpc.RpcError:
+            return False
+
+    def connect(self, role: str) -> grpc.Channel:
+        def read(name: str) -> bytes:
+            with open(self.path(f"certificates/{name}"), "rb") as file:
+                return file.read()
+
+        credentials = grpc.ssl_channel_credentials(
+            read("ca.pem"), read(f"{role}.key"), read(f"{role}.pem")
+        )
+        unlimited = [("grpc.max_receive_message_length", -1)]
+        return grpc.secure_channel(self.target, credentials, unlimited)
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """Drains it, and returns its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return int(self._process.wait())
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.directory)
