@@ -9,22 +9,12 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/notification.h"
+#include "client_connect.h"
 #include "mayfly/client.h"
 #include "meter.h"
 
 namespace mayfly::peers {
 namespace {
-
-client::Client ConnectOrDie(const MayflyTarget& target, const std::string& role) {
-  const std::string path = absl::StrCat(target.certificate_directory, "/", role);
-  auto connected =
-      client::Client::Connect({.target = target.address,
-                               .ca_file = absl::StrCat(target.certificate_directory, "/ca.pem"),
-                               .certificate_file = path + ".pem",
-                               .key_file = path + ".key"});
-  if (!connected.ok()) Die(connected.status().ToString());
-  return *std::move(connected);
-}
 
 // What all callers share.
 struct Scene {

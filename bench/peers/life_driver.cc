@@ -2,6 +2,7 @@
 //
 //   life_driver mayfly --address HOST:PORT --certificates DIR [WORKLOAD]     (the null server too)
 //   life_driver client --address HOST:PORT --certificates DIR [WORKLOAD]     through the C++ client
+//   life_driver client-transfers   likewise: payloads that are streamed there and back
 //   life_driver redis  --port PORT --certificates DIR [WORKLOAD]
 //   life_driver mayfly-queue, nats   puts and takes each by itself, of --items items
 //
@@ -19,6 +20,7 @@
 #include "mayfly_lives.h"
 #include "nats_queue.h"
 #include "redis_lives.h"
+#include "transfers.h"
 
 namespace mayfly::peers {
 namespace {
@@ -90,6 +92,11 @@ int Main(int argc, char** argv) {
           /*by_address=*/true, /*by_items=*/false, &arguments, &run, [](const Arguments& a) {
             return RunClientLives({.address = a.address, .certificate_directory = a.certificates},
                                   a.workload);
+          });
+  AddPeer(&app, "client-transfers", "Mayfly, or the null server: uploads, then downloads",
+          /*by_address=*/true, /*by_items=*/false, &arguments, &run, [](const Arguments& a) {
+            return RunTransfers({.address = a.address, .certificate_directory = a.certificates},
+                                a.workload);
           });
   AddPeer(&app, "mayfly-queue", "Mayfly: puts of inputs, then claims and acks of outputs",
           /*by_address=*/true, /*by_items=*/true, &arguments, &run, [](const Arguments& a) {

@@ -3,9 +3,9 @@
 //
 //   null_server --certificates DIR --port-file FILE
 //
-// It answers the five RPCs of a call's life from a map in memory: no validation, no encryption, no
-// rules, no disk. gRPC and TLS are set up as mayflyd does it. Serves on a free port of 127.0.0.1
-// until SIGTERM.
+// It answers the five RPCs of a call's life, and those that stream a payload, from maps in memory: no
+// validation, no encryption, no rules, no disk. gRPC and TLS are set up as mayflyd does it. Serves on
+// a free port of 127.0.0.1 until SIGTERM.
 
 #include <array>
 #include <csignal>
@@ -24,6 +24,7 @@
 #include "base/mutex.h"
 #include "config/config.h"
 #include "mayfly/v1/function_io.grpc.pb.h"
+#include "null_transfers.h"
 #include "rpc/tls.h"
 #include "workload.h"
 
@@ -133,6 +134,26 @@ class NullService final : public v1::FunctionIo::CallbackService {
     return Finish(context);
   }
 
+  grpc::ServerReadReactor<v1::UploadRequest>* Upload(grpc::CallbackServerContext*,
+                                                     v1::UploadResponse* response) override {
+    return transfers_.Upload(response);
+  }
+
+  grpc::ServerWriteReactor<v1::DownloadResponse>* Download(
+      grpc::CallbackServerContext*, const v1::DownloadRequest* request) override {
+    return transfers_.Download(*request);
+  }
+
+  grpc::ServerUnaryReactor* DeleteCalls(grpc::CallbackServerContext* context,
+                                        const v1::DeleteCallsRequest* request,
+                                        v1::DeleteCallsResponse* response) override {
+    for (const std::string& call_id : request->call_ids()) {
+      transfers_.Erase(call_id);
+      response->add_results()->set_call_id(call_id);
+    }
+    return Finish(context);
+  }
+
  private:
   template <typename Request, typename Response>
   static void PutAll(const Request& request, PayloadMap* payloads, Response* response) {
@@ -156,6 +177,7 @@ class NullService final : public v1::FunctionIo::CallbackService {
 
   PayloadMap inputs_;
   PayloadMap outputs_;
+  TransferMap transfers_;
 };
 
 void Serve(const std::string& certificates, const std::string& port_file) {

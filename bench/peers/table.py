@@ -6,6 +6,9 @@ import rows as r
 FIGURES = {
     "lives_over_redis": "Lives of calls per second, beside Redis",
     "lives_over_null": "Lives of calls per second, beside a server that stores nothing",
+    "callers": "Lives of calls per second of many callers, through the C++ client",
+    "upload_over_null": "Uploads, beside a server that keeps the same messages in memory",
+    "download_over_null": "Downloads, beside a server that keeps the same messages in memory",
     "put_p50_over_null": "Median of one put, beside a server that stores nothing",
     "puts_over_nats": "Puts per second, beside NATS JetStream",
     "takes_over_nats": "Takes per second, beside NATS JetStream",

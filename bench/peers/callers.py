@@ -1,0 +1,57 @@
+"""Lives of calls from many callers at a time, each with one call, through what batches by itself.
+
+Mayfly's C++ client gathers what its callers ask for at one time, and so does a connection to Redis
+that many share. Unary RPCs, each caller by itself, are what the client's batching has to beat.
+"""
+
+import rows as r
+
+KIB = 1 << 10
+
+FULL = {"repetitions": 5, "seconds": 1.2, "warm_up": 0.4}
+QUICK = {"repetitions": 2, "seconds": 0.8, "warm_up": 0.2}
+
+SIZES = [KIB, 64 * KIB]
+CALLERS = [1, 64, 256]
+
+AIMS = {(KIB, 64): ">= 1", (KIB, 256): ">= 1", (64 * KIB, 64): ">= 1.3", (64 * KIB, 256): ">= 1.3"}
+
+NOTES = [
+    "callers_N: N callers, each with one call at a time; the next step of a life begins when the one "
+    "before was answered. Mayfly's callers share one client of each role, which sends what they ask "
+    "for at one time in one message and receives outputs on one stream. Redis' share one connection, "
+    "on which all that they ask for at one time goes out in one write. In unary RPCs, acks ride on "
+    "the next claim.",
+]
+
+
+def rows(run):
+    settings = QUICK if run.quick else FULL
+    for size_bytes in SIZES:
+        for callers in CALLERS:
+            yield from compare(size_bytes, callers, measure(run, size_bytes, callers, settings))
+
+
+def measure(run, size_bytes, callers, settings):
+    """Lives per second by peer, in turns."""
+    options = {"payload_bytes": size_bytes, "batch": 1, "lanes": callers,
+               "seconds": settings["seconds"], "warm_up": settings["warm_up"]}
+    unary = {"connections": 1 if size_bytes < 64 * KIB else 2, "acks_ride": True}
+    turns = [("client", run.fleet.mayfly_relaxed, "client", {}),
+             ("unary", run.fleet.mayfly_relaxed, "mayfly", unary),
+             ("redis", run.fleet.redis_everysec, "redis", {"connections": 1})]
+    rates = {name: [] for name, *_ in turns}
+    for repetition in range(settings["repetitions"]):
+        for name, server, subcommand, of_peer in turns:
+            run.progress(f"{r.size_text(size_bytes)}, {callers} callers, {name}, "
+                         f"{repetition + 1} of {settings['repetitions']}")
+            rates[name].append(run.drive(server, subcommand, **options, **of_peer)["lives_per_s"])
+    return rates
+
+
+def compare(size_bytes, callers, rates):
+    for peer, name, aim in (
+            ("Redis, appendfsync everysec", "redis", AIMS.get((size_bytes, callers))),
+            ("Mayfly, unary RPCs", "unary", None)):
+        yield r.row("callers", size_bytes, f"callers_{callers}", "relaxed", peer, rates[name],
+                    "lives/s", rates["client"], aim)
