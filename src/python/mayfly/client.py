@@ -46,7 +46,7 @@ class _Endpoint:
     def _begin(self, settings: Settings) -> None:
         self._connection = Connection(settings)
         self._settings = settings
-        self._kinds = Kinds(settings.batch_bytes_max, settings.lease)
+        self._kinds = Kinds(settings)
         self._descriptions = Batcher(self._connection, self._kinds.descriptions)
 
     def describe(self, call_id: str) -> calls.CallDescription:

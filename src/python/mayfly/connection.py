@@ -35,7 +35,6 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MIN_MS),
-        ("grpc.min_reconnect_backoff_ms", _RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", round(settings.delay_max * 1000)),
         # Repeating is done here, where it is known what may be repeated.
         ("grpc.enable_retries", 0),

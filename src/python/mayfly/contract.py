@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
-from typing import Any, Callable, Generic, Iterable, Mapping, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Sequence, TypeVar
 
 from google.protobuf import timestamp_pb2
 
@@ -24,6 +24,7 @@ from mayfly.errors import (
     ProtocolError,
     from_status,
 )
+from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
 BATCH_ITEMS_MAX = 512  # limits.batch_items_max
@@ -51,7 +52,9 @@ class Kind(Generic[Item, Result]):
 class Kinds:
     """Those of one client."""
 
-    def __init__(self, message_bytes: int, lease_s: float) -> None:
+    def __init__(self, settings: Settings) -> None:
+        message_bytes = min(settings.batch_bytes_max, settings.data_bytes_max)
+        lease_s = settings.lease
         self.put_inputs = Kind[pb.InputItem, None](
             "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, _put_size
         )
@@ -223,6 +226,11 @@ def output_of(held: Claimed, data: bytes) -> calls.Output:
     output.outcome = held.outcome or Outcome.SUCCESS
     output.attempt = held.attempt
     return output
+
+
+def segments_of(data: bytes) -> Iterator[bytes]:
+    for begin in range(0, len(data), SEGMENT_BYTES):
+        yield data[begin : begin + SEGMENT_BYTES]
 
 
 def time_of(timestamp: timestamp_pb2.Timestamp) -> datetime.datetime:

@@ -12,7 +12,7 @@ from mayfly.arrivals import Arrivals
 from mayfly.batcher import Batcher
 from mayfly.calls import Claim, Claimed
 from mayfly.connection import Connection
-from mayfly.contract import Kinds, output_of
+from mayfly.contract import Kinds, output_of, segments_of
 from mayfly.download import Reception, check_fits_memory, download
 from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
@@ -259,7 +259,7 @@ class HeldOutput(Held):
         """The data in pieces of up to 1 MiB. When it ends without an error, that was the whole, as
         it was stored; whatever cuts it short is an error."""
         if self._output is not None:
-            yield self._output
+            yield from segments_of(self._output)
             return
         reception = Reception(self.call_id, self.claimed)
         yield from download(self._retrievals.connection, reception, self._reclaim)

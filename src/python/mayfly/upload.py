@@ -229,7 +229,7 @@ class _Stream:
         self._upload = upload
         self._connection = connection
         self._reading = reading
-        self.source_error: BaseException | None = None
+        self.source_error: Exception | None = None
         self.steps = 0
         self.in_source = False
         self.over = False
@@ -247,7 +247,7 @@ class _Stream:
                 if request.HasField("finish"):
                     return
                 offset += len(request.segment.data)
-        except BaseException as error:
+        except Exception as error:
             self.source_error = error
             raise  # gRPC cancels the stream: what was sent must not look like the whole
 

@@ -45,7 +45,7 @@ class _AsyncEndpoint:
         self._connection = AsyncConnection(settings)
         self._settings = settings
         self._tasks = Tasks()
-        self._kinds = Kinds(settings.batch_bytes_max, settings.lease)
+        self._kinds = Kinds(settings)
         self._descriptions = AsyncBatcher(
             self._connection, self._tasks, self._kinds.descriptions
         )

@@ -13,7 +13,7 @@ from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.download import download
 from mayfly.aio.tasks import Tasks
 from mayfly.calls import Claim, Claimed
-from mayfly.contract import Kinds, output_of
+from mayfly.contract import Kinds, output_of, segments_of
 from mayfly.download import Reception, check_fits_memory
 from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
@@ -228,7 +228,8 @@ class AsyncHeldOutput(Held):
         """The data in pieces of up to 1 MiB. When it ends without an error, that was the whole, as
         it was stored; whatever cuts it short is an error."""
         if self._output is not None:
-            yield self._output
+            for piece in segments_of(self._output):
+                yield piece
             return
         reception = Reception(self.call_id, self.claimed)
         async for piece in download(self._retrievals.connection, reception, self._reclaim):

@@ -1,0 +1,100 @@
+"""What tests of the Python client share: a live server, clients of it, and a proxy between them."""
+
+import os
+import subprocess
+import sys
+import time
+import unittest
+from typing import Any, Callable, Iterator, Type, TypeVar
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+
+import mayfly
+from live_server import LiveServer
+
+MAYFLYD = os.environ.get("MAYFLYD", "")
+TCP_PROXY_TOOL = os.environ.get("TCP_PROXY_TOOL", "")
+POLL_S = 0.01
+TIMEOUT_S = 60.0
+
+EndpointT = TypeVar("EndpointT")
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < end, f"not in time: {what}"
+        time.sleep(POLL_S)
+
+
+def pieces_of(data: bytes, piece_bytes: int = 777_777) -> Iterator[bytes]:
+    for begin in range(0, len(data), piece_bytes):
+        yield data[begin : begin + piece_bytes]
+
+
+def new_data(size: int) -> bytes:
+    """Segments that differ from each other."""
+    block = os.urandom(min(size, 1_000_003))
+    return (block * (size // max(1, len(block)) + 1))[:size]
+
+
+class Proxy:
+    """tests/support/tcp_proxy_tool between a client and a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._process = subprocess.Popen(
+            [TCP_PROXY_TOOL, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.port = int(self._process.stdout.readline())
+
+    @property
+    def target(self) -> str:
+        return f"localhost:{self.port}"
+
+    def tell(self, command: str) -> str:
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+class LiveTestCase(unittest.TestCase):
+    """One server for all tests of a class. `settings` are lines of its configuration."""
+
+    settings = ""
+    server: LiveServer
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = LiveServer(MAYFLYD, cls.settings)
+        cls.addClassCleanup(cls.server.close)
+        cls.server.start()
+
+    @classmethod
+    def arguments(cls, role: str) -> dict[str, str]:
+        return {
+            "ca": cls.server.path("certificates/ca.pem"),
+            "cert": cls.server.path(f"certificates/{role}.pem"),
+            "key": cls.server.path(f"certificates/{role}.key"),
+        }
+
+    def open(self, kind: Type[EndpointT], role: str, **settings: Any) -> EndpointT:
+        """A client that is closed with the test."""
+        server = settings.pop("server", self.server.target)
+        endpoint: Any = kind(server, **self.arguments(role), **settings)
+        self.addCleanup(endpoint.close)
+        return endpoint
+
+    def client(self, **settings: Any) -> mayfly.Client:
+        return self.open(mayfly.Client, "client", **settings)
+
+    def worker(self, **settings: Any) -> mayfly.Worker:
+        return self.open(mayfly.Worker, "worker", **settings)
+
+    def proxy(self) -> Proxy:
+        proxy = Proxy(self.server.port)
+        self.addCleanup(proxy.close)
+        return proxy
