@@ -68,7 +68,8 @@ HeldT = TypeVar("HeldT", bound=Held)
 
 def split_received(held: list[HeldT]) -> tuple[list[HeldT], list[HeldT]]:
     """Those that may be acknowledged, and those of which there is more to be read."""
-    received, unread = [], []
+    received: list[HeldT] = []
+    unread: list[HeldT] = []
     for each in held:
         (received if each.is_received else unread).append(each)
     return received, unread

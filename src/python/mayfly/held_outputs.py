@@ -23,7 +23,7 @@ class HeldOutputs:
         self._pid = os.getpid()
 
     def __enter__(self) -> list[HeldOutput | Error]:
-        found = [
+        found: list[HeldOutput | Error] = [
             claimed if isinstance(claimed, Error) else HeldOutput(self._retrievals, claimed)
             for claimed in self._retrievals.claim_all(self._call_ids, self._timeout)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Iterator, Sequence
+from typing import Iterable, Iterator, Sequence
 
 from mayfly import calls, fork
 from mayfly.arrivals import Arrivals
@@ -18,6 +18,7 @@ from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
 from mayfly.held import Held, is_same, with_claim
 from mayfly.holdings import Holdings
+from mayfly.waiters import Waiters
 
 
 class _Waiter:
@@ -45,7 +46,7 @@ class Retrievals(fork.Forkable):
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.Condition()
-        self._waiters: dict[str, list[_Waiter]] = {}
+        self._waiters = Waiters[_Waiter]()
         self._holdings = Holdings(self.connection.settings.lease)
         self._renewer: threading.Thread | None = None
 
@@ -60,17 +61,16 @@ class Retrievals(fork.Forkable):
     def claim(self, call_id: str, timeout: float | None) -> Claimed:
         """The output of a call, when it is there. Pending: it was not, `timeout` seconds long."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            claimed = self._claims.call(call_id)
-            if claimed is not None:
-                return claimed
-            arrival = self._wait(call_id, deadline)
-            if arrival is None:
-                raise Pending("there is no output yet", "output_pending", call_id)
-            if arrival.error is not None:
-                raise arrival.error
-            assert arrival.claimed is not None
-            return arrival.claimed
+        claimed = self._claims.call(call_id)
+        if claimed is not None:
+            return claimed
+        arrival = self._wait(call_id, deadline)
+        if arrival is None:
+            raise Pending("there is no output yet", "output_pending", call_id)
+        if arrival.error is not None:
+            raise arrival.error
+        assert arrival.claimed is not None
+        return arrival.claimed
 
     def claim_all(
         self, call_ids: Sequence[str], timeout: float | None
@@ -100,22 +100,22 @@ class Retrievals(fork.Forkable):
         if deadline is not None and left <= 0:
             return None
         waiter = _Waiter()
-        with self._lock:
-            self._waiters.setdefault(call_id, []).append(waiter)
         try:
-            self._arrivals.subscribe([call_id])
+            with self._lock:
+                if self._waiters.add(call_id, waiter):
+                    self._arrivals.subscribe([call_id])
             waiter.lock.acquire(timeout=left)
-        finally:
+        except BaseException:
             self._leave(call_id, waiter)
+            if waiter.arrival is not None:
+                self._on_orphan(waiter.arrival.claimed)
+            raise
+        self._leave(call_id, waiter)
         return waiter.arrival
 
     def _leave(self, call_id: str, waiter: _Waiter) -> None:
         with self._lock:
-            waiters = self._waiters.get(call_id, [])
-            if waiter in waiters:
-                waiters.remove(waiter)
-            if call_id in self._waiters and not waiters:
-                del self._waiters[call_id]
+            if self._waiters.remove(call_id, waiter):
                 self._arrivals.unsubscribe([call_id])
 
     def _on_arrivals(self, arrivals: list[Arrival], strays: list[Claim]) -> None:
@@ -123,22 +123,21 @@ class Retrievals(fork.Forkable):
             if arrival.claimed is not None:
                 self._arrivals.return_credit(arrival.claimed)
             with self._lock:
-                waiters = self._waiters.get(arrival.call_id, [])
-                # An output goes to one; an end to all.
-                served = waiters[:1] if arrival.claimed is not None else list(waiters)
-                del waiters[: len(served)]
-                others = bool(waiters)
-                if not others:
-                    self._waiters.pop(arrival.call_id, None)
+                served = self._waiters.serve(arrival)
                 for waiter in served:
                     waiter.arrival = arrival
                     waiter.lock.release()
-            if others:
-                self._arrivals.subscribe([arrival.call_id])
             if not served and arrival.claimed is not None:
                 strays.append(arrival.claimed.claim)
         if strays:
             self.release_aside(strays)
+
+    def _free(self, claims: Iterable[Claim]) -> None:
+        """They have ended, one way or the other."""
+        with self._lock:
+            again = [claim.call_id for claim in claims if self._waiters.free(claim.call_id)]
+            if again and not self._closed:
+                self._arrivals.subscribe(again)
 
     def _on_orphan(self, claimed: Claimed | None) -> None:
         if claimed is not None:
@@ -190,17 +189,23 @@ class Retrievals(fork.Forkable):
             self._acks.call(claimed.claim)
         except ClaimLost:
             self._acks.call(self.reclaim(claimed).claim)
+        finally:
+            self._free([claimed.claim])
 
     def acknowledge_all(self, claimed: list[Claimed]) -> list[Error | None]:
         """As acknowledge, each with its error."""
         for each in claimed:
             self.let_go(each.claim)
-        results = self._acks.call_all([each.claim for each in claimed])
-        return [
-            self._acknowledge_lost(each) if isinstance(result, ClaimLost)
-            else result if isinstance(result, Error) else None
-            for each, result in zip(claimed, results)
-        ]
+        claims = [each.claim for each in claimed]
+        try:
+            results = self._acks.call_all(claims)
+            return [
+                self._acknowledge_lost(each) if isinstance(result, ClaimLost)
+                else result if isinstance(result, Error) else None
+                for each, result in zip(claimed, results)
+            ]
+        finally:
+            self._free(claims)
 
     def _acknowledge_lost(self, claimed: Claimed) -> Error | None:
         try:
@@ -220,20 +225,19 @@ class Retrievals(fork.Forkable):
 
     def release(self, claim: Claim) -> None:
         """Gives it back. That it cannot be given back does no harm: it lapses."""
-        self.let_go(claim)
-        try:
-            self._releases.call(claim)
-        except Error:
-            pass
+        self.release_all([claim])
 
     def release_all(self, claims: list[Claim]) -> None:
         for claim in claims:
             self.let_go(claim)
-        self._releases.call_all(claims)
+        try:
+            self._releases.call_all(claims)
+        finally:
+            self._free(claims)
 
     def release_aside(self, claims: list[Claim]) -> None:
         threading.Thread(
-            target=self._releases.call_all, args=(claims,), name="mayfly-releases", daemon=True
+            target=self.release_all, args=(claims,), name="mayfly-releases", daemon=True
         ).start()
 
 

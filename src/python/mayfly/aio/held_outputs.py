@@ -21,7 +21,7 @@ class AsyncHeldOutputs:
         self._held: list[AsyncHeldOutput] = []
 
     async def __aenter__(self) -> list[AsyncHeldOutput | Error]:
-        found = [
+        found: list[AsyncHeldOutput | Error] = [
             claimed if isinstance(claimed, Error) else AsyncHeldOutput(self._retrievals, claimed)
             for claimed in await self._retrievals.claim_all(self._call_ids, self._timeout)
         ]

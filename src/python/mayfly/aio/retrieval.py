@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import AsyncIterator, Sequence
+from typing import AsyncIterator, Iterable, Sequence
 
 from mayfly import calls
 from mayfly.aio.arrivals import AsyncArrivals
@@ -19,6 +19,7 @@ from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
 from mayfly.held import Held, is_same, with_claim
 from mayfly.holdings import Holdings
+from mayfly.waiters import Waiters
 
 
 class AsyncRetrievals:
@@ -32,7 +33,7 @@ class AsyncRetrievals:
         self._releases = AsyncBatcher(connection, tasks, kinds.releases)
         self._renewals = AsyncBatcher(connection, tasks, kinds.renewals)
         self._arrivals = AsyncArrivals(connection, tasks, self._on_arrivals)
-        self._waiters: dict[str, list[asyncio.Future[Arrival]]] = {}
+        self._waiters = Waiters[asyncio.Future[Arrival]]()
         self._holdings = Holdings(connection.settings.lease)
         self._renewer: asyncio.Task[None] | None = None
 
@@ -81,44 +82,38 @@ class AsyncRetrievals:
         if left is not None and left <= 0:
             raise Pending("there is no output yet", "output_pending", call_id)
         waiter: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(call_id, []).append(waiter)
-        self._arrivals.subscribe([call_id])
         try:
+            if self._waiters.add(call_id, waiter):
+                self._arrivals.subscribe([call_id])
             await asyncio.wait([waiter], timeout=left)
         except asyncio.CancelledError:
             if waiter.done():
                 self._on_orphan(waiter.result().claimed)
             raise
         finally:
-            self._leave(call_id, waiter)
+            if self._waiters.remove(call_id, waiter):
+                self._arrivals.unsubscribe([call_id])
         if not waiter.done():
             raise Pending("there is no output yet", "output_pending", call_id)
         return waiter.result()
 
-    def _leave(self, call_id: str, waiter: asyncio.Future[Arrival]) -> None:
-        waiters = self._waiters.get(call_id, [])
-        if waiter in waiters:
-            waiters.remove(waiter)
-            if not waiters:
-                del self._waiters[call_id]
-                self._arrivals.unsubscribe([call_id])
-
     def _on_arrivals(self, arrivals: list[Arrival], strays: list[Claim]) -> None:
         for arrival in arrivals:
-            waiters = self._waiters.pop(arrival.call_id, [])
-            # An output goes to one; an end to all.
-            served = waiters[:1] if arrival.claimed is not None else waiters
+            served = self._waiters.serve(arrival)
             for waiter in served:
                 waiter.set_result(arrival)
-            if len(served) < len(waiters):
-                self._waiters[arrival.call_id] = waiters[1:]
-                self._arrivals.subscribe([arrival.call_id])
             if arrival.claimed is not None:
                 self._arrivals.return_credit(arrival.claimed)
                 if not served:
                     strays.append(arrival.claimed.claim)
         if strays:
             self.release_aside(strays)
+
+    def _free(self, claims: Iterable[Claim]) -> None:
+        """They have ended, one way or the other."""
+        again = [claim.call_id for claim in claims if self._waiters.free(claim.call_id)]
+        if again and not self._arrivals.is_closed:
+            self._arrivals.subscribe(again)
 
     def _on_orphan(self, claimed: Claimed | None) -> None:
         if claimed is not None:
@@ -161,19 +156,24 @@ class AsyncRetrievals:
             await self._acks.call(claimed.claim)
         except ClaimLost:
             await self._acks.call((await self.reclaim(claimed)).claim)
+        finally:
+            self._free([claimed.claim])
 
     async def acknowledge_all(self, claimed: list[Claimed]) -> list[Error | None]:
         """As acknowledge, each with its error."""
         for each in claimed:
             self.let_go(each.claim)
+        claims = [each.claim for each in claimed]
         errors: list[Error | None] = []
-        results = await self._acks.call_all([each.claim for each in claimed])
-        for each, result in zip(claimed, results):
-            if isinstance(result, ClaimLost):
-                errors.append(await self._acknowledge_lost(each))
-            else:
-                errors.append(result if isinstance(result, Error) else None)
-        return errors
+        try:
+            for each, result in zip(claimed, await self._acks.call_all(claims)):
+                if isinstance(result, ClaimLost):
+                    errors.append(await self._acknowledge_lost(each))
+                else:
+                    errors.append(result if isinstance(result, Error) else None)
+            return errors
+        finally:
+            self._free(claims)
 
     async def _acknowledge_lost(self, claimed: Claimed) -> Error | None:
         try:
@@ -193,19 +193,18 @@ class AsyncRetrievals:
 
     async def release(self, claim: Claim) -> None:
         """Gives it back. That it cannot be given back does no harm: it lapses."""
-        self.let_go(claim)
-        try:
-            await self._releases.call(claim)
-        except Error:
-            pass
+        await self.release_all([claim])
 
     async def release_all(self, claims: list[Claim]) -> None:
         for claim in claims:
             self.let_go(claim)
-        await self._releases.call_all(claims)
+        try:
+            await self._releases.call_all(claims)
+        finally:
+            self._free(claims)
 
     def release_aside(self, claims: list[Claim]) -> None:
-        self.tasks.start(self._releases.call_all(claims))
+        self.tasks.start(self.release_all(claims))
 
 
 class AsyncHeldOutput(Held):
