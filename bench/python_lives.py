@@ -27,6 +27,9 @@ import time
 SOURCE_DIR = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(SOURCE_DIR / "bench/peers"))
 
+import redis  # noqa: E402
+
+import mayfly  # noqa: E402
 import rows as r  # noqa: E402
 import servers  # noqa: E402
 
@@ -72,7 +75,12 @@ class Mayfly:
         require(client.retrieve(call) == expected)
 
     def live_batch(self, pairs):
-        raise NotImplementedError
+        client, worker = self._client, self._worker
+        calls = client.put_inputs([given for given, _ in pairs], ttl=TTL_SECONDS)
+        require(worker.get_inputs(calls) == [given for given, _ in pairs])
+        worker.put_outputs([mayfly.OutputItem(call, expected) for call, (_, expected)
+                            in zip(calls, pairs)], ttl=TTL_SECONDS)
+        require(client.retrieve_all(calls) == [expected for _, expected in pairs])
 
 
 class Redis:

@@ -238,14 +238,6 @@ class Fleet:
                                 durability=durability))
         return self._start(name, directory, ["redis-server", "redis.conf"], Server.accepts, port)
 
-    def start_plain_redis(self, name):
-        """Without TLS, and nothing stays: a broker of messages."""
-        directory = self._make_directory(name)
-        port = free_port()
-        return self._start(name, directory,
-                           ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "",
-                            "--dir", directory], Server.accepts, port)
-
     def remove(self, server):
         """Stops a server and removes all it has stored."""
         server.stop()

@@ -34,7 +34,7 @@ QUICK_SECONDS = 5
 
 
 def setUpModule():
-    SERVICES.start_worker("worker")
+    SERVICES.start_worker("worker", ("client", "worker"))
 
 
 class CeleryTest(unittest.TestCase):
@@ -298,35 +298,46 @@ class GroupResultTest(CeleryTest):
 
 
 class LifetimeTest(CeleryTest):
-    """With a worker that keeps results for three seconds, and is killed."""
-
     EXPIRES_SECONDS = 3
 
     def test_a_killed_workers_task_has_one_result_which_expires(self):
+        """With workers that keep results for three seconds, have no client's certificate, and are
+        killed."""
         settings = {"CELERY_TEST_QUEUE": "doomed", "CELERY_TEST_VISIBILITY_SECONDS": "1",
                     "CELERY_TEST_EXPIRES": str(self.EXPIRES_SECONDS),
-                    "CELERY_TEST_BROKER": SERVICES.broker(database=1)}
-        sender = celery.Celery(broker=settings["CELERY_TEST_BROKER"])
+                    "CELERY_TEST_BROKER": SERVICES.broker_url(database=1)}
+        sender = celery.Celery(broker=settings["CELERY_TEST_BROKER"], set_as_current=False)
         sender.conf.task_default_queue = "doomed"
         mayfly.celery.setup(sender)
         began = SERVICES.directory / "began"
 
-        worker = SERVICES.start_worker("doomed-1", **settings)
+        worker = SERVICES.start_worker("doomed-1", ("worker",), **settings)
         result = sender.send_task("tasks.hang_once", (str(began),))
         services.wait_until(began.exists, "the task did not begin")
         worker.kill()
         self.assertEqual(self.state(result.id), "pending")
-        SERVICES.start_worker("doomed-2", **settings)
+        SERVICES.start_worker("doomed-2", ("worker",), **settings)
         self.assertEqual(result.get(timeout=SECONDS), "second run")
         self.assertGone(result.id, "consumed")
 
-        result = sender.send_task("tasks.add", (1, 2))
-        self.wait_until_ready(result)
-        output = self.client.describe(result.id).output
-        self.assertEqual((output.deadline_time - output.stored_time).total_seconds(),
-                         self.EXPIRES_SECONDS)
-        services.wait_until(lambda: self.state(result.id) == "expired", "it did not expire")
-        self.assertGone(result.id, "expired")
+        with self.subTest("result_expires"):
+            result = sender.send_task("tasks.add", (1, 2))
+            self.wait_until_ready(result)
+            output = self.client.describe(result.id).output
+            self.assertEqual((output.deadline_time - output.stored_time).total_seconds(),
+                             self.EXPIRES_SECONDS)
+            services.wait_until(lambda: self.state(result.id) == "expired", "it did not expire")
+            self.assertGone(result.id, "expired")
+
+        with self.subTest("a chain needs no client's certificate in the worker"):
+            chained = sender.signature("tasks.add", (1, 2)) | sender.signature("tasks.add", (3,))
+            self.assertEqual(chained.delay().get(timeout=SECONDS), 6)
+
+        with self.subTest("a chord says that it does"):
+            header = [sender.signature("tasks.add", (i, i)) for i in range(2)]
+            result = chord(header, app=sender)(sender.signature("tasks.total"))
+            with self.assertRaisesRegex(ChordError, "MAYFLY_CERT"):
+                result.get(timeout=SECONDS)
 
     def test_a_process_that_dies_fails_its_task_alone(self):
         """The worker stores that failure itself, and then makes a new process."""
@@ -346,7 +357,7 @@ class LifetimeTest(CeleryTest):
 
 class SetupTest(unittest.TestCase):
     def test_without_setup_nothing_is_sent(self):
-        other = celery.Celery(broker=SERVICES.broker(), set_as_current=False,
+        other = celery.Celery(broker=SERVICES.broker_url(), set_as_current=False,
                               backend="mayfly.celery:Backend+mayfly://")
         with self.assertRaisesRegex(ImproperlyConfigured, "mayfly.celery.setup"):
             other.send_task("tasks.add", (1, 2))

@@ -1,5 +1,5 @@
-"""What a Celery application needs to run: Mayfly, a broker and workers, each the real program, on free
-ports and in directories of their own."""
+"""What a Celery application needs to run: Mayfly, a broker and workers, each the real program, in
+directories of their own."""
 
 import os
 import pathlib
@@ -10,10 +10,9 @@ import sys
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCE_DIR = HERE.parents[2]
-sys.path.insert(0, str(SOURCE_DIR / "bench/peers"))
+sys.path.insert(0, str(HERE.parents[1] / "support"))
 
-import servers  # noqa: E402
+from live_server import LiveServer  # noqa: E402
 
 START_SECONDS_MAX = 60
 
@@ -24,6 +23,24 @@ def wait_until(is_so, complaint, seconds=START_SECONDS_MAX):
         if time.monotonic() > end:
             raise AssertionError(complaint)
         time.sleep(0.02)
+
+
+class Broker:
+    """Redis behind a socket in its directory."""
+
+    def __init__(self, directory):
+        self._socket = directory / "socket"
+        self._process = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", self._socket, "--save", "",
+             "--dir", directory, "--logfile", directory / "log"])
+        wait_until(self._socket.exists, "redis-server did not start")
+
+    def url(self, database):
+        return f"redis+socket://{self._socket}?virtual_host={database}"
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
 
 
 class Worker:
@@ -62,11 +79,11 @@ class Services:
     def __init__(self, directory):
         self.directory = directory
         self._workers = {}
-        self._fleet = servers.Fleet(SOURCE_DIR, pathlib.Path(os.environ["MAYFLY_BINARY_DIR"]),
-                                    directory)
+        self._mayfly = LiveServer(os.environ["MAYFLYD"])
+        self._broker = None
         try:
-            self._mayfly = self._fleet.start_mayfly("mayfly", "sync")
-            self._redis = self._fleet.start_plain_redis("broker")
+            self._mayfly.start()
+            self._broker = Broker(directory)
         except BaseException:
             self.close()
             raise
@@ -74,23 +91,24 @@ class Services:
     def close(self):
         for worker in self._workers.values():
             worker.kill()
-        self._fleet.close()
+        if self._broker is not None:
+            self._broker.close()
+        self._mayfly.close()
         shutil.rmtree(self.directory)
 
-    def broker(self, database=0):
-        return f"redis://127.0.0.1:{self._redis.port}/{database}"
+    def broker_url(self, database=0):
+        return self._broker.url(database)
 
     def identity(self, role, prefix=""):
-        certificates = self._fleet.certificates
-        return {f"{prefix}cert": str(certificates / f"{role}.pem"),
-                f"{prefix}key": str(certificates / f"{role}.key")}
+        return {f"{prefix}{name}": self._mayfly.path(f"certificates/{role}.{suffix}")
+                for name, suffix in (("cert", "pem"), ("key", "key"))}
 
     def environment(self, *roles):
         """That of a process with the certificates of these roles."""
         variables = {
-            "MAYFLY_SERVER": f"127.0.0.1:{self._mayfly.port}",
-            "MAYFLY_CA": str(self._fleet.certificates / "ca.pem"),
-            "CELERY_TEST_BROKER": self.broker(),
+            "MAYFLY_SERVER": self._mayfly.target,
+            "MAYFLY_CA": self._mayfly.path("certificates/ca.pem"),
+            "CELERY_TEST_BROKER": self.broker_url(),
             "CELERY_TEST_QUEUE": "tasks",
             "CELERY_TEST_VISIBILITY_SECONDS": "3600",
         }
@@ -100,11 +118,12 @@ class Services:
                 variables[f"MAYFLY_{prefix}{name.upper()}"] = path
         return variables
 
-    def start_worker(self, name, **settings):
+    def start_worker(self, name, roles, **settings):
         directory = self.directory / name
         directory.mkdir()
-        worker = Worker(directory, {**os.environ, **self.environment("client", "worker"),
-                                    **settings})
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith("MAYFLY_")}
+        worker = Worker(directory, {**environment, **self.environment(*roles), **settings})
         self._workers[name] = worker
         return worker
 
