@@ -16,6 +16,9 @@
 namespace mayfly::peers {
 namespace {
 
+// With a wait the client subscribes to the output, on a stream that all callers share.
+constexpr absl::Duration kOutputWait = absl::Seconds(5);
+
 // What all callers share.
 struct Scene {
   const PayloadPool& pool;
@@ -83,12 +86,15 @@ class Caller {
   }
 
   void Take() {
-    scene_->client.AwaitOutputAsync(call_id_, [this](absl::StatusOr<client::ClaimedOutput> output) {
-      const client::ClaimedOutput taken = ValueOf("AwaitOutput", std::move(output));
-      CheckEqual("AwaitOutput", taken.payload.data, scene_->pool.Output(life_));
-      EndStep(Step::kTakeOutput);
-      Ack(taken.claim);
-    });
+    scene_->client.AwaitOutputAsync(
+        call_id_,
+        [this](absl::StatusOr<client::ClaimedOutput> output) {
+          const client::ClaimedOutput taken = ValueOf("AwaitOutput", std::move(output));
+          CheckEqual("AwaitOutput", taken.payload.data, scene_->pool.Output(life_));
+          EndStep(Step::kTakeOutput);
+          Ack(taken.claim);
+        },
+        {.wait = kOutputWait});
   }
 
   void Ack(client::Claim claim) {

@@ -21,7 +21,7 @@ absl::Duration TimeoutOf(const Core& core, const ClaimOptions& options) {
 
 }  // namespace
 
-void ClaimPoll::Begin(const std::shared_ptr<Core>& core, std::vector<std::string> call_ids,
+void ClaimPoll::Begin(std::shared_ptr<Core> core, std::vector<std::string> call_ids,
                       const ClaimOptions& options, Done done) {
   if (call_ids.size() > kBatchItemsMax) {
     return done(

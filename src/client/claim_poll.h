@@ -21,7 +21,7 @@ class ClaimPoll : public RpcCall<v1::ClaimOutputsRequest, v1::ClaimOutputsRespon
   using Done = absl::AnyInvocable<void(absl::StatusOr<ClaimedOutputs>)>;
 
   // INVALID_ARGUMENT, through `done`, for more call ids than one poll may have.
-  static void Begin(const std::shared_ptr<Core>& core, std::vector<std::string> call_ids,
+  static void Begin(std::shared_ptr<Core> core, std::vector<std::string> call_ids,
                     const ClaimOptions& options, Done done);
 
   ClaimPoll(const std::shared_ptr<Core>& core_of_client, std::vector<std::string> call_ids,

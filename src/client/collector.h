@@ -56,7 +56,7 @@ class Collector : public Flushable, public std::enable_shared_from_this<Collecto
   }
   ~Collector() override { timer_->Stop(); }
 
-  void Submit(const std::shared_ptr<Core>& core, Item item, absl::Duration timeout,
+  void Submit(std::shared_ptr<Core> core, Item item, absl::Duration timeout,
               const std::optional<Cancellation>& cancellation, Done done) EXCLUDES_LOCK(mutex_) {
     if (cancellation.has_value() && cancellation->IsCancelled()) {
       return Dispatcher::Post(core->dispatcher(),

@@ -92,12 +92,13 @@ void Holdings::Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duratio
       });
     });
   }
-  if (!op->identity.has_value()) return AckBySelf(op);
+  if (!op->identity.has_value()) return AckBySelf(core, op);
   AckDone on_stream = [self = shared_from_this(), op](absl::StatusOr<absl::Time> result) {
-    if (absl::IsUnavailable(result.status())) return self->AckBySelf(op);
+    if (op->ended) return;
+    if (absl::IsUnavailable(result.status())) return self->AckBySelf(op->core, op);
     self->OnAcked(op, std::move(result));
   };
-  if (!feed_->Ack(op->claim, &on_stream)) AckBySelf(op);
+  if (!feed_->Ack(op->claim, &on_stream)) AckBySelf(core, op);
 }
 
 void Holdings::Release(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
@@ -175,11 +176,10 @@ void Holdings::OnRenewed(const Claim& claim, const absl::Status& status) {
   if (absl::IsNotFound(status) && found->second.ack == nullptr) held_.erase(found);
 }
 
-void Holdings::AckBySelf(const Op& op) {
-  if (op->ended) return;
+void Holdings::AckBySelf(const std::shared_ptr<Core>& core, const Op& op) {
   const absl::Duration left = std::max(absl::ZeroDuration(), op->deadline - Elapsed());
-  op->core->singles()->ack_outputs()->Submit(
-      op->core, op->claim, left, std::nullopt,
+  core->singles()->ack_outputs()->Submit(
+      core, op->claim, left, std::nullopt,
       [self = shared_from_this(), op](absl::StatusOr<absl::Time> result) {
         self->OnAcked(op, std::move(result));
       });
@@ -215,7 +215,7 @@ void Holdings::OnClaimedAgain(const Op& op, absl::StatusOr<ClaimedOutputs> claim
   if (!op->ended && identity == op->identity) {
     op->claim.token = std::move(output.claim.token);
     op->claim.fence = output.claim.fence;
-    return AckBySelf(op);
+    return AckBySelf(op->core, op);
   }
   if (op->ended) return;  // the claim lapses
   op->core->singles()->release_outputs()->Submit(

@@ -57,7 +57,7 @@ class Holdings : public std::enable_shared_from_this<Holdings> {
     friend bool operator==(const Identity&, const Identity&) = default;
   };
   struct AckOp {
-    std::shared_ptr<Core> core;
+    std::shared_ptr<Core> core;  // until it has ended; the core's thread's
     Claim claim;
     std::optional<Identity> identity;  // if it was held
     absl::Duration timeout;
@@ -80,7 +80,7 @@ class Holdings : public std::enable_shared_from_this<Holdings> {
   void OnTime() EXCLUDES_LOCK(mutex_);
   void Renew(const std::shared_ptr<Core>& core, absl::Duration lease, std::vector<Claim> claims);
   void OnRenewed(const Claim& claim, const absl::Status& status) EXCLUDES_LOCK(mutex_);
-  void AckBySelf(const Op& op);
+  void AckBySelf(const std::shared_ptr<Core>& core, const Op& op);
   void OnAcked(const Op& op, absl::StatusOr<absl::Time> result);
   void ClaimAgain(const Op& op);
   void OnClaimedAgain(const Op& op, absl::StatusOr<ClaimedOutputs> claimed);

@@ -51,7 +51,7 @@ void Outputs::Await(const std::shared_ptr<Core>& core, std::string call_id,
   if (!by_stream) {
     op->asks = true;
     HookInto(op);
-    return Ask(op, options.wait);
+    return Ask(core, op, options.wait);
   }
   op->wait_end = Elapsed() + options.wait;
   {
@@ -110,11 +110,13 @@ void Outputs::OnTime() {
     }
     if (next < absl::InfiniteDuration()) SetTimer(core, next);
   }
-  for (const Op& op : over) Ask(op, absl::ZeroDuration());
+  for (const Op& op : over) {
+    if (!op->ended) Ask(op->core, op, absl::ZeroDuration());
+  }
 }
 
-void Outputs::Ask(const Op& op, absl::Duration wait) {
-  ClaimPoll::Begin(op->core, {op->call_id},
+void Outputs::Ask(std::shared_ptr<Core> core, const Op& op, absl::Duration wait) {
+  ClaimPoll::Begin(std::move(core), {op->call_id},
                    {.wait = wait,
                     .lease = op->options.lease,
                     .count_max = 1,

@@ -46,7 +46,7 @@ class Outputs : public OutputFeed::Listener, public std::enable_shared_from_this
 
  private:
   struct WaitOp {
-    std::shared_ptr<Core> core;
+    std::shared_ptr<Core> core;  // until it has ended; the core's thread's
     std::string call_id;
     RetrieveOptions options;
     absl::Duration timeout;
@@ -61,7 +61,7 @@ class Outputs : public OutputFeed::Listener, public std::enable_shared_from_this
   void HookInto(const Op& op);
   void SetTimer(const std::shared_ptr<Core>& core, absl::Duration due) REQUIRES_LOCK(mutex_);
   void OnTime() EXCLUDES_LOCK(mutex_);
-  void Ask(const Op& op, absl::Duration wait);
+  void Ask(std::shared_ptr<Core> core, const Op& op, absl::Duration wait);
   void OnAnswer(const Op& op, absl::StatusOr<ClaimedOutputs> claimed);
   // Waits for nothing any more.
   void Remove(const Op& op) EXCLUDES_LOCK(mutex_);
