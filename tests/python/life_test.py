@@ -118,10 +118,12 @@ class Life(LiveTestCase):
         self.assertEqual(self.c.describe(call).state, "consumed")
 
     def test_a_claim_that_lapsed_is_got_again_for_the_same_output(self) -> None:
-        call = self.ready()
-        with self.c.retrieving(call, timeout=10) as out:
-            self.c._retrievals._releases.call(out.claimed.claim)
-        self.assertEqual(self.c.describe(call).state, "consumed")
+        for data in (b"answer", new_data(5 << 20)):
+            call = self.ready(data)
+            with self.c.retrieving(call, timeout=10) as out:
+                self.assertTrue(out.data == data)
+                self.c._retrievals._releases.call(out.claimed.claim)
+            self.assertEqual(self.c.describe(call).state, "consumed")
 
     def test_claim_lost(self) -> None:
         call = self.ready()

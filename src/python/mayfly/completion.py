@@ -119,14 +119,17 @@ class Completion(Iterator[tuple[str, calls.Output | Error]]):
         if self._is_closed or os.getpid() != self._pid:
             return
         self._is_closed = True
-        self._arrivals.close()
-        if self._delivered is not None:
-            self._delivered.release()
-        while not self._arrived.empty():
-            arrival = self._arrived.get()
-            if arrival.claimed is not None:
-                self._retrievals.let_go(arrival.claimed.claim)
-        self._acknowledge()
+        try:
+            if self._delivered is not None:
+                self._delivered.release()
+            self._acknowledge()
+        finally:
+            # Only now: with the stream end the claims that it made.
+            self._arrivals.close()
+            while not self._arrived.empty():
+                arrival = self._arrived.get()
+                if arrival.claimed is not None:
+                    self._retrievals.let_go(arrival.claimed.claim)
 
     def __enter__(self) -> Completion:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Sequence, TypeVar
 
 from mayfly import calls
@@ -11,19 +12,20 @@ from mayfly.errors import BatchError, Error
 
 
 def is_same(again: Claimed, claimed: Claimed) -> bool:
-    # The ack compares the checksum too.
-    return again.attempt == claimed.attempt and again.size_bytes == claimed.size_bytes
+    """Whether a new claim is of the output that was received under an old one: an attempt has one
+    output only."""
+    crc32c = claimed.claim.crc32c
+    return (
+        again.attempt == claimed.attempt
+        and again.size_bytes == claimed.size_bytes
+        and (None in (again.claim.crc32c, crc32c) or again.claim.crc32c == crc32c)
+    )
 
 
 def with_claim(claimed: Claimed, claim: Claim) -> Claimed:
-    return Claimed(
-        claim=Claim(claim.call_id, claim.token, claim.fence, claimed.claim.crc32c),
-        attempt=claimed.attempt,
-        outcome=claimed.outcome,
-        size_bytes=claimed.size_bytes,
-        metadata=claimed.metadata,
-        data=claimed.data,
-    )
+    """The output under another claim, with the checksum of that: the server compares an ack with
+    what it has sent under the claim, which of a large output is nothing."""
+    return dataclasses.replace(claimed, claim=claim)
 
 
 class Held:

@@ -110,14 +110,17 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
         if self._is_closed:
             return
         self._is_closed = True
-        self._arrivals.close()
-        while not self._arrived.empty():
-            arrival = self._arrived.get_nowait()
-            if arrival.claimed is not None:
-                self._retrievals.let_go(arrival.claimed.claim)
-        if self._delivered is not None:
-            await self._delivered.release()
-        await self._acknowledge()
+        try:
+            if self._delivered is not None:
+                await self._delivered.release()
+            await self._acknowledge()
+        finally:
+            # Only now: with the stream end the claims that it made.
+            self._arrivals.close()
+            while not self._arrived.empty():
+                arrival = self._arrived.get_nowait()
+                if arrival.claimed is not None:
+                    self._retrievals.let_go(arrival.claimed.claim)
 
     async def __aenter__(self) -> AsyncCompletion:
         return self

@@ -1,0 +1,68 @@
+"""A server that answers as a test wants, with the certificates of a directory."""
+
+from __future__ import annotations
+
+import collections
+import threading
+from concurrent import futures
+from typing import Any, Callable, Iterator
+
+import grpc
+
+from mayfly.v1 import function_io_pb2 as pb
+from mayfly.v1 import function_io_pb2_grpc
+
+
+class FakeServer(function_io_pb2_grpc.FunctionIoServicer):
+    """Counts the items of each RPC, and stores nothing. `gate` lets RPCs pass while it is set."""
+
+    def __init__(self, certificates: str) -> None:
+        self.counts: dict[str, list[int]] = collections.defaultdict(list)
+        self.arrived = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.download: Callable[[pb.DownloadRequest], Iterator[pb.DownloadResponse]]
+        self.errors: list[tuple[grpc.StatusCode, str]] = []  # of the next unary RPCs
+        self._server = grpc.server(futures.ThreadPoolExecutor(16))
+        function_io_pb2_grpc.add_FunctionIoServicer_to_server(self, self._server)
+
+        def read(name: str) -> bytes:
+            with open(f"{certificates}/{name}", "rb") as file:
+                return file.read()
+
+        credentials = grpc.ssl_server_credentials(
+            [(read("server.key"), read("server.pem"))], read("ca.pem"), True
+        )
+        self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self._server.start()
+
+    @property
+    def target(self) -> str:
+        return f"localhost:{self.port}"
+
+    def close(self) -> None:
+        self.gate.set()
+        self._server.stop(None).wait()
+
+    def _arrive(self, rpc: str, count: int, context: Any) -> None:
+        self.counts[rpc].append(count)
+        self.arrived.release()
+        self.gate.wait()
+        if self.errors:
+            context.abort(*self.errors.pop(0))
+
+    def PutInputs(self, request: Any, context: Any) -> Any:
+        self._arrive("PutInputs", len(request.items), context)
+        results = [pb.PutInputResult(call_id=item.call_id) for item in request.items]
+        return pb.PutInputsResponse(results=results)
+
+    def GetInputs(self, request: Any, context: Any) -> Any:
+        """Too large, always."""
+        self._arrive("GetInputs", len(request.call_ids), context)
+        results = [
+            pb.GetInputResult(call_id=call_id, size_bytes=5 << 20) for call_id in request.call_ids
+        ]
+        return pb.GetInputsResponse(results=results)
+
+    def Download(self, request: Any, context: Any) -> Iterator[Any]:
+        yield from self.download(request)
