@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
-from typing import Mapping, TypeVar
+import types
+from typing import Mapping, NamedTuple, TypeVar
 
 Ttl = float | datetime.timedelta | None
 
@@ -36,6 +37,9 @@ class Metadata:
     content_type: str = ""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     encryption_key_id: str = ""
+
+
+NO_METADATA = Metadata()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,15 +75,16 @@ class _Payload(bytes):
     """The data, and what came with it."""
 
     call_id: str
-    content_type: str
-    labels: Mapping[str, str]
-    encryption_key_id: str
+    content_type: str = ""
+    labels: Mapping[str, str] = types.MappingProxyType({})
+    encryption_key_id: str = ""
 
     def _describe(self: _PayloadT, call_id: str, metadata: Metadata) -> _PayloadT:
         self.call_id = call_id
-        self.content_type = metadata.content_type
-        self.labels = metadata.labels
-        self.encryption_key_id = metadata.encryption_key_id
+        if metadata is not NO_METADATA:
+            self.content_type = metadata.content_type
+            self.labels = metadata.labels
+            self.encryption_key_id = metadata.encryption_key_id
         return self
 
     def __repr__(self) -> str:
@@ -116,8 +121,7 @@ class CallDescription:
     output: PayloadDescription | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """The right to acknowledge an output."""
 
     call_id: str
@@ -126,8 +130,7 @@ class Claim:
     crc32c: int | None = None  # of what was received; verified by the ack
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """An output under a claim. Without data it is too large to have been sent along."""
 
     claim: Claim

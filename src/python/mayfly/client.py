@@ -10,7 +10,7 @@ from typing import Any, Iterable, Iterator, Mapping, TypeVar
 from mayfly import calls, contract
 from mayfly.batcher import Batcher
 from mayfly.call_id import new_call_id
-from mayfly.calls import InputItem, OutputItem, Outcome, Ttl
+from mayfly.calls import Claimed, InputItem, OutputItem, Outcome, Ttl
 from mayfly.completion import Completion
 from mayfly.connection import Connection
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
@@ -109,7 +109,10 @@ class Client(_Endpoint):
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         head, source = _head_of(data)
         item = contract.input_item(call_id, head, ttl, metadata)
-        _put(self._connection, self._puts, item, source)
+        if source is None:
+            self._puts.call(item)
+        else:
+            upload(self._connection, Transmission(pb.InputItem(**item), source))
         return call_id
 
     def put_inputs(self, inputs: Iterable[InputItem | bytes], ttl: Ttl = None) -> list[str]:
@@ -162,18 +165,25 @@ class Client(_Endpoint):
         BatchError: some cannot be had, and the others are given back.
         """
         ids = list(call_ids)
-        with self.retrieving_all(ids, timeout) as held:
+        found = self._retrievals.claim_all(ids, timeout)
+        came = [each for each in found if isinstance(each, Claimed) and each.data is not None]
+        if len(came) == len(ids):
+            return self._retrievals.take_all(came)
+        with HeldOutputs(self._retrievals, found) as held:
             return [each.data for each in all_of(held, ids)]
 
+    @contextlib.contextmanager
     def retrieving_all(
         self, call_ids: Iterable[str], timeout: float | None = None
-    ) -> HeldOutputs:
+    ) -> Iterator[list[HeldOutput | Error]]:
         """The same as a context: a list, in order, of outputs as `retrieving` holds them, and of the
         errors of those that cannot be had.
 
         BatchError, at the end of the block: some could not be acknowledged.
         """
-        return HeldOutputs(self._retrievals, list(call_ids), timeout)
+        found = self._retrievals.claim_all(list(call_ids), timeout)
+        with HeldOutputs(self._retrievals, found) as held:
+            yield held
 
     def as_completed(
         self,
@@ -267,7 +277,10 @@ class Worker(_Endpoint):
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         head, source = _head_of(data)
         item = contract.output_item(call_id, head, attempt, outcome, ttl, metadata)
-        _put(self._connection, self._puts, item, source)
+        if source is None:
+            self._puts.call(item)
+        else:
+            upload(self._connection, Transmission(pb.OutputItem(**item), source))
 
     def put_outputs(self, outputs: Iterable[OutputItem], ttl: Ttl = None) -> None:
         """Stores many outputs, as Client.put_inputs."""
@@ -285,15 +298,3 @@ def _head_of(data: Data) -> tuple[bytes, Source | None]:
     if len(head) < SEGMENT_BYTES or not source.read(SEGMENT_BYTES):
         return head, None
     return b"", source
-
-
-def _put(
-    connection: Connection,
-    puts: Batcher[Any, None],
-    item: pb.InputItem | pb.OutputItem,
-    source: Source | None,
-) -> None:
-    if source is None:
-        puts.call(item)
-    else:
-        upload(connection, Transmission(item, source))

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import os
 from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Sequence, TypeVar
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from mayfly import calls
 from mayfly.call_id import new_call_id
-from mayfly.calls import Claim, Claimed, Metadata, Outcome, Ttl
+from mayfly.calls import NO_METADATA, Claim, Claimed, Metadata, Outcome, Ttl
 from mayfly.checksum import crc32c
 from mayfly.errors import (
     BatchError,
@@ -34,6 +35,10 @@ MESSAGE_DATA_BYTES_MAX = 1 << 20
 POLL_WAIT_MAX_S = 55.0  # claims.wait_max
 # What an item has beside its data, about.
 _ITEM_OVERHEAD_BYTES = 96
+
+# An item of a put as the arguments of its message, which is made in its request: a message that is
+# copied into another one costs more than all else.
+PutItem = dict[str, Any]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -55,10 +60,10 @@ class Kinds:
     def __init__(self, settings: Settings) -> None:
         message_bytes = min(settings.batch_bytes_max, settings.data_bytes_max)
         lease_s = settings.lease
-        self.put_inputs = Kind[pb.InputItem, None](
+        self.put_inputs = Kind[PutItem, None](
             "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, _put_size
         )
-        self.put_outputs = Kind[pb.OutputItem, None](
+        self.put_outputs = Kind[PutItem, None](
             "PutOutputs", lambda items: pb.PutOutputsRequest(items=items), _nothing, _put_size
         )
         # None: larger than a message.
@@ -73,10 +78,10 @@ class Kinds:
             lambda ids: claim_request(ids, message_bytes, lease_s),
             _claims,
         )
-        self.acks = Kind[Claim, datetime.datetime](
+        self.acks = Kind[Claim, None](
             "AckOutputs",
             lambda items: pb.AckOutputsRequest(items=[_ack_item(item) for item in items]),
-            _erase_times,
+            _nothing,
         )
         self.releases = Kind[Claim, None](
             "ReleaseOutputs",
@@ -118,47 +123,48 @@ def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
     return data if type(data) is bytes else bytes(data)
 
 
-def input_item(
-    call_id: str, data: bytes, ttl: Ttl, metadata: Metadata
-) -> pb.InputItem:
-    item = pb.InputItem(call_id=call_id, payload=_payload(data, metadata))
-    _set_ttl(item, ttl)
+def input_item(call_id: str, data: bytes, ttl: Ttl, metadata: Metadata) -> PutItem:
+    item: PutItem = {"call_id": call_id, "payload": _payload(data, metadata)}
+    if ttl is not None:
+        item["ttl"] = _duration(ttl)
     return item
 
 
 def output_item(
     call_id: str, data: bytes, attempt: int, outcome: str, ttl: Ttl, metadata: Metadata
-) -> pb.OutputItem:
+) -> PutItem:
     if not 1 <= attempt < 1 << 32:
         raise InvalidArgument(f"attempt is {attempt}, limits are 1 and {(1 << 32) - 1}")
-    item = pb.OutputItem(
-        call_id=call_id,
-        attempt=attempt,
-        outcome=outcome_number(outcome),
-        payload=_payload(data, metadata),
-    )
-    _set_ttl(item, ttl)
+    item: PutItem = {
+        "call_id": call_id,
+        "attempt": attempt,
+        "outcome": outcome_number(outcome),
+        "payload": _payload(data, metadata),
+    }
+    if ttl is not None:
+        item["ttl"] = _duration(ttl)
     return item
 
 
 def input_items(
     inputs: Iterable[calls.InputItem | bytes], ttl: Ttl
-) -> tuple[list[str], list[pb.InputItem]]:
+) -> tuple[list[str], list[PutItem]]:
     """The call ids and the items of a batch. `ttl` is of those that have none."""
     items = []
     for each in inputs:
         if not isinstance(each, calls.InputItem):
-            each = calls.InputItem(each)
+            items.append(input_item(new_call_id(), as_bytes(each), ttl, NO_METADATA))
+            continue
         metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
         own_ttl = ttl if each.ttl is None else each.ttl
         call_id = each.call_id or new_call_id()
         items.append(input_item(call_id, as_bytes(each.data), own_ttl, metadata))
-    return [item.call_id for item in items], items
+    return [item["call_id"] for item in items], items
 
 
 def output_items(
     outputs: Iterable[calls.OutputItem], ttl: Ttl
-) -> tuple[list[str], list[pb.OutputItem]]:
+) -> tuple[list[str], list[PutItem]]:
     """The same of outputs."""
     items = []
     for each in outputs:
@@ -168,7 +174,7 @@ def output_items(
         items.append(
             output_item(each.call_id, data, each.attempt, each.outcome, own_ttl, metadata)
         )
-    return [item.call_id for item in items], items
+    return [item["call_id"] for item in items], items
 
 
 def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
@@ -182,11 +188,11 @@ def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
 
 
 def outcome_number(outcome: str) -> Any:
-    try:
-        return pb.Outcome.Value(f"OUTCOME_{Outcome(outcome).name}")
-    except ValueError:
+    number = _OUTCOME_NUMBERS.get(outcome)
+    if number is None:
         known = ", ".join(Outcome)
-        raise InvalidArgument(f"outcome is {outcome}, known are {known}") from None
+        raise InvalidArgument(f"outcome is {outcome}, known are {known}")
+    return number
 
 
 def outcome_of(number: int) -> Outcome | None:
@@ -197,12 +203,14 @@ def outcome_of(number: int) -> Outcome | None:
 def claimed_output(token: bytes, output: pb.ClaimedOutput) -> Claimed:
     """PayloadDamaged: the data does not have its checksum."""
     data, metadata, checksum = None, None, None
+    call_id = output.call_id
     if output.HasField("payload"):
-        data = output.payload.data
-        checksum = _verified(data, output.payload, output.call_id)
-        metadata = metadata_of(output.payload)
+        payload = output.payload
+        data = payload.data
+        checksum = _verified(data, payload, call_id)
+        metadata = metadata_of(payload)
     return Claimed(
-        claim=Claim(output.call_id, token, output.fence, checksum),
+        claim=Claim(call_id, token, output.fence, checksum),
         attempt=output.attempt,
         outcome=outcome_of(output.outcome),
         size_bytes=output.size_bytes,
@@ -213,7 +221,7 @@ def claimed_output(token: bytes, output: pb.ClaimedOutput) -> Claimed:
 
 def metadata_of(payload: pb.Payload) -> Metadata:
     if not (payload.content_type or payload.labels or payload.encryption_key_id):
-        return _NO_METADATA
+        return NO_METADATA
     return Metadata(payload.content_type, dict(payload.labels), payload.encryption_key_id)
 
 
@@ -222,7 +230,7 @@ def input_of(call_id: str, data: bytes, payload: pb.Payload) -> calls.Input:
 
 
 def output_of(held: Claimed, data: bytes) -> calls.Output:
-    output = calls.Output(data)._describe(held.claim.call_id, held.metadata or _NO_METADATA)
+    output = calls.Output(data)._describe(held.claim.call_id, held.metadata or NO_METADATA)
     output.outcome = held.outcome or Outcome.SUCCESS
     output.attempt = held.attempt
     return output
@@ -242,38 +250,41 @@ def metadata_from(
     content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str
 ) -> Metadata:
     if not (content_type or labels or encryption_key_id):
-        return _NO_METADATA
+        return NO_METADATA
     return Metadata(content_type, labels or {}, encryption_key_id)
 
 
-_NO_METADATA = Metadata()
-_OUTCOMES = {pb.Outcome.Value(f"OUTCOME_{outcome.name}"): outcome for outcome in Outcome}
+_OUTCOME_NUMBERS: dict[str, Any] = {
+    outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome
+}
+_OUTCOMES = {number: Outcome(outcome) for outcome, number in _OUTCOME_NUMBERS.items()}
 _STATES = {pb.CallState.Value(f"CALL_STATE_{state.name}"): state for state in calls.CallState}
 
 
-def _payload(data: bytes, metadata: Metadata) -> pb.Payload:
-    if metadata is _NO_METADATA:
-        return pb.Payload(data=data, crc32c=crc32c(data))
-    return pb.Payload(
-        data=data,
-        crc32c=crc32c(data),
-        content_type=metadata.content_type,
-        labels=metadata.labels,
-        encryption_key_id=metadata.encryption_key_id,
-    )
+def _payload(data: bytes, metadata: Metadata) -> dict[str, Any]:
+    if metadata is NO_METADATA:
+        return {"data": data, "crc32c": crc32c(data)}
+    return {
+        "data": data,
+        "crc32c": crc32c(data),
+        "content_type": metadata.content_type,
+        "labels": metadata.labels,
+        "encryption_key_id": metadata.encryption_key_id,
+    }
 
 
-def _set_ttl(item: pb.InputItem | pb.OutputItem, ttl: Ttl) -> None:
-    if ttl is None:
-        return
+@functools.lru_cache(maxsize=64)
+def _duration(ttl: float | datetime.timedelta) -> duration_pb2.Duration:
     seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
     if not 0 < seconds <= 86400:
         raise InvalidArgument(f"ttl is {seconds} s, limits are 1 s and 86400 s")
-    item.ttl.FromNanoseconds(round(seconds * 1e9))
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(round(seconds * 1e9))
+    return duration
 
 
-def _put_size(item: pb.InputItem | pb.OutputItem) -> int:
-    return len(item.payload.data) + _ITEM_OVERHEAD_BYTES
+def _put_size(item: PutItem) -> int:
+    return len(item["payload"]["data"]) + _ITEM_OVERHEAD_BYTES
 
 
 def _verified(data: bytes, payload: pb.Payload, call_id: str) -> int:
@@ -285,11 +296,13 @@ def _verified(data: bytes, payload: pb.Payload, call_id: str) -> int:
     return checksum
 
 
-def _ack_item(claim: Claim) -> pb.AckItem:
-    item = pb.AckItem(call_id=claim.call_id, claim_token=claim.token, fence=claim.fence)
-    if claim.crc32c is not None:
-        item.crc32c = claim.crc32c
-    return item
+def _ack_item(claim: Claim) -> dict[str, Any]:
+    return {
+        "call_id": claim.call_id,
+        "claim_token": claim.token,
+        "fence": claim.fence,
+        "crc32c": claim.crc32c,
+    }
 
 
 def _renew_request(claims: Sequence[Claim], lease_s: float) -> pb.RenewClaimsRequest:
@@ -337,9 +350,11 @@ def _inputs(
     def value(result: pb.GetInputResult) -> calls.Input | None:
         if not result.HasField("payload"):
             return None
-        data = result.payload.data
-        _verified(data, result.payload, result.call_id)
-        return input_of(result.call_id, data, result.payload)
+        payload = result.payload
+        data = payload.data
+        call_id = result.call_id
+        _verified(data, payload, call_id)
+        return input_of(call_id, data, payload)
 
     return _each(response, items, value)
 

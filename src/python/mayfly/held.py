@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Sequence, TypeVar
 
 from mayfly import calls
@@ -25,7 +24,7 @@ def is_same(again: Claimed, claimed: Claimed) -> bool:
 def with_claim(claimed: Claimed, claim: Claim) -> Claimed:
     """The output under another claim, with the checksum of that: the server compares an ack with
     what it has sent under the claim, which of a large output is nothing."""
-    return dataclasses.replace(claimed, claim=claim)
+    return claimed._replace(claim=claim)
 
 
 class Held:
@@ -77,8 +76,8 @@ def split_received(held: list[HeldT]) -> tuple[list[HeldT], list[HeldT]]:
     return received, unread
 
 
-def require_acknowledged(held: Sequence[Held], results: Sequence[Error | None]) -> None:
+def require_acknowledged(call_ids: list[str], results: Sequence[Error | None]) -> None:
     """BatchError: some could not be."""
     errors = {index: error for index, error in enumerate(results) if error is not None}
     if errors:
-        raise BatchError(errors, [each.call_id for each in held])
+        raise BatchError(errors, call_ids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Sequence
 
+from mayfly.calls import Claimed
 from mayfly.errors import Error
 from mayfly.held import require_acknowledged, split_received
 from mayfly.retrieval import HeldOutput, Retrievals
@@ -13,23 +14,20 @@ from mayfly.retrieval import HeldOutput, Retrievals
 class HeldOutputs:
     """See Client.retrieving_all. Of one thread."""
 
-    def __init__(
-        self, retrievals: Retrievals, call_ids: Sequence[str], timeout: float | None
-    ) -> None:
+    def __init__(self, retrievals: Retrievals, found: Sequence[Claimed | Error]) -> None:
         self._retrievals = retrievals
-        self._call_ids = call_ids
-        self._timeout = timeout
+        self._found = found
         self._held: list[HeldOutput] = []
         self._pid = os.getpid()
 
     def __enter__(self) -> list[HeldOutput | Error]:
         found: list[HeldOutput | Error] = [
-            claimed if isinstance(claimed, Error) else HeldOutput(self._retrievals, claimed)
-            for claimed in self._retrievals.claim_all(self._call_ids, self._timeout)
+            each if isinstance(each, Error) else HeldOutput(self._retrievals, each)
+            for each in self._found
         ]
         self._held = [each for each in found if isinstance(each, HeldOutput)]
-        for each in self._held:
-            each.hold()
+        for held in self._held:
+            held.hold()
         return found
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -38,4 +36,4 @@ class HeldOutputs:
         received, unread = split_received(self._held) if kind is None else ([], self._held)
         self._retrievals.release_all([each.claimed.claim for each in unread])
         results = self._retrievals.acknowledge_all([each.claimed for each in received])
-        require_acknowledged(received, results)
+        require_acknowledged([each.call_id for each in received], results)

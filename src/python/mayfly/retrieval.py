@@ -16,7 +16,7 @@ from mayfly.contract import Kinds, output_of, segments_of
 from mayfly.download import Reception, check_fits_memory, download
 from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
-from mayfly.held import Held, is_same, with_claim
+from mayfly.held import Held, is_same, require_acknowledged, with_claim
 from mayfly.holdings import Holdings
 from mayfly.waiters import Waiters
 
@@ -87,13 +87,30 @@ class Retrievals(fork.Forkable):
             # What is there and did not fit into the answer is asked for again.
             came = any(call_id in found for call_id in left)
             left = [call_id for call_id in left if call_id not in found]
-        for call_id in left:
-            seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                found[call_id] = self.claim(call_id, seconds)
-            except Error as error:
-                found[call_id] = error
+        if left:
+            self._wait_for_all(left, found, deadline)
         return [found[call_id] for call_id in call_ids]
+
+    def _wait_for_all(
+        self, left: list[str], found: dict[str, Claimed | Error], deadline: float | None
+    ) -> None:
+        """Holds meanwhile what is found."""
+        try:
+            for each in found.values():
+                if isinstance(each, Claimed):
+                    self.hold(each.claim)
+            for call_id in left:
+                seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
+                try:
+                    claimed = self.claim(call_id, seconds)
+                except Error as error:
+                    found[call_id] = error
+                    continue
+                found[call_id] = claimed
+                self.hold(claimed.claim)
+        except BaseException:
+            self.release_aside([each.claim for each in found.values() if isinstance(each, Claimed)])
+            raise
 
     def _wait(self, call_id: str, deadline: float | None) -> Arrival | None:
         left = -1.0 if deadline is None else deadline - time.monotonic()
@@ -194,8 +211,9 @@ class Retrievals(fork.Forkable):
 
     def acknowledge_all(self, claimed: list[Claimed]) -> list[Error | None]:
         """As acknowledge, each with its error."""
-        for each in claimed:
-            self.let_go(each.claim)
+        with self._lock:
+            for each in claimed:
+                self._holdings.remove(each.claim)
         claims = [each.claim for each in claimed]
         try:
             results = self._acks.call_all(claims)
@@ -226,6 +244,13 @@ class Retrievals(fork.Forkable):
     def release(self, claim: Claim) -> None:
         """Gives it back. That it cannot be given back does no harm: it lapses."""
         self.release_all([claim])
+
+    def take_all(self, claimed: list[Claimed]) -> list[calls.Output]:
+        """Of outputs whose data came along. BatchError: some could not be acknowledged."""
+        require_acknowledged(
+            [each.claim.call_id for each in claimed], self.acknowledge_all(claimed)
+        )
+        return [output_of(each, each.data or b"") for each in claimed]
 
     def release_all(self, claims: list[Claim]) -> None:
         for claim in claims:

@@ -16,7 +16,7 @@ from mayfly.aio.retrieval import AsyncHeldOutput, AsyncRetrievals
 from mayfly.aio.tasks import Tasks
 from mayfly.aio.upload import AsyncData, AsyncSource, upload
 from mayfly.call_id import new_call_id
-from mayfly.calls import InputItem, OutputItem, Outcome, Ttl
+from mayfly.calls import Claimed, InputItem, OutputItem, Outcome, Ttl
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
 from mayfly.download import Reception
 from mayfly.errors import Error
@@ -99,7 +99,11 @@ class AsyncClient(_AsyncEndpoint):
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         head, source = await _head_of(data)
         item = contract.input_item(call_id, head, ttl, metadata)
-        await _put(self._connection, self._puts, item, source)
+        if source is None:
+            await self._puts.call(item)
+        else:
+            transmission = Transmission(pb.InputItem(**item), source.source)
+            await upload(self._connection, transmission, source)
         return call_id
 
     async def put_inputs(self, inputs: Iterable[InputItem | bytes], ttl: Ttl = None) -> list[str]:
@@ -136,14 +140,21 @@ class AsyncClient(_AsyncEndpoint):
     ) -> list[calls.Output]:
         """As Client.retrieve_all."""
         ids = list(call_ids)
-        async with self.retrieving_all(ids, timeout) as held:
+        found = await self._retrievals.claim_all(ids, timeout)
+        came = [each for each in found if isinstance(each, Claimed) and each.data is not None]
+        if len(came) == len(ids):
+            return await self._retrievals.take_all(came)
+        async with AsyncHeldOutputs(self._retrievals, found) as held:
             return [await each.read() for each in all_of(held, ids)]
 
-    def retrieving_all(
+    @contextlib.asynccontextmanager
+    async def retrieving_all(
         self, call_ids: Iterable[str], timeout: float | None = None
-    ) -> AsyncHeldOutputs:
+    ) -> AsyncIterator[list[AsyncHeldOutput | Error]]:
         """As Client.retrieving_all."""
-        return AsyncHeldOutputs(self._retrievals, list(call_ids), timeout)
+        found = await self._retrievals.claim_all(list(call_ids), timeout)
+        async with AsyncHeldOutputs(self._retrievals, found) as held:
+            yield held
 
     def as_completed(
         self,
@@ -215,7 +226,11 @@ class AsyncWorker(_AsyncEndpoint):
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         head, source = await _head_of(data)
         item = contract.output_item(call_id, head, attempt, outcome, ttl, metadata)
-        await _put(self._connection, self._puts, item, source)
+        if source is None:
+            await self._puts.call(item)
+        else:
+            transmission = Transmission(pb.OutputItem(**item), source.source)
+            await upload(self._connection, transmission, source)
 
     async def put_outputs(self, outputs: Iterable[OutputItem], ttl: Ttl = None) -> None:
         """As Worker.put_outputs."""
@@ -233,15 +248,3 @@ async def _head_of(data: AsyncData) -> tuple[bytes, AsyncSource | None]:
     if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
         return head, None
     return b"", source
-
-
-async def _put(
-    connection: AsyncConnection,
-    puts: AsyncBatcher[Any, None],
-    item: pb.InputItem | pb.OutputItem,
-    source: AsyncSource | None,
-) -> None:
-    if source is None:
-        await puts.call(item)
-    else:
-        await upload(connection, Transmission(item, source.source), source)
