@@ -296,8 +296,8 @@ class CallStore : private ExpirySink, private SubscriptionHost {
   void ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& claims);
   void NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs);
 
-  void VisitCalls(const std::shared_ptr<Subscription>& subscription,
-                  const std::vector<CallId>& call_ids) override;
+  size_t VisitCalls(const std::shared_ptr<Subscription>& subscription,
+                    const std::vector<CallId>& call_ids) override;
   void ForgetCalls(const std::shared_ptr<Subscription>& subscription,
                    const std::vector<CallId>& call_ids) override;
   void OfferCalls(const Tenant& tenant, const std::vector<CallId>& call_ids) override;

@@ -25,13 +25,20 @@ std::shared_ptr<Subscription> CallStore::Subscribe(Tenant* tenant, const Subscri
   return std::make_shared<Subscription>(host, terms, limits, std::move(on_told));
 }
 
-void CallStore::VisitCalls(const std::shared_ptr<Subscription>& subscription,
-                           const std::vector<CallId>& call_ids) {
-  if (draining_) return subscription->Stop(DrainingError());
+size_t CallStore::VisitCalls(const std::shared_ptr<Subscription>& subscription,
+                             const std::vector<CallId>& call_ids) {
+  if (draining_) {
+    subscription->Stop(DrainingError());
+    return 0;
+  }
+  size_t count = 0;
   auto parts = PartByShard(*subscription->terms().tenant, call_ids);
   for (size_t i = 0; i < parts.size(); ++i) {
-    if (!parts[i].empty()) shards_[i]->Visit(subscription, std::move(parts[i]));
+    if (parts[i].empty()) continue;
+    ++count;
+    shards_[i]->Visit(subscription, std::move(parts[i]));
   }
+  return count;
 }
 
 void CallStore::ForgetCalls(const std::shared_ptr<Subscription>& subscription,

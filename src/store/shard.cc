@@ -96,7 +96,10 @@ void Shard::Visit(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> ca
 
 void Shard::Offer(std::vector<CallKey> calls) {
   MutexLock lock(&mutex_);
-  queue_.offers.insert(queue_.offers.end(), calls.begin(), calls.end());
+  // Whoever is granted credit a bit at a time offers the same calls again and again.
+  for (const CallKey& call : calls) {
+    if (queue_.offered.insert(call).second) queue_.offers.push_back(call);
+  }
   WakeThread();
 }
 

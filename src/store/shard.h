@@ -125,6 +125,7 @@ class Shard {
     std::vector<Request> requests;
     std::vector<ClaimantVisit> visits;
     std::vector<CallKey> offers;
+    absl::flat_hash_set<CallKey> offered;  // the same
     std::vector<SentOutput> sent;
     std::vector<absl::AnyInvocable<void()>> work;
     uint64_t bytes = 0;
@@ -256,6 +257,7 @@ class Shard {
 
   // Claimants.
   void VisitAll(std::vector<ClaimantVisit> visits, Group* group);
+  void TakeLeave(const ClaimantVisit& visit, Group* group);
   void OfferVisit(const ClaimantVisit& visit, Group* group);
   bool ClaimFor(Claimant* claimant, const WantedCall& call, Group* group, bool* wants_timer);
   void StartTimer(const std::shared_ptr<Claimant>& claimant, int64_t due_ms);
@@ -264,6 +266,7 @@ class Shard {
   void WakeWaiters(const CallKey& key);
   void ServeWaiters(Group* group);
   void StopClaimants(const absl::Status& failure);
+  void StopToWake(const absl::Status& failure);
 
   const uint32_t number_;
   const ShardContext context_;

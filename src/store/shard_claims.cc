@@ -115,10 +115,7 @@ void Shard::ReleaseClaimsOf(const Claimant* holder, Group* group) {
 void Shard::VisitAll(std::vector<ClaimantVisit> visits, Group* group) {
   for (ClaimantVisit& visit : visits) {
     if (visit.purpose != ClaimantVisit::Purpose::kOffer) {
-      RemoveWaiters(visit);
-      if (visit.purpose == ClaimantVisit::Purpose::kForget) continue;
-      ReleaseClaimsOf(visit.claimant.get(), group);
-      visit.claimant->Released();
+      TakeLeave(visit, group);
       continue;
     }
     const bool has_unanswered_change = std::any_of(
@@ -131,6 +128,13 @@ void Shard::VisitAll(std::vector<ClaimantVisit> visits, Group* group) {
       OfferVisit(visit, group);
     }
   }
+}
+
+void Shard::TakeLeave(const ClaimantVisit& visit, Group* group) {
+  RemoveWaiters(visit);
+  if (visit.purpose != ClaimantVisit::Purpose::kRelease) return;
+  ReleaseClaimsOf(visit.claimant.get(), group);
+  visit.claimant->Released();
 }
 
 void Shard::OfferVisit(const ClaimantVisit& visit, Group* group) {
@@ -212,14 +216,18 @@ bool Shard::ClaimFor(Claimant* claimant, const WantedCall& call, Group* group, b
   return true;
 }
 
+// A visit may overtake it: a call that is wanted again keeps one of its places.
 void Shard::RemoveWaiters(const ClaimantVisit& visit) {
+  MutexLock lock(visit.claimant->mutex());
   for (const WantedCall& call : visit.calls) {
     const auto found = waiters_.find(call.key);
     if (found == waiters_.end()) continue;
     Waiters& waiters = found->second;
-    waiters.erase(std::remove_if(waiters.begin(), waiters.end(),
-                                 [&](const Waiter& w) { return w.claimant == visit.claimant; }),
-                  waiters.end());
+    bool keeps = visit.claimant->Wants(call);
+    const auto leaves = [&](const Waiter& waiter) {
+      return waiter.claimant == visit.claimant && !std::exchange(keeps, false);
+    };
+    waiters.erase(std::remove_if(waiters.begin(), waiters.end(), leaves), waiters.end());
     if (waiters.empty()) waiters_.erase(found);
   }
 }
@@ -263,6 +271,18 @@ void Shard::StopClaimants(const absl::Status& failure) {
   std::vector<std::shared_ptr<Claimant>> claimants;
   for (auto& [key, waiters] : std::exchange(waiters_, {})) {
     for (Waiter& waiter : waiters) claimants.push_back(std::move(waiter.claimant));
+  }
+  for (const std::shared_ptr<Claimant>& claimant : claimants) claimant->Stop(failure);
+}
+
+// What they wait for has come, and cannot be looked at: they would not be offered it again.
+void Shard::StopToWake(const absl::Status& failure) {
+  std::vector<std::shared_ptr<Claimant>> claimants;
+  for (const CallKey& key : std::exchange(to_wake_, {})) {
+    const auto found = waiters_.find(key);
+    if (found == waiters_.end()) continue;
+    for (Waiter& waiter : found->second) claimants.push_back(std::move(waiter.claimant));
+    waiters_.erase(found);
   }
   for (const std::shared_ptr<Claimant>& claimant : claimants) claimant->Stop(failure);
 }

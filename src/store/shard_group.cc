@@ -88,11 +88,14 @@ Shard::Unsynced Shard::RunGroup(Queue queue, Erases erases) {
   if (!status.ok()) {
     // A read that fails is not a write that may have happened: nothing is lost by going on.
     RefuseAll(std::move(queue.requests), StorageDownError());
+    StopToWake(StorageDownError());
     for (const ClaimantVisit& visit : visits) {
-      visit.claimant->Stop(StorageDownError());
-      if (visit.purpose == ClaimantVisit::Purpose::kRelease) visit.claimant->Released();
+      if (visit.purpose == ClaimantVisit::Purpose::kOffer) {
+        visit.claimant->Stop(StorageDownError());
+      } else {
+        TakeLeave(visit, &group);
+      }
     }
-    to_wake_.clear();
     return {};
   }
 

@@ -33,12 +33,21 @@ bool Subscription::Add(const std::vector<CallId>& call_ids) {
       for (const CallId& call_id : added) calls_.erase(call_id);
     }
   }
-  if (fits && !added.empty()) host_->VisitCalls(shared_from_this(), added);
-  return fits;
+  if (!fits || added.empty()) return fits;
+  const size_t visit_count = host_->VisitCalls(shared_from_this(), added);
+  MutexLock lock(&mutex_);
+  visit_count_ += static_cast<int64_t>(visit_count);
+  return true;
+}
+
+bool Subscription::IsBehind() {
+  MutexLock lock(&mutex_);
+  return visit_count_ > kVisitsMax;
 }
 
 void Subscription::Remove(const std::vector<CallId>& call_ids) {
   std::vector<CallId> removed;
+  std::vector<CallId> to_offer;
   {
     MutexLock lock(&mutex_);
     for (const CallId& call_id : call_ids) {
@@ -46,8 +55,11 @@ void Subscription::Remove(const std::vector<CallId>& call_ids) {
       Forget(call_id);
       removed.push_back(call_id);
     }
+    // Those that were offered may be among them: others get their turn.
+    if (!removed.empty()) to_offer = CallsToOffer();
   }
   if (!removed.empty()) host_->ForgetCalls(shared_from_this(), removed);
+  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
 }
 
 void Subscription::Grant(uint64_t item_count, uint64_t bytes) {
@@ -155,7 +167,9 @@ bool Subscription::Wants(const WantedCall& call) {
 }
 
 bool Subscription::TakesOutput(const WantedCall& call, uint64_t) {
-  if (HasRoom() && HasCredit()) return true;
+  // What was granted for those that have waited for it is not for one that comes later.
+  const bool has_turn = ready_.empty() || ready_.contains(calls_.at(call.key.id));
+  if (has_turn && HasRoom() && HasCredit()) return true;
   Postpone(call.key.id, &ready_);
   return false;
 }
@@ -189,6 +203,15 @@ void Subscription::AddEnd(CallEnd end) {
   ++unsent_items_;
   Forget(end.call.key.id);
   ended_.push_back(std::move(end));
+}
+
+void Subscription::Visited() {
+  {
+    MutexLock lock(&mutex_);
+    // Which may be before Add has counted it.
+    --visit_count_;
+  }
+  Offered();
 }
 
 void Subscription::Offered() {

@@ -43,8 +43,9 @@ class Subscription;
 class SubscriptionHost {
  public:
   virtual ~SubscriptionHost() = default;
-  virtual void VisitCalls(const std::shared_ptr<Subscription>& subscription,
-                          const std::vector<CallId>& call_ids) = 0;
+  // How many visits come of it.
+  virtual size_t VisitCalls(const std::shared_ptr<Subscription>& subscription,
+                            const std::vector<CallId>& call_ids) = 0;
   virtual void ForgetCalls(const std::shared_ptr<Subscription>& subscription,
                            const std::vector<CallId>& call_ids) = 0;
   // Offers them again to all who wait for them.
@@ -77,6 +78,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // How much may be told and not yet be sent.
   static constexpr int64_t kUnsentItemsMax = 512;
   static constexpr int64_t kUnsentBytesMax = 4 << 20;
+  // How many visits to shards may be under way before it is behind.
+  static constexpr int64_t kVisitsMax = 64;
 
   // on_told is called on one thread at a time, in order.
   Subscription(SubscriptionHost* host, const ClaimTerms& terms, const SubscriptionLimits& limits,
@@ -92,6 +95,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // Waits for these, too; what is waited for already counts once. False when that would be more than
   // calls_max: then it waits for none of the new ones.
   [[nodiscard]] bool Add(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
+  // Whether the shards have so many calls to look at that more had better wait: they queue up.
+  bool IsBehind() EXCLUDES_LOCK(mutex_);
   // What is on its way may still be told.
   void Remove(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
   void Grant(uint64_t item_count, uint64_t bytes) EXCLUDES_LOCK(mutex_);
@@ -127,7 +132,7 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   bool Refuse(const WantedCall& call, absl::Status status) override REQUIRES_LOCK(mutex_);
   void AddOutput(MadeClaim claim) override REQUIRES_LOCK(mutex_);
   void AddEnd(CallEnd end) override REQUIRES_LOCK(mutex_);
-  void Visited() override EXCLUDES_LOCK(mutex_) { Offered(); }
+  void Visited() override EXCLUDES_LOCK(mutex_);
   void Offered() override EXCLUDES_LOCK(mutex_);
   bool TimerDue() override EXCLUDES_LOCK(mutex_);
   void Released() override EXCLUDES_LOCK(mutex_);
@@ -160,7 +165,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   int64_t credit_bytes_ GUARDED_BY(mutex_) = 0;
   int64_t unsent_items_ GUARDED_BY(mutex_) = 0;
   int64_t unsent_bytes_ GUARDED_BY(mutex_) = 0;
-  bool blocked_ GUARDED_BY(mutex_) = false;  // by the quota
+  int64_t visit_count_ GUARDED_BY(mutex_) = 0;  // under way
+  bool blocked_ GUARDED_BY(mutex_) = false;     // by the quota
   bool has_timer_ GUARDED_BY(mutex_) = false;
   std::vector<MadeClaim> claimed_ GUARDED_BY(mutex_);
   std::vector<CallEnd> ended_ GUARDED_BY(mutex_);

@@ -49,7 +49,7 @@ absl::Status StoreHarness::TryOpen() {
   RETURN_IF_ERROR(storage.status());
   has_failed_ = false;
   auto store = CallStore::Start(
-      *std::move(storage),
+      std::make_unique<InterposedStorage>(&hooks, *std::move(storage)),
       CallStoreOptions{.config = &config,
                        .clock = &clock,
                        .on_fatal = [this](const absl::Status&) { has_failed_ = true; },
@@ -76,6 +76,10 @@ Tenant* StoreHarness::tenant(const std::string& name) {
   const auto resolved = store_->ResolveTenant(name);
   Check(resolved.ok(), "a tenant can be resolved");
   return *resolved;
+}
+
+void StoreHarness::Settle() {
+  for (int i = 0; i < 3; ++i) store_->Tick();
 }
 
 CallId StoreHarness::NewId() {

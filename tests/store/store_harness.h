@@ -14,6 +14,7 @@
 #include "base/call_id.h"
 #include "config/config.h"
 #include "store/call_store.h"
+#include "store/interposed_storage.h"
 #include "support/fault_file_system.h"
 #include "support/manual_clock.h"
 #include "support/temporary_directory.h"
@@ -60,6 +61,7 @@ class StoreHarness {
   FileSystem* file_system = nullptr;
   std::shared_ptr<rocksdb::FileSystem> rocksdb_file_system;
   bool background_threads = false;
+  StorageHooks hooks;
 
   // Opens the store; the error when it refuses.
   absl::Status TryOpen();
@@ -77,6 +79,10 @@ class StoreHarness {
   static std::string RootKey() { return std::string(32, 'r'); }
   bool has_failed() const { return has_failed_; }
   Tenant* tenant(const std::string& name = "acme");
+
+  // Returns when the shards have done what they were given, and what has come of it three times
+  // over: a look, an offer, and the look that comes of it.
+  void Settle();
 
   // A new id, minted now.
   CallId NewId();

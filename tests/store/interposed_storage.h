@@ -1,0 +1,129 @@
+// An InterposedStorage stands between the store and its storage, so that a test can fail, hold up or
+// falsify single operations. What has no hook goes through as it is.
+//
+// Hooks are changed before the store is opened, or while nothing is under way.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "storage/storage.h"
+
+namespace mayfly {
+
+struct StorageHooks {
+  // Called first; each may block, and an error takes the place of the operation.
+  std::function<absl::Status()> load;
+  std::function<absl::Status()> commit;
+  std::function<absl::Status()> sync;  // of both kinds
+  // Called instead.
+  std::function<absl::StatusOr<Sealed>(Storage*, const CallKey&, SlotRef, uint32_t number)>
+      read_segment;
+};
+
+class InterposedStorage final : public Storage {
+ public:
+  // `hooks` outlive it.
+  InterposedStorage(const StorageHooks* hooks, std::unique_ptr<Storage> storage)
+      : hooks_(*hooks), storage_(std::move(storage)) {}
+
+  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    const absl::Status status = Ask(hooks_.load);
+    return status.ok() ? storage_->Load(keys, loaded) : status;
+  }
+  absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
+                      absl::Span<const TenantUsage> usage) override {
+    const absl::Status status = Ask(hooks_.commit);
+    return status.ok() ? storage_->Commit(shard, changes, usage) : status;
+  }
+  absl::Status Sync() override {
+    const absl::Status status = Ask(hooks_.sync);
+    return status.ok() ? storage_->Sync() : status;
+  }
+  absl::Status SyncErasures() override {
+    const absl::Status status = Ask(hooks_.sync);
+    return status.ok() ? storage_->SyncErasures() : status;
+  }
+  absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) override {
+    if (hooks_.read_segment) return hooks_.read_segment(storage_.get(), key, slot, number);
+    return storage_->ReadSegment(key, slot, number);
+  }
+
+  absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
+                                              const std::optional<DuePayload>& after) override {
+    return storage_->Due(from_s, until_s, limit, after);
+  }
+  absl::StatusOr<std::vector<SlotLease>> ReserveSlots(size_t count) override {
+    return storage_->ReserveSlots(count);
+  }
+  void ReturnSlots(absl::Span<const SlotRef> slots) override { storage_->ReturnSlots(slots); }
+  SlotState StateOf(SlotRef slot) const override { return storage_->StateOf(slot); }
+  absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const override {
+    return storage_->ReadSecret(slot);
+  }
+  Keyring* keyring() override { return storage_->keyring(); }
+  uint64_t boot_number() const override { return storage_->boot_number(); }
+  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    return storage_->Peek(keys, loaded);
+  }
+  absl::Status Erase(absl::Span<const SlotRef> slots) override { return storage_->Erase(slots); }
+  std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override {
+    return storage_->ReadRows(refs);
+  }
+  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+                            const Sealed& segment) override {
+    return storage_->WriteSegment(key, slot, number, segment);
+  }
+  absl::Status RemoveSegments(const SegmentsRef& segments) override {
+    return storage_->RemoveSegments(segments);
+  }
+  absl::Status StoreUpload(const StoredUpload& upload, const SecretBytes& secret) override {
+    return storage_->StoreUpload(upload, secret);
+  }
+  absl::Status RemoveUpload(const StoredUpload& upload) override {
+    return storage_->RemoveUpload(upload);
+  }
+  absl::StatusOr<std::vector<StoredUpload>> LoadUploads() override {
+    return storage_->LoadUploads();
+  }
+  absl::StatusOr<TenantRecord> ResolveTenant(absl::string_view name, int64_t max_ttl_ms) override {
+    return storage_->ResolveTenant(name, max_ttl_ms);
+  }
+  absl::StatusOr<std::vector<std::pair<std::string, TenantRecord>>> Tenants() override {
+    return storage_->Tenants();
+  }
+  absl::Status UpdateTenant(absl::string_view name, const TenantRecord& record) override {
+    return storage_->UpdateTenant(name, record);
+  }
+  absl::StatusOr<std::vector<TenantUsage>> LoadUsage() override { return storage_->LoadUsage(); }
+  absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) override {
+    return storage_->LoadUsage(shard);
+  }
+  absl::StatusOr<std::optional<std::string>> LoadTimeRecord() override {
+    return storage_->LoadTimeRecord();
+  }
+  absl::Status SaveTimeRecord(absl::string_view record) override {
+    return storage_->SaveTimeRecord(record);
+  }
+  absl::Status Health() const override { return storage_->Health(); }
+  absl::Status CheckRoomForPuts() override { return storage_->CheckRoomForPuts(); }
+  absl::Status Maintain(int64_t now_ms) override { return storage_->Maintain(now_ms); }
+  absl::StatusOr<Orphans> FindOrphans() override { return storage_->FindOrphans(); }
+  absl::Status RemoveOrphans(const Orphans& orphans) override {
+    return storage_->RemoveOrphans(orphans);
+  }
+
+ private:
+  static absl::Status Ask(const std::function<absl::Status()>& hook) {
+    return hook ? hook() : absl::OkStatus();
+  }
+
+  const StorageHooks& hooks_;
+  const std::unique_ptr<Storage> storage_;
+};
+
+}  // namespace mayfly

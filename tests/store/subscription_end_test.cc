@@ -1,0 +1,335 @@
+// How subscriptions end, and what others get when they do: releases, lapses, races for one call,
+// ends in the middle of a commit, draining and a failing disk.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "store/gate.h"
+#include "store/subscriber.h"
+
+namespace mayfly {
+namespace {
+
+class SubscriptionEndTest : public ::testing::Test {
+ protected:
+  void Open() { harness_.Open(); }
+
+  CallId NewInput() {
+    const CallId id = harness_.NewId();
+    EXPECT_EQ(harness_.PutInput(id, "in").status, absl::OkStatus());
+    return id;
+  }
+  CallId NewOutput() {
+    const CallId id = NewInput();
+    EXPECT_EQ(harness_.PutOutput(id, "out").status, absl::OkStatus());
+    return id;
+  }
+  std::unique_ptr<Subscriber> Subscribe(uint64_t token, const std::vector<CallId>& ids) {
+    auto subscriber = std::make_unique<Subscriber>(&harness_, Subscriber::Options{.token = token});
+    subscriber->GrantMuch();
+    EXPECT_TRUE((*subscriber)->Add(ids));
+    return subscriber;
+  }
+  absl::Status Ack(const Subscriber& subscriber, const ClaimedOutput& output) {
+    return harness_.Ack(output.call_id, subscriber.token(), output.fence).status;
+  }
+  void BeginAck(const Subscriber& subscriber, const ClaimedOutput& output,
+                Awaited<std::vector<EndResult>>* acked) {
+    harness_.store()->AckOutputs(harness_.tenant(),
+                                 {ClaimRef{.call_id = output.call_id,
+                                           .token = MakeToken(subscriber.token()),
+                                           .fence = output.fence,
+                                           .crc32c = std::nullopt}},
+                                 acked->callback());
+  }
+  void BeginPut(const CallId& id, Awaited<std::vector<PutResult>>* put) {
+    harness_.store()->PutOutputs(
+        harness_.tenant(),
+        {mayfly::NewOutput{.call_id = id, .payload = MakePayload("out"), .ttl_ms = 3'600'000}},
+        put->callback());
+  }
+
+  StoreHarness harness_;
+};
+
+TEST_F(SubscriptionEndTest, ReleasesWhatIsNotAckedAtOnceAndNothingElse) {
+  Open();
+  std::vector<CallId> ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(NewOutput());
+  auto first = Subscribe(1, ids);
+  std::vector<ClaimedOutput> held;
+  for (int i = 0; i < 5; ++i) held.push_back(first->NextOutput().value());
+  auto second = Subscribe(2, ids);
+  harness_.Settle();
+  EXPECT_TRUE(second->TakeOutputs().empty());
+  ASSERT_EQ(Ack(*first, held[1]), absl::OkStatus());
+  ASSERT_EQ(Ack(*first, held[3]), absl::OkStatus());
+  EXPECT_EQ(second->NextEnded().value().call_id, ids[1]);
+  EXPECT_EQ(second->NextEnded().value().call_id, ids[3]);
+
+  ASSERT_TRUE(first->End());
+  std::vector<ClaimedOutput> got;
+  for (int i = 0; i < 3; ++i) got.push_back(second->NextOutput().value());
+  for (const ClaimedOutput& output : got) {
+    EXPECT_NE(output.call_id, ids[1]);
+    EXPECT_NE(output.call_id, ids[3]);
+    EXPECT_EQ(Ack(*second, output), absl::OkStatus());
+  }
+  for (const CallId& id : ids) EXPECT_EQ(harness_.Phase(id), CallPhase::kConsumed);
+  EXPECT_TRUE(second->End());
+  EXPECT_EQ(harness_.tenant()->claims, 0);
+}
+
+TEST_F(SubscriptionEndTest, OfTwoThatWaitForACallOneWinsAndTheOtherIsToldWhenItReleases) {
+  Open();
+  const CallId id = NewInput();
+  auto first = Subscribe(1, {id});
+  auto second = Subscribe(2, {id});
+  ASSERT_EQ(harness_.PutOutput(id, "out").status, absl::OkStatus());
+  const ClaimedOutput won = first->NextOutput().value();
+  harness_.Settle();
+  EXPECT_TRUE(second->TakeOutputs().empty());
+  ASSERT_EQ(harness_.Release(id, 1, won.fence), absl::OkStatus());
+  const ClaimedOutput got = second->NextOutput().value();
+  EXPECT_GT(got.fence, won.fence);
+  // It was told once, and is over for the first, which waits no more.
+  EXPECT_EQ(ReasonOf(Ack(*first, won)), Reason::kClaimLost);
+  ASSERT_EQ(Ack(*second, got), absl::OkStatus());
+  harness_.Settle();
+  EXPECT_TRUE(first->TakeOutputs().empty());
+  EXPECT_TRUE(first->TakeEnded().empty());
+}
+
+TEST_F(SubscriptionEndTest, OfTwoThatWaitForACallTheOtherLearnsOfTheAck) {
+  Open();
+  const CallId id = NewInput();
+  auto first = Subscribe(1, {id});
+  auto second = Subscribe(2, {id});
+  ASSERT_EQ(harness_.PutOutput(id, "out").status, absl::OkStatus());
+  ASSERT_EQ(Ack(*first, first->NextOutput().value()), absl::OkStatus());
+  EXPECT_EQ(ReasonOf(second->NextEnded().value().status), Reason::kOutputConsumed);
+}
+
+TEST_F(SubscriptionEndTest, WhatIsClaimedByAPollComesWhenThatReleases) {
+  Open();
+  const CallId id = NewOutput();
+  const uint64_t fence = harness_.Claim(id, 9).outputs.at(0).fence;
+  auto subscriber = Subscribe(1, {id});
+  harness_.Settle();
+  EXPECT_TRUE(subscriber->TakeOutputs().empty());
+  ASSERT_EQ(harness_.Release(id, 9, fence), absl::OkStatus());
+  EXPECT_EQ(subscriber->NextOutput().value().call_id, id);
+}
+
+TEST_F(SubscriptionEndTest, ALapsedClaimGoesToWhoWaitsAndIsLostToWhoHadIt) {
+  Open();
+  const CallId id = NewOutput();
+  auto first = Subscribe(1, {id});
+  const ClaimedOutput lapsing = first->NextOutput().value();
+  auto second = Subscribe(2, {id});
+  harness_.clock.Advance(absl::Seconds(29));
+  harness_.Settle();
+  EXPECT_TRUE(second->TakeOutputs().empty());
+  harness_.clock.Advance(absl::Milliseconds(1200));
+  const ClaimedOutput got = second->NextOutput().value();
+  EXPECT_GT(got.fence, lapsing.fence);
+  EXPECT_EQ(got.payload->data, "out");
+  EXPECT_EQ(ReasonOf(Ack(*first, lapsing)), Reason::kClaimLost);
+  // The end of who had it takes nothing from who has it.
+  ASSERT_TRUE(first->End());
+  EXPECT_EQ(harness_.Phase(id), CallPhase::kClaimed);
+  EXPECT_EQ(Ack(*second, got), absl::OkStatus());
+}
+
+TEST_F(SubscriptionEndTest, AnAckInTheMiddleOfItsCommitCounts) {
+  Open();
+  const CallId acked = NewOutput();
+  const CallId held = NewOutput();
+  auto first = Subscribe(1, {acked, held});
+  const ClaimedOutput output = first->NextOutput().value();
+  ASSERT_EQ(output.call_id, acked);
+  ASSERT_TRUE(first->NextOutput().has_value());
+  auto second = Subscribe(2, {acked, held});
+  harness_.Settle();
+
+  Gate commit;
+  harness_.hooks.commit = commit.hook();
+  Awaited<std::vector<EndResult>> result;
+  BeginAck(*first, output, &result);
+  commit.WaitUntilReached();
+  first->BeginEnd();
+  EXPECT_FALSE(result.is_answered());
+  commit.Open();
+  EXPECT_EQ(result.Get()[0].status, absl::OkStatus());
+  ASSERT_TRUE(first->FinishEnd());
+  EXPECT_EQ(ReasonOf(second->NextEnded().value().status), Reason::kOutputConsumed);
+  EXPECT_EQ(second->NextOutput().value().call_id, held);
+}
+
+TEST_F(SubscriptionEndTest, AnAckInTheMiddleOfItsSyncCounts) {
+  Open();
+  const CallId id = NewOutput();
+  auto first = Subscribe(1, {id});
+  const ClaimedOutput output = first->NextOutput().value();
+  auto second = Subscribe(2, {id});
+  harness_.Settle();
+  Gate sync;
+  harness_.hooks.sync = sync.hook();
+  Awaited<std::vector<EndResult>> result;
+  BeginAck(*first, output, &result);
+  sync.WaitUntilReached();
+  first->BeginEnd();
+  sync.Open();
+  EXPECT_EQ(result.Get()[0].status, absl::OkStatus());
+  ASSERT_TRUE(first->FinishEnd());
+  EXPECT_EQ(ReasonOf(second->NextEnded().value().status), Reason::kOutputConsumed);
+  EXPECT_TRUE(second->TakeOutputs().empty());
+}
+
+TEST_F(SubscriptionEndTest, AnOutputInTheMiddleOfItsCommitIsNotClaimedForOneThatHasEnded) {
+  Open();
+  const CallId id = NewInput();
+  auto first = Subscribe(1, {id});
+  auto second = Subscribe(2, {id});
+  harness_.Settle();
+  Gate commit;
+  harness_.hooks.commit = commit.hook();
+  Awaited<std::vector<PutResult>> put;
+  BeginPut(id, &put);
+  commit.WaitUntilReached();
+  first->BeginEnd();
+  commit.Open();
+  ASSERT_EQ(put.Get()[0].status, absl::OkStatus());
+  EXPECT_EQ(second->NextOutput().value().call_id, id);
+  ASSERT_TRUE(first->FinishEnd());
+  EXPECT_TRUE(first->TakeOutputs().empty());
+}
+
+TEST_F(SubscriptionEndTest, NothingIsToldBeforeItIsOnTheDisk) {
+  Open();
+  const CallId id = NewInput();
+  auto subscriber = Subscribe(1, {id});
+  harness_.Settle();
+  Gate sync;
+  harness_.hooks.sync = sync.hook();
+  Awaited<std::vector<PutResult>> put;
+  BeginPut(id, &put);
+  sync.WaitUntilReached();
+  // Nor to who asks beside the sync.
+  auto second = Subscribe(2, {id});
+  EXPECT_FALSE(put.is_answered());
+  EXPECT_TRUE(subscriber->TakeOutputs().empty());
+  EXPECT_TRUE(second->TakeOutputs().empty());
+  sync.Open();
+  EXPECT_EQ(put.Get()[0].status, absl::OkStatus());
+  EXPECT_EQ(subscriber->NextOutput().value().call_id, id);
+}
+
+TEST_F(SubscriptionEndTest, AStreamWithTheSameTokenTakesTheClaimsOver) {
+  Open();
+  const CallId id = NewOutput();
+  auto first = Subscribe(1, {id});
+  const ClaimedOutput output = first->NextOutput().value();
+  auto again = Subscribe(1, {id});
+  EXPECT_EQ(again->NextOutput().value().fence, output.fence);
+  ASSERT_TRUE(first->End());
+  EXPECT_EQ(harness_.Phase(id), CallPhase::kClaimed);
+  ASSERT_TRUE(again->End());
+  EXPECT_EQ(harness_.Phase(id), CallPhase::kReady);
+  EXPECT_EQ(harness_.tenant()->claims, 0);
+}
+
+TEST_F(SubscriptionEndTest, OtherTenantsAreToldThatTheCallDoesNotExist) {
+  Open();
+  const CallId id = NewOutput();
+  Subscriber stranger(&harness_, {.owner = harness_.tenant("other")});
+  stranger.GrantMuch();
+  ASSERT_TRUE(stranger->Add({id}));
+  EXPECT_EQ(ReasonOf(stranger.NextEnded().value().status), Reason::kCallUnknown);
+  EXPECT_EQ(harness_.Phase(id), CallPhase::kReady);
+}
+
+TEST_F(SubscriptionEndTest, ADrainStopsItAfterWhatWasClaimedAndAcksStillCount) {
+  Open();
+  const CallId ready = NewOutput();
+  const CallId pending = NewInput();
+  auto subscriber = Subscribe(1, {ready, pending});
+  const ClaimedOutput output = subscriber->NextOutput().value();
+  harness_.store()->Drain();
+  EXPECT_EQ(ReasonOf(subscriber->NextStop()), Reason::kDraining);
+  EXPECT_EQ(Ack(*subscriber, output), absl::OkStatus());
+  ASSERT_TRUE((*subscriber)->Add({ready}));
+  EXPECT_TRUE(subscriber->End());
+  // One that comes later is stopped with its first call.
+  auto late = Subscribe(2, {pending});
+  EXPECT_EQ(ReasonOf(late->NextStop()), Reason::kDraining);
+  EXPECT_TRUE(late->End());
+}
+
+TEST_F(SubscriptionEndTest, AFailedCommitStopsIt) {
+  Open();
+  const CallId id = NewInput();
+  const CallId held = NewOutput();
+  auto subscriber = Subscribe(1, {id, held});
+  ASSERT_TRUE(subscriber->NextOutput().has_value());
+  harness_.hooks.commit = [] { return absl::UnavailableError("the disk is gone"); };
+  EXPECT_EQ(ReasonOf(harness_.PutOutput(id, "out").status), Reason::kStorageDown);
+  EXPECT_EQ(ReasonOf(subscriber->NextStop()), Reason::kStorageDown);
+  EXPECT_TRUE(harness_.has_failed());
+  EXPECT_TRUE(subscriber->End());
+}
+
+TEST_F(SubscriptionEndTest, AFailedReadStopsWhoWouldNotHearOfItsCallAgain) {
+  Open();
+  const CallId held = NewOutput();
+  const CallId other = NewInput();
+  auto holder = Subscribe(1, {held});
+  ASSERT_TRUE(holder->NextOutput().has_value());
+  auto waiter = Subscribe(2, {held});
+  auto stranger = Subscribe(3, {other});
+  harness_.Settle();
+  // The release is no read; what comes of it is, and fails.
+  harness_.hooks.load = [] { return absl::UnavailableError("a sector cannot be read"); };
+  ASSERT_TRUE(holder->End());
+  EXPECT_EQ(ReasonOf(waiter->NextStop()), Reason::kStorageDown);
+  harness_.hooks = {};
+  EXPECT_FALSE(harness_.has_failed());
+  EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);
+  // Others go on.
+  ASSERT_EQ(harness_.PutOutput(other, "out").status, absl::OkStatus());
+  EXPECT_EQ(stranger->NextOutput().value().call_id, other);
+}
+
+TEST_F(SubscriptionEndTest, ReleasesItsClaimsAlthoughTheGroupCannotReadItsCalls) {
+  Open();
+  const CallId held = NewOutput();
+  const CallId other = NewInput();
+  auto holder = Subscribe(1, {held});
+  ASSERT_TRUE(holder->NextOutput().has_value());
+  // Both in one group: what cannot be read is somebody else's.
+  Gate commit;
+  harness_.hooks.commit = commit.hook();
+  Awaited<std::vector<PutResult>> put;
+  BeginPut(other, &put);
+  commit.WaitUntilReached();
+  harness_.hooks.load = [] { return absl::UnavailableError("a sector cannot be read"); };
+  auto asking = std::make_unique<Subscriber>(&harness_, Subscriber::Options{.token = 2});
+  ASSERT_TRUE((*asking)->Add({other}));
+  holder->BeginEnd();
+  commit.Open();
+  ASSERT_EQ(put.Get()[0].status, absl::OkStatus());
+  EXPECT_EQ(ReasonOf(asking->NextStop()), Reason::kStorageDown);
+  ASSERT_TRUE(holder->FinishEnd());
+  EXPECT_EQ(harness_.tenant()->claims, 0);
+  ASSERT_TRUE(asking->End());
+  harness_.hooks = {};
+  EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);
+}
+
+}  // namespace
+}  // namespace mayfly
