@@ -192,6 +192,8 @@ class BidiStream : public OpenStream,
     if (delay > absl::ZeroDuration() && !broken_) {
       return SetAlarm(delay, &BidiStream::Handle, &message_alarm_);
     }
+    // A message keeps the memory of its largest predecessor, and a stream may be idle for hours.
+    request_ = Request();
     reading_ = false;
     Advance();
   }

@@ -12,11 +12,13 @@ DownloadCall::DownloadCall(InFlight* in_flight, Log* log, Clock* clock)
     : record_(Rpc::kDownload, in_flight, log, clock) {}
 
 void DownloadCall::Refuse(const absl::Status& status) {
+  Next next;
   {
     MutexLock lock(&mutex_);
     outcome_ = status;
+    next = Decide();
   }
-  GoOn();
+  Do(next);
 }
 
 void DownloadCall::Start(const Admitted& admitted, const v1::DownloadRequest& request) {
@@ -42,6 +44,7 @@ void DownloadCall::OnBegun(absl::StatusOr<std::shared_ptr<Download>> download) {
     download_ = *std::move(download);
     WriteDownloadHeader(*download_, header.mutable_header());
   }
+  Next next;
   {
     MutexLock lock(&mutex_);
     is_reading_ = false;
@@ -50,8 +53,9 @@ void DownloadCall::OnBegun(absl::StatusOr<std::shared_ptr<Download>> download) {
     } else {
       next_ = std::move(header);
     }
+    next = Decide();
   }
-  GoOn();
+  Do(next);
 }
 
 void DownloadCall::ReadNext() {
@@ -69,6 +73,7 @@ void DownloadCall::OnRead(absl::StatusOr<std::string> data) {
     response.mutable_segment()->set_offset_bytes(download_->offset_bytes() - data->size());
     *response.mutable_segment()->mutable_data() = *std::move(data);
   }
+  Next next;
   {
     MutexLock lock(&mutex_);
     is_reading_ = false;
@@ -78,57 +83,54 @@ void DownloadCall::OnRead(absl::StatusOr<std::string> data) {
     } else {
       next_ = std::move(response);
     }
+    next = Decide();
   }
-  GoOn();
+  Do(next);
 }
 
 void DownloadCall::OnWriteDone(bool ok) {
+  Next next;
   {
     MutexLock lock(&mutex_);
     is_writing_ = false;
     if (!ok && !outcome_.has_value()) outcome_ = absl::CancelledError("the reader has gone");
     if (has_last_ && !next_.has_value() && !outcome_.has_value()) outcome_ = absl::OkStatus();
+    next = Decide();
   }
-  GoOn();
+  Do(next);
 }
 
-void DownloadCall::GoOn() {
-  bool writes = false;
-  bool reads = false;
-  std::optional<absl::Status> outcome;
-  {
-    MutexLock lock(&mutex_);
-    if (is_finished_) return;
-    if (outcome_.has_value()) {
-      // What was read in order is sent in order: an error comes behind it.
-      if (is_reading_ || is_writing_) return;
-      is_finished_ = true;
-      outcome = outcome_;
-    } else {
-      if (!is_writing_ && next_.has_value()) {
-        sending_ = *std::exchange(next_, std::nullopt);
-        is_writing_ = writes = true;
-      }
-      if (!is_reading_ && !next_.has_value() && !has_last_ && download_ != nullptr) {
-        is_reading_ = reads = true;
-      }
-    }
+DownloadCall::Next DownloadCall::Decide() {
+  Next next;
+  if (is_finished_) return next;
+  if (outcome_.has_value()) {
+    // What was read in order is sent in order: an error comes behind it.
+    if (is_reading_ || is_writing_) return next;
+    is_finished_ = true;
+    next.outcome = outcome_;
+    return next;
   }
-  if (outcome.has_value()) {
-    const grpc::Status wire = absl::IsCancelled(*outcome) ? grpc::Status::CANCELLED
-                                                          : ToGrpcStatus(*outcome, record_.log());
+  if (!is_writing_ && next_.has_value()) {
+    sending_ = *std::exchange(next_, std::nullopt);
+    is_writing_ = next.writes = true;
+  }
+  if (!is_reading_ && !next_.has_value() && !has_last_ && download_ != nullptr) {
+    is_reading_ = next.reads = true;
+  }
+  return next;
+}
+
+void DownloadCall::Do(const Next& next) {
+  if (next.outcome.has_value()) {
+    const grpc::Status wire = absl::IsCancelled(*next.outcome)
+                                  ? grpc::Status::CANCELLED
+                                  : ToGrpcStatus(*next.outcome, record_.log());
     record_.Write(wire, segment_count_);
     return Finish(wire);
   }
   // Whichever is started last may be the end of this call.
-  if (reads && writes) {
-    StartWrite(&sending_);
-    ReadNext();
-  } else if (reads) {
-    ReadNext();
-  } else if (writes) {
-    StartWrite(&sending_);
-  }
+  if (next.writes) StartWrite(&sending_);
+  if (next.reads) ReadNext();
 }
 
 }  // namespace mayfly

@@ -35,8 +35,17 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
   void OnBegun(absl::StatusOr<std::shared_ptr<Download>> download);
   void OnRead(absl::StatusOr<std::string> data);
   void ReadNext();
-  // Sends what has been read, reads on, or ends the call, if it is time for any.
-  void GoOn() EXCLUDES_LOCK(mutex_);
+
+  // What it is time for: to send what has been read, to read on, or to end the call.
+  struct Next {
+    bool writes = false;
+    bool reads = false;
+    std::optional<absl::Status> outcome;
+  };
+  // Together with the change that it comes of, in one hold of the mutex: what goes on elsewhere may
+  // end the call as soon as it is let go of, and whoever has nothing to do next must not come back.
+  Next Decide() REQUIRES_LOCK(mutex_);
+  void Do(const Next& next) EXCLUDES_LOCK(mutex_);
 
   CallRecord record_;
   Admitted admitted_;

@@ -12,6 +12,9 @@
 namespace mayfly {
 namespace {
 
+// Before a message is looked at again for which the store was too slow.
+constexpr absl::Duration kBehindDelay = absl::Milliseconds(5);
+
 int64_t EntriesOf(const v1::StreamOutputsResponse& response) {
   return response.outputs_size() + response.ended_size() + response.ack_results_size() +
          response.release_results_size();
@@ -50,6 +53,7 @@ OutputStream::OutputStream(grpc::CallbackServerContext* context, const Config& c
 // ---- Messages
 
 absl::Duration OutputStream::OnMessage(const v1::StreamOutputsRequest& request) {
+  if (subscription_ != nullptr && subscription_->IsBehind()) return kBehindDelay;
   absl::Status status = CheckCounts(request);
   if (status.ok() && request.has_open() == (subscription_ != nullptr)) {
     status = FieldError("open", request.has_open() ? "given again" : "missing",
@@ -91,6 +95,8 @@ absl::Status OutputStream::Open(const v1::StreamOutputsRequest& request) {
   auto subscription = store_->Subscribe(
       tenant_, *read, [self = std::move(self)](Told told) { self->OnTold(std::move(told)); });
   MutexLock lock(&mutex_);
+  // Whoever closes it from here on ends the Subscription; who has done so had none to end.
+  if (closing_.has_value()) return absl::CancelledError();
   subscription_ = std::move(subscription);
   return absl::OkStatus();
 }

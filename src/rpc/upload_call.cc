@@ -23,38 +23,44 @@ UploadCall::UploadCall(const Config& config, InFlight* in_flight, Log* log, Cloc
 void UploadCall::Start(const Admitted& admitted) {
   admitted_ = admitted;
   record_.set_tenant(admitted.tenant->name);
-  GoOn();
+  Next next;
+  {
+    MutexLock lock(&mutex_);
+    next = Decide();
+  }
+  Do(next);
 }
 
 void UploadCall::Refuse(const absl::Status& status) {
+  Next next;
   {
     MutexLock lock(&mutex_);
     outcome_ = status;
+    next = Decide();
   }
-  GoOn();
+  Do(next);
 }
 
-void UploadCall::GoOn() {
-  bool reads = false;
-  std::optional<absl::Status> outcome;
-  {
-    MutexLock lock(&mutex_);
-    if (is_finished_) return;
-    if (outcome_.has_value()) {
-      // A read may be under way: a sender that waits for the answer sends nothing more.
-      if (steps_ > 0) return;
-      is_finished_ = true;
-      outcome = outcome_;
-    } else if (!is_reading_) {
-      reads = reads_on_ && steps_ == 0;
-      is_reading_ = reads;
-    }
+UploadCall::Next UploadCall::Decide() {
+  Next next;
+  if (is_finished_) return next;
+  if (outcome_.has_value()) {
+    // A read may be under way: a sender that waits for the answer sends nothing more.
+    if (steps_ > 0) return next;
+    is_finished_ = true;
+    next.outcome = outcome_;
+  } else if (!is_reading_) {
+    is_reading_ = next.reads = reads_on_ && steps_ == 0;
   }
-  if (outcome.has_value()) {
-    const grpc::Status wire = ToGrpcStatus(*outcome, record_.log());
+  return next;
+}
+
+void UploadCall::Do(const Next& next) {
+  if (next.outcome.has_value()) {
+    const grpc::Status wire = ToGrpcStatus(*next.outcome, record_.log());
     record_.Write(wire, segment_count_);
     Finish(wire);
-  } else if (reads) {
+  } else if (next.reads) {
     StartRead(&request_);
   }
 }
@@ -65,12 +71,14 @@ void UploadCall::BeginStep() {
 }
 
 void UploadCall::EndStep(std::optional<absl::Status> outcome) {
+  Next next;
   {
     MutexLock lock(&mutex_);
     --steps_;
     if (outcome.has_value() && !outcome_.has_value()) outcome_ = std::move(outcome);
+    next = Decide();
   }
-  GoOn();
+  Do(next);
 }
 
 void UploadCall::OnReadDone(bool ok) {

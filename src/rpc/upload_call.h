@@ -49,8 +49,16 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
   void BeginStep() EXCLUDES_LOCK(mutex_);
   // `outcome` decides how the call ends, if it is not decided yet.
   void EndStep(std::optional<absl::Status> outcome) EXCLUDES_LOCK(mutex_);
-  // Reads on, or ends the call, if it is time for either.
-  void GoOn() EXCLUDES_LOCK(mutex_);
+
+  // What it is time for: to read on, or to end the call.
+  struct Next {
+    bool reads = false;
+    std::optional<absl::Status> outcome;
+  };
+  // Together with the change that it comes of, in one hold of the mutex: the read that another
+  // begins may end the call, and whoever has nothing to do next must not come back.
+  Next Decide() REQUIRES_LOCK(mutex_);
+  void Do(const Next& next) EXCLUDES_LOCK(mutex_);
 
   const Config& config_;
   CallRecord record_;

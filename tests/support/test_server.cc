@@ -168,6 +168,11 @@ void TestServer::Kill() {
 
 std::shared_ptr<grpc::Channel> TestServer::Channel(const std::string& certificate,
                                                    grpc::ChannelArguments arguments) const {
+  return ChannelTo(port_, certificate, std::move(arguments));
+}
+
+std::shared_ptr<grpc::Channel> TestServer::ChannelTo(int port, const std::string& certificate,
+                                                     grpc::ChannelArguments arguments) const {
   const std::string stem = absl::StrCat(certificates(), "/", certificate);
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = ReadWholeFile(certificates() + "/ca.pem");
@@ -176,7 +181,7 @@ std::shared_ptr<grpc::Channel> TestServer::Channel(const std::string& certificat
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetMaxReceiveMessageSize(-1);
-  return grpc::CreateCustomChannel(absl::StrCat("localhost:", port_), grpc::SslCredentials(options),
+  return grpc::CreateCustomChannel(absl::StrCat("localhost:", port), grpc::SslCredentials(options),
                                    arguments);
 }
 

@@ -52,6 +52,9 @@ class TestServer {
   // "operator", "monitor" are of tenant "default", "other-client" and so on of tenant "other".
   std::shared_ptr<grpc::Channel> Channel(const std::string& certificate,
                                          grpc::ChannelArguments arguments = {}) const;
+  // The same to any server that has its certificates.
+  std::shared_ptr<grpc::Channel> ChannelTo(int port, const std::string& certificate,
+                                           grpc::ChannelArguments arguments = {}) const;
   // Makes NAME.pem with these subjectAltName entries in openssl's notation, or none. Signed by
   // the CA in `ca_directory` when that is not empty, otherwise by the server's.
   void MakeCertificate(const std::string& name, const std::string& alternative_names,

@@ -1,0 +1,177 @@
+// Streams that are cancelled at any moment: nothing is used after it has gone (for sanitizers to
+// see), and nothing is held afterwards.
+
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include <gtest/gtest.h>
+
+#include "base/crc32c.h"
+#include "e2e/output_stream_call.h"
+#include "rpc/served_store.h"
+
+namespace mayfly {
+namespace {
+
+constexpr int kRounds = 150;
+constexpr absl::Duration kPatience = absl::Seconds(30);
+
+class CancelTest : public ::testing::Test {
+ protected:
+  CancelTest() : seed_(std::random_device()()), random_(seed_) {
+    served_.harness.config.storage.durability = Config::Durability::kRelaxed;
+    served_.Start();
+  }
+
+  std::string Trace() const { return absl::StrCat("seed ", seed_); }
+  // Cancels some time from now, up to what a round takes.
+  std::thread CancelSoon(grpc::ClientContext* context, int64_t us_max) {
+    const auto delay = absl::Microseconds(random_() % us_max);
+    return std::thread([context, delay] {
+      absl::SleepFor(delay);
+      context->TryCancel();
+    });
+  }
+  bool NothingIsClaimed() {
+    const absl::Time give_up = absl::Now() + kPatience;
+    while (served_.tenant()->claims > 0 && absl::Now() < give_up) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return served_.tenant()->claims == 0;
+  }
+  void FillUpload(v1::UploadHeader* header, const CallId& id) {
+    header->set_upload_id(NewClaimToken());
+    header->mutable_input()->set_call_id(id.ToString());
+  }
+
+  const uint64_t seed_;
+  ServedStore served_;
+  std::mt19937_64 random_;
+};
+
+TEST_F(CancelTest, OutputStreamsHoldNothing) {
+  SCOPED_TRACE(Trace());
+  std::vector<CallId> ids;
+  for (int i = 0; i < 8; ++i) ids.push_back(served_.NewOutput(std::string(1000, 'x')));
+  for (int round = 0; round < 4 * kRounds; ++round) {
+    grpc::ClientContext context;
+    const auto stream = served_.client->stub()->StreamOutputs(&context);
+    std::thread canceller = CancelSoon(&context, 2000);
+    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+    for (const CallId& id : ids) request.add_subscribe_call_ids(id.ToString());
+    stream->Write(request);
+    v1::StreamOutputsResponse response;
+    while (stream->Read(&response)) {
+      v1::StreamOutputsRequest releases;
+      for (const v1::ClaimedOutput& output : response.outputs()) {
+        releases.add_releases()->set_call_id(output.call_id());
+        releases.mutable_releases()->rbegin()->set_fence(output.fence());
+        releases.add_subscribe_call_ids(output.call_id());
+      }
+      stream->Write(releases);
+    }
+    canceller.join();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  EXPECT_TRUE(NothingIsClaimed());
+  // Nobody waits for them any more either: one who comes gets all.
+  OutputStreamCall last(served_.client.get());
+  v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+  for (const CallId& id : ids) request.add_subscribe_call_ids(id.ToString());
+  ASSERT_TRUE(last.Write(request));
+  for (size_t i = 0; i < ids.size(); ++i) EXPECT_NE(last.NextOutput().call_id(), "");
+}
+
+// What a stream would take that goes on after its client has gone.
+TEST_F(CancelTest, OutputStreamsTakeNothingThatComesLater) {
+  SCOPED_TRACE(Trace());
+  for (int round = 0; round < kRounds; ++round) {
+    const CallId id = served_.NewInput();
+    grpc::ClientContext context;
+    const auto stream = served_.client->stub()->StreamOutputs(&context);
+    std::thread canceller = CancelSoon(&context, 1000);
+    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+    request.add_subscribe_call_ids(id.ToString());
+    stream->Write(request);
+    canceller.join();
+    stream->Finish();
+    served_.PutOutput(id);
+    EXPECT_TRUE(NothingIsClaimed()) << "round " << round;
+  }
+}
+
+TEST_F(CancelTest, Downloads) {
+  SCOPED_TRACE(Trace());
+  const CallId id = served_.harness.NewId();
+  const std::string data(5 << 20, 'x');
+  ASSERT_TRUE(served_.harness.PutInput(id, data, absl::Hours(1), served_.tenant()).status.ok());
+  for (int round = 0; round < kRounds; ++round) {
+    grpc::ClientContext context;
+    v1::DownloadRequest request;
+    request.set_call_id(id.ToString());
+    request.set_kind(v1::PAYLOAD_KIND_INPUT);
+    const auto stream = served_.worker->stub()->Download(&context, request);
+    std::thread canceller = CancelSoon(&context, 20'000);
+    v1::DownloadResponse response;
+    bool is_whole = false;
+    while (stream->Read(&response)) is_whole |= response.has_finish();
+    canceller.join();
+    EXPECT_EQ(stream->Finish().ok(), is_whole);
+  }
+}
+
+TEST_F(CancelTest, Uploads) {
+  SCOPED_TRACE(Trace());
+  const std::string segment(1 << 20, 'x');
+  for (int round = 0; round < kRounds; ++round) {
+    const CallId id = served_.harness.NewId();
+    grpc::ClientContext context;
+    v1::UploadResponse response;
+    const auto stream = served_.client->stub()->Upload(&context, &response);
+    std::thread canceller = CancelSoon(&context, 20'000);
+    v1::UploadRequest request;
+    FillUpload(request.mutable_header(), id);
+    bool goes_on = stream->Write(request);
+    for (uint64_t i = 0; goes_on && i < 4; ++i) {
+      request.mutable_segment()->set_offset_bytes(i << 20);
+      request.mutable_segment()->set_data(segment);
+      goes_on = stream->Write(request);
+    }
+    request.mutable_finish()->set_size_bytes(4 << 20);
+    request.mutable_finish()->set_crc32c(Crc32c(AsBytes(segment + segment + segment + segment)));
+    if (goes_on && stream->Write(request)) stream->WritesDone();
+    canceller.join();
+    const grpc::Status status = stream->Finish();
+    // What was answered OK is there, whole.
+    const InputResult input = served_.harness.GetInput(id, served_.tenant());
+    EXPECT_TRUE(input.status.ok() || !status.ok()) << input.status;
+    EXPECT_EQ(input.size_bytes, input.status.ok() ? uint64_t{4} << 20 : 0);
+  }
+}
+
+TEST_F(CancelTest, PutStreams) {
+  SCOPED_TRACE(Trace());
+  for (int round = 0; round < kRounds; ++round) {
+    grpc::ClientContext context;
+    const auto stream = served_.client->stub()->StreamPuts(&context);
+    std::thread canceller = CancelSoon(&context, 5000);
+    v1::StreamPutsRequest request;
+    for (int i = 0; i < 20; ++i) {
+      v1::InputItem* const item = request.add_inputs();
+      item->set_call_id(served_.harness.NewId().ToString());
+      item->mutable_payload()->set_data("in");
+    }
+    while (stream->Write(request)) {
+    }
+    canceller.join();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+}
+
+}  // namespace
+}  // namespace mayfly
