@@ -81,3 +81,30 @@ def require_acknowledged(call_ids: list[str], results: Sequence[Error | None]) -
     errors = {index: error for index, error in enumerate(results) if error is not None}
     if errors:
         raise BatchError(errors, call_ids)
+
+
+class Found:
+    """What is found of many calls that are asked for, and what is left to ask for."""
+
+    def __init__(self, call_ids: Sequence[str]) -> None:
+        self._call_ids = call_ids
+        self._found: dict[str, Claimed | Error] = {}
+        self.left = list(dict.fromkeys(call_ids))
+
+    def take(self, results: Sequence[Claimed | None | Error]) -> bool:
+        """Of those that are left, in their order. Whether there was any."""
+        count = len(self.left)
+        for call_id, result in zip(self.left, results):
+            if result is not None:
+                self._found[call_id] = result
+        self.left = [call_id for call_id in self.left if call_id not in self._found]
+        return len(self.left) < count
+
+    def add(self, call_id: str, result: Claimed | Error) -> None:
+        self._found[call_id] = result
+
+    def claims(self) -> list[Claim]:
+        return [each.claim for each in self._found.values() if isinstance(each, Claimed)]
+
+    def in_order(self) -> list[Claimed | Error]:
+        return [self._found[call_id] for call_id in self._call_ids]

@@ -16,7 +16,7 @@ from mayfly.contract import Kinds, output_of, segments_of
 from mayfly.download import Reception, check_fits_memory, download
 from mayfly.errors import ClaimLost, Error, Pending
 from mayfly.feed import Arrival
-from mayfly.held import Held, is_same, require_acknowledged, with_claim
+from mayfly.held import Found, Held, is_same, require_acknowledged, with_claim
 from mayfly.holdings import Holdings
 from mayfly.waiters import Waiters
 
@@ -77,39 +77,32 @@ class Retrievals(fork.Forkable):
     ) -> list[Claimed | Error]:
         """The same of many, with an error where there is none to be had."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        found: dict[str, Claimed | Error] = {}
-        left = list(dict.fromkeys(call_ids))
-        came = True
-        while left and came:
-            for call_id, result in zip(left, self._claims.call_all(left)):
-                if result is not None:
-                    found[call_id] = result
-            # What is there and did not fit into the answer is asked for again.
-            came = any(call_id in found for call_id in left)
-            left = [call_id for call_id in left if call_id not in found]
-        if left:
-            self._wait_for_all(left, found, deadline)
-        return [found[call_id] for call_id in call_ids]
+        found = Found(call_ids)
+        # What is there and did not fit into the answer is asked for again.
+        while found.left and found.take(self._claims.call_all(found.left)):
+            pass
+        if found.left:
+            self._wait_for_all(found, deadline)
+        return found.in_order()
 
-    def _wait_for_all(
-        self, left: list[str], found: dict[str, Claimed | Error], deadline: float | None
-    ) -> None:
+    def _wait_for_all(self, found: Found, deadline: float | None) -> None:
         """Holds meanwhile what is found."""
         try:
-            for each in found.values():
-                if isinstance(each, Claimed):
-                    self.hold(each.claim)
-            for call_id in left:
+            for claim in found.claims():
+                self.hold(claim)
+            for call_id in found.left:
                 seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
                 try:
                     claimed = self.claim(call_id, seconds)
                 except Error as error:
-                    found[call_id] = error
+                    found.add(call_id, error)
                     continue
-                found[call_id] = claimed
+                found.add(call_id, claimed)
                 self.hold(claimed.claim)
         except BaseException:
-            self.release_aside([each.claim for each in found.values() if isinstance(each, Claimed)])
+            for claim in found.claims():
+                self.let_go(claim)
+            self.release_aside(found.claims())
             raise
 
     def _wait(self, call_id: str, deadline: float | None) -> Arrival | None:

@@ -79,6 +79,7 @@ class ResultTest(CeleryTest):
         self.assertEqual(self.state(result.id), "ready")
         self.assertEqual(result.get(timeout=SECONDS), 5)
         self.assertEqual(self.state(result.id), "consumed")
+        self.assertEqual(AsyncResult(result.id, app=app).state, "CONSUMED")
 
     def test_a_task_under_way_is_pending(self):
         gate = SERVICES.directory / "pending"

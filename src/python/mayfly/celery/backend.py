@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import uuid
-import weakref
 from typing import Any, Iterable, Iterator
 
 from celery import states
@@ -255,13 +253,7 @@ def ttl_seconds(app: Any, expires: float | None) -> float | None:
 
 def connections_of(app: Any, url: str | None) -> Connections:
     """Those of the application, whichever thread's backend asks."""
-    with _lock:
-        if app not in _connections:
-            server = (url or "").partition("://")[2].strip("/")
-            options = app.conf.result_backend_transport_options
-            _connections[app] = Connections(server or None, options)
-        return _connections[app]
-
-
-_lock = threading.Lock()
-_connections: weakref.WeakKeyDictionary[Any, Connections] = weakref.WeakKeyDictionary()
+    server = (url or "").partition("://")[2].strip("/")
+    connections = Connections(server or None, app.conf.result_backend_transport_options)
+    # Of two threads that come at once, both get the first one's.
+    return vars(app).setdefault("mayfly_connections", connections)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from typing import Any, Iterable, Mapping
 
 from celery.exceptions import ImproperlyConfigured
 
-from mayfly import Client, InputItem, Worker, errors
+from mayfly import Client, InputItem, Worker, errors, fork
 
 # Ids whose inputs this process has put lately: a chord's body travels with every task of its header.
 _REMEMBERED_MAX = 16384
@@ -21,7 +21,7 @@ _REMEMBERED_MAX = 16384
 OPTIONS = ("ca", "cert", "key", "worker_cert", "worker_key")
 
 
-class Connections:
+class Connections(fork.Forkable):
     """The two identities of one application; its threads and backends share them."""
 
     def __init__(self, server: str | None, options: Mapping[str, Any]) -> None:
@@ -33,22 +33,22 @@ class Connections:
             )
         self._server = server
         self._options = options
-        self._lock = threading.Lock()
+        self.after_fork_in_child()
+        fork.register(self)
         self._client: Client | None = None
         self._worker: Worker | None = None
         self._put: collections.OrderedDict[str, None] = collections.OrderedDict()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
 
     @property
     def client(self) -> Client:
         """ImproperlyConfigured: there is no client certificate."""
         with self._lock:
             if self._client is None:
-                self._client = self._open(
-                    Client,
-                    "sending tasks, taking results and completing chords",
-                    cert=self._options.get("cert") or os.environ.get("MAYFLY_CERT"),
-                    key=self._options.get("key") or os.environ.get("MAYFLY_KEY"),
-                )
+                purpose = "sending tasks, taking results and completing chords"
+                self._client = self._open(Client, "", purpose)
             return self._client
 
     @property
@@ -56,21 +56,20 @@ class Connections:
         """ImproperlyConfigured: there is no worker certificate."""
         with self._lock:
             if self._worker is None:
-                self._worker = self._open(
-                    Worker,
-                    "storing results",
-                    cert=self._options.get("worker_cert") or os.environ.get("MAYFLY_WORKER_CERT"),
-                    key=self._options.get("worker_key") or os.environ.get("MAYFLY_WORKER_KEY"),
-                )
+                self._worker = self._open(Worker, "worker_", "storing results")
             return self._worker
 
-    def _open(self, role: Any, purpose: str, cert: str | None, key: str | None) -> Any:
-        prefix = "worker_" if role is Worker else ""
+    def _open(self, role: Any, prefix: str, purpose: str) -> Any:
+        names = [f"{prefix}cert", f"{prefix}key"]
+        variables = [f"MAYFLY_{name.upper()}" for name in names]
+        cert, key = (
+            self._options.get(name) or os.environ.get(variable)
+            for name, variable in zip(names, variables)
+        )
         if not cert or not key:
-            names = f"MAYFLY_{prefix.upper()}CERT and MAYFLY_{prefix.upper()}KEY"
             raise ImproperlyConfigured(
-                f"{purpose} needs the certificate of a {role.__name__.lower()}: set {names}, "
-                f"or give {prefix}cert and {prefix}key to mayfly.celery.setup"
+                f"{purpose} needs the certificate of a {role.__name__.lower()}: set "
+                f"{' and '.join(variables)}, or give {' and '.join(names)} to mayfly.celery.setup"
             )
         try:
             return role.from_env(
