@@ -9,6 +9,7 @@
 //   wait-for-cut                                    yes|no
 //   cut-all fin|reset                               ok
 //   connections                                     how many there have been
+//   passed to-server|to-client                      bytes, over all connections
 
 #include <cstdint>
 #include <iostream>
@@ -45,6 +46,12 @@ std::string Obey(const std::string& line, TcpProxy* proxy) {
     if (!EndingOf(ending).has_value()) return "no such ending";
     proxy->CutAll(*EndingOf(ending));
     return "ok";
+  }
+  if (command == "passed") {
+    std::string direction;
+    words >> direction;
+    if (!DirectionOf(direction).has_value()) return "no such direction";
+    return std::to_string(proxy->PassedBytes(*DirectionOf(direction)));
   }
   if (command == "cut-after") {
     std::string direction;

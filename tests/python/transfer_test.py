@@ -1,0 +1,238 @@
+#!/usr/bin/python3
+"""Large payloads over connections that are cut, and from servers that send them damaged or in part."""
+
+import asyncio
+import hashlib
+import io
+import os
+import random
+import sys
+import unittest
+from typing import Any, Callable, Iterator
+
+import mayfly
+from fake_server import FakeServer
+from mayfly import errors
+from mayfly.checksum import crc32c
+from mayfly.v1 import function_io_pb2 as pb
+from python_test_case import LiveTestCase, new_data, pieces_of
+
+SEGMENT_BYTES = 1 << 20
+CUTS = 6
+
+
+class Cuts(LiveTestCase):
+    """Nothing is lost, and what has passed does not pass again."""
+
+    BYTES = 12 * SEGMENT_BYTES + 12_345
+
+    def setUp(self) -> None:
+        self.tcp_proxy = self.proxy()
+        seed = int.from_bytes(os.urandom(4), "big")
+        print("seed", seed, file=sys.stderr)
+        self.rng = random.Random(seed)
+        self.data = new_data(self.BYTES)
+
+    def cut(self, direction: str) -> None:
+        at = self.rng.randrange(2 * SEGMENT_BYTES, self.BYTES - SEGMENT_BYTES)
+        ending = self.rng.choice(["fin", "reset"])
+        self.assertEqual(self.tcp_proxy.tell(f"cut-after {direction} {at} {ending}"), "ok")
+
+    def assert_resumed(self, direction: str, before: int) -> None:
+        passed = int(self.tcp_proxy.tell(f"passed {direction}")) - before
+        self.assertEqual(self.tcp_proxy.tell("wait-for-cut"), "yes")
+        # What was under way when it was cut passes twice: what the sockets held.
+        self.assertLess(passed, self.BYTES * 3 // 2)
+
+    def test_uploads_go_on(self) -> None:
+        client = self.client(server=self.tcp_proxy.target, delay_min=0.01)
+        sources: list[Callable[[], Any]] = [
+            lambda: self.data,
+            lambda: io.BytesIO(self.data),
+            lambda: pieces_of(self.data),
+        ]
+        for index in range(CUTS):
+            before = int(self.tcp_proxy.tell("passed to-server"))
+            self.cut("to-server")
+            call = client.put_input(sources[index % 3]())
+            self.assert_resumed("to-server", before)
+            self.assertTrue(self.worker().get_input(call) == self.data)
+
+    def test_downloads_go_on(self) -> None:
+        direct, worker = self.client(), self.worker()
+        client = self.client(server=self.tcp_proxy.target, delay_min=0.01)
+        for _ in range(CUTS):
+            call = direct.put_input(b"question")
+            worker.put_output(call, self.data)
+            before = int(self.tcp_proxy.tell("passed to-client"))
+            self.cut("to-client")
+            with client.retrieving(call, timeout=60) as out:
+                digest = hashlib.sha256()
+                for piece in out.stream():
+                    digest.update(piece)
+            self.assertEqual(digest.digest(), hashlib.sha256(self.data).digest())
+            self.assert_resumed("to-client", before)
+            self.assertEqual(direct.describe(call).state, "consumed")
+
+    def test_so_do_those_of_tasks(self) -> None:
+        async def lives() -> None:
+            settings = {"server": self.tcp_proxy.target, "delay_min": 0.01}
+            async with self.open_async(mayfly.AsyncClient, "client", **settings) as client:
+                for _ in range(CUTS // 2):
+                    before = int(self.tcp_proxy.tell("passed to-server"))
+                    self.cut("to-server")
+                    call = await client.put_input(pieces_of(self.data))
+                    self.assert_resumed("to-server", before)
+                    self.worker().put_output(call, self.worker().get_input(call))
+                    before = int(self.tcp_proxy.tell("passed to-client"))
+                    self.cut("to-client")
+                    output = await client.retrieve(call, timeout=60)
+                    self.assertTrue(output == self.data)
+                    self.assert_resumed("to-client", before)
+
+        asyncio.run(lives())
+
+    def open_async(self, kind: Any, role: str, server: str, **settings: Any) -> Any:
+        return kind(server, **self.arguments(role), **settings)
+
+    def test_an_iterator_is_kept_only_until_the_server_has_it(self) -> None:
+        """Longer than what is kept; and its answer is lost."""
+        data = new_data(40 * SEGMENT_BYTES)
+        client = self.client(server=self.tcp_proxy.target, delay_min=0.01)
+        call = client.put_input(pieces_of(data))
+        self.assertTrue(self.worker().get_input(call) == data)
+
+
+class Damaged(LiveTestCase):
+    """A download that is not the whole is an error, after whatever came of it."""
+
+    DATA = new_data(3 * SEGMENT_BYTES + 17)
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        # One event loop for all: the distribution's gRPC complains of a second one in a process.
+        cls.runner = asyncio.Runner()
+        cls.addClassCleanup(cls.runner.close)
+
+    def setUp(self) -> None:
+        self.fake = FakeServer(self.server.path("certificates"))
+        self.addCleanup(self.fake.close)
+
+    def steps(self, request: pb.DownloadRequest) -> list[pb.DownloadResponse]:
+        """As it should be."""
+        payload = pb.Payload(crc32c=crc32c(self.DATA))
+        header = pb.DownloadHeader(payload=payload, size_bytes=len(self.DATA))
+        steps = [pb.DownloadResponse(header=header)]
+        for offset in range(request.offset_bytes, len(self.DATA), SEGMENT_BYTES):
+            data = self.DATA[offset : offset + SEGMENT_BYTES]
+            segment = pb.DownloadSegment(offset_bytes=offset, data=data)
+            steps.append(pb.DownloadResponse(segment=segment))
+        finish = pb.DownloadFinish(size_bytes=len(self.DATA), crc32c=crc32c(self.DATA))
+        steps.append(pb.DownloadResponse(finish=finish))
+        return steps
+
+    def download(self, edit: Callable[[list[pb.DownloadResponse]], Any]) -> bytes:
+        """What the client takes for the whole, blocking and awaiting."""
+
+        def edited(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
+            steps = self.steps(request)
+            edit(steps)
+            yield from steps
+
+        self.fake.download = edited
+        settings = {"attempts_max": 3, "delay_min": 0.001}
+        arguments = {**self.arguments("worker"), **settings}
+        call = mayfly.new_call_id()
+
+        async def get() -> bytes:
+            async with mayfly.AsyncWorker(self.fake.target, **arguments) as worker:
+                return await worker.get_input(call)
+
+        worker = self.worker(server=self.fake.target, **settings)
+        results: list[Any] = []
+        for ask in (
+            lambda: worker.get_input(call),
+            lambda: b"".join(worker.stream_input(call)),
+            lambda: self.runner.run(get()),
+        ):
+            try:
+                results.append(ask())
+            except mayfly.Error as error:
+                results.append(error)
+        if isinstance(results[0], mayfly.Error):
+            self.assertEqual({type(each) for each in results}, {type(results[0])})
+            raise results[0]
+        return bytes(results[0])
+
+    def test_the_whole(self) -> None:
+        self.assertTrue(self.download(lambda steps: None) == self.DATA)
+
+    def test_damage(self) -> None:
+        def flip(steps: list[pb.DownloadResponse]) -> None:
+            data = bytearray(steps[2].segment.data)
+            data[4711] ^= 1
+            steps[2].segment.data = bytes(data)
+
+        def flip_finish(steps: list[pb.DownloadResponse]) -> None:
+            steps[-1].finish.crc32c ^= 1
+
+        def flip_header(steps: list[pb.DownloadResponse]) -> None:
+            steps[0].header.payload.crc32c ^= 1
+
+        def shorten(steps: list[pb.DownloadResponse]) -> None:
+            del steps[-2]
+            steps[-1].finish.size_bytes = steps[0].header.size_bytes = 3 * SEGMENT_BYTES
+
+        def finish_early(steps: list[pb.DownloadResponse]) -> None:
+            del steps[-2]
+
+        for edit in (flip, flip_finish, flip_header, shorten, finish_early):
+            with self.subTest(edit.__name__), self.assertRaises(errors.PayloadDamaged):
+                self.download(edit)
+
+    def test_truncation(self) -> None:
+        """Ends that look orderly, however often the rest is asked for."""
+
+        def no_finish(steps: list[pb.DownloadResponse]) -> None:
+            del steps[-1]
+
+        def only_the_header(steps: list[pb.DownloadResponse]) -> None:
+            del steps[1:]
+
+        def nothing(steps: list[pb.DownloadResponse]) -> None:
+            steps.clear()
+
+        for edit in (no_finish, only_the_header, nothing):
+            with self.subTest(edit.__name__), self.assertRaises(errors.Unavailable):
+                self.download(edit)
+
+    def test_a_segment_at_a_time(self) -> None:
+        def one_segment(steps: list[pb.DownloadResponse]) -> None:
+            del steps[2:]
+
+        self.assertTrue(self.download(one_segment) == self.DATA)
+
+    def test_segments_out_of_place(self) -> None:
+        def swap(steps: list[pb.DownloadResponse]) -> None:
+            steps[1], steps[2] = steps[2], steps[1]
+
+        def repeat(steps: list[pb.DownloadResponse]) -> None:
+            steps.insert(1, steps[1])
+
+        def more(steps: list[pb.DownloadResponse]) -> None:
+            steps[-2].segment.data += b"x"
+
+        def after_finish(steps: list[pb.DownloadResponse]) -> None:
+            steps.append(steps[-2])
+
+        def no_header(steps: list[pb.DownloadResponse]) -> None:
+            del steps[0]
+
+        for edit in (swap, repeat, more, after_finish, no_header):
+            with self.subTest(edit.__name__), self.assertRaises(errors.ProtocolError):
+                self.download(edit)
+
+
+if __name__ == "__main__":
+    unittest.main()
