@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Processes that are forked while clients are open, used and waiting."""
 
+import asyncio
 import multiprocessing
 import os
 import threading
@@ -154,14 +155,26 @@ class Fork(LiveTestCase):
                 self.assertEqual(results, [b"%d" % i for i in range(CHILDREN)])
                 self.life(self.c, self.w)
 
-    def test_asyncio_clients_say_that_they_do_not_survive(self) -> None:
-        import asyncio
+    def test_asyncio_clients_are_made_anew(self) -> None:
+        async def life(client: mayfly.AsyncClient, worker: mayfly.AsyncWorker) -> None:
+            async with client, worker:
+                call = await client.put_input(b"x")
+                await worker.put_output(call, await worker.get_input(call))
+                self.assertEqual(await client.retrieve(call, timeout=60), b"x")
 
+        def new_life() -> None:
+            client = mayfly.AsyncClient(self.server.target, **self.arguments("client"))
+            worker = mayfly.AsyncWorker(self.server.target, **self.arguments("worker"))
+            asyncio.run(life(client, worker))
+
+        new_life()
         client = mayfly.AsyncClient(self.server.target, **self.arguments("client"))
 
         def child() -> None:
             with self.assertRaises(mayfly.Error):
                 asyncio.run(client.put_input(b"x"))
+            new_life()
+            self.life(self.c, self.w)
 
         self.assert_ends_well(self.in_child(child))
 

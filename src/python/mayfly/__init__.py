@@ -12,14 +12,8 @@
 
 AsyncClient and AsyncWorker are the same for asyncio. Errors are in mayfly.errors.
 
-Forking is fine while clients are open (not so asyncio's: see mayfly.aio), if grpc was not imported
-before mayfly; otherwise set GRPC_ENABLE_FORK_SUPPORT=1 before that.
+Forking is fine at any time, see mayfly.fork; for asyncio see mayfly.aio.
 """
-
-import os as _os
-
-# Read by grpc when it is imported.
-_os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 from mayfly import errors
 from mayfly.aio import AsyncClient, AsyncCompletion, AsyncHeldOutput, AsyncWorker

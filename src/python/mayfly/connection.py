@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from typing import Any, Iterator
 
-import grpc
-
-from mayfly import fork
+from mayfly import fork, transport
 from mayfly.backoff import Backoff
-from mayfly.errors import Cancelled, Error, InvalidArgument, Unavailable, from_rpc_error
+from mayfly.errors import Cancelled, Error, InvalidArgument, Unavailable
 from mayfly.settings import Settings
-from mayfly.v1 import function_io_pb2_grpc
 
 # How long a fork waits for calls under way to notice that their channel was closed.
 _FORK_TIMEOUT_S = 5.0
 _RECONNECT_MIN_MS = 100
 
 
-def credentials(settings: Settings) -> grpc.ChannelCredentials:
-    """InvalidArgument: a file cannot be read."""
-    return grpc.ssl_channel_credentials(
-        _read("ca", settings.ca), _read("key", settings.key), _read("cert", settings.cert)
-    )
+@dataclasses.dataclass(frozen=True)
+class PemFiles:
+    """What the settings name; read once. gRPC's own credentials must not be there before a fork."""
+
+    ca: bytes
+    key: bytes
+    cert: bytes
+
+    @classmethod
+    def read(cls, settings: Settings) -> PemFiles:
+        """InvalidArgument: a file cannot be read."""
+        return cls(
+            _read("ca", settings.ca), _read("key", settings.key), _read("cert", settings.cert)
+        )
+
+    def credentials(self) -> Any:
+        return transport.grpc().ssl_channel_credentials(self.ca, self.key, self.cert)
 
 
 def channel_options(settings: Settings) -> list[tuple[str, Any]]:
@@ -46,11 +56,6 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
     return options
 
 
-def new_stub(channel: Any) -> Any:
-    stub: Any = function_io_pb2_grpc.FunctionIoStub  # generated without types
-    return stub(channel)
-
-
 def _read(name: str, path: str) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -68,14 +73,14 @@ class Connection(fork.Forkable):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._credentials = credentials(settings)
+        self._files = PemFiles.read(settings)
         self._closed = False
         self._forget()
         fork.register(self)
 
     def _forget(self) -> None:
         self._changed = threading.Condition()
-        self._channels: dict[bool, grpc.Channel] = {}
+        self._channels: dict[bool, Any] = {}
         self._stubs: dict[bool, Any] = {}
         self._under_way = 0
         self._forking = False
@@ -89,21 +94,25 @@ class Connection(fork.Forkable):
             if self._closed:
                 raise Cancelled("the client is closed")
             if large not in self._stubs:
-                self._channels[large] = grpc.secure_channel(
-                    self.settings.server, self._credentials, channel_options(self.settings)
+                self._channels[large] = transport.grpc().secure_channel(
+                    self.settings.server,
+                    self._files.credentials(),
+                    channel_options(self.settings),
                 )
-                self._stubs[large] = new_stub(self._channels[large])
+                self._stubs[large] = transport.new_stub(self._channels[large])
             stub = self._stubs[large]
             self._under_way += 1
         try:
             yield stub
-        except grpc.RpcError as error:
-            raise self._translated(from_rpc_error(error)) from None
-        except ValueError as error:
-            # Of grpc: the channel was closed between two statements.
-            if isinstance(error, Error) or "closed channel" not in str(error):
+        except Error:
+            raise
+        except Exception as error:
+            known = transport.error_of(error)
+            if isinstance(error, ValueError) and "closed channel" in str(error):
+                known = Cancelled(str(error))  # between two statements
+            if known is None:
                 raise
-            raise self._translated(Cancelled(str(error))) from None
+            raise self._translated(known) from None
         finally:
             with self._changed:
                 self._under_way -= 1
@@ -152,4 +161,5 @@ class Connection(fork.Forkable):
             self._changed.notify_all()
 
     def after_fork_in_child(self) -> None:
+        transport.abandon((self._channels, self._stubs))
         self._forget()

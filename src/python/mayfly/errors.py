@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import grpc
-
 from mayfly.rpc import error_details_pb2, status_pb2
 
 __all__ = [
@@ -135,18 +133,19 @@ class BatchError(Error):
         return BatchError, (self.errors, self.call_ids)
 
 
+# Of google.rpc.Code, which are those of gRPC.
 _BY_CODE: dict[int, type[Error]] = {
-    grpc.StatusCode.CANCELLED.value[0]: Cancelled,
-    grpc.StatusCode.INVALID_ARGUMENT.value[0]: InvalidArgument,
-    grpc.StatusCode.DEADLINE_EXCEEDED.value[0]: TimedOut,
-    grpc.StatusCode.NOT_FOUND.value[0]: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS.value[0]: Conflict,
-    grpc.StatusCode.PERMISSION_DENIED.value[0]: PermissionDenied,
-    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]: LimitExceeded,
-    grpc.StatusCode.OUT_OF_RANGE.value[0]: InvalidArgument,
-    grpc.StatusCode.UNAVAILABLE.value[0]: Unavailable,
-    grpc.StatusCode.DATA_LOSS.value[0]: PayloadDamaged,
-    grpc.StatusCode.UNAUTHENTICATED.value[0]: PermissionDenied,
+    1: Cancelled,
+    3: InvalidArgument,
+    4: TimedOut,
+    5: NotFound,
+    6: Conflict,
+    7: PermissionDenied,
+    8: LimitExceeded,
+    11: InvalidArgument,  # OUT_OF_RANGE
+    14: Unavailable,
+    15: PayloadDamaged,  # DATA_LOSS
+    16: PermissionDenied,  # UNAUTHENTICATED
 }
 _BY_REASON: dict[str, type[Error]] = {
     "STALE_ATTEMPT": StaleAttempt,
@@ -181,12 +180,12 @@ def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
     return kind(status.message, shown, call_id, retry_after)
 
 
-def from_rpc_error(error: Any, call_id: str = "") -> Error:
-    """Of a grpc.RpcError that ended a call, or of a grpc.aio.AioRpcError."""
+def from_status_of_rpc(error: Any) -> Error:
+    """Of a grpc.RpcError that ended a call, also of asyncio's."""
     code = error.code().value[0]
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             status = status_pb2.Status.FromString(value)
             if status.code == code:
-                return from_status(status, call_id)
-    return from_status(status_pb2.Status(code=code, message=error.details() or ""), call_id)
+                return from_status(status)
+    return from_status(status_pb2.Status(code=code, message=error.details() or ""))

@@ -1,8 +1,11 @@
 """What has to be done around os.fork, which copies one thread and every lock.
 
-gRPC's own threads do not survive a fork; so before it all channels are closed, and both processes
-open theirs with the next call. gRPC needs GRPC_ENABLE_FORK_SUPPORT for that when it is first
-imported, which `mayfly` sets unless the program has set it or imported grpc before.
+Blocking clients work on in the parent and in the child, whenever and by whichever thread it is forked,
+by os.fork or multiprocessing. Before a fork all channels are closed, so that no child keeps a
+connection of its parent alive; both open theirs with the next call. Calls under way are repeated in
+the parent. What the parent holds or iterates over remains the parent's. A child loads gRPC anew (see
+mayfly.transport), so what else uses it there has to be made anew too, and GRPC_ENABLE_FORK_SUPPORT
+has to be unset.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The asyncio half of mayfly.
 
-A client belongs to one event loop and one process: gRPC's asyncio does not survive a fork. Make
-clients after it, in processes whose parent never had one, or spawn instead of forking.
+A client belongs to one event loop and one process: it says so in a fork, where another one can be
+made.
 """
 
 from mayfly.aio.client import AsyncClient, AsyncWorker

@@ -8,12 +8,10 @@ import os
 import time
 from typing import Any, AsyncIterator
 
-import grpc
-import grpc.aio
-
+from mayfly import transport
 from mayfly.backoff import Backoff
-from mayfly.connection import channel_options, credentials, new_stub
-from mayfly.errors import Cancelled, Error, Unavailable, from_rpc_error
+from mayfly.connection import PemFiles, channel_options
+from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
 
 
@@ -25,7 +23,7 @@ class AsyncConnection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._credentials = credentials(settings)
+        self._files = PemFiles.read(settings)
         self._channels: dict[bool, Any] = {}
         self._stubs: dict[bool, Any] = {}
         self._is_closed = False
@@ -39,14 +37,20 @@ class AsyncConnection:
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
         if large not in self._stubs:
-            self._channels[large] = grpc.aio.secure_channel(
-                self.settings.server, self._credentials, channel_options(self.settings)
+            self._channels[large] = transport.grpc().aio.secure_channel(
+                self.settings.server,
+                self._files.credentials(),
+                channel_options(self.settings),
             )
-            self._stubs[large] = new_stub(self._channels[large])
+            self._stubs[large] = transport.new_stub(self._channels[large])
         try:
             yield self._stubs[large]
-        except grpc.RpcError as error:
-            raise self._translated(from_rpc_error(error)) from None
+        except Error:
+            raise
+        except Exception as error:
+            if (known := transport.error_of(error)) is None:
+                raise
+            raise self._translated(known) from None
         except asyncio.CancelledError:
             # Closing the channel cancels its calls in the same way as their tasks are cancelled.
             task = asyncio.current_task()

@@ -1,0 +1,104 @@
+"""gRPC, as this process can use it.
+
+gRPC's threads do not survive a fork, and what it offers for that (GRPC_ENABLE_FORK_SUPPORT) can stop
+the parent for ever in its second fork: in 1.51 a thread that fork waits for may wait for the fork. So
+a process whose parent had imported grpc loads a copy of its own, with threads and locks of its own,
+in 25 ms, and puts it in the place of the other; of that nothing is touched any more, and nothing
+freed, because freeing waits for threads too.
+
+Importing mayfly does not import grpc; the first call does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import threading
+from typing import Any
+
+from mayfly.errors import Error, from_status_of_rpc
+
+_CORE = "grpc._cython.cygrpc"
+
+_lock = threading.Lock()
+_is_stale = False  # what sys.modules has was imported before the fork
+
+
+def grpc() -> Any:
+    """The module."""
+    global _is_stale
+    with _lock:
+        if _is_stale:
+            _renew()
+            _is_stale = False
+        import grpc as module
+
+        return module
+
+
+def new_stub(channel: Any) -> Any:
+    grpc()
+    from mayfly.v1 import function_io_pb2_grpc
+
+    stub: Any = function_io_pb2_grpc.FunctionIoStub  # generated without types
+    return stub(channel)
+
+
+def error_of(error: Exception) -> Error | None:
+    """Of what gRPC raised; None: something else did. RpcError has many classes, of each copy."""
+    if hasattr(error, "code") and hasattr(error, "trailing_metadata"):
+        return from_status_of_rpc(error)
+    return None
+
+
+def abandon(of_parent: Any) -> None:
+    """Never frees an object of gRPC that was copied by a fork."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(of_parent))
+
+
+def _renew() -> None:
+    old = {name: module for name, module in sys.modules.items() if _is_of_grpc(name)}
+    abandon(old)
+    finder = _CopyFinder(str(old[_CORE].__file__))
+    for name in old:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)
+    try:
+        import grpc as _  # noqa: F401
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def _is_of_grpc(name: str) -> bool:
+    return name == "grpc" or name.startswith("grpc.")
+
+
+class _CopyFinder(importlib.abc.MetaPathFinder):
+    """Finds gRPC's core in a copy of its file: from the file itself it would be the same again."""
+
+    def __init__(self, path: str) -> None:
+        descriptor = os.memfd_create("cygrpc")  # has to stay open, debuggers and unwinders read it
+        with open(path, "rb") as file, open(descriptor, "wb", closefd=False) as copy:
+            copy.write(file.read())
+        self._path = f"/proc/self/fd/{descriptor}"
+
+    def find_spec(
+        self, name: str, path: Any, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != _CORE:
+            return None
+        loader = importlib.machinery.ExtensionFileLoader(name, self._path)
+        return importlib.util.spec_from_file_location(name, self._path, loader=loader)
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _is_stale
+    _lock = threading.Lock()
+    _is_stale = _CORE in sys.modules
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
