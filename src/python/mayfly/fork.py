@@ -4,8 +4,8 @@ Blocking clients work on in the parent and in the child, whenever and by whichev
 by os.fork or multiprocessing. Before a fork all channels are closed, so that no child keeps a
 connection of its parent alive; both open theirs with the next call. Calls under way are repeated in
 the parent. What the parent holds or iterates over remains the parent's. A child loads gRPC anew (see
-mayfly.transport), so what else uses it there has to be made anew too, and GRPC_ENABLE_FORK_SUPPORT
-has to be unset.
+mayfly.transport), so what else uses it there has to be made anew too. A program that uses gRPC before
+it imports mayfly sets GRPC_ENABLE_FORK_SUPPORT=0 before that.
 """
 
 from __future__ import annotations

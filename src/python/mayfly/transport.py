@@ -1,10 +1,11 @@
 """gRPC, as this process can use it.
 
-gRPC's threads do not survive a fork, and what it offers for that (GRPC_ENABLE_FORK_SUPPORT) can stop
-the parent for ever in its second fork: in 1.51 a thread that fork waits for may wait for the fork. So
-a process whose parent had imported grpc loads a copy of its own, with threads and locks of its own,
-in 25 ms, and puts it in the place of the other; of that nothing is touched any more, and nothing
-freed, because freeing waits for threads too.
+gRPC's threads do not survive a fork, and what it does about that by itself can stop the parent for
+ever in its second fork: in 1.51 the fork may wait for a thread that waits for the fork. So that is
+turned off (GRPC_ENABLE_FORK_SUPPORT=0, which has to be set before the first use of gRPC in the
+process), and a process whose parent had imported grpc loads a copy of its own, with threads and locks
+of its own, in 25 ms. The copy takes the place of the other, of which nothing is touched any more, and
+nothing freed, because freeing waits for threads too.
 
 Importing mayfly does not import grpc; the first call does.
 """
@@ -23,6 +24,8 @@ from typing import Any
 from mayfly.errors import Error, from_status_of_rpc
 
 _CORE = "grpc._cython.cygrpc"
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 _lock = threading.Lock()
 _is_stale = False  # what sys.modules has was imported before the fork
