@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Lives of calls a second through the Python client, beside python3-redis doing the same over TLS.
 
-  bench/python_lives.py [--binary-dir build/release] [--rounds 5] [--seconds 3] [--json FILE]
+  bench/python_lives.py [--rounds 5] [--seconds 3] [--json FILE] [--binary-dir DIR]
 
+Installs what is missing (as root or with sudo) and builds the release, unless --binary-dir has a build.
 A life is put input, get input, put output, take output exactly once, all gone; payloads are 1 KiB of
 random bytes, and each that comes back is compared. Redis: SET with EX, GET, SET with EX, GETDEL, DEL.
 One Python process has all the threads, both servers run on this machine with the same certificates,
@@ -18,21 +19,20 @@ import contextlib
 import json
 import os
 import pathlib
-import statistics
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 
-SOURCE_DIR = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(SOURCE_DIR / "bench/peers"))
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "peers"))
 
-import redis  # noqa: E402
-
-import mayfly  # noqa: E402
+import release  # noqa: E402
 import rows as r  # noqa: E402
 import servers  # noqa: E402
 
+TARGETS = ["mayflyd", "mayfly_python"]
 PAYLOAD_BYTES = 1024
 POOL_PAYLOADS = 512
 TTL_SECONDS = 3600
@@ -202,8 +202,9 @@ def compare(fleet, durability, arguments):
                 for store in stores if round_number % 2 == 0 else reversed(stores):
                     samples[store.name].append(
                         measure(store, pool, arguments.seconds, threads, batch))
-                print(f"{durability} {shape} {round_number + 1}/{arguments.rounds}",
-                      end="\r", file=sys.stderr, flush=True)
+                if sys.stderr.isatty():
+                    print(f"\r\033[K{durability} {shape} {round_number + 1}/{arguments.rounds}",
+                          end="", file=sys.stderr, flush=True)
             yield r.row("python lives", PAYLOAD_BYTES, shape, durability, "redis",
                         samples["redis"], "lives/s", samples["mayfly"], AIM)
 
@@ -222,17 +223,29 @@ def render(rows):
 
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binary-dir", type=pathlib.Path, default=SOURCE_DIR / "build/release")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of each round and shape")
     parser.add_argument("--json", type=pathlib.Path, help="where to write the rows")
+    parser.add_argument("--binary-dir", type=pathlib.Path, help="what is built already")
     return parser.parse_args()
+
+
+def load(binary_dir):
+    """The clients, of which only the release build has Mayfly's."""
+    global mayfly, redis
+    sys.path.insert(0, str(binary_dir / "src/python/lib"))
+    import mayfly
+    import redis
 
 
 def main():
     arguments = read_arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.binary_dir, prefix="lives-") as directory:
-        fleet = servers.Fleet(SOURCE_DIR, arguments.binary_dir, pathlib.Path(directory))
+    if arguments.binary_dir is None:
+        release.build(TARGETS)
+    binary_dir = arguments.binary_dir or release.BINARY_DIR
+    load(binary_dir)
+    with tempfile.TemporaryDirectory(dir=binary_dir, prefix="lives-") as directory:
+        fleet = servers.Fleet(release.SOURCE_DIR, binary_dir, pathlib.Path(directory))
         with contextlib.closing(fleet):
             rows = [row for durability in DURABILITIES
                     for row in compare(fleet, durability, arguments)]
@@ -244,5 +257,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except servers.Failure as failure:
+    except (servers.Failure, subprocess.CalledProcessError) as failure:
         sys.exit(f"python_lives: {failure}")
