@@ -131,45 +131,61 @@ def require(is_so):
 
 
 class Window:
-    """Counts the lives that end in it. Threads begin before, and end after."""
+    """Counts the lives that end in it. It opens when every thread has lived once, connected by then,
+    and the threads go on until after its end."""
 
-    def __init__(self, seconds, ramp_seconds=0.5):
-        self.begin = time.monotonic() + ramp_seconds
-        self.end = self.begin + seconds
+    def __init__(self, seconds, threads):
+        self._seconds = seconds
         self._lives = 0
         self._lock = threading.Lock()
+        self._barrier = threading.Barrier(threads, action=self._open)
         self.failure = None
 
+    def _open(self):
+        self.end = time.monotonic() + self._seconds
+
+    def wait_until_open(self):
+        self._barrier.wait()
+
     def add(self, lives):
-        if self.begin <= time.monotonic() < self.end:
+        if time.monotonic() < self.end:
             with self._lock:
                 self._lives += lives
 
     def is_over(self):
         return self.failure is not None or time.monotonic() >= self.end
 
+    def fail(self, failure):
+        self.failure = self.failure or failure
+        self._barrier.abort()
+
     def rate(self):
         if self.failure is not None:
             raise self.failure
-        return self._lives / (self.end - self.begin)
+        return self._lives / self._seconds
 
 
 def live_until_over(store, pool, window, batch, first_life):
+    def live_at(life):
+        if batch == 1:
+            store.live(*pool.of(life))
+        else:
+            store.live_batch([pool.of(life + i) for i in range(batch)])
+
     life = first_life
     try:
+        live_at(life)
+        window.wait_until_open()
         while not window.is_over():
-            if batch == 1:
-                store.live(*pool.of(life))
-            else:
-                store.live_batch([pool.of(life + i) for i in range(batch)])
-            window.add(batch)
             life += batch
+            live_at(life)
+            window.add(batch)
     except Exception as failure:
-        window.failure = failure
+        window.fail(failure)
 
 
 def measure(store, pool, seconds, threads, batch):
-    window = Window(seconds)
+    window = Window(seconds, threads)
     lanes = [threading.Thread(target=live_until_over, args=(store, pool, window, batch, 37 * lane))
              for lane in range(threads)]
     for lane in lanes:
