@@ -81,6 +81,13 @@ class ResultTest(CeleryTest):
         self.assertEqual(self.state(result.id), "consumed")
         self.assertEqual(AsyncResult(result.id, app=app).state, "CONSUMED")
 
+    def test_a_result_of_many_segments(self):
+        result = tasks.repeat.delay("mayfly", 1 << 20)
+        self.wait_until_ready(result)
+        self.assertEqual(self.state(result.id), "ready")
+        self.assertTrue(result.get(timeout=SECONDS) == "mayfly" * (1 << 20))
+        self.assertEqual(self.state(result.id), "consumed")
+
     def test_a_task_under_way_is_pending(self):
         gate = SERVICES.directory / "pending"
         result = wait_for.delay(str(gate), "done")

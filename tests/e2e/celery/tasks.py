@@ -45,6 +45,11 @@ def total(numbers):
 
 
 @app.task
+def repeat(text, count):
+    return text * count
+
+
+@app.task
 def fail(text):
     raise Refused(text)
 

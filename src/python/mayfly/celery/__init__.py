@@ -30,8 +30,9 @@ What is different from other backends:
     when it was sent, countdown and retries included.
   * Nothing is stored of a task under way: STARTED, RETRY and states of one's own look PENDING.
   * A task that runs twice has one result, the first that was stored.
-  * A chord takes its header's results. Its body is sent by the worker that ends the header's last
-    task, not by polling.
+  * A chord takes its header's results, of which there are at most claims.outstanding_max (10,000),
+    and leaves them when one has failed. Its body is sent by the worker that ends the header's last
+    task, not by polling; if that worker dies at that very moment, it may be sent twice.
   * GroupResult.save() needs the certificates of both roles.
 
 For pools of processes (prefork) and threads; not for gevent and eventlet, which gRPC does not know.
