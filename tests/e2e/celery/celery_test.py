@@ -4,11 +4,14 @@ process that sends tasks and takes results, which has no worker's certificate.""
 import logging
 import os
 import pathlib
+import sys
 import tempfile
 import time
 import unittest
 
-import services
+sys.dont_write_bytecode = True
+
+import services  # noqa: E402
 
 # Before Celery is imported: the application is configured by its environment, as in production.
 SERVICES = services.Services(pathlib.Path(tempfile.mkdtemp(prefix="mayfly-celery-")))

@@ -111,6 +111,7 @@ class Services:
             "CELERY_TEST_BROKER": self.broker_url(),
             "CELERY_TEST_QUEUE": "tasks",
             "CELERY_TEST_VISIBILITY_SECONDS": "3600",
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
         for role in roles:
             prefix = "" if role == "client" else "WORKER_"
