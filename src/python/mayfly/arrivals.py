@@ -6,7 +6,7 @@ import threading
 import weakref
 from typing import Any, Callable, Iterable, Iterator
 
-from mayfly import fork
+from mayfly import fork, transport
 from mayfly.backoff import pause_before
 from mayfly.calls import Claim, Claimed
 from mayfly.connection import Connection
@@ -44,10 +44,14 @@ class Arrivals(fork.Forkable):
         self._connection = connection
         self._on_arrivals = on_arrivals
         self._closed = False
-        self.after_fork_in_child()
+        self._begin()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:
+        transport.abandon(self._call)
+        self._begin()
+
+    def _begin(self) -> None:
         self._changed = threading.Condition()
         self._feed = Feed(self._connection.settings.lease)
         self._thread: threading.Thread | None = None
@@ -116,11 +120,11 @@ class Arrivals(fork.Forkable):
 
     def _stream(self) -> None:
         try:
-            with self._connection.stub() as stub:
+            with self._connection.calling():
                 with self._changed:
                     self._feed.open()
                     token = self._feed.token
-                    call = stub.StreamOutputs(self._requests(token))
+                    call = self._connection.stub().StreamOutputs(self._requests(token))
                     self._call = call
                     if self._closed:
                         call.cancel()

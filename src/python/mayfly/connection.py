@@ -13,8 +13,6 @@ from mayfly.backoff import Backoff
 from mayfly.errors import Cancelled, Error, InvalidArgument, Unavailable
 from mayfly.settings import Settings
 
-# How long a fork waits for calls under way to notice that their channel was closed.
-_FORK_TIMEOUT_S = 5.0
 _RECONNECT_MIN_MS = 100
 
 
@@ -67,43 +65,30 @@ def _read(name: str, path: str) -> bytes:
 class Connection(fork.Forkable):
     """Two channels: large payloads have their own, so that small ones never wait behind them.
 
-    Thread-safe. A fork closes the channels, in both processes; calls under way are repeated in the
-    parent, and forgotten in the child.
+    Thread-safe. The child of a fork forgets them, and opens its own.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._files = PemFiles.read(settings)
         self._closed = False
-        self._forget()
+        self._begin()
         fork.register(self)
 
-    def _forget(self) -> None:
-        self._changed = threading.Condition()
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
         self._channels: dict[bool, Any] = {}
         self._stubs: dict[bool, Any] = {}
-        self._under_way = 0
-        self._forking = False
+
+    def after_fork_in_child(self) -> None:
+        transport.abandon((self._channels, self._stubs))
+        self._begin()
 
     @contextlib.contextmanager
-    def stub(self, large: bool = False) -> Iterator[Any]:
-        """The stub for one call. What ends the call is raised as an `Error`."""
-        with self._changed:
-            while self._forking:
-                self._changed.wait()
-            if self._closed:
-                raise Cancelled("the client is closed")
-            if large not in self._stubs:
-                self._channels[large] = transport.grpc().secure_channel(
-                    self.settings.server,
-                    self._files.credentials(),
-                    channel_options(self.settings),
-                )
-                self._stubs[large] = transport.new_stub(self._channels[large])
-            stub = self._stubs[large]
-            self._under_way += 1
+    def calling(self) -> Iterator[None]:
+        """Around whatever waits for gRPC: what ends a call is raised as an `Error`."""
         try:
-            yield stub
+            yield
         except Error:
             raise
         except Exception as error:
@@ -113,13 +98,22 @@ class Connection(fork.Forkable):
             if known is None:
                 raise
             raise self._translated(known) from None
-        finally:
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify_all()
+
+    def stub(self, large: bool = False) -> Any:
+        with self._lock:
+            if self._closed:
+                raise Cancelled("the client is closed")
+            if large not in self._stubs:
+                self._channels[large] = transport.grpc().secure_channel(
+                    self.settings.server,
+                    self._files.credentials(),
+                    channel_options(self.settings),
+                )
+                self._stubs[large] = transport.new_stub(self._channels[large])
+            return self._stubs[large]
 
     def _translated(self, error: Error) -> Error:
-        # The server cancels nothing; a fork does.
+        # The server cancels nothing.
         if isinstance(error, Cancelled) and not self._closed:
             return Unavailable("the call was interrupted")
         return error
@@ -129,37 +123,18 @@ class Connection(fork.Forkable):
         backoff = Backoff(self.settings, deadline)
         while True:
             try:
-                with self.stub() as stub:
-                    return getattr(stub, method)(request, timeout=backoff.left())
+                with self.calling():
+                    call = getattr(self.stub(), method)
+                    return call(request, timeout=backoff.left())
             except Unavailable as error:
                 time.sleep(backoff.pause_after(error))
 
     def close(self) -> None:
         """Calls under way end with Cancelled."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-        self._close_channels()
-
-    def _close_channels(self) -> None:
-        with self._changed:
             channels = list(self._channels.values())
             self._channels.clear()
             self._stubs.clear()
         for channel in channels:
             channel.close()
-
-    def before_fork(self) -> None:
-        with self._changed:
-            self._forking = True
-        self._close_channels()
-        with self._changed:
-            self._changed.wait_for(lambda: self._under_way == 0, _FORK_TIMEOUT_S)
-
-    def after_fork_in_parent(self) -> None:
-        with self._changed:
-            self._forking = False
-            self._changed.notify_all()
-
-    def after_fork_in_child(self) -> None:
-        transport.abandon((self._channels, self._stubs))
-        self._forget()

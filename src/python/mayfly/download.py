@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Callable, Iterator
 
+from mayfly import transport
 from mayfly.backoff import Backoff
 from mayfly.calls import Claim, Claimed, Input
 from mayfly.checksum import crc32c
@@ -164,12 +166,12 @@ def download(
 
 
 def _stream(connection: Connection, reception: Reception, watch: StallWatch) -> Iterator[bytes]:
-    with connection.stub(large=True) as stub:
-        call = stub.Download(reception.request())
+    with connection.calling():
+        call = connection.stub(large=True).Download(reception.request())
+    pid = os.getpid()
     try:
         while True:
-            # Only while it waits does this count as under way: the consumer may fork.
-            with connection.stub(large=True), watch.waiting(call.cancel):
+            with connection.calling(), watch.waiting(call.cancel):
                 response = next(call, None)
             if response is None:
                 break
@@ -177,5 +179,8 @@ def _stream(connection: Connection, reception: Reception, watch: StallWatch) -> 
             if data:
                 yield data
     finally:
-        call.cancel()
+        if os.getpid() == pid:
+            call.cancel()
+        else:
+            transport.abandon(call)  # this is a fork, dropping what its parent iterates over
     reception.check_finished()

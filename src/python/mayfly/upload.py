@@ -293,8 +293,8 @@ def _send(connection: Connection, transmission: Transmission, reading: threading
     stream = _Stream(transmission, connection, reading)
     timeout = connection.settings.timeout
     try:
-        with connection.stub(large=True) as stub:
-            call = stub.Upload.future(stream.requests())
+        with connection.calling():
+            call = connection.stub(large=True).Upload.future(stream.requests())
             steps = -1
             while not _is_done(call, timeout):
                 # A source may take its time.

@@ -8,14 +8,14 @@ import os
 import time
 from typing import Any, AsyncIterator
 
-from mayfly import transport
+from mayfly import fork, transport
 from mayfly.backoff import Backoff
 from mayfly.connection import PemFiles, channel_options
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
 
 
-class AsyncConnection:
+class AsyncConnection(fork.Forkable):
     """Two channels: large payloads have their own, so that small ones never wait behind them.
 
     Of one event loop, and of the process that made it.
@@ -28,6 +28,10 @@ class AsyncConnection:
         self._stubs: dict[bool, Any] = {}
         self._is_closed = False
         self._pid = os.getpid()
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        transport.abandon((dict(self._channels), dict(self._stubs)))
 
     @contextlib.asynccontextmanager
     async def stub(self, large: bool = False) -> AsyncIterator[Any]:
