@@ -43,6 +43,9 @@ std::shared_ptr<grpc::Channel> OpenChannel(
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMsMin);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMsMax);
+  // A connection that could not be made is tried again when the name has been resolved again: by
+  // default, half a minute later.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kReconnectMsMin);
   // Repeating is decided in one place, rpc_call.h.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // Otherwise all channels of a process that have the same target share one connection.

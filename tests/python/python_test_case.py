@@ -16,7 +16,7 @@ from live_server import LiveServer
 MAYFLYD = os.environ.get("MAYFLYD", "")
 TCP_PROXY_TOOL = os.environ.get("TCP_PROXY_TOOL", "")
 POLL_S = 0.01
-TIMEOUT_S = 15.0
+TIMEOUT_S = 60.0
 
 EndpointT = TypeVar("EndpointT")
 

@@ -44,6 +44,9 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", round(settings.delay_max * 1000)),
+        # A connection that could not be made is tried again when the name has been resolved again: by
+        # default, half a minute later.
+        ("grpc.dns_min_time_between_resolutions_ms", _RECONNECT_MIN_MS),
         # Repeating is done here, where it is known what may be repeated.
         ("grpc.enable_retries", 0),
         # A connection of its own, whatever other clients of the process have.
