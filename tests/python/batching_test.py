@@ -15,8 +15,7 @@ import grpc
 import mayfly
 from fake_server import FakeServer
 from mayfly import errors
-from python_test_case import until
-from live_server import SOURCE_DIR
+from python_test_case import SOURCE_DIR, until
 
 THREADS = 64
 

@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 
 import mayfly
-from live_server import LiveServer
+from live_server import SOURCE_DIR, LiveServer  # noqa: F401
 
 MAYFLYD = os.environ.get("MAYFLYD", "")
 TCP_PROXY_TOOL = os.environ.get("TCP_PROXY_TOOL", "")

@@ -41,6 +41,7 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", round(settings.keepalive_time * 1000)),
         ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", round(settings.delay_max * 1000)),

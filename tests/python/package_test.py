@@ -1,0 +1,132 @@
+#!/usr/bin/python3
+"""The package as it is handed out: built offline, installed, typed, and as README shows it."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+import zipfile
+
+from python_test_case import SOURCE_DIR, LiveTestCase
+
+PYTHON = "/usr/bin/python3"
+
+
+def run(*command: str, **options: object) -> str:
+    ended = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+    assert ended.returncode == 0, f"{command} ended with {ended.returncode}:\n{ended.stdout}"
+    return ended.stdout
+
+
+class Package(LiveTestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.scratch = pathlib.Path(tempfile.mkdtemp(prefix="mayfly_package_"))
+        cls.addClassCleanup(shutil.rmtree, cls.scratch)
+        # Builds leave things beside what they build.
+        for part in ("src/python", "proto"):
+            shutil.copytree(pathlib.Path(SOURCE_DIR, part), cls.scratch / "repository" / part)
+        cls.environment = {
+            name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+        }
+        project = cls.scratch / "repository/src/python"
+        cls.dist = cls.scratch / "dist"
+        cls.dist.mkdir()
+        build = "import setuptools.build_meta as b; print(b.build_sdist(%r))" % str(cls.dist)
+        run(PYTHON, "-c", build, cwd=project, env=cls.environment)
+        (cls.sdist,) = cls.dist.glob("mayfly-*.tar.gz")
+        # From the source distribution alone: what it lacks is missed here.
+        pip = [PYTHON, "-m", "pip", "wheel", "--no-build-isolation", "--no-index", "--no-deps"]
+        run(*pip, "--wheel-dir", str(cls.dist), str(cls.sdist), cwd=cls.scratch,
+            env=cls.environment)
+        (cls.wheel,) = cls.dist.glob("mayfly-*.whl")
+        cls.python = str(cls.scratch / "venv/bin/python")
+        run(PYTHON, "-m", "venv", "--system-site-packages", str(cls.scratch / "venv"))
+        run(cls.python, "-m", "pip", "install", "--no-index", "--no-deps", str(cls.wheel),
+            env=cls.environment)
+
+    def run_python(self, *arguments: str, **environment: str) -> str:
+        return run(self.python, *arguments, cwd=self.scratch,
+                   env={**self.environment, **environment})
+
+    def test_the_version_is_that_of_the_project(self) -> None:
+        text = pathlib.Path(SOURCE_DIR, "CMakeLists.txt").read_text()
+        version = re.search(r"project\(mayfly VERSION ([0-9.]+)", text).group(1)
+        self.assertEqual(self.wheel.name, f"mayfly-{version}-py3-none-any.whl")
+
+    def test_the_wheel_has_what_is_generated_and_nothing_of_others(self) -> None:
+        names = zipfile.ZipFile(self.wheel).namelist()
+        for name in ("py.typed", "v1/function_io_pb2.py", "v1/function_io_pb2.pyi",
+                     "v1/function_io_pb2_grpc.py", "rpc/status_pb2.py", "aio/client.py"):
+            self.assertIn(f"mayfly/{name}", names)
+        self.assertEqual({name.split("/")[0].split("-")[0] for name in names}, {"mayfly"})
+
+    def test_the_installed_package_is_found(self) -> None:
+        found = self.run_python("-c", "import mayfly; print(mayfly.__file__)")
+        self.assertTrue(found.startswith(str(self.scratch)), found)
+
+    def test_importing_it_leaves_grpc_alone(self) -> None:
+        found = self.run_python("-c", "import sys, mayfly; print('grpc' in sys.modules)")
+        self.assertEqual(found, "False\n")
+
+    def test_it_lives_beside_another_google_rpc(self) -> None:
+        """googleapis-common-protos has the same files with more in them."""
+        other = self.scratch / "other"
+        (other / "google/rpc").mkdir(parents=True)
+        (other / "google/rpc/status.proto").write_text(
+            'syntax = "proto3";\npackage google.rpc;\n'
+            'message Status { int32 code = 1; string message = 2; string more = 9; }\n'
+        )
+        protoc = os.environ.get("PROTOC", "protoc")
+        run(protoc, f"--proto_path={other}", f"--python_out={other}", "google/rpc/status.proto")
+        program = (
+            "import google; google.__path__.append('other/google')\n"
+            "import mayfly, google.rpc.status_pb2\n"
+            "print(google.rpc.status_pb2.Status(more='x').more)\n"
+        )
+        self.assertEqual(self.run_python("-c", program), "x\n")
+
+    def test_types(self) -> None:
+        """Of the package, and of a program that uses it."""
+        config = str(self.scratch / "repository/src/python/pyproject.toml")
+        packages = pathlib.Path(self.run_python(
+            "-c", "import mayfly; print(mayfly.__file__)").strip()).parents[1]
+        program = self.scratch / "program.py"
+        program.write_text(
+            "import mayfly\n"
+            "def f(client: mayfly.Client) -> bytes:\n"
+            "    return client.retrieve(client.put_input(b'x', ttl=3600), timeout=60)\n"
+            "async def g(client: mayfly.AsyncClient) -> None:\n"
+            "    async for call, out in client.as_completed(['x']):\n"
+            "        reveal_type(call)\n"
+        )
+        mypy = ["/usr/bin/mypy", "--config-file", config, "--python-executable", self.python,
+                "--cache-dir", str(self.scratch / "mypy")]
+        run(*mypy, "-p", "mayfly", cwd=packages, env=self.environment)
+        told = run(*mypy, str(program), cwd=self.scratch, env=self.environment)
+        self.assertIn('Revealed type is "builtins.str"', told)
+        program.write_text("import mayfly\nmayfly.new_call_id() + 1\n")
+        with self.assertRaisesRegex(AssertionError, "Unsupported operand"):
+            run(*mypy, str(program), cwd=self.scratch, env=self.environment)
+
+    def test_the_program_of_the_readme(self) -> None:
+        text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
+        program = re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+        files = self.arguments("client")
+        worker = self.arguments("worker")
+        program = program.replace('cert="worker.pem"', f"cert={worker['cert']!r}")
+        program = program.replace('key="worker.key"', f"key={worker['key']!r}")
+        environment = {f"MAYFLY_{name.upper()}": path for name, path in files.items()}
+        environment["MAYFLY_SERVER"] = self.server.target
+        told = self.run_python("-c", program, **environment)
+        self.assertEqual(told, "b'QUESTION'\n10\n")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,84 @@
+#!/usr/bin/python3
+"""Where a client finds its server; and that of the command line tool agrees."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+import unittest
+import uuid
+
+import mayfly
+from mayfly import errors
+from python_test_case import LiveTestCase
+
+CLI = os.environ.get("MAYFLY_CLI", "")
+
+
+class Settings(unittest.TestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="mayfly_settings_")
+        self.addCleanup(directory.cleanup)
+        self.home = pathlib.Path(directory.name)
+        self.file = self.home / ".config/mayfly/config.toml"
+        self.file.parent.mkdir(parents=True)
+        self.environment = {"HOME": str(self.home)}
+
+    def settings(self, **settings: object) -> mayfly.Settings:
+        return mayfly.Settings.from_env(self.environment, **settings)
+
+    def test_arguments_go_before_variables_and_these_before_the_file(self) -> None:
+        self.file.write_text('server = "file:1"\nca = "ca.pem"\ncert = "/c.pem"\nkey = "k.key"\n')
+        self.environment["MAYFLY_KEY"] = "variable.key"
+        self.environment["MAYFLY_CA"] = ""
+        found = self.settings(cert="argument.pem", linger=0.001)
+        self.assertEqual(found.server, "file:1")
+        self.assertEqual(found.ca, str(self.file.parent / "ca.pem"))
+        self.assertEqual((found.cert, found.key), ("argument.pem", "variable.key"))
+        self.assertEqual(found.linger, 0.001)
+
+    def test_a_file_that_is_named_has_to_be_there(self) -> None:
+        self.environment["MAYFLY_CONFIG"] = str(self.home / "none.toml")
+        with self.assertRaisesRegex(errors.InvalidArgument, "config file: cannot be read"):
+            self.settings()
+
+    def test_mistakes_are_named(self) -> None:
+        for text, what in (
+            ("", "no server: give server=, MAYFLY_SERVER or server in a config file"),
+            ("serve = 1", "unknown key serve"),
+            ("server = 1", "server wants a string"),
+            ("server", "not TOML"),
+        ):
+            self.file.write_text(text)
+            with self.assertRaisesRegex(errors.InvalidArgument, what):
+                self.settings()
+
+    def test_ids_are_of_version_7_and_of_now(self) -> None:
+        ids = {mayfly.new_call_id() for _ in range(1000)}
+        self.assertEqual(len(ids), 1000)
+        for text in ids:
+            parsed = uuid.UUID(text)
+            self.assertEqual((str(parsed), parsed.version), (text, 7))
+            self.assertEqual(parsed.variant, uuid.RFC_4122)
+            self.assertLess(abs((parsed.int >> 80) / 1000 - time.time()), 60)
+
+
+class CommandLine(LiveTestCase):
+    def test_one_environment_serves_both(self) -> None:
+        files = self.arguments("client")
+        environment = {f"MAYFLY_{name.upper()}": path for name, path in files.items()}
+        environment["MAYFLY_SERVER"] = self.server.target
+        settings = mayfly.Settings.from_env(environment)
+        with mayfly.Client(settings.server, ca=settings.ca, cert=settings.cert,
+                           key=settings.key) as client:
+            call = client.put_input(b"question")
+        self.worker().put_output(call, b"answer")
+        found = subprocess.run(
+            [CLI, "retrieve", call], env=environment, stdout=subprocess.PIPE, check=True
+        )
+        self.assertEqual(found.stdout, b"answer")
+
+
+if __name__ == "__main__":
+    unittest.main()
