@@ -51,18 +51,18 @@ class RetrieveAll(LiveTestCase):
         self.assertEqual(self.states(calls), ["ready", "ready", "pending"])
 
     def test_what_comes_is_held_until_the_last_is_there(self) -> None:
-        c = self.client(lease=1.0)
+        c = self.client(lease=2.0)
         first, last = self.c.put_inputs([b""] * 2)
         self.w.put_output(first, b"first")
-        with self.assertRaises(mayfly.BatchError):
-            c.retrieve_all([first, last], timeout=0.1)
 
         async def late() -> list[bytes]:
             retrieving = asyncio.to_thread(c.retrieve_all, [first, last], 60)
             task = asyncio.create_task(retrieving)
+            held = lambda: self.states([first]) == ["claimed"]
+            await asyncio.to_thread(until, held, "the first one is held")
             # Longer than the lease: without renewals another client could have it meanwhile.
             with self.assertRaises(mayfly.Pending):
-                await asyncio.to_thread(self.c.retrieve, first, 2.5)
+                await asyncio.to_thread(self.c.retrieve, first, 3.0)
             self.w.put_output(last, b"last")
             return await task
 

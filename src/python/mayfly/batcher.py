@@ -62,7 +62,7 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
     def call(self, item: Item) -> Result:
         """One item, with whatever travels at the same time. Raises its error."""
         deadline = time.monotonic() + self._settings.timeout
-        entry = _Entry[Item, Result](item, self._kind.size_bytes(item), deadline)
+        entry: _Entry[Item, Result] = _Entry(item, self._kind.size_bytes(item), deadline)
         with self._lock:
             self._queue.append(entry)
             entry.leads = not self._is_led

@@ -53,7 +53,7 @@ class AsyncBatcher(Generic[Item, Result]):
 
     async def call(self, item: Item) -> Result:
         """One item, with whatever travels at the same time. Raises its error."""
-        entry = _Entry[Item, Result](
+        entry: _Entry[Item, Result] = _Entry(
             item, self._kind.size_bytes(item), self._connection.deadline()
         )
         self._queue.append(entry)
