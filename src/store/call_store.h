@@ -294,7 +294,8 @@ class CallStore : private ExpirySink, private SubscriptionHost {
   ReadClaims ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims, uint64_t bytes_max);
   void AckBeforeAnswer(std::shared_ptr<ClaimJob> job);
   void ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& claims);
-  void NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs);
+  void NoteSent(Tenant* tenant, const std::vector<ClaimedOutput>& outputs);
+  absl::StatusOr<uint32_t> ReadCrc32c(Tenant* tenant, const ReadItem& item);
 
   size_t VisitCalls(const std::shared_ptr<Subscription>& subscription,
                     const std::vector<CallId>& call_ids) override;

@@ -175,17 +175,39 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
   return read;
 }
 
-void CallStore::NoteSent(const Tenant* tenant, const std::vector<ClaimedOutput>& outputs) {
+// What is not sent is noted too: an ack that names a checksum may come from whoever has received the
+// output under an earlier claim.
+void CallStore::NoteSent(Tenant* tenant, const std::vector<ClaimedOutput>& outputs) {
   std::vector<std::vector<SentOutput>> sent(shards_.size());
   for (const ClaimedOutput& output : outputs) {
-    if (!output.payload.has_value()) continue;
-    sent[ShardOf(output.call_id)].push_back({.key = {output.call_id, tenant->number},
-                                             .fence = output.fence,
-                                             .crc32c = output.payload->metadata.crc32c});
+    const CallKey key = {output.call_id, tenant->number};
+    const absl::StatusOr<uint32_t> crc32c =
+        output.payload.has_value() ? output.payload->metadata.crc32c
+                                   : ReadCrc32c(tenant, {.key = key, .stored = output.stored});
+    // Whatever is wrong with it, its download tells.
+    if (!crc32c.ok()) continue;
+    sent[ShardOf(output.call_id)].push_back({.key = key, .fence = output.fence, .crc32c = *crc32c});
   }
   for (size_t i = 0; i < sent.size(); ++i) {
     if (!sent[i].empty()) shards_[i]->NoteSent(std::move(sent[i]));
   }
+}
+
+absl::StatusOr<uint32_t> CallStore::ReadCrc32c(Tenant* tenant, const ReadItem& item) {
+  const PayloadRef ref = {.key = item.key, .kind = PayloadKind::kOutput, .slot = item.stored.slot};
+  const std::vector<absl::StatusOr<Sealed>> rows = storage_->ReadRows({&ref, 1});
+  if (item.stored.segment_count == 0) {
+    const auto payload = OpenRow(tenant, PayloadKind::kOutput, item, rows[0]);
+    RETURN_IF_ERROR(payload.status());
+    return payload->metadata.crc32c;
+  }
+  RETURN_IF_ERROR(rows[0].status());
+  const auto secret = storage_->ReadSecret(item.stored.slot);
+  RETURN_IF_ERROR(secret.status());
+  const auto header =
+      cipher_.OpenHeader(item.key, PayloadKind::kOutput, item.stored, *secret, *rows[0]);
+  RETURN_IF_ERROR(header.status());
+  return header->metadata.crc32c;
 }
 
 void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {

@@ -7,6 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "store/store_harness.h"
 
@@ -317,6 +318,27 @@ TEST_F(CallStoreTest, AnAckOfAnotherChecksumErasesNothing) {
       harness_.tenant(), {ClaimRef{id, MakeToken(1), claim.fence, claim.payload->metadata.crc32c}},
       right.callback());
   EXPECT_TRUE(right.Get()[0].status.ok());
+}
+
+TEST_F(CallStoreTest, AnAckUnderAClaimThatSentNothingIsComparedWithWhatIsStored) {
+  for (const size_t size_bytes : {size_t{1000}, size_t{3} << 20}) {
+    const CallId id = harness_.NewId();
+    ASSERT_TRUE(harness_.PutInput(id, "in").status.ok());
+    ASSERT_TRUE(harness_.PutOutput(id, Pattern(size_bytes)).status.ok());
+    ClaimRequest request = StoreHarness::MakeClaim({id}, 1);
+    request.bytes_max = 1;
+    const ClaimedOutput claim = harness_.Claim(request).outputs.at(0);
+    ASSERT_FALSE(claim.payload.has_value());
+    const uint32_t crc32c = Crc32c(AsBytes(Pattern(size_bytes)));
+    Awaited<std::vector<EndResult>> wrong;
+    harness_.store()->AckOutputs(
+        harness_.tenant(), {ClaimRef{id, MakeToken(1), claim.fence, crc32c + 1}}, wrong.callback());
+    EXPECT_EQ(ReasonOf(wrong.Get()[0].status), Reason::kChecksumMismatch);
+    Awaited<std::vector<EndResult>> right;
+    harness_.store()->AckOutputs(
+        harness_.tenant(), {ClaimRef{id, MakeToken(1), claim.fence, crc32c}}, right.callback());
+    EXPECT_EQ(right.Get()[0].status, absl::OkStatus());
+  }
 }
 
 TEST_F(CallStoreTest, AClaimTakesNoMoreThanFitsAndAlwaysTheFirst) {
