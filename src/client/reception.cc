@@ -80,9 +80,10 @@ void OutputStream::Reception::Ack(const Claim& claim, OnAck done) {
   holdings_->Ack(core_, claim, core_->options().timeout, std::nullopt,
                  [self = shared_from_this(),
                   done = std::move(done)](absl::StatusOr<absl::Time> result) mutable {
-                   self->OnAnswered(done == nullptr ? result.status() : absl::OkStatus());
-                   self = nullptr;
+                   const absl::Status untold = done == nullptr ? result.status() : absl::OkStatus();
+                   // First: whoever has waited for Flush may look at what the callback did.
                    if (done != nullptr) done(std::move(result));
+                   self->OnAnswered(untold);
                  });
 }
 
