@@ -81,6 +81,11 @@ bool TcpProxy::WaitForCut() {
   return !plan_.has_value();
 }
 
+bool TcpProxy::IsCutPlanned() const {
+  MutexLock lock(&mutex_);
+  return plan_.has_value();
+}
+
 bool TcpProxy::CancelCut() {
   MutexLock lock(&mutex_);
   const bool pending = plan_.has_value();

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
@@ -41,6 +42,8 @@ class TcpProxy {
   TcpProxy& operator=(const TcpProxy&) = delete;
 
   int port() const { return port_; }
+  // New connections go there from now on: a server that was started again has another port.
+  void SetServerPort(int port) { server_port_ = port; }
 
   // Over all connections, from the beginning.
   uint64_t PassedBytes(Direction direction) const EXCLUDES_LOCK(mutex_);
@@ -52,6 +55,8 @@ class TcpProxy {
   void CutAfter(Direction direction, uint64_t bytes, Ending ending) EXCLUDES_LOCK(mutex_);
   // True once the plan of CutAfter was carried out; false when it was not within 10 s.
   bool WaitForCut() EXCLUDES_LOCK(mutex_);
+  // A plan that was not carried out yet.
+  bool IsCutPlanned() const EXCLUDES_LOCK(mutex_);
   // Forgets the plan. False when it was carried out before.
   bool CancelCut() EXCLUDES_LOCK(mutex_);
   // Ends all connections there are.
@@ -79,7 +84,7 @@ class TcpProxy {
   void Cut(Link* link, Ending ending) REQUIRES_LOCK(mutex_);
   void Wake() const;
 
-  const int server_port_;
+  std::atomic<int> server_port_;
   const LoopbackSocket listener_;
   const int port_;
   const int wake_;  // an eventfd
