@@ -16,7 +16,8 @@ exit codes:
   2  wrong arguments or settings; nothing was sent
   3  the call or its output is gone, or never was there
   4  the server could not be reached, or did not answer in time
-  5  refused by the server, no output yet (OUTPUT_PENDING), or the output could not be written
+  5  refused by the server, no output yet (OUTPUT_PENDING), or a file could not be read or written
+With several calls, the code is the first error's. Ctrl-C gives claims back.
 
 environment, for what no flag says; then a config file says it:
   MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY   as --server, --ca, --cert, --key
@@ -86,9 +87,36 @@ CLI::Option* AddCall(CLI::App* app, const std::string& name, CommandLine* line,
       name, [line](const std::string& call_id) { line->call_ids = {call_id}; }, description);
 }
 
-void AddOutputFile(CLI::App* app, CommandLine* line) {
-  app->add_option("--output", line->output_file,
-                  "the file to write, mode 0600, replaced as a whole; default: stdout")
+// Which of the two it is to be.
+void AddCallOrList(CLI::App* retrieve, CommandLine* line) {
+  CLI::Option* call = AddCall(retrieve, "CALL", line, "the call id");
+  CLI::Option* list =
+      retrieve
+          ->add_option("--all", line->list_file,
+                       "the outputs of many calls, as they arrive: their ids, one a line; -: stdin")
+          ->type_name("FILE")
+          ->excludes(call);
+  CLI::Option* directory =
+      retrieve
+          ->add_option(
+              "--dir", line->directory,
+              "with --all: the directory for the outputs, each in a file named by its call; "
+              "those that are there already are not asked for again")
+          ->type_name("DIR")
+          ->needs(list);
+  list->needs(directory);
+  retrieve->callback([line] {
+    line->verb = Verb::kRetrieve;
+    if (line->call_ids.empty() && line->list_file.empty()) {
+      throw CLI::RequiredError("CALL or --all");
+    }
+  });
+}
+
+CLI::Option* AddOutputFile(CLI::App* app, CommandLine* line) {
+  return app
+      ->add_option("--output", line->output_file,
+                   "the file to write, mode 0600, replaced as a whole; default: stdout")
       ->type_name("FILE");
 }
 
@@ -125,9 +153,9 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
       app, line, Verb::kRetrieve, "retrieve",
       "Wait for the output of a call, write it, make it durable, and only then acknowledge it: "
       "input and output are erased.");
-  AddCall(retrieve, "CALL", line, "the call id")->required();
-  AddDuration(retrieve, "--wait", &line->wait, "for the output; default: 55s");
-  AddOutputFile(retrieve, line);
+  AddCallOrList(retrieve, line);
+  AddDuration(retrieve, "--wait", &line->wait, "for the output, or the next one; default: 55s");
+  AddOutputFile(retrieve, line)->excludes("--all");
 
   AddCalls(AddVerb(app, line, Verb::kDescribe, "describe",
                    "Tell the state of calls, UNKNOWN and EXPIRED too; never payload."),
@@ -156,7 +184,8 @@ void AddEverywhere(CLI::App* app, CommandLine* line) {
       ->type_name("FILE");
   app->add_flag("--json", line->json,
                 "one JSON object per result on stdout, and per error on stderr");
-  AddDuration(app, "--timeout", &line->timeout, "to give up after, beyond --wait; default: 10s");
+  AddDuration(app, "--timeout", &line->timeout,
+              "to give up after, without answer or progress, beyond --wait; default: 10s");
 }
 
 }  // namespace

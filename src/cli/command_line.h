@@ -30,6 +30,8 @@ struct CommandLine {
   std::vector<std::string> call_ids;  // one, but for describe and delete; empty: put-input mints it
   std::string payload_file = "-";     // "-": stdin
   std::string output_file;            // empty: stdout
+  std::string list_file;              // of many calls to retrieve; "-": stdin
+  std::string directory;              // ... and where their outputs go
   client::Payload metadata;           // without data
   absl::Duration ttl = absl::ZeroDuration();
   uint32_t attempt = 1;

@@ -1,21 +1,18 @@
 #include "cli/commands.h"
 
-#include <errno.h>
-#include <fstream>
-#include <string.h>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "cli/descriptor_sink.h"
 #include "cli/json.h"
+#include "cli/map_retrieval.h"
 #include "cli/output_file.h"
+#include "cli/payload_file.h"
 
 namespace mayfly::cli {
 namespace {
-
-// Above what any server takes; without it, a device that never ends would fill the memory.
-constexpr size_t kPayloadBytesMax = 64u << 20;
 
 absl::Status StdoutError() { return absl::FailedPreconditionError("stdout cannot be written to"); }
 
@@ -32,20 +29,31 @@ std::string DescriptionText(const client::CallDescription& call) {
   return text;
 }
 
-}  // namespace
+// Whether the whole is now in `data`, so that it can go in a message.
+absl::StatusOr<bool> ReadIfItFits(client::PayloadSource* source, std::string* data) {
+  const uint64_t size_max = client::kMessageDataBytesMax;
+  if (source->SizeBytes().value_or(0) > size_max) return false;
+  data->resize(size_max + 1);
+  size_t filled = 0;
+  while (filled < data->size()) {
+    const absl::StatusOr<size_t> count =
+        source->ReadAt(filled, data->data() + filled, data->size() - filled);
+    RETURN_IF_ERROR(count.status());
+    if (*count == 0) break;
+    filled += *count;
+  }
+  const bool fits = filled <= size_max;
+  data->resize(fits ? filled : 0);
+  data->shrink_to_fit();
+  return fits;
+}
 
-Commands::Commands(client::Client client, const CommandLine& line, std::istream* in, Report* report,
-                   FileSystem* file_system)
-    : client_(std::move(client)),
-      line_(line),
-      in_(in),
-      report_(report),
-      file_system_(file_system) {}
+}  // namespace
 
 ExitCode Commands::Run() {
   if (!line_.output_file.empty()) {
     const absl::Status status = CheckOutputPath(line_.output_file);
-    if (!status.ok()) return report_->UsageError(status);
+    if (!status.ok()) return report()->UsageError(status);
   }
   switch (line_.verb) {
     case Verb::kPutInput:
@@ -55,7 +63,7 @@ ExitCode Commands::Run() {
     case Verb::kPutOutput:
       return PutOutput();
     case Verb::kRetrieve:
-      return Retrieve();
+      return line_.list_file.empty() ? Retrieve() : MapRetrieval(client_, line_, context_).Run();
     case Verb::kDescribe:
       return Describe();
     case Verb::kDelete:
@@ -64,101 +72,128 @@ ExitCode Commands::Run() {
   return kExitUsage;
 }
 
-absl::StatusOr<client::Payload> Commands::ReadPayload() {
-  errno = 0;
-  std::ifstream file;
-  if (line_.payload_file != "-") file.open(line_.payload_file, std::ios::binary);
-  std::istream& in = line_.payload_file == "-" ? *in_ : file;
-  client::Payload payload = line_.metadata;
-  payload.data.resize(kPayloadBytesMax + 1);
-  in.read(payload.data.data(), static_cast<std::streamsize>(payload.data.size()));
-  if (in.bad() || (&in == &file && !file.is_open())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the payload cannot be read: ", strerrordesc_np(errno)));
+std::unique_ptr<client::PayloadSink> Commands::NewSink() const {
+  if (!line_.output_file.empty()) {
+    return std::make_unique<OutputFile>(context_.file_system, line_.output_file);
   }
-  payload.data.resize(static_cast<size_t>(in.gcount()));
-  if (payload.data.size() > kPayloadBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the payload is more than ", kPayloadBytesMax, " bytes, the limit"));
-  }
-  payload.data.shrink_to_fit();
-  return payload;
+  return std::make_unique<DescriptorSink>(context_.standard_output, context_.interruption);
+}
+
+client::Progress Commands::NewProgress() const {
+  return [bar = context_.bar](uint64_t bytes, std::optional<uint64_t> bytes_total) {
+    if (bytes_total.value_or(UINT64_MAX) > client::kMessageDataBytesMax) {
+      bar->ShowBytes(bytes, bytes_total);
+    }
+  };
+}
+
+client::CallOptions Commands::TransferOptions() const {
+  return {.cancellation = context_.interruption->cancellation(), .progress = NewProgress()};
+}
+
+client::RetrieveOptions Commands::RetrievalOptions() const {
+  return {.wait = line_.wait,
+          .cancellation = context_.interruption->cancellation(),
+          .progress = NewProgress()};
+}
+
+ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& status) {
+  context_.bar->Hide();
+  return report()->Error(call_id,
+                         absl::IsCancelled(status) ? absl::CancelledError("interrupted") : status);
 }
 
 ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
                                 const std::string& call_id) {
-  if (!stored.ok()) return report_->Error(call_id, stored.status());
+  if (!stored.ok()) return ReportError(call_id, stored.status());
+  context_.bar->End();
   bool written = true;
-  if (report_->json()) {
-    written = report_->Object(ToJson(*stored));
+  if (report()->json()) {
+    written = report()->Object(ToJson(*stored));
   } else if (line_.verb == Verb::kPutInput) {
-    written = report_->Line(stored->call_id);
+    written = report()->Line(stored->call_id);
   }
-  return written ? kExitDone : report_->Error(call_id, StdoutError());
+  return written ? kExitDone : report()->Error(call_id, StdoutError());
 }
 
 ExitCode Commands::PutInput() {
-  absl::StatusOr<client::Payload> payload = ReadPayload();
-  if (!payload.ok()) return report_->UsageError(payload.status());
+  const auto source = OpenPayload(line_.payload_file, context_.standard_input);
+  if (!source.ok()) return report()->UsageError(source.status());
   // Minted here, so that an error names the call that may have been made all the same.
-  const std::string call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0];
-  return ReportStored(
-      client_.PutInput({.call_id = call_id, .payload = *std::move(payload), .ttl = line_.ttl}),
-      call_id);
+  client::Input input{.call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0],
+                      .payload = line_.metadata,
+                      .ttl = line_.ttl};
+  const std::string id = input.call_id;
+  const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &input.payload.data);
+  if (!fits.ok()) return ReportError(id, fits.status());
+  return ReportStored(*fits
+                          ? client_.PutInput(std::move(input), TransferOptions())
+                          : client_.UploadInput(std::move(input), source->get(), TransferOptions()),
+                      id);
 }
 
 ExitCode Commands::PutOutput() {
-  absl::StatusOr<client::Payload> payload = ReadPayload();
-  if (!payload.ok()) return report_->UsageError(payload.status());
-  return ReportStored(client_.PutOutput({.call_id = call_id(),
-                                         .attempt = line_.attempt,
-                                         .outcome = line_.outcome,
-                                         .payload = *std::move(payload),
-                                         .ttl = line_.ttl}),
-                      call_id());
+  const auto source = OpenPayload(line_.payload_file, context_.standard_input);
+  if (!source.ok()) return report()->UsageError(source.status());
+  client::Output output{.call_id = call_id(),
+                        .attempt = line_.attempt,
+                        .outcome = line_.outcome,
+                        .payload = line_.metadata,
+                        .ttl = line_.ttl};
+  const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &output.payload.data);
+  if (!fits.ok()) return ReportError(call_id(), fits.status());
+  return ReportStored(
+      *fits ? client_.PutOutput(std::move(output), TransferOptions())
+            : client_.UploadOutput(std::move(output), source->get(), TransferOptions()),
+      call_id());
 }
 
-absl::Status Commands::WritePayload(const std::string& data) {
-  if (!line_.output_file.empty()) {
-    OutputFile file(file_system_, line_.output_file);
-    RETURN_IF_ERROR(file.WriteAt(0, data));
-    return file.Finish(data.size());
-  }
-  return report_->Bytes(data) ? absl::OkStatus() : StdoutError();
+ExitCode Commands::GetInputAsJson() {
+  const absl::StatusOr<client::StoredInput> input = client_.GetInput(call_id(), TransferOptions());
+  if (!input.ok()) return ReportError(call_id(), input.status());
+  if (report()->Object(ToJson(*input, /*with_data=*/true))) return kExitDone;
+  return report()->Error(call_id(), StdoutError());
 }
 
 ExitCode Commands::GetInput() {
-  const absl::StatusOr<client::StoredInput> input = client_.GetInput(call_id());
-  if (!input.ok()) return report_->Error(call_id(), input.status());
-  const bool to_file = !line_.output_file.empty();
-  if (to_file || !report_->json()) {
-    const absl::Status status = WritePayload(input->payload.data);
-    if (!status.ok()) return report_->Error(call_id(), status);
-  }
-  if (report_->json() && !report_->Object(ToJson(*input, /*with_data=*/!to_file))) {
-    return report_->Error(call_id(), StdoutError());
-  }
-  return kExitDone;
+  if (report()->json() && line_.output_file.empty()) return GetInputAsJson();
+  const std::unique_ptr<client::PayloadSink> sink = NewSink();
+  const absl::StatusOr<client::StoredInput> input =
+      client_.DownloadInput(call_id(), sink.get(), TransferOptions());
+  if (!input.ok()) return ReportError(call_id(), input.status());
+  context_.bar->End();
+  if (!report()->json() || report()->Object(ToJson(*input, /*with_data=*/false))) return kExitDone;
+  return report()->Error(call_id(), StdoutError());
 }
 
-absl::Status Commands::WriteOutput(const client::ClaimedOutput& output) {
-  const bool to_file = !line_.output_file.empty();
-  if (to_file || !report_->json()) RETURN_IF_ERROR(WritePayload(output.payload.data));
-  if (report_->json() && !report_->Object(ToJson(output, /*with_data=*/!to_file))) {
-    return StdoutError();
-  }
-  if (output.outcome != client::Outcome::kSuccess) {
-    report_->Note(call_id(), absl::StrCat("the outcome of attempt ", output.attempt, " is ",
-                                          client::ToString(output.outcome)));
-  }
-  return absl::OkStatus();
+ExitCode Commands::RetrieveAsJson() {
+  const absl::StatusOr<absl::Time> erased = client_.Retrieve(
+      call_id(),
+      [this](const client::ClaimedOutput& output) {
+        return report()->Object(ToJson(output, /*with_data=*/true)) ? absl::OkStatus()
+                                                                    : StdoutError();
+      },
+      RetrievalOptions());
+  return erased.ok() ? kExitDone : ReportError(call_id(), erased.status());
 }
 
 ExitCode Commands::Retrieve() {
-  const absl::StatusOr<absl::Time> erased = client_.Retrieve(
-      call_id(), [this](const client::ClaimedOutput& output) { return WriteOutput(output); },
-      {.wait = line_.wait});
-  return erased.ok() ? kExitDone : report_->Error(call_id(), erased.status());
+  if (report()->json() && line_.output_file.empty()) return RetrieveAsJson();
+  const std::unique_ptr<client::PayloadSink> sink = NewSink();
+  const absl::StatusOr<client::Retrieved> retrieved =
+      client_.RetrieveInto(call_id(), sink.get(), RetrievalOptions());
+  if (!retrieved.ok()) return ReportError(call_id(), retrieved.status());
+  context_.bar->End();
+  return ReportRetrieved(retrieved->output);
+}
+
+ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
+  if (report()->json()) {
+    if (report()->Object(ToJson(output, /*with_data=*/false))) return kExitDone;
+    return report()->Error(call_id(), StdoutError());
+  }
+  report()->NoteOutcome(output);
+  return kExitDone;
 }
 
 ExitCode Commands::Describe() {
@@ -167,12 +202,12 @@ ExitCode Commands::Describe() {
   for (size_t i = 0; i < results.size(); ++i) {
     absl::Status status = results[i].status();
     if (status.ok()) {
-      const bool written = report_->json() ? report_->Object(ToJson(*results[i]))
-                                           : report_->Line(DescriptionText(*results[i]));
+      const bool written = report()->json() ? report()->Object(ToJson(*results[i]))
+                                            : report()->Line(DescriptionText(*results[i]));
       if (!written) status = StdoutError();
     }
     if (status.ok()) continue;
-    const ExitCode error = report_->Error(line_.call_ids[i], status);
+    const ExitCode error = report()->Error(line_.call_ids[i], status);
     if (code == kExitDone) code = error;
   }
   return code;
@@ -184,10 +219,10 @@ ExitCode Commands::Delete() {
   for (size_t i = 0; i < results.size(); ++i) {
     const std::string& id = line_.call_ids[i];
     if (!results[i].ok()) {
-      const ExitCode error = report_->Error(id, results[i].status());
+      const ExitCode error = report()->Error(id, results[i].status());
       if (code == kExitDone) code = error;
-    } else if (report_->json()) {
-      report_->Object({{"call_id", id}, {"erased", TimeText(*results[i])}});
+    } else if (report()->json()) {
+      report()->Object({{"call_id", id}, {"erased", TimeText(*results[i])}});
     }
   }
   return code;

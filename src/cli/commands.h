@@ -1,23 +1,22 @@
 // Carries out one command.
 #pragma once
 
-#include <istream>
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 
-#include "base/file_system.h"
 #include "cli/command_line.h"
-#include "cli/report.h"
+#include "cli/context.h"
 #include "mayfly/client.h"
 
 namespace mayfly::cli {
 
 class Commands {
  public:
-  // `in` is what "-" reads. All pointers outlive this.
-  Commands(client::Client client, const CommandLine& line, std::istream* in, Report* report,
-           FileSystem* file_system);
+  // `line` outlives this.
+  Commands(client::Client client, const CommandLine& line, const Context& context)
+      : client_(std::move(client)), line_(line), context_(context) {}
 
   ExitCode Run();
 
@@ -29,19 +28,28 @@ class Commands {
   ExitCode Describe();
   ExitCode Delete();
 
-  // The payload to put: the file or `in`, with the metadata of the command line.
-  absl::StatusOr<client::Payload> ReadPayload();
-  // To --output, or to stdout.
-  absl::Status WritePayload(const std::string& data);
+  // Data and all in one JSON object, for which it has to fit into memory.
+  ExitCode GetInputAsJson();
+  ExitCode RetrieveAsJson();
+
+  // Where the payload goes: --output, or stdout.
+  std::unique_ptr<client::PayloadSink> NewSink() const;
+  // What draws the bar. Payloads that are there at once get none.
+  client::Progress NewProgress() const;
+  client::CallOptions TransferOptions() const;
+  client::RetrieveOptions RetrievalOptions() const;
+
   ExitCode ReportStored(const absl::StatusOr<client::Stored>& stored, const std::string& call_id);
-  absl::Status WriteOutput(const client::ClaimedOutput& output);
+  ExitCode ReportRetrieved(const client::ClaimedOutput& output);
+  // The bar makes room for the error, or stays with what it has shown last.
+  ExitCode ReportError(const std::string& call_id, const absl::Status& status);
+
   const std::string& call_id() const { return line_.call_ids[0]; }
+  Report* report() const { return context_.report; }
 
   const client::Client client_;
   const CommandLine& line_;
-  std::istream* const in_;
-  Report* const report_;
-  FileSystem* const file_system_;
+  const Context context_;
 };
 
 }  // namespace mayfly::cli

@@ -14,7 +14,6 @@ nlohmann::json ToJson(const client::PayloadDescription& payload) {
 }
 
 void AddPayload(const client::Payload& payload, bool with_data, nlohmann::json* object) {
-  (*object)["size_bytes"] = payload.data.size();
   (*object)["content_type"] = payload.content_type;
   (*object)["labels"] = payload.labels;
   if (!payload.encryption_key_id.empty()) {
@@ -44,7 +43,9 @@ nlohmann::json ToJson(const client::CallDescription& description) {
 }
 
 nlohmann::json ToJson(const client::StoredInput& input, bool with_data) {
-  nlohmann::json object = {{"call_id", input.call_id}, {"deadline", TimeText(input.deadline)}};
+  nlohmann::json object = {{"call_id", input.call_id},
+                           {"deadline", TimeText(input.deadline)},
+                           {"size_bytes", input.size_bytes}};
   AddPayload(input.payload, with_data, &object);
   return object;
 }
@@ -52,7 +53,8 @@ nlohmann::json ToJson(const client::StoredInput& input, bool with_data) {
 nlohmann::json ToJson(const client::ClaimedOutput& output, bool with_data) {
   nlohmann::json object = {{"call_id", output.claim.call_id},
                            {"attempt", output.attempt},
-                           {"outcome", client::ToString(output.outcome)}};
+                           {"outcome", client::ToString(output.outcome)},
+                           {"size_bytes", output.size_bytes}};
   AddPayload(output.payload, with_data, &object);
   return object;
 }

@@ -1,21 +1,25 @@
 // mayfly: put inputs, get inputs, put outputs and retrieve outputs, from a shell.
 #include <iostream>
+#include <optional>
 #include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
 #include "cli/report.h"
 #include "cli/settings.h"
+#include "cli/signal_watch.h"
+#include "cli/terminal.h"
 #include "mayfly/client.h"
 
 namespace mayfly::cli {
 namespace {
 
-int Main(int argc, const char* const* argv) {
-  const auto parsed = ParseCommandLine(argc, argv, &std::cout, &std::cerr);
-  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
-  const CommandLine& line = std::get<CommandLine>(parsed);
+// The others have nothing to give back or to clean up, and may be reading from a pipe.
+bool CleansUp(Verb verb) { return verb == Verb::kGetInput || verb == Verb::kRetrieve; }
+
+ExitCode Run(const CommandLine& line, Interruption* interruption) {
   Report report(&std::cout, &std::cerr, line.json);
   const auto settings = LoadSettings(line.settings, line.config_file,
                                      [](const char* name) -> const char* { return getenv(name); });
@@ -26,15 +30,37 @@ int Main(int argc, const char* const* argv) {
                                                .key_file = settings->key,
                                                .timeout = line.timeout});
   if (!client.ok()) return report.UsageError(client.status());
-  return Commands(*client, line, &std::cin, &report, PosixFileSystem()).Run();
+  ProgressBar bar(TerminalFor(line));
+  return Commands(*client, line,
+                  {.standard_input = STDIN_FILENO,
+                   .standard_output = STDOUT_FILENO,
+                   .report = &report,
+                   .bar = &bar,
+                   .file_system = PosixFileSystem(),
+                   .interruption = interruption})
+      .Run();
+}
+
+int Main(int argc, const char* const* argv) {
+  const auto parsed = ParseCommandLine(argc, argv, &std::cout, &std::cerr);
+  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
+  const CommandLine& line = std::get<CommandLine>(parsed);
+  Interruption interruption;
+  std::optional<SignalWatch> signals;
+  if (CleansUp(line.verb)) signals.emplace(&interruption);
+  const ExitCode code = Run(line, &interruption);
+  if (code != kExitDone && signals.has_value()) signals->EndIfInterrupted();
+  return code;
 }
 
 }  // namespace
 }  // namespace mayfly::cli
 
 int main(int argc, char** argv) {
-  // A reader that has gone is an error like any other: the claim is released, not left to lapse.
+  // A reader that has gone and a file that may not grow are errors like any other: the claim is
+  // released, not left to lapse.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   // stderr is for one line of ours; who wants gRPC's too sets this.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   return mayfly::cli::Main(argc, argv);

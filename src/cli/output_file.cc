@@ -68,7 +68,11 @@ absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view data) {
   return FileError(Write(offset, data));
 }
 
-absl::Status OutputFile::Finish(uint64_t) { return FileError(Replace()); }
+absl::Status OutputFile::Finish(uint64_t size) {
+  // Without pieces there was no first one to begin with, or to begin anew.
+  const absl::Status status = size == 0 ? Begin() : absl::OkStatus();
+  return FileError(status.ok() ? Replace() : status);
+}
 
 absl::Status OutputFile::Begin() {
   file_.reset();
@@ -87,7 +91,6 @@ absl::Status OutputFile::Write(uint64_t offset, absl::string_view data) {
 }
 
 absl::Status OutputFile::Replace() {
-  if (file_ == nullptr) RETURN_IF_ERROR(Begin());  // an empty payload
   RETURN_IF_ERROR(file_->Sync());
   RETURN_IF_ERROR(file_system_->Rename(neighbour_, path_));
   file_.reset();

@@ -15,6 +15,9 @@
 namespace mayfly::cli {
 namespace {
 
+// Nobody asks for more at once.
+constexpr size_t kPieceBytesMax = 2 << 20;
+
 std::string ReadErrorText(int error) {
   return absl::StrCat("FILE cannot be read: ", strerrordesc_np(error));
 }
@@ -64,7 +67,10 @@ class RegularFile : public client::PayloadSource {
 
 class Pipe : public client::PayloadSource {
  public:
-  explicit Pipe(Descriptor file) : file_(std::move(file)) {}
+  explicit Pipe(Descriptor file) : file_(std::move(file)) {
+    // Growing would have it twice in memory. What is not used yet takes none.
+    kept_.reserve(2 * kPipeKeptBytes + kPieceBytesMax);
+  }
 
   absl::StatusOr<size_t> ReadAt(uint64_t offset, char* buffer, size_t size) override {
     if (offset < kept_offset_) {

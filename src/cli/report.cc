@@ -50,18 +50,19 @@ nlohmann::json ErrorObject(const std::string& call_id, const absl::Status& statu
 
 }  // namespace
 
-bool Report::Line(absl::string_view text) { return Bytes(absl::StrCat(text, "\n")); }
-
-bool Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
-
-bool Report::Bytes(absl::string_view bytes) {
-  out_->write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+bool Report::Line(absl::string_view text) {
+  out_->write(text.data(), static_cast<std::streamsize>(text.size()));
+  out_->put('\n');
   out_->flush();
   return out_->good();
 }
 
-void Report::Note(const std::string& call_id, absl::string_view text) {
-  if (!json_) *err_ << absl::StrCat("mayfly: call ", call_id, ": ", text, "\n");
+bool Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
+
+void Report::NoteOutcome(const client::ClaimedOutput& output) {
+  if (json_ || output.outcome == client::Outcome::kSuccess) return;
+  *err_ << absl::StrCat("mayfly: call ", output.claim.call_id, ": the outcome of attempt ",
+                        output.attempt, " is ", client::ToString(output.outcome), "\n");
 }
 
 ExitCode Report::Error(const std::string& call_id, const absl::Status& status) {

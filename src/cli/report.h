@@ -22,11 +22,8 @@ class Report {
   // One line. False when the stream cannot take it.
   bool Line(absl::string_view text);
   bool Object(const nlohmann::json& object);
-  // As it is, and nothing after it.
-  bool Bytes(absl::string_view bytes);
-
-  // Something worth knowing that is no error; not with JSON, which has it in the result.
-  void Note(const std::string& call_id, absl::string_view text);
+  // That the run was no success, which is no error here; not with JSON, which has it in the result.
+  void NoteOutcome(const client::ClaimedOutput& output);
 
   // "mayfly: call ID: not found: TEXT (REASON)". Returns the code to exit with. `call_id` may be
   // empty.

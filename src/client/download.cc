@@ -151,7 +151,9 @@ absl::Status Download::Take(const v1::DownloadSegment& segment) {
                                             segment.offset_bytes(), ", wanted are ",
                                             header_->size_bytes() - offset_, " at ", offset_));
   }
+  watch_.BeginCallersTurn();
   sink_error_ = sink_->WriteAt(offset_, segment.data());
+  watch_.EndCallersTurn();
   RETURN_IF_ERROR(sink_error_);
   crc32c_ = ExtendCrc32c(crc32c_, AsBytes(segment.data()));
   offset_ += segment.data().size();

@@ -1,6 +1,7 @@
 #include "client/transfer_watch.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,7 +23,7 @@ struct TransferWatch::State {
 
   absl::Duration Left() EXCLUDES_LOCK(mutex) {
     MutexLock lock(&mutex);
-    return std::max(absl::ZeroDuration(), end - Elapsed());
+    return std::max(absl::ZeroDuration(), end - callers_turn.value_or(Elapsed()));
   }
 
   absl::Duration timeout;
@@ -32,6 +33,7 @@ struct TransferWatch::State {
   Mutex mutex;
   ConditionVariable changed;
   absl::Duration end GUARDED_BY(mutex);
+  std::optional<absl::Duration> callers_turn GUARDED_BY(mutex);  // since when
   bool cancelled GUARDED_BY(mutex) = false;
   bool expired GUARDED_BY(mutex) = false;
   grpc::ClientContext* context GUARDED_BY(mutex) = nullptr;
@@ -69,6 +71,18 @@ void TransferWatch::Attach(grpc::ClientContext* context) {
 void TransferWatch::OnProgress() {
   MutexLock lock(&state_->mutex);
   if (!state_->is_total) state_->end = Elapsed() + state_->timeout;
+}
+
+void TransferWatch::BeginCallersTurn() {
+  MutexLock lock(&state_->mutex);
+  if (!state_->is_total) state_->callers_turn = Elapsed();
+}
+
+void TransferWatch::EndCallersTurn() {
+  MutexLock lock(&state_->mutex);
+  if (!state_->callers_turn.has_value()) return;
+  state_->end += Elapsed() - *state_->callers_turn;
+  state_->callers_turn.reset();
 }
 
 absl::Duration TransferWatch::Left() const { return state_->Left(); }

@@ -2,7 +2,8 @@
 // stalled, whatever it is waiting for.
 //
 // With a timeout of its own a transfer ends when that has passed; otherwise when the client's
-// timeout has passed without progress. The transfer's thread calls it.
+// timeout has passed without progress. What the caller's source or sink takes is not counted then: a
+// pipe may be slow. The transfer's thread calls it.
 #pragma once
 
 #include <memory>
@@ -28,6 +29,9 @@ class TransferWatch {
   void Attach(grpc::ClientContext* context);
   // Something came, or went.
   void OnProgress();
+  // Around calls of the source or sink.
+  void BeginCallersTurn();
+  void EndCallersTurn();
   // How long the transfer may go on without progress.
   absl::Duration Left() const;
   // Waits. Not OK when the transfer is over meanwhile.

@@ -146,8 +146,10 @@ absl::Status Upload::ReadSegment(uint64_t offset) {
   if (is_known_end) return absl::OkStatus();
   size_t filled = 0;
   while (filled < kSegmentBytes) {
+    watch_.BeginCallersTurn();
     const absl::StatusOr<size_t> read =
         source_->ReadAt(offset + filled, data->data() + filled, kSegmentBytes - filled);
+    watch_.EndCallersTurn();
     RETURN_IF_ERROR(read.status());
     if (*read == 0) break;
     filled += *read;

@@ -1,14 +1,12 @@
 // The program itself, against a fake server with certificates.
-#include <fcntl.h>
-#include <spawn.h>
 #include <stdlib.h>
 
 #include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
 
+#include "cli/program.h"
 #include "cli/scratch.h"
 #include "client/fake_function_io.h"
 
@@ -61,39 +59,19 @@ class BinaryTest : public testing::Test {
   // `out_path` takes stdout instead of the result.
   Finished Mayfly(const std::vector<std::string>& arguments, const std::string& in = "",
                   const std::string& out_path = "") {
-    std::vector<std::string> words = {MAYFLY_BINARY};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<std::string> variables = {"PATH=/usr/bin:/bin",
-                                          "HOME=" + scratch_->Path(""),
-                                          "MAYFLY_SERVER=" + server_.target(),
-                                          "MAYFLY_CA=" + scratch_->Path("ca.pem"),
-                                          "MAYFLY_CERT=" + scratch_->Path("client.pem"),
-                                          "MAYFLY_KEY=" + scratch_->Path("client.key")};
-    const std::string out = out_path.empty() ? scratch_->Path("stdout") : out_path;
-    const std::string in_path = scratch_->Write("stdin", in);
-    posix_spawn_file_actions_t files;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 0, in_path.c_str(), O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, 1, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&files, 2, scratch_->Path("stderr").c_str(),
-                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    pid_t pid = 0;
-    int state = 0;
-    EXPECT_EQ(posix_spawn(&pid, MAYFLY_BINARY, &files, nullptr, Pointers(&words).data(),
-                          Pointers(&variables).data()),
-              0);
-    posix_spawn_file_actions_destroy(&files);
-    EXPECT_EQ(waitpid(pid, &state, 0), pid);
-    return {.exit_code = WIFEXITED(state) ? WEXITSTATUS(state) : -1,
+    ProgramPlan plan{
+        .words = {MAYFLY_BINARY},
+        .variables = {"PATH=/usr/bin:/bin", "HOME=" + scratch_->Path(""),
+                      "MAYFLY_SERVER=" + server_.target(), "MAYFLY_CA=" + scratch_->Path("ca.pem"),
+                      "MAYFLY_CERT=" + scratch_->Path("client.pem"),
+                      "MAYFLY_KEY=" + scratch_->Path("client.key")},
+        .in = scratch_->Write("stdin", in),
+        .out = out_path.empty() ? scratch_->Path("stdout") : out_path,
+        .err = scratch_->Path("stderr")};
+    plan.words.insert(plan.words.end(), arguments.begin(), arguments.end());
+    return {.exit_code = Program(std::move(plan)).Wait().exit_code,
             .out = out_path.empty() ? scratch_->Read("stdout") : "",
             .err = scratch_->Read("stderr")};
-  }
-
-  static std::vector<char*> Pointers(std::vector<std::string>* words) {
-    std::vector<char*> pointers;
-    for (std::string& word : *words) pointers.push_back(word.data());
-    pointers.push_back(nullptr);
-    return pointers;
   }
 
   std::string PutInput(const std::string& data) {

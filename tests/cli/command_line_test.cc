@@ -52,24 +52,38 @@ TEST_F(CommandLineTest, GlobalFlagsStandAnywhere) {
   EXPECT_EQ(line.wait, absl::Minutes(2));
 }
 
+TEST_F(CommandLineTest, ReadsARetrievalOfMany) {
+  const auto line =
+      std::get<CommandLine>(Parse({"retrieve", "--all", "-", "--dir", "out", "--wait", "1h"}));
+  EXPECT_EQ(line.verb, Verb::kRetrieve);
+  EXPECT_EQ(line.list_file, "-");
+  EXPECT_EQ(line.directory, "out");
+  EXPECT_EQ(line.wait, absl::Hours(1));
+}
+
 TEST_F(CommandLineTest, EveryMistakeIsAUsageErrorOfOneLine) {
-  for (const std::vector<const char*>& arguments :
-       std::vector<std::vector<const char*>>{{},
-                                             {"fly"},
-                                             {"retrieve"},
-                                             {"retrieve", "a", "b"},
-                                             {"describe"},
-                                             {"retrieve", "a", "--wait"},
-                                             {"retrieve", "a", "--wait", "soon"},
-                                             {"retrieve", "a", "--wait", "-1s"},
-                                             {"put-output", "a", "--attempt", "0"},
-                                             {"put-output", "a", "--attempt", "4294967296"},
-                                             {"put-output", "a", "--outcome", "sad"},
-                                             {"put-input", "--label", "=x"},
-                                             {"put-input", "--label", "x"},
-                                             {"completion"},
-                                             {"completion", "fish"},
-                                             {"put-input", "--colour"}}) {
+  for (const std::vector<const char*>& arguments : std::vector<std::vector<const char*>>{
+           {},
+           {"fly"},
+           {"retrieve"},
+           {"retrieve", "a", "b"},
+           {"retrieve", "a", "--all", "f", "--dir", "d"},
+           {"retrieve", "--all", "f"},
+           {"retrieve", "--dir", "d"},
+           {"retrieve", "a", "--dir", "d"},
+           {"retrieve", "--all", "f", "--dir", "d", "--output", "o"},
+           {"describe"},
+           {"retrieve", "a", "--wait"},
+           {"retrieve", "a", "--wait", "soon"},
+           {"retrieve", "a", "--wait", "-1s"},
+           {"put-output", "a", "--attempt", "0"},
+           {"put-output", "a", "--attempt", "4294967296"},
+           {"put-output", "a", "--outcome", "sad"},
+           {"put-input", "--label", "=x"},
+           {"put-input", "--label", "x"},
+           {"completion"},
+           {"completion", "fish"},
+           {"put-input", "--colour"}}) {
     const auto result = Parse(arguments);
     ASSERT_TRUE(std::holds_alternative<ExitCode>(result)) << testing::PrintToString(arguments);
     EXPECT_EQ(std::get<ExitCode>(result), kExitUsage);

@@ -41,11 +41,17 @@ class CommandsTest : public client::ClientFixture {
     line.output_file = scratch_.Path("out");
     line.wait = absl::ZeroDuration();
     Report report(&out_, &err_, /*json=*/false);
-    return Commands(client_, line, &in_, &report, &files).Run();
+    ProgressBar bar{{}};
+    Interruption interruption;
+    return Commands(client_, line,
+                    {.report = &report,
+                     .bar = &bar,
+                     .file_system = &files,
+                     .interruption = &interruption})
+        .Run();
   }
 
   Scratch scratch_;
-  std::istringstream in_;
   std::ostringstream out_;
   std::ostringstream err_;
   Mutex mutex_;

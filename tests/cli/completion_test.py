@@ -34,6 +34,9 @@ EVERY_SHELL = [
     ("mayfly --server pay", "mayfly --server pay"),
     ("mayfly retrieve --js", "mayfly retrieve --json "),
     ("mayfly retrieve --wai", "mayfly retrieve --wait"),
+    ("mayfly retrieve --all pay", "mayfly retrieve --all payload-file "),
+    ("mayfly retrieve --dir pay", "mayfly retrieve --dir pay"),  # no directory
+    ("mayfly retrieve --dir out", "mayfly retrieve --dir outputs/"),
 ]
 
 SHELLS = {
@@ -95,6 +98,7 @@ def run_shell(shell, mayfly):
         os.symlink(mayfly, os.path.join(directory, "mayfly"))
         for name in ("payload-file", "with blank", "lines"):
             open(os.path.join(directory, name), "w").close()
+        os.mkdir(os.path.join(directory, "outputs"))
         script = os.path.join(directory, "_mayfly")
         with open(script, "w") as file:
             subprocess.run([mayfly, "completion", shell], stdout=file, check=True)

@@ -1,0 +1,21 @@
+// What a command has around it.
+#pragma once
+
+#include "base/file_system.h"
+#include "cli/interruption.h"
+#include "cli/progress_bar.h"
+#include "cli/report.h"
+
+namespace mayfly::cli {
+
+// All of it outlives the command.
+struct Context {
+  int standard_input = 0;
+  int standard_output = 1;
+  Report* report = nullptr;
+  ProgressBar* bar = nullptr;
+  FileSystem* file_system = nullptr;
+  Interruption* interruption = nullptr;
+};
+
+}  // namespace mayfly::cli

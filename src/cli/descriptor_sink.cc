@@ -1,0 +1,48 @@
+#include "cli/descriptor_sink.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include <sys/stat.h>
+
+namespace mayfly::cli {
+namespace {
+
+absl::Status WriteError(int error) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("stdout cannot be written to: ", strerrordesc_np(error)));
+}
+
+bool IsRegularFile(int descriptor) {
+  struct stat about = {};
+  return fstat(descriptor, &about) == 0 && S_ISREG(about.st_mode);
+}
+
+}  // namespace
+
+absl::Status DescriptorSink::WriteAt(uint64_t offset, absl::string_view data) {
+  if (offset != written_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a later attempt replaced the output when stdout had ", written_,
+                     " bytes of the earlier one"));
+  }
+  while (!data.empty()) {
+    if (interruption_->IsInterrupted()) return absl::CancelledError("interrupted");
+    const ssize_t count = write(descriptor_, data.data(), data.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return WriteError(errno);
+    written_ += static_cast<uint64_t>(count);
+    data.remove_prefix(static_cast<size_t>(count));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DescriptorSink::Finish(uint64_t size) {
+  if (size != written_) return WriteAt(size, "");
+  if (!IsRegularFile(descriptor_) || fdatasync(descriptor_) == 0) return absl::OkStatus();
+  return WriteError(errno);
+}
+
+}  // namespace mayfly::cli

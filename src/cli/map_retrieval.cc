@@ -1,0 +1,391 @@
+#include "cli/map_retrieval.h"
+
+#include <algorithm>
+#include <errno.h>
+#include <filesystem>
+#include <string.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "cli/call_list.h"
+#include "cli/json.h"
+#include "cli/output_file.h"
+
+namespace mayfly::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A file system commits what several threads sync at the same time together.
+constexpr int kWriters = 4;
+constexpr size_t kGroupMax = 32;
+// What may wait to be written; its claims are renewed meanwhile.
+constexpr uint32_t kWindowItems = 256;
+// What a server takes by default on one stream.
+constexpr size_t kSubscribedMax = 65536;
+// Even what is there already takes a moment to come.
+constexpr absl::Duration kWaitMin = absl::Seconds(1);
+// Each round has lost outputs to later attempts.
+constexpr int kRoundsMax = 10;
+
+absl::Time Now() { return absl::UnixEpoch() + SystemClock().Read().boottime; }
+
+absl::Duration WaitOf(const CommandLine& line) { return std::max(line.wait, kWaitMin); }
+
+absl::Status PendingError(absl::string_view calls, absl::Duration wait) {
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputPending,
+                   absl::StrCat(calls, " calls have no output yet, and none has come for ",
+                                absl::FormatDuration(wait)));
+}
+
+absl::Status DirectoryError(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("--dir ", what));
+}
+
+// Otherwise the stream is refused, or the server wrong, and the calls have nothing to do with it.
+bool IsAboutTheCall(const absl::Status& status) {
+  return absl::IsNotFound(status) || absl::IsDataLoss(status);
+}
+
+}  // namespace
+
+// The answers to acks. They come on the client's thread, which must not wait, and may come when
+// nobody wants to know any more.
+class MapRetrieval::Acks {
+ public:
+  struct Refusal {
+    std::string call_id;
+    absl::Status status;
+  };
+
+  void OnAnswer(const std::string& call_id, const absl::Status& status) EXCLUDES_LOCK(mutex_) {
+    if (status.ok()) return;
+    MutexLock lock(&mutex_);
+    refusals_.push_back({call_id, status});
+  }
+  std::vector<Refusal> TakeRefusals() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return std::exchange(refusals_, {});
+  }
+
+ private:
+  Mutex mutex_;
+  std::vector<Refusal> refusals_ GUARDED_BY(mutex_);
+};
+
+// A file, and the progress of all.
+class MapRetrieval::CountingSink : public client::PayloadSink {
+ public:
+  CountingSink(MapRetrieval* map, OutputFile* file) : map_(map), file_(file) {}
+
+  absl::Status WriteAt(uint64_t offset, absl::string_view data) override {
+    status_ = file_->WriteAt(offset, data);
+    map_->bytes_ += data.size();
+    map_->NoteActivity();
+    map_->ShowProgress();
+    return status_;
+  }
+  absl::Status Finish(uint64_t size) override { return status_ = file_->Finish(size); }
+
+  // Of the file.
+  const absl::Status& status() const { return status_; }
+
+ private:
+  MapRetrieval* const map_;
+  OutputFile* const file_;
+  absl::Status status_;
+};
+
+MapRetrieval::MapRetrieval(client::Client client, const CommandLine& line, const Context& context)
+    : client_(std::move(client)), line_(line), context_(context), acks_(std::make_shared<Acks>()) {}
+
+MapRetrieval::~MapRetrieval() = default;
+
+ExitCode MapRetrieval::Run() {
+  const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
+  if (!call_ids.ok()) return context_.report->UsageError(call_ids.status());
+  absl::Status status = PrepareDirectory();
+  if (status.ok()) status = FindMissing(*call_ids);
+  if (!status.ok()) return context_.report->UsageError(status);
+  if (missing_.empty()) return kExitDone;
+  status = ReachServer();
+  if (!status.ok()) return context_.report->Error("", status);
+  RetrieveMissing();
+  ReportRest();
+  MutexLock lock(&console_mutex_);
+  return exit_code_;
+}
+
+absl::Status MapRetrieval::PrepareDirectory() const {
+  const std::string& path = line_.directory;
+  if (mkdir(path.c_str(), 0700) == 0) {
+    // Otherwise a loss of power could take it with everything in it.
+    const fs::path parent = fs::absolute(path).lexically_normal().parent_path();
+    return context_.file_system->SyncDirectory(parent.string());
+  }
+  if (errno != EEXIST)
+    return DirectoryError(absl::StrCat("cannot be made: ", strerrordesc_np(errno)));
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return DirectoryError("names something that is no directory");
+  if (access(path.c_str(), W_OK | X_OK) != 0) {
+    return DirectoryError(absl::StrCat("cannot be written to: ", strerrordesc_np(errno)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids) {
+  for (const std::string& call_id : call_ids) {
+    std::error_code error;
+    const fs::file_status status = fs::status(PathOf(call_id), error);
+    if (!fs::exists(status)) {
+      missing_.push_back(call_id);
+    } else if (fs::is_regular_file(status)) {
+      ++kept_count_;
+    } else {
+      return DirectoryError(absl::StrCat("has something named ", call_id, " that is not a file"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MapRetrieval::ReachServer() const {
+  return client_.DescribeCall(missing_[0], {.cancellation = context_.interruption->cancellation()})
+      .status();
+}
+
+void MapRetrieval::RetrieveMissing() {
+  stream_ = std::make_unique<client::OutputStream>(client_.StreamOutputs(
+      {.window_items = kWindowItems, .data_bytes_max = client::kMessageDataBytesMax}));
+  {
+    MutexLock lock(&mutex_);
+    untold_count_ = missing_.size();
+  }
+  context_.interruption->SetAction([this] { Stop(); });
+  ShowProgress();
+  std::vector<std::string> call_ids = missing_;
+  for (int round = 0; round < kRoundsMax && !call_ids.empty() && !stopping_; ++round) {
+    Subscribe(std::move(call_ids));
+    RunWriters();
+    call_ids = FinishAcks();
+  }
+  context_.interruption->SetAction(nullptr);
+}
+
+void MapRetrieval::RunWriters() {
+  NoteActivity();
+  std::vector<std::thread> writers;
+  for (int i = 0; i < kWriters; ++i) writers.emplace_back([this] { Write(); });
+  for (std::thread& writer : writers) writer.join();
+}
+
+void MapRetrieval::Write() {
+  while (true) {
+    absl::StatusOr<client::OutputEvent> event = NextEvent();
+    if (!event.ok()) return;
+    std::vector<client::ClaimedOutput> group;
+    for (size_t taken = 1; event.ok(); ++taken) {
+      Take(*std::move(event), &group);
+      if (taken == kGroupMax) break;
+      event = stream_->Next(absl::ZeroDuration());
+    }
+    Acknowledge(std::move(group));
+  }
+}
+
+absl::StatusOr<client::OutputEvent> MapRetrieval::NextEvent() {
+  while (true) {
+    absl::StatusOr<client::OutputEvent> event = stream_->Next(WaitLeft());
+    const bool must_wait_on =
+        absl::IsDeadlineExceeded(event.status()) && WaitLeft() > absl::ZeroDuration();
+    if (!must_wait_on) return event;
+  }
+}
+
+void MapRetrieval::Take(client::OutputEvent event, std::vector<client::ClaimedOutput>* group) {
+  SubscribeNext();
+  if (!event.output.ok()) {
+    if (!IsAboutTheCall(event.output.status())) return StopForAll(event.output.status());
+    return ReportError(event.call_id, event.output.status());
+  }
+  client::ClaimedOutput& output = *event.output;
+  if (stopping_) return stream_->Release(output.claim);
+  const client::Claim claim = output.claim;
+  const absl::Status status = WriteFile(&output);
+  if (!status.ok()) {
+    stream_->Release(claim);
+    if (!absl::IsCancelled(status)) ReportError(event.call_id, status);
+    return;
+  }
+  ++written_count_;
+  ShowProgress();
+  group->push_back(std::move(output));
+}
+
+absl::Status MapRetrieval::WriteFile(client::ClaimedOutput* output) {
+  OutputFile file(context_.file_system, PathOf(output->claim.call_id),
+                  OutputFile::DirectorySync::kByCaller);
+  CountingSink sink(this, &file);
+  absl::Status status;
+  if (output->data_omitted) {
+    absl::StatusOr<client::ClaimedOutput> whole = client_.DownloadOutput(
+        *output, &sink, {.cancellation = context_.interruption->cancellation()});
+    status = whole.status();
+    if (whole.ok()) *output = *std::move(whole);
+  } else {
+    const std::string data = std::exchange(output->payload.data, std::string());
+    if (!data.empty()) status = sink.WriteAt(0, data);
+    if (status.ok()) status = sink.Finish(data.size());
+  }
+  // The next one would fare no better.
+  if (!sink.status().ok()) Stop();
+  return status;
+}
+
+void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
+  NoteActivity();
+  if (group.empty()) return;
+  absl::Status status = context_.file_system->SyncDirectory(line_.directory);
+  for (const client::ClaimedOutput& output : group) {
+    const std::string& call_id = output.claim.call_id;
+    if (status.ok()) status = ReportOutput(output);
+    if (status.ok()) {
+      stream_->Ack(output.claim, [acks = acks_, call_id](const absl::StatusOr<absl::Time>& erased) {
+        acks->OnAnswer(call_id, erased.status());
+      });
+      continue;
+    }
+    // The next run has to ask for it again.
+    context_.file_system->Remove(PathOf(call_id)).IgnoreError();
+    --written_count_;
+    stream_->Release(output.claim);
+  }
+  if (!status.ok()) StopForAll(status);
+}
+
+std::vector<std::string> MapRetrieval::FinishAcks() {
+  const absl::Status flushed = stream_->Flush(line_.timeout);
+  if (!flushed.ok()) ReportError("", flushed);
+  std::vector<std::string> again;
+  for (const Acks::Refusal& refusal : acks_->TakeRefusals()) {
+    if (ReasonOf(refusal.status) != Reason::kClaimLost || stopping_) {
+      ReportError(refusal.call_id, refusal.status);
+      continue;
+    }
+    context_.file_system->Remove(PathOf(refusal.call_id)).IgnoreError();
+    --written_count_;
+    again.push_back(refusal.call_id);
+  }
+  MutexLock lock(&mutex_);
+  untold_count_ += again.size();
+  return again;
+}
+
+void MapRetrieval::Subscribe(std::vector<std::string> call_ids) {
+  {
+    MutexLock lock(&mutex_);
+    const size_t first = std::min(call_ids.size(), kSubscribedMax);
+    to_subscribe_.insert(to_subscribe_.end(), call_ids.begin() + static_cast<ptrdiff_t>(first),
+                         call_ids.end());
+    call_ids.resize(first);
+  }
+  SubscribeUnlessStopped(std::move(call_ids));
+}
+
+void MapRetrieval::SubscribeUnlessStopped(std::vector<std::string> call_ids) {
+  stream_->Subscribe(call_ids);
+  // Whoever stopped it meanwhile may have come too early to unsubscribe these.
+  if (stopping_) stream_->Unsubscribe(call_ids);
+}
+
+void MapRetrieval::SubscribeNext() {
+  std::string next;
+  {
+    MutexLock lock(&mutex_);
+    --untold_count_;
+    active_ = Now();
+    if (to_subscribe_.empty() || stopping_) return;
+    next = std::move(to_subscribe_.front());
+    to_subscribe_.pop_front();
+  }
+  SubscribeUnlessStopped({std::move(next)});
+}
+
+void MapRetrieval::Stop() {
+  if (stopping_.exchange(true)) return;
+  // Writers that wait learn from this that nothing will come.
+  stream_->Unsubscribe(missing_);
+}
+
+void MapRetrieval::StopForAll(const absl::Status& status) {
+  if (stopping_.exchange(true)) return;
+  stream_->Unsubscribe(missing_);
+  ReportError("", status);
+}
+
+void MapRetrieval::NoteActivity() {
+  MutexLock lock(&mutex_);
+  active_ = Now();
+}
+
+absl::Duration MapRetrieval::WaitLeft() {
+  MutexLock lock(&mutex_);
+  return std::max(absl::ZeroDuration(), active_ + WaitOf(line_) - Now());
+}
+
+void MapRetrieval::ReportError(const std::string& call_id, const absl::Status& status) {
+  MutexLock lock(&console_mutex_);
+  context_.bar->Hide();
+  const ExitCode code = context_.report->Error(call_id, status);
+  if (exit_code_ == kExitDone) exit_code_ = code;
+}
+
+absl::Status MapRetrieval::ReportOutput(const client::ClaimedOutput& output) {
+  MutexLock lock(&console_mutex_);
+  if (context_.report->json()) {
+    if (context_.report->Object(ToJson(output, /*with_data=*/false))) return absl::OkStatus();
+    return absl::FailedPreconditionError("stdout cannot be written to");
+  }
+  if (output.outcome != client::Outcome::kSuccess) context_.bar->Hide();
+  context_.report->NoteOutcome(output);
+  return absl::OkStatus();
+}
+
+// Of the calls that nothing became of.
+void MapRetrieval::ReportRest() {
+  size_t rest = 0;
+  {
+    MutexLock lock(&mutex_);
+    rest = untold_count_;
+  }
+  const std::string of_total = absl::StrCat(" of ", kept_count_ + missing_.size());
+  if (context_.interruption->IsInterrupted()) {
+    ReportError("", absl::CancelledError(
+                        absl::StrCat("interrupted, ", kept_count_ + written_count_, of_total,
+                                     " outputs are there; the same command goes on from here")));
+    return;
+  }
+  if (rest > 0 && !stopping_) {
+    const absl::Status reached = ReachServer();
+    ReportError("",
+                reached.ok() ? PendingError(absl::StrCat(rest, of_total), WaitOf(line_)) : reached);
+  }
+  MutexLock lock(&console_mutex_);
+  if (exit_code_ == kExitDone) context_.bar->End();
+}
+
+void MapRetrieval::ShowProgress() {
+  MutexLock lock(&console_mutex_);
+  context_.bar->ShowOutputs(kept_count_ + written_count_, kept_count_ + missing_.size(), bytes_);
+}
+
+std::string MapRetrieval::PathOf(const std::string& call_id) const {
+  return absl::StrCat(line_.directory, "/", call_id);
+}
+
+}  // namespace mayfly::cli

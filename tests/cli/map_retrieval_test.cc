@@ -1,0 +1,137 @@
+// What retrieve --all does to the disk, in which order, and what becomes of claims when it fails.
+#include "cli/map_retrieval.h"
+
+#include <sstream>
+
+#include "absl/strings/str_join.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/recording_file_system.h"
+#include "cli/scratch.h"
+#include "client/client_fixture.h"
+
+namespace mayfly::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class MapRetrievalTest : public client::ClientFixture {
+ protected:
+  MapRetrievalTest() {
+    server_.OnAck([this] { Log("ack"); });
+    std::filesystem::create_directory(scratch_.Path("outputs"));
+  }
+
+  void Log(const std::string& event) EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    log_.push_back(event);
+  }
+  std::vector<std::string> TakeLog() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return std::exchange(log_, {});
+  }
+
+  ExitCode Retrieve(const std::vector<std::string>& call_ids, int failing_operation = 0) {
+    RecordingFileSystem files([this](const std::string& event) { Log(event); });
+    files.FailOperation(failing_operation);
+    CommandLine line;
+    line.verb = Verb::kRetrieve;
+    line.list_file = scratch_.Write("calls", absl::StrJoin(call_ids, "\n"));
+    line.directory = scratch_.Path("outputs");
+    Report report(&out_, &err_, /*json=*/false);
+    ProgressBar bar{{}};
+    Interruption interruption;
+    return MapRetrieval(client_, line,
+                        {.report = &report,
+                         .bar = &bar,
+                         .file_system = &files,
+                         .interruption = &interruption})
+        .Run();
+  }
+  std::string Output(const std::string& call_id) const {
+    return scratch_.Read("outputs/" + call_id);
+  }
+  size_t FileCount() const {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(scratch_.Path("outputs"))) {
+      (void)entry;
+      ++count;
+    }
+    return count;
+  }
+
+  Scratch scratch_;
+  std::ostringstream out_;
+  std::ostringstream err_;
+  Mutex mutex_;
+  std::vector<std::string> log_ GUARDED_BY(mutex_);
+};
+
+TEST_F(MapRetrievalTest, FileAndDirectoryAreSyncedBeforeTheAck) {
+  const std::string id = NewReadyCall("42");
+  EXPECT_EQ(Retrieve({id}), kExitDone) << err_.str();
+  EXPECT_THAT(TakeLog(), ElementsAre("create", "write", "sync", "rename", "sync directory", "ack"));
+  EXPECT_EQ(Output(id), "42");
+  EXPECT_EQ(FileCount(), 1);
+}
+
+TEST_F(MapRetrievalTest, AFailureOfAnyStepReleasesTheClaimAndLeavesNoFile) {
+  const std::string id = NewReadyCall("42");
+  for (int step = 1; step <= 5; ++step) {
+    EXPECT_EQ(Retrieve({id}, step), kExitRefused) << step;
+    EXPECT_THAT(err_.str(), HasSubstr("disk on fire"));
+    EXPECT_EQ(FileCount(), 0) << step;
+    EXPECT_EQ(server_.CountOf("Ack"), 0) << step;
+    EXPECT_EQ(client_.DescribeCall(id)->state, client::CallState::kReady) << step;
+  }
+  EXPECT_EQ(Retrieve({id}), kExitDone);
+  EXPECT_EQ(Output(id), "42");
+}
+
+TEST_F(MapRetrievalTest, AnOutputThatALaterAttemptReplacedIsRetrievedAgain) {
+  const std::string id = NewReadyCall("first");
+  bool replaced = false;
+  server_.OnAck([&] {
+    if (std::exchange(replaced, true)) return;
+    server_.ForgetClaims();
+    server_.AddOutput(id, 2, "the second");
+  });
+  EXPECT_EQ(Retrieve({id}), kExitDone) << err_.str();
+  EXPECT_EQ(Output(id), "the second");
+  EXPECT_EQ(err_.str(), "");
+}
+
+TEST_F(MapRetrievalTest, AnAckThatIsRefusedIsReported) {
+  const std::string id = NewReadyCall("42");
+  bool once = false;
+  server_.OnAck([&] {
+    if (std::exchange(once, true)) return;
+    server_.ForgetClaims();
+    server_.ClaimElsewhere(id, /*ack=*/true);
+  });
+  EXPECT_EQ(Retrieve({id}), kExitGone);
+  EXPECT_THAT(err_.str(), HasSubstr("call " + id + ": not found"));
+}
+
+TEST_F(MapRetrievalTest, AnOutcomeThatIsNoSuccessIsSaid) {
+  const std::string id = client_.PutInput({.payload = {.data = "input"}})->call_id;
+  ASSERT_TRUE(client_
+                  .PutOutput({.call_id = id,
+                              .attempt = 3,
+                              .outcome = client::Outcome::kFailure,
+                              .payload = {.data = "boom"}})
+                  .ok());
+  EXPECT_EQ(Retrieve({id}), kExitDone);
+  EXPECT_EQ(err_.str(), "mayfly: call " + id + ": the outcome of attempt 3 is FAILURE\n");
+}
+
+TEST_F(MapRetrievalTest, AnEmptyListIsDone) {
+  EXPECT_EQ(Retrieve({}), kExitDone);
+  EXPECT_THAT(server_.Events(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace mayfly::cli
