@@ -179,7 +179,7 @@ std::string ZshValue(const CLI::Option& option, const std::string& name) {
   const std::string type = option.get_type_name();
   std::string action = "()";  // no words; a message alone would hide the flags
   if (type == "FILE") action = "_files";
-  if (type == "DIR") action = "_files -/";
+  if (type == "DIR") action = "_path_files -/";
   if (absl::StrContains(type, '|')) {
     action = absl::StrCat("(", absl::StrReplaceAll(type, {{"|", " "}}), ")");
   }

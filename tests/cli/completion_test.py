@@ -108,7 +108,8 @@ def run_shell(shell, mayfly):
         failures = 0
         for typed, expected in EVERY_SHELL:
             line = terminal.completed(typed)
-            if line.rstrip() == expected.rstrip():
+            # What a shell adds behind a directory's name it may take back.
+            if line.rstrip(" /") == expected.rstrip(" /"):
                 continue
             failures += 1
             print(f"{shell}: {typed!r} became {line!r}, should be {expected!r}")

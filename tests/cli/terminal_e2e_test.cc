@@ -88,7 +88,7 @@ TEST_F(TerminalTest, CtrlCInTheMiddleReleasesTheOutputAndLeavesNoFile) {
   plan.in = terminal_.path();
   Program program(std::move(plan));
   StallMidway();
-  ASSERT_TRUE(terminal_.WaitFor("% [#"));
+  ASSERT_TRUE(terminal_.WaitFor(" % ["));
   EXPECT_EQ(StateOf(call), client::CallState::kClaimed);
   terminal_.Type(kCtrlC);
   proxy_.GoOn();
