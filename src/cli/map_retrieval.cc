@@ -247,10 +247,17 @@ absl::Status MapRetrieval::WriteFile(client::ClaimedOutput* output) {
   return status;
 }
 
+absl::Status MapRetrieval::SyncDirectory() const {
+  const absl::Status status = context_.file_system->SyncDirectory(line_.directory);
+  if (status.ok()) return status;
+  return absl::FailedPreconditionError(
+      absl::StrCat("the output files cannot be made durable: ", status.message()));
+}
+
 void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
   NoteActivity();
   if (group.empty()) return;
-  absl::Status status = context_.file_system->SyncDirectory(line_.directory);
+  absl::Status status = SyncDirectory();
   for (const client::ClaimedOutput& output : group) {
     const std::string& call_id = output.claim.call_id;
     if (status.ok()) status = ReportOutput(output);

@@ -55,6 +55,7 @@ class MapRetrieval {
       EXCLUDES_LOCK(mutex_);
   // The output's data goes; its claim is then the one to acknowledge.
   absl::Status WriteFile(client::ClaimedOutput* output);
+  absl::Status SyncDirectory() const;
   void Acknowledge(std::vector<client::ClaimedOutput> group) EXCLUDES_LOCK(mutex_);
   // Returns those to be retrieved again, since a later attempt has replaced what was written.
   std::vector<std::string> FinishAcks() EXCLUDES_LOCK(mutex_);

@@ -1,15 +1,10 @@
 // What retrieve does to the disk, in which order, and what becomes of the claim when it fails.
 #include "cli/commands.h"
 
-#include <sstream>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "base/mutex.h"
-#include "cli/recording_file_system.h"
-#include "cli/scratch.h"
-#include "client/client_fixture.h"
+#include "cli/retrieval_fixture.h"
 
 namespace mayfly::cli {
 namespace {
@@ -17,45 +12,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class CommandsTest : public client::ClientFixture {
+class CommandsTest : public RetrievalFixture {
  protected:
-  CommandsTest() {
-    server_.OnAck([this] { Log("ack"); });
-  }
-
-  void Log(const std::string& event) EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    log_.push_back(event);
-  }
-  std::vector<std::string> TakeLog() EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    return std::exchange(log_, {});
-  }
-
   ExitCode Retrieve(const std::string& id, int failing_operation = 0) {
-    RecordingFileSystem files([this](const std::string& event) { Log(event); });
-    files.FailOperation(failing_operation);
     CommandLine line;
-    line.verb = Verb::kRetrieve;
     line.call_ids = {id};
     line.output_file = scratch_.Path("out");
     line.wait = absl::ZeroDuration();
-    Report report(&out_, &err_, /*json=*/false);
-    ProgressBar bar{{}};
-    Interruption interruption;
-    return Commands(client_, line,
-                    {.report = &report,
-                     .bar = &bar,
-                     .file_system = &files,
-                     .interruption = &interruption})
-        .Run();
+    return Run(std::move(line), failing_operation);
   }
-
-  Scratch scratch_;
-  std::ostringstream out_;
-  std::ostringstream err_;
-  Mutex mutex_;
-  std::vector<std::string> log_ GUARDED_BY(mutex_);
 };
 
 TEST_F(CommandsTest, TheFileAndItsDirectoryAreSyncedBeforeTheAck) {

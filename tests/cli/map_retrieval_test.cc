@@ -1,15 +1,14 @@
 // What retrieve --all does to the disk, in which order, and what becomes of claims when it fails.
 #include "cli/map_retrieval.h"
 
-#include <sstream>
+#include <filesystem>
+#include <iterator>
 
 #include "absl/strings/str_join.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cli/recording_file_system.h"
-#include "cli/scratch.h"
-#include "client/client_fixture.h"
+#include "cli/retrieval_fixture.h"
 
 namespace mayfly::cli {
 namespace {
@@ -18,56 +17,23 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-class MapRetrievalTest : public client::ClientFixture {
+class MapRetrievalTest : public RetrievalFixture {
  protected:
-  MapRetrievalTest() {
-    server_.OnAck([this] { Log("ack"); });
-    std::filesystem::create_directory(scratch_.Path("outputs"));
-  }
-
-  void Log(const std::string& event) EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    log_.push_back(event);
-  }
-  std::vector<std::string> TakeLog() EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    return std::exchange(log_, {});
-  }
+  MapRetrievalTest() { std::filesystem::create_directory(scratch_.Path("outputs")); }
 
   ExitCode Retrieve(const std::vector<std::string>& call_ids, int failing_operation = 0) {
-    RecordingFileSystem files([this](const std::string& event) { Log(event); });
-    files.FailOperation(failing_operation);
     CommandLine line;
-    line.verb = Verb::kRetrieve;
     line.list_file = scratch_.Write("calls", absl::StrJoin(call_ids, "\n"));
     line.directory = scratch_.Path("outputs");
-    Report report(&out_, &err_, /*json=*/false);
-    ProgressBar bar{{}};
-    Interruption interruption;
-    return MapRetrieval(client_, line,
-                        {.report = &report,
-                         .bar = &bar,
-                         .file_system = &files,
-                         .interruption = &interruption})
-        .Run();
+    return Run(std::move(line), failing_operation);
   }
   std::string Output(const std::string& call_id) const {
     return scratch_.Read("outputs/" + call_id);
   }
-  size_t FileCount() const {
-    size_t count = 0;
-    for (const auto& entry : std::filesystem::directory_iterator(scratch_.Path("outputs"))) {
-      (void)entry;
-      ++count;
-    }
-    return count;
+  ptrdiff_t FileCount() const {
+    const std::filesystem::directory_iterator files(scratch_.Path("outputs"));
+    return std::distance(begin(files), end(files));
   }
-
-  Scratch scratch_;
-  std::ostringstream out_;
-  std::ostringstream err_;
-  Mutex mutex_;
-  std::vector<std::string> log_ GUARDED_BY(mutex_);
 };
 
 TEST_F(MapRetrievalTest, FileAndDirectoryAreSyncedBeforeTheAck) {
@@ -81,6 +47,7 @@ TEST_F(MapRetrievalTest, FileAndDirectoryAreSyncedBeforeTheAck) {
 TEST_F(MapRetrievalTest, AFailureOfAnyStepReleasesTheClaimAndLeavesNoFile) {
   const std::string id = NewReadyCall("42");
   for (int step = 1; step <= 5; ++step) {
+    err_.str("");
     EXPECT_EQ(Retrieve({id}, step), kExitRefused) << step;
     EXPECT_THAT(err_.str(), HasSubstr("disk on fire"));
     EXPECT_EQ(FileCount(), 0) << step;

@@ -1,0 +1,56 @@
+// What the tests of retrieve start from: a fake server, and a log of what it and the disk are asked to
+// do, in order.
+#pragma once
+
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cli/commands.h"
+#include "cli/recording_file_system.h"
+#include "cli/scratch.h"
+#include "client/client_fixture.h"
+
+namespace mayfly::cli {
+
+class RetrievalFixture : public client::ClientFixture {
+ protected:
+  RetrievalFixture() {
+    server_.OnAck([this] { Log("ack"); });
+  }
+
+  void Log(const std::string& event) EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    log_.push_back(event);
+  }
+  std::vector<std::string> TakeLog() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return std::exchange(log_, {});
+  }
+
+  // The operation on the disk of this number, from 1, fails; 0: none.
+  ExitCode Run(CommandLine line, int failing_operation) {
+    RecordingFileSystem files([this](const std::string& event) { Log(event); });
+    files.FailOperation(failing_operation);
+    line.verb = Verb::kRetrieve;
+    Report report(&out_, &err_, /*json=*/false);
+    ProgressBar bar{{}};
+    Interruption interruption;
+    return Commands(client_, line,
+                    {.report = &report,
+                     .bar = &bar,
+                     .file_system = &files,
+                     .interruption = &interruption})
+        .Run();
+  }
+
+  Scratch scratch_;
+  std::ostringstream out_;
+  std::ostringstream err_;
+  Mutex mutex_;
+  std::vector<std::string> log_ GUARDED_BY(mutex_);
+};
+
+}  // namespace mayfly::cli
