@@ -119,7 +119,8 @@ class Package(LiveTestCase):
 
     def test_the_program_of_the_readme(self) -> None:
         text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
-        program = re.search(r"```python\n(from mayfly import Client.*?)```", text, re.DOTALL).group(1)
+        pattern = r"```python\n(from mayfly import Client.*?)```"
+        program = re.search(pattern, text, re.DOTALL).group(1)
         files = self.arguments("client")
         worker = self.arguments("worker")
         program = program.replace('cert="worker.pem"', f"cert={worker['cert']!r}")

@@ -20,6 +20,8 @@ class Entry(Protocol):
 
 EntryT = TypeVar("EntryT", bound=Entry)
 
+_UNANSWERED = Unavailable()
+
 
 def take_entries(queue: collections.deque[EntryT], bytes_max: int) -> list[EntryT]:
     """The first ones, as many as fit a message."""
@@ -65,7 +67,7 @@ class Batch(Generic[Item, Result]):
         self._items = items
         self._todo = list(range(len(items)))
         self.method = kind.method
-        self.results: list[Result | Error] = [Unavailable()] * len(items)
+        self.results: list[Result | Error] = [_UNANSWERED] * len(items)
 
     def request(self) -> Any:
         return self._kind.request([self._items[index] for index in self._todo])

@@ -15,6 +15,7 @@ from mayfly.completion import Completion
 from mayfly.connection import Connection
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
 from mayfly.download import Reception, download
+from mayfly.endpoint import Endpoint
 from mayfly.errors import Error
 from mayfly.held_outputs import HeldOutputs
 from mayfly.retrieval import HeldOutput, Retrievals
@@ -22,26 +23,11 @@ from mayfly.settings import Settings
 from mayfly.upload import Data, Source, Transmission, source_of, upload
 from mayfly.v1 import function_io_pb2 as pb
 
-_SelfT = TypeVar("_SelfT", bound="_Endpoint")
+_SelfT = TypeVar("_SelfT", bound="_Blocking")
 
 
-class _Endpoint:
+class _Blocking(Endpoint):
     """What client and worker have in common."""
-
-    def __init__(self, server: str, *, ca: str, cert: str, key: str, **settings: Any) -> None:
-        """`server` is host:port; `ca`, `cert` and `key` are PEM files; `settings` are those of
-        Settings. Connects with the first call.
-
-        InvalidArgument: a file cannot be read, or a setting is out of its range.
-        """
-        self._begin(Settings(server, ca, cert, key, **settings))
-
-    @classmethod
-    def from_env(cls: type[_SelfT], **settings: Any) -> _SelfT:
-        """From the environment or a file, as the command line tool: see Settings.from_env."""
-        self = cls.__new__(cls)
-        self._begin(Settings.from_env(**settings))
-        return self
 
     def _begin(self, settings: Settings) -> None:
         self._connection = Connection(settings)
@@ -69,7 +55,7 @@ class _Endpoint:
         self.close()
 
 
-class Client(_Endpoint):
+class Client(_Blocking):
     """Puts inputs and retrieves each output once. Thread-safe.
 
     What many threads call at the same time travels together. A call that cannot reach the server
@@ -216,7 +202,7 @@ class Client(_Endpoint):
         super().close()
 
 
-class Worker(_Endpoint):
+class Worker(_Blocking):
     """Gets inputs and puts outputs; learns the ids of calls from its platform. Thread-safe.
 
     Repeats and errors as Client.

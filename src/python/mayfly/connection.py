@@ -93,15 +93,21 @@ class Connection(fork.Forkable):
         """Around whatever waits for gRPC: what ends a call is raised as an `Error`."""
         try:
             yield
-        except Error:
-            raise
         except Exception as error:
-            known = transport.error_of(error)
-            if isinstance(error, ValueError) and "closed channel" in str(error):
-                known = Cancelled(str(error))  # between two statements
-            if known is None:
+            known = self._known(error)
+            if known is error:
                 raise
-            raise self._translated(known) from None
+            raise known from None
+
+    def _known(self, error: Exception) -> Exception:
+        """As an `Error`, if it is of gRPC."""
+        if isinstance(error, ValueError) and "closed channel" in str(error):
+            known: Error | None = Cancelled(str(error))  # between two statements
+        else:
+            known = transport.error_of(error)
+        if isinstance(known, Cancelled) and not self._closed:
+            return Unavailable("the call was interrupted")  # the server cancels nothing
+        return known or error
 
     def stub(self, large: bool = False) -> Any:
         with self._lock:
@@ -116,22 +122,17 @@ class Connection(fork.Forkable):
                 self._stubs[large] = transport.new_stub(self._channels[large])
             return self._stubs[large]
 
-    def _translated(self, error: Error) -> Error:
-        # The server cancels nothing.
-        if isinstance(error, Cancelled) and not self._closed:
-            return Unavailable("the call was interrupted")
-        return error
-
     def invoke(self, method: str, request: Any, deadline: float) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
         backoff = Backoff(self.settings, deadline)
         while True:
             try:
-                with self.calling():
-                    call = getattr(self.stub(), method)
-                    return call(request, timeout=backoff.left())
-            except Unavailable as error:
-                time.sleep(backoff.pause_after(error))
+                return getattr(self.stub(), method)(request, timeout=backoff.left())
+            except Exception as error:
+                known = self._known(error)
+                if not isinstance(known, Unavailable):
+                    raise known from None
+            time.sleep(backoff.pause_after(known))
 
     def close(self) -> None:
         """Calls under way end with Cancelled."""

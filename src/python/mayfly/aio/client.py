@@ -19,27 +19,17 @@ from mayfly.call_id import new_call_id
 from mayfly.calls import Claimed, InputItem, OutputItem, Outcome, Ttl
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
 from mayfly.download import Reception
+from mayfly.endpoint import Endpoint
 from mayfly.errors import Error
 from mayfly.settings import Settings
 from mayfly.upload import Transmission
 from mayfly.v1 import function_io_pb2 as pb
 
-_SelfT = TypeVar("_SelfT", bound="_AsyncEndpoint")
+_SelfT = TypeVar("_SelfT", bound="_Awaiting")
 
 
-class _AsyncEndpoint:
+class _Awaiting(Endpoint):
     """What client and worker have in common."""
-
-    def __init__(self, server: str, *, ca: str, cert: str, key: str, **settings: Any) -> None:
-        """As Client. To be made where the event loop runs, or before it does."""
-        self._begin(Settings(server, ca, cert, key, **settings))
-
-    @classmethod
-    def from_env(cls: type[_SelfT], **settings: Any) -> _SelfT:
-        """From the environment or a file, as the command line tool: see Settings.from_env."""
-        self = cls.__new__(cls)
-        self._begin(Settings.from_env(**settings))
-        return self
 
     def _begin(self, settings: Settings) -> None:
         self._connection = AsyncConnection(settings)
@@ -71,7 +61,7 @@ class _AsyncEndpoint:
         await self.close()
 
 
-class AsyncClient(_AsyncEndpoint):
+class AsyncClient(_Awaiting):
     """Puts inputs and retrieves each output once, as Client does.
 
     Of one event loop and one process. What many tasks call at the same time travels together. A
@@ -179,7 +169,7 @@ class AsyncClient(_AsyncEndpoint):
         await super().close()
 
 
-class AsyncWorker(_AsyncEndpoint):
+class AsyncWorker(_Awaiting):
     """Gets inputs and puts outputs, as Worker does. Of one event loop and one process."""
 
     def _begin(self, settings: Settings) -> None:

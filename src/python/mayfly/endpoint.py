@@ -1,0 +1,29 @@
+"""How clients and workers are made, blocking or not."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from mayfly.settings import Settings
+
+_SelfT = TypeVar("_SelfT", bound="Endpoint")
+
+
+class Endpoint:
+    def __init__(self, server: str, *, ca: str, cert: str, key: str, **settings: Any) -> None:
+        """`server` is host:port; `ca`, `cert` and `key` are PEM files; `settings` are those of
+        Settings. Connects with the first call.
+
+        InvalidArgument: a file cannot be read, or a setting is out of its range.
+        """
+        self._begin(Settings(server, ca, cert, key, **settings))
+
+    @classmethod
+    def from_env(cls: type[_SelfT], **settings: Any) -> _SelfT:
+        """From the environment or a file, as the command line tool: see Settings.from_env."""
+        self = cls.__new__(cls)
+        self._begin(Settings.from_env(**settings))
+        return self
+
+    def _begin(self, settings: Settings) -> None:
+        raise NotImplementedError
