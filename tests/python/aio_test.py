@@ -92,7 +92,7 @@ class Aio(LiveTestCase):
             with self.assertRaises(kind):
                 await ask
         async with mayfly.AsyncClient(
-            "localhost:1", **self.arguments("client"), timeout=0.3
+            "localhost:1", **self.arguments("client"), attempts_max=2
         ) as nowhere:
             with self.assertRaises(errors.Unavailable):
                 await nowhere.put_input(b"x")

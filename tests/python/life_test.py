@@ -205,7 +205,7 @@ class Life(LiveTestCase):
 
     def test_unavailable_and_timed_out(self) -> None:
         with self.assertRaises(errors.Unavailable):
-            self.client(server="localhost:1", timeout=0.3).put_input(b"x")
+            self.client(server="localhost:1", attempts_max=2).put_input(b"x")
         self.assertTrue(issubclass(errors.TimedOut, TimeoutError))
 
     def test_cancelled(self) -> None:
