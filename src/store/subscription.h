@@ -16,7 +16,7 @@
 // Its claims are made with its token and are its own: every shard releases those it holds when it
 // takes note of the End, in a group in which no further one is made for it.
 //
-// Waiting for a call costs at most 200 bytes here and in its shard: see bench/waiters.cc.
+// Waiting for a call costs at most 200 bytes here and in its shard: bench/README.md has the figures.
 //
 // Thread-safe. To be let go of before the store is.
 #pragma once

@@ -121,7 +121,8 @@ TEST_F(CancelTest, Downloads) {
     bool is_whole = false;
     while (stream->Read(&response)) is_whole |= response.has_finish();
     canceller.join();
-    EXPECT_EQ(stream->Finish().ok(), is_whole);
+    const bool is_ok = stream->Finish().ok();
+    EXPECT_TRUE(is_whole || !is_ok);
   }
 }
 
