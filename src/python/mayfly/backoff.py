@@ -12,7 +12,7 @@ _DOUBLINGS_MAX = 30
 
 
 class Backoff:
-    """The pauses of one call, which may take until `deadline` (time.monotonic). Sleeps not itself."""
+    """The pauses of one call, which may take until `deadline` (time.monotonic). Never sleeps."""
 
     def __init__(self, settings: Settings, deadline: float) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""CRC-32C (RFC 3720) of payloads, by the crc32c package: in hardware where there is an instruction."""
+"""CRC-32C (RFC 3720) of payloads, by the crc32c package: in hardware where that can."""
 
 from __future__ import annotations
 

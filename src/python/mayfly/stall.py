@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 
 
 class StallWatch:
-    """Cancels what is being waited for when that takes too long. Has a thread while it is entered."""
+    """Cancels what is waited for when that takes too long. Has a thread while it is entered."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

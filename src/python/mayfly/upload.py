@@ -225,7 +225,9 @@ class _Stream:
     A thread of an older stream may still be in `source` when this one begins; `reading` lets one in.
     """
 
-    def __init__(self, upload: Transmission, connection: Connection, reading: threading.Lock) -> None:
+    def __init__(
+        self, upload: Transmission, connection: Connection, reading: threading.Lock
+    ) -> None:
         self._upload = upload
         self._connection = connection
         self._reading = reading

@@ -146,7 +146,8 @@ class AsyncRetrievals:
             now = time.monotonic()
             if due is None or due > now:
                 # What is held later is due later still.
-                await asyncio.sleep(self.connection.settings.lease / 3 if due is None else due - now)
+                pause = self.connection.settings.lease / 3 if due is None else due - now
+                await asyncio.sleep(pause)
                 continue
             claims = self._holdings.take_due(now)
             for claim, result in zip(claims, await self._renewals.call_all(claims)):
