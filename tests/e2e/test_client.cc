@@ -97,6 +97,7 @@ std::string TestClient::PutOutput(const std::string& call_id, const std::string&
 std::string TestClient::GetInput(const std::string& call_id, std::string* data) {
   v1::GetInputsRequest request;
   request.add_call_ids(call_id);
+  request.set_max_bytes(64 << 20);
   v1::GetInputsResponse response;
   const grpc::Status status = Call(&v1::FunctionIo::Stub::GetInputs, request, &response);
   if (response.results_size() == 1) *data = response.results(0).payload().data();
