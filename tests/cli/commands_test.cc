@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cli/output_file.h"
 #include "cli/retrieval_fixture.h"
 
 namespace mayfly::cli {
@@ -61,6 +62,16 @@ TEST_F(CommandsTest, WhatMustNotBeReplacedIsRefusedBeforeTheClaim) {
   std::filesystem::create_directory(scratch_.Path("out"));
   EXPECT_EQ(Retrieve(NewReadyCall("42")), kExitUsage);
   EXPECT_EQ(server_.CountOf("ClaimOutputs"), 0);
+}
+
+// A later attempt replaced what was downloaded half, and its output is empty.
+TEST(OutputFile, AnEmptyPayloadIsNotThePartOfTheOneBefore) {
+  const Scratch scratch;
+  OutputFile file(PosixFileSystem(), scratch.Path("out"));
+  EXPECT_EQ(file.WriteAt(0, "a part"), absl::OkStatus());
+  EXPECT_EQ(file.Finish(0), absl::OkStatus());
+  EXPECT_EQ(scratch.Read("out"), "");
+  EXPECT_THAT(scratch.Names(), ElementsAre("out"));
 }
 
 }  // namespace
