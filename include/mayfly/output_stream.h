@@ -17,8 +17,9 @@
 // their claims are renewed, until Ack or Release, or until the stream is closed.
 //
 // A connection that breaks is made anew (RetryPolicy), and what was not delivered is subscribed
-// again. An output that was delivered is not delivered twice, unless a later attempt replaced it
-// before it was acknowledged; its ack, on whichever connection, claims it again if need be.
+// again. An output that was delivered is not delivered twice: its ack, on whichever connection,
+// claims it again if need be. If a later attempt replaced it before that, the ack ends with
+// FAILED_PRECONDITION (CLAIM_LOST), and subscribing to the call again brings the later one.
 //
 // Thread-safe. Destroying the stream closes it.
 #pragma once
@@ -42,7 +43,8 @@
 namespace mayfly::client {
 
 struct OutputStreamOptions {
-  // How much may be under way or wait to be taken: outputs, 1 or more, and bytes of their data.
+  // How much may be under way or wait to be taken: outputs, 1 or more, and bytes of their data, or
+  // one output if that is larger.
   uint32_t window_items = 1024;
   uint64_t window_bytes = 16 << 20;
 
@@ -58,7 +60,8 @@ struct OutputStreamOptions {
 struct OutputEvent {
   std::string call_id;
   // NOT_FOUND: it will never have an output. DATA_LOSS: it was stored damaged, or arrived so.
-  // UNAUTHENTICATED, PERMISSION_DENIED, ...: the server refuses the stream.
+  // UNAUTHENTICATED, PERMISSION_DENIED, ...: the server refuses the stream. UNAVAILABLE,
+  // DEADLINE_EXCEEDED: a large output could not be brought, and was given back: subscribe again.
   absl::StatusOr<ClaimedOutput> output;
 };
 
@@ -73,7 +76,8 @@ class OutputStream {
   // Releases what was not acknowledged.
   ~OutputStream();
 
-  // Calls to tell of. One that is subscribed already is not subscribed twice.
+  // Calls to tell of. One that is subscribed already is not subscribed twice, nor is one whose output
+  // was told of and neither acknowledged nor released yet.
   void Subscribe(std::vector<std::string> call_ids) const;
   // Calls not to tell of any more; an event that waits to be taken is still given.
   void Unsubscribe(const std::vector<std::string>& call_ids) const;

@@ -6,6 +6,8 @@
 // Shared by its parts, which the core's thread runs.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -154,10 +156,13 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
     }
     std::vector<size_t> left;  // indexes into the request
     bool unavailable = false;
+    uint64_t smallest_left = std::numeric_limits<uint64_t>::max();
     for (size_t i = 0; i < places_.size(); ++i) {
       auto* answer = answers->Mutable(static_cast<int>(i));
       if (Rpc::DidNotFit(*answer)) {
-        batch_->results_[places_[i]] = absl::InternalError("the server sent no payload");
+        smallest_left = std::min(smallest_left, BytesOf(*answer));
+        batch_->results_[places_[i]] = absl::OutOfRangeError(
+            absl::StrCat("payload is ", BytesOf(*answer), " bytes and does not come in a message"));
         left.push_back(i);
         continue;
       }
@@ -168,9 +173,8 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
       }
       batch_->results_[places_[i]] = std::move(result);
     }
-    // At least one payload comes with each answer; a server that sends none would be asked for
-    // ever.
-    const bool moved_on = left.size() < places_.size();
+    // A server that never sends a payload would be asked for ever.
+    const bool moved_on = left.size() < places_.size() || MakeRoom(smallest_left);
     Keep(left);
     if (left.empty() || (!unavailable && !moved_on)) return Next::kEnd;
     return unavailable ? Next::kAgainLater : Next::kAgain;
@@ -180,6 +184,23 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
     if (!status.ok()) SetAll(status);
     batch_->StartPart();
     return batch_->EndPart();
+  }
+
+  template <typename Answer>
+  static uint64_t BytesOf(const Answer& answer) {
+    if constexpr (requires { answer.size_bytes(); }) return answer.size_bytes();
+    return 0;
+  }
+
+  // Has a payload of this size come with the next answer. False when it ought to have come with this
+  // one, or no message holds it.
+  bool MakeRoom(uint64_t bytes) {
+    if constexpr (requires { this->request()->set_max_bytes(bytes); }) {
+      if (bytes <= this->request()->max_bytes() || bytes > kMessageBytesMax) return false;
+      this->request()->set_max_bytes(bytes);
+      return true;
+    }
+    return false;
   }
 
   void SetAll(const absl::Status& status) {

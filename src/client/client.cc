@@ -16,12 +16,12 @@
 #include "client/core.h"
 #include "client/download.h"
 #include "client/outputs.h"
+#include "client/queued_transfer.h"
 #include "client/random.h"
 #include "client/reception.h"
 #include "client/retrieval.h"
 #include "client/rpcs.h"
 #include "client/singles.h"
-#include "client/transfer_pool.h"
 #include "client/upload.h"
 
 namespace mayfly::client {
@@ -60,23 +60,6 @@ std::future<T> FutureOf(Start start) {
   return future;
 }
 
-// Runs a transfer on a thread that may block, and `done` with its result where callbacks run.
-template <typename T, typename Transfer>
-void StartTransfer(std::shared_ptr<Core> core, Transfer transfer, Client::Callback<T> done) {
-  TransferPool* const pool = core->transfer_pool();
-  pool->Start(
-      [core = std::move(core), transfer = std::move(transfer), done = std::move(done)]() mutable {
-        T result = transfer(core);
-        const std::shared_ptr<Dispatcher> dispatcher = core->dispatcher();
-        // The core must not go on one of its own transfer threads, nor after `done`.
-        Dispatcher::Post(dispatcher, [core = std::move(core), done = std::move(done),
-                                      result = std::move(result)]() mutable {
-          core = nullptr;
-          done(std::move(result));
-        });
-      });
-}
-
 template <typename Put>
 bool IsLarge(const Put& put) {
   return put.payload.data.size() > kMessageDataBytesMax;
@@ -87,6 +70,17 @@ absl::StatusOr<Stored> UploadData(const std::shared_ptr<Core>& core, Put put,
                                   const CallOptions& options) {
   StringSource source(std::exchange(put.payload.data, std::string()));
   return Upload(core, std::move(put), &source, options).Run();
+}
+
+template <typename Put>
+void QueueUpload(std::shared_ptr<Core> core, Put put, CallOptions options,
+                 Client::Callback<absl::StatusOr<Stored>> done) {
+  QueuedTransfer<absl::StatusOr<Stored>>::Start(
+      std::move(core), std::move(options),
+      [put = std::move(put)](const std::shared_ptr<Core>& owner, const CallOptions& rest) mutable {
+        return UploadData(owner, std::move(put), rest);
+      },
+      std::move(done));
 }
 
 template <typename Put>
@@ -106,19 +100,50 @@ CallOptions TransferOptions(const RetrieveOptions& options) {
           .progress = options.progress};
 }
 
+void GiveBack(const std::shared_ptr<Core>& core, const Claim& claim) {
+  core->outputs()->holdings()->Release(core, claim, core->options().timeout, std::nullopt,
+                                       [](const absl::Status&) {});
+}
+
+// They may be held: until the server has answered, the claims are somebody's.
+template <typename T>
+Client::Callback<T> ForgetAfterwards(const Core& core, std::vector<Claim> claims,
+                                     Client::Callback<T> done) {
+  return [holdings = std::weak_ptr<Holdings>(core.outputs()->holdings()->weak_from_this()),
+          claims = std::move(claims), done = std::move(done)](T results) mutable {
+    if (const auto held = holdings.lock()) {
+      for (const Claim& claim : claims) held->Forget(claim);
+    }
+    done(std::move(results));
+  };
+}
+
 // Into memory; the output stays held, or is released.
 absl::StatusOr<ClaimedOutput> BringData(const std::shared_ptr<Core>& core,
-                                        const ClaimedOutput& output,
-                                        const RetrieveOptions& options) {
-  absl::StatusOr<ClaimedOutput> whole = DownloadOutputToMemory(
-      core, output, core->options().data_bytes_max, TransferOptions(options));
+                                        const ClaimedOutput& output, absl::Duration lease,
+                                        const CallOptions& options) {
+  absl::StatusOr<ClaimedOutput> whole =
+      DownloadOutputToMemory(core, output, core->options().data_bytes_max, options);
   if (whole.ok()) {
-    core->outputs()->holdings()->Hold(core, *whole, options.lease);
+    core->outputs()->holdings()->Hold(core, *whole, lease);
   } else {
-    core->outputs()->holdings()->Release(core, output.claim, core->options().timeout, std::nullopt,
-                                         [](const absl::Status&) {});
+    GiveBack(core, output.claim);
   }
   return whole;
+}
+
+void QueueDownload(std::shared_ptr<Core> core, ClaimedOutput output, const RetrieveOptions& options,
+                   Client::Callback<absl::StatusOr<ClaimedOutput>> done) {
+  auto give_up = [claim = output.claim](const std::shared_ptr<Core>& owner) {
+    GiveBack(owner, claim);
+  };
+  QueuedTransfer<absl::StatusOr<ClaimedOutput>>::Start(
+      std::move(core), TransferOptions(options),
+      [output = std::move(output), lease = options.lease](const std::shared_ptr<Core>& owner,
+                                                          const CallOptions& rest) {
+        return BringData(owner, output, lease, rest);
+      },
+      std::move(done), std::move(give_up));
 }
 
 }  // namespace
@@ -158,12 +183,7 @@ void Client::PutInputAsync(Input input, Callback<absl::StatusOr<Stored>> done,
                            CallOptions options) const {
   if (input.call_id.empty()) input.call_id = MintCallId();
   if (IsLarge(input)) {
-    return StartTransfer<absl::StatusOr<Stored>>(
-        core_,
-        [input = std::move(input), options](const std::shared_ptr<Core>& core) mutable {
-          return UploadData(core, std::move(input), options);
-        },
-        std::move(done));
+    return QueueUpload(core_, std::move(input), std::move(options), std::move(done));
   }
   core_->singles()->put_inputs()->Submit(core_, std::move(input), TimeoutOf(*core_, options),
                                          options.cancellation, std::move(done));
@@ -210,12 +230,17 @@ void Client::GetInputAsync(std::string call_id, Callback<absl::StatusOr<StoredIn
                            CallOptions options) const {
   core_->singles()->get_inputs()->Submit(
       core_, std::move(call_id), TimeoutOf(*core_, options), options.cancellation,
-      [core = core_, done = std::move(done), options](absl::StatusOr<StoredInput> input) mutable {
+      [core = core_, done = std::move(done), options,
+       begun = Elapsed()](absl::StatusOr<StoredInput> input) mutable {
         if (input.ok() && input->size_bytes > input->payload.data.size()) {
-          return StartTransfer<absl::StatusOr<StoredInput>>(
-              std::move(core),
-              [input = *std::move(input), options](const std::shared_ptr<Core>& owner) {
-                return DownloadInputToMemory(owner, input.call_id, input.size_bytes, options);
+          if (options.timeout > absl::ZeroDuration()) {
+            options.timeout = std::max(absl::Milliseconds(1), begun + options.timeout - Elapsed());
+          }
+          return QueuedTransfer<absl::StatusOr<StoredInput>>::Start(
+              std::move(core), std::move(options),
+              [input = *std::move(input)](const std::shared_ptr<Core>& owner,
+                                          const CallOptions& rest) {
+                return DownloadInputToMemory(owner, input.call_id, input.size_bytes, rest);
               },
               std::move(done));
         }
@@ -257,12 +282,7 @@ Client::Results<Stored> Client::PutOutputs(std::vector<Output> outputs, CallOpti
 void Client::PutOutputAsync(Output output, Callback<absl::StatusOr<Stored>> done,
                             CallOptions options) const {
   if (IsLarge(output)) {
-    return StartTransfer<absl::StatusOr<Stored>>(
-        core_,
-        [output = std::move(output), options](const std::shared_ptr<Core>& core) mutable {
-          return UploadData(core, std::move(output), options);
-        },
-        std::move(done));
+    return QueueUpload(core_, std::move(output), std::move(options), std::move(done));
   }
   core_->singles()->put_outputs()->Submit(core_, std::move(output), TimeoutOf(*core_, options),
                                           options.cancellation, std::move(done));
@@ -311,9 +331,9 @@ absl::StatusOr<ClaimedOutput> Client::DownloadOutput(const ClaimedOutput& output
 
 void Client::AckOutputsAsync(std::vector<Claim> claims, Callback<Results<absl::Time>> done,
                              CallOptions options) const {
-  for (const Claim& claim : claims) core_->outputs()->holdings()->Forget(claim);
+  auto forget = ForgetAfterwards<Results<absl::Time>>(*core_, claims, std::move(done));
   Batch<AckOutputsRpc>::Start(core_, std::move(claims), {}, BudgetOf(*core_, options),
-                              std::move(done), options.cancellation);
+                              std::move(forget), options.cancellation);
 }
 
 Client::Results<absl::Time> Client::AckOutputs(std::vector<Claim> claims,
@@ -343,9 +363,9 @@ Client::Future<absl::Time> Client::AckOutputFuture(Claim claim, CallOptions opti
 void Client::ReleaseOutputsAsync(std::vector<Claim> claims,
                                  Callback<std::vector<absl::Status>> done,
                                  CallOptions options) const {
-  for (const Claim& claim : claims) core_->outputs()->holdings()->Forget(claim);
+  auto forget = ForgetAfterwards<std::vector<absl::Status>>(*core_, claims, std::move(done));
   Batch<ReleaseOutputsRpc>::Start(core_, std::move(claims), {}, BudgetOf(*core_, options),
-                                  std::move(done), options.cancellation);
+                                  std::move(forget), options.cancellation);
 }
 
 std::vector<absl::Status> Client::ReleaseOutputs(std::vector<Claim> claims,
@@ -469,28 +489,23 @@ absl::StatusOr<Retrieved> Client::RetrieveInto(const std::string& call_id, Paylo
 
 void Client::AwaitOutputAsync(std::string call_id, Callback<absl::StatusOr<ClaimedOutput>> done,
                               RetrieveOptions options) const {
-  core_->outputs()->Await(
-      core_, std::move(call_id), options,
-      [core = core_, done = std::move(done),
-       options](absl::StatusOr<ClaimedOutput> output) mutable {
-        if (output.ok() && output->data_omitted) {
-          return StartTransfer<absl::StatusOr<ClaimedOutput>>(
-              std::move(core),
-              [output = *std::move(output), options](const std::shared_ptr<Core>& owner) {
-                return BringData(owner, output, options);
-              },
-              std::move(done));
-        }
-        core = nullptr;
-        done(std::move(output));
-      });
+  core_->outputs()->Await(core_, std::move(call_id), options,
+                          [core = core_, done = std::move(done),
+                           options](absl::StatusOr<ClaimedOutput> output) mutable {
+                            if (output.ok() && output->data_omitted) {
+                              return QueueDownload(std::move(core), *std::move(output), options,
+                                                   std::move(done));
+                            }
+                            core = nullptr;
+                            done(std::move(output));
+                          });
 }
 
 absl::StatusOr<ClaimedOutput> Client::AwaitOutput(const std::string& call_id,
                                                   RetrieveOptions options) const {
   absl::StatusOr<ClaimedOutput> output = AwaitHeld(core_, call_id, options);
   if (!output.ok() || !output->data_omitted) return output;
-  return BringData(core_, *output, options);
+  return BringData(core_, *output, options.lease, TransferOptions(options));
 }
 
 Client::Future<ClaimedOutput> Client::AwaitOutputFuture(std::string call_id,

@@ -49,7 +49,11 @@ class StringSink : public PayloadSink {
 }  // namespace
 
 Download::Download(const std::shared_ptr<Core>& core, PayloadSink* sink, const CallOptions& options)
-    : core_(core), sink_(sink), progress_(options.progress), watch_(core, options) {}
+    : core_(core),
+      sink_(sink),
+      progress_(options.progress),
+      cancellation_(options.cancellation),
+      watch_(core, options) {}
 
 absl::StatusOr<StoredInput> Download::RunInput(const std::string& call_id) {
   request_.set_call_id(call_id);
@@ -188,7 +192,8 @@ absl::Status Download::ClaimAgain() {
                                                         .bytes_max = 1,
                                                         .claim_larger = true,
                                                         .token = request_.claim_token(),
-                                                        .timeout = watch_.Left()});
+                                                        .timeout = watch_.Left(),
+                                                        .cancellation = cancellation_});
   RETURN_IF_ERROR(claimed.status());
   if (!claimed->errors.empty()) return claimed->errors[0].status;
   if (claimed->outputs.empty()) {

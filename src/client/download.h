@@ -40,6 +40,7 @@ class Download {
   const std::shared_ptr<Core> core_;
   PayloadSink* const sink_;
   const Progress progress_;
+  const std::optional<Cancellation> cancellation_;
   TransferWatch watch_;
   v1::DownloadRequest request_;
   std::optional<v1::DownloadHeader> header_;

@@ -19,6 +19,9 @@ namespace {
 // not worth more.
 constexpr int kRoundsMax = 10;
 
+// Renewals that are due soon go with those that are due.
+constexpr int kRenewTogether = 12;  // parts of a lease
+
 absl::Status ClaimLostError(absl::string_view why) {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
                    absl::StrCat("the claim was lost before the ack, and ", why));
@@ -48,10 +51,20 @@ bool Holdings::IsHeld(const std::string& call_id) {
   return held_.contains(call_id);
 }
 
-void Holdings::Forget(const Claim& claim) {
+bool Holdings::Holds(const Claim& claim) {
   MutexLock lock(&mutex_);
   const auto found = held_.find(claim.call_id);
-  if (found != held_.end() && IsSame(found->second.claim, claim)) held_.erase(found);
+  return found != held_.end() && IsSame(found->second.claim, claim);
+}
+
+void Holdings::Forget(const Claim& claim) {
+  {
+    MutexLock lock(&mutex_);
+    const auto found = held_.find(claim.call_id);
+    if (found == held_.end() || !IsSame(found->second.claim, claim)) return;
+    held_.erase(found);
+  }
+  if (on_free_ != nullptr) on_free_(claim.call_id);
 }
 
 void Holdings::ForgetAll() {
@@ -63,6 +76,10 @@ void Holdings::ForgetAll() {
 
 void Holdings::Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
                    const std::optional<Cancellation>& cancellation, AckDone done) {
+  if (cancellation.has_value() && cancellation->IsCancelled()) {
+    return Dispatcher::Post(core->dispatcher(),
+                            [done = std::move(done)]() mutable { done(CancelledByCaller()); });
+  }
   auto op = std::make_shared<AckOp>();
   op->core = core;
   op->claim = std::move(claim);
@@ -92,6 +109,7 @@ void Holdings::Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duratio
       });
     });
   }
+  // From here on the op is the core's thread's, which may end it at any time.
   if (!op->identity.has_value()) return AckBySelf(core, op);
   AckDone on_stream = [self = shared_from_this(), op](absl::StatusOr<absl::Time> result) {
     if (op->ended) return;
@@ -103,10 +121,15 @@ void Holdings::Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duratio
 
 void Holdings::Release(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
                        const std::optional<Cancellation>& cancellation, ReleaseDone done) {
-  Forget(claim);
-  if (feed_->Release(claim, &done)) return;
+  ReleaseDone forget = [self = shared_from_this(), claim,
+                        done = std::move(done)](absl::Status status) mutable {
+    self->Forget(claim);
+    self = nullptr;
+    done(std::move(status));
+  };
+  if (feed_->Release(claim, &forget)) return;
   core->singles()->release_outputs()->Submit(core, std::move(claim), timeout, cancellation,
-                                             std::move(done));
+                                             std::move(forget));
 }
 
 void Holdings::SetTimer(const std::shared_ptr<Core>& core, absl::Duration due) {
@@ -124,10 +147,11 @@ void Holdings::SetTimer(const std::shared_ptr<Core>& core, absl::Duration due) {
 void Holdings::OnTime() {
   std::vector<Op> expired;
   std::map<absl::Duration, std::vector<Claim>> due;
+  std::shared_ptr<Core> core;  // not dropped under the lock
   {
     MutexLock lock(&mutex_);
     timer_due_ = absl::InfiniteDuration();
-    const std::shared_ptr<Core> core = core_.lock();
+    core = core_.lock();
     if (core == nullptr) return;
     const absl::Duration now = Elapsed();
     absl::Duration next = absl::InfiniteDuration();
@@ -137,7 +161,7 @@ void Holdings::OnTime() {
         if (held.ack->deadline > now) next = std::min(next, held.ack->deadline);
         continue;
       }
-      if (held.renew_at <= now) {
+      if (held.renew_at - held.lease / kRenewTogether <= now) {
         due[held.lease].push_back(held.claim);
         held.renew_at = now + held.lease / 3;
       }
@@ -146,6 +170,7 @@ void Holdings::OnTime() {
     if (next < absl::InfiniteDuration()) SetTimer(core, next);
     for (auto& [lease, claims] : due) Renew(core, lease, std::move(claims));
   }
+  core = nullptr;
   for (const Op& op : expired) End(op, NoAnswerWithin(op->timeout));
 }
 
@@ -201,12 +226,14 @@ void Holdings::ClaimAgain(const Op& op) {
                     .claim_larger = true,
                     .token = op->claim.token,
                     .timeout = std::max(absl::Milliseconds(1), op->deadline - Elapsed())},
-                   [self = shared_from_this(), op](absl::StatusOr<ClaimedOutputs> claimed) {
-                     self->OnClaimedAgain(op, std::move(claimed));
+                   [self = shared_from_this(), op, weak_core = std::weak_ptr<Core>(op->core)](
+                       absl::StatusOr<ClaimedOutputs> claimed) {
+                     self->OnClaimedAgain(weak_core, op, std::move(claimed));
                    });
 }
 
-void Holdings::OnClaimedAgain(const Op& op, absl::StatusOr<ClaimedOutputs> claimed) {
+void Holdings::OnClaimedAgain(const std::weak_ptr<Core>& weak_core, const Op& op,
+                              absl::StatusOr<ClaimedOutputs> claimed) {
   if (!claimed.ok()) return End(op, claimed.status());
   if (!claimed->errors.empty()) return End(op, claimed->errors[0].status);
   if (claimed->outputs.empty()) return End(op, ClaimLostError("another client has it now"));
@@ -217,9 +244,10 @@ void Holdings::OnClaimedAgain(const Op& op, absl::StatusOr<ClaimedOutputs> claim
     op->claim.fence = output.claim.fence;
     return AckBySelf(op->core, op);
   }
-  if (op->ended) return;  // the claim lapses
-  op->core->singles()->release_outputs()->Submit(
-      op->core, std::move(output.claim), op->timeout, std::nullopt,
+  const std::shared_ptr<Core> core = weak_core.lock();
+  if (core == nullptr) return;  // nobody has the client any more: the claim lapses
+  core->singles()->release_outputs()->Submit(
+      core, std::move(output.claim), op->timeout, std::nullopt,
       [self = shared_from_this(), op](const absl::Status&) {
         self->End(op, ClaimLostError("a later attempt replaced the output"));
       });
@@ -228,13 +256,15 @@ void Holdings::OnClaimedAgain(const Op& op, absl::StatusOr<ClaimedOutputs> claim
 void Holdings::End(const Op& op, absl::StatusOr<absl::Time> result) {
   if (op->ended) return;
   op->ended = true;
+  bool is_free = false;
   {
     MutexLock lock(&mutex_);
     const auto found = held_.find(op->claim.call_id);
-    if (found != held_.end() && found->second.ack == op) held_.erase(found);
+    is_free = found != held_.end() && found->second.ack == op;
+    if (is_free) held_.erase(found);
   }
+  if (is_free && on_free_ != nullptr) on_free_(op->claim.call_id);
   AckDone done = std::move(op->done);
-  op->hook = CancellationHook();
   op->core = nullptr;
   done(std::move(result));
 }

@@ -33,19 +33,24 @@ class Holdings : public std::enable_shared_from_this<Holdings> {
   using AckDone = OutputFeed::AckDone;
   using ReleaseDone = OutputFeed::ReleaseDone;
 
-  explicit Holdings(std::shared_ptr<OutputFeed> feed) : feed_(std::move(feed)) {}
+  // A call whose output is not held any more: its ack or release was answered.
+  using OnFree = absl::AnyInvocable<void(const std::string& call_id)>;
+
+  explicit Holdings(std::shared_ptr<OutputFeed> feed, OnFree on_free = nullptr)
+      : feed_(std::move(feed)), on_free_(std::move(on_free)) {}
   ~Holdings();
 
   void Hold(const std::shared_ptr<Core>& core, const ClaimedOutput& output, absl::Duration lease)
       EXCLUDES_LOCK(mutex_);
   bool IsHeld(const std::string& call_id) EXCLUDES_LOCK(mutex_);
+  bool Holds(const Claim& claim) EXCLUDES_LOCK(mutex_);
   // Any claim: those that are not held are acknowledged and released just so.
   void Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
            const std::optional<Cancellation>& cancellation, AckDone done) EXCLUDES_LOCK(mutex_);
   void Release(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
                const std::optional<Cancellation>& cancellation, ReleaseDone done)
       EXCLUDES_LOCK(mutex_);
-  // Renews this no more.
+  // Renews this no more. On the core's thread.
   void Forget(const Claim& claim) EXCLUDES_LOCK(mutex_);
   void ForgetAll() EXCLUDES_LOCK(mutex_);
 
@@ -63,7 +68,7 @@ class Holdings : public std::enable_shared_from_this<Holdings> {
     absl::Duration timeout;
     absl::Duration deadline;
     AckDone done;
-    CancellationHook hook;
+    CancellationHook hook;  // of the thread that asks; it goes with the op
     int rounds = 0;
     bool ended = false;  // the core's thread's
   };
@@ -83,10 +88,12 @@ class Holdings : public std::enable_shared_from_this<Holdings> {
   void AckBySelf(const std::shared_ptr<Core>& core, const Op& op);
   void OnAcked(const Op& op, absl::StatusOr<absl::Time> result);
   void ClaimAgain(const Op& op);
-  void OnClaimedAgain(const Op& op, absl::StatusOr<ClaimedOutputs> claimed);
+  void OnClaimedAgain(const std::weak_ptr<Core>& weak_core, const Op& op,
+                      absl::StatusOr<ClaimedOutputs> claimed);
   void End(const Op& op, absl::StatusOr<absl::Time> result) EXCLUDES_LOCK(mutex_);
 
   const std::shared_ptr<OutputFeed> feed_;
+  OnFree on_free_;  // the core's thread's
   std::shared_ptr<Timer> timer_;
   Mutex mutex_;
   std::weak_ptr<Core> core_ GUARDED_BY(mutex_);

@@ -7,9 +7,10 @@
 
 namespace mayfly::client {
 
-inline constexpr size_t kBatchItemsMax = 512;                      // limits.batch_items_max
-inline constexpr size_t kMessageBytesMax = 64u << 20;              // limits.message_bytes_max
-inline constexpr size_t kSegmentBytes = 1 << 20;                   // of Upload and Download
+inline constexpr size_t kBatchItemsMax = 512;              // limits.batch_items_max
+inline constexpr size_t kMessageBytesMax = 64u << 20;      // limits.message_bytes_max
+inline constexpr size_t kSegmentBytes = 1 << 20;           // of Upload and Download
+inline constexpr size_t kStreamSubscriptionsMax = 65'536;  // limits.stream_subscriptions_max
 inline constexpr absl::Duration kPollWaitMax = absl::Seconds(55);  // claims.wait_max
 
 // What an item may have beside its data: 1 KiB of labels, 255 bytes each of content type and key

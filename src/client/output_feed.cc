@@ -50,7 +50,9 @@ OutputFeed::Settings OutputFeed::SettingsOf(const ClientOptions& options) {
   return {.window_items = kWindowItems,
           .window_bytes = kWindowBytes,
           .message_data_bytes_max = std::min(options.batch_bytes_max, kMessageDataBytesMax),
-          .lease = kLease};
+          .lease = kLease,
+          .retry = options.retry,
+          .subscriptions_max = kStreamSubscriptionsMax};
 }
 
 OutputFeed::OutputFeed(const Settings& settings, std::weak_ptr<Listener> listener)
@@ -68,8 +70,9 @@ void OutputFeed::Subscribe(const std::shared_ptr<Core>& core,
     MutexLock lock(&mutex_);
     if (closed_) return;
     core_ = core;
+    dispatcher_ = core->dispatcher();
     for (const std::string& call_id : call_ids) {
-      if (waiting_.insert(call_id).second) to_subscribe_.push_back(call_id);
+      if (waiting_.emplace(call_id, false).second) to_subscribe_.push_back(call_id);
     }
     dispatcher = RequestFlush();
   }
@@ -81,7 +84,7 @@ void OutputFeed::Unsubscribe(const std::vector<std::string>& call_ids) {
   {
     MutexLock lock(&mutex_);
     for (const std::string& call_id : call_ids) {
-      if (waiting_.erase(call_id) > 0) to_unsubscribe_.push_back(call_id);
+      if (StopWaiting(call_id)) to_unsubscribe_.push_back(call_id);
     }
     dispatcher = RequestFlush();
   }
@@ -145,10 +148,9 @@ bool OutputFeed::IsOfStream(const Claim& claim) {
 std::shared_ptr<Dispatcher> OutputFeed::RequestFlush() {
   const bool nothing_can_be_done = stream_ != nullptr && !writable_;
   if (flush_requested_ || nothing_can_be_done) return nullptr;
-  const std::shared_ptr<Core> core = core_.lock();
-  if (core == nullptr) return nullptr;
-  flush_requested_ = true;
-  return core->dispatcher();
+  std::shared_ptr<Dispatcher> dispatcher = dispatcher_.lock();
+  flush_requested_ = dispatcher != nullptr;
+  return dispatcher;
 }
 
 void OutputFeed::FlushWith(const std::shared_ptr<Dispatcher>& dispatcher) {
@@ -182,7 +184,12 @@ void OutputFeed::StartStream(const std::shared_ptr<Core>& core) {
   }
   token_ = NewClaimToken();
   opened_ = false;
-  to_subscribe_.assign(waiting_.begin(), waiting_.end());
+  subscribed_count_ = 0;
+  to_subscribe_.clear();
+  for (auto& [call_id, is_subscribed] : waiting_) {
+    is_subscribed = false;
+    to_subscribe_.push_back(call_id);
+  }
   to_unsubscribe_.clear();
   credit_items_ = settings_.window_items - std::min(settings_.window_items, taken_items_);
   credit_bytes_ = settings_.window_bytes - std::min(settings_.window_bytes, taken_bytes_);
@@ -200,12 +207,12 @@ bool OutputFeed::FillRequest() {
     ToProto(settings_.lease, request_.mutable_open()->mutable_lease());
     opened_ = true;
   }
-  for (std::string& call_id : TakeFirst(kBatchItemsMax, &to_subscribe_)) {
-    if (waiting_.contains(call_id)) request_.add_subscribe_call_ids(std::move(call_id));
-  }
+  FillSubscriptions();
   for (std::string& call_id : TakeFirst(kBatchItemsMax, &to_unsubscribe_)) {
-    // It may be waited for again; the subscription has not ended then.
-    if (!waiting_.contains(call_id)) request_.add_unsubscribe_call_ids(std::move(call_id));
+    // It may be waited for again, and be subscribed by this very message.
+    const auto waiting = waiting_.find(call_id);
+    const bool is_subscribed = waiting != waiting_.end() && waiting->second;
+    if (!is_subscribed) request_.add_unsubscribe_call_ids(std::move(call_id));
   }
   for (QueuedAck& ack : TakeFirst(kBatchItemsMax, &to_ack_)) {
     v1::AckItem* item = request_.add_acks();
@@ -224,6 +231,27 @@ bool OutputFeed::FillRequest() {
   return request_.has_open() || request_.has_credit() || request_.subscribe_call_ids_size() > 0 ||
          request_.unsubscribe_call_ids_size() > 0 || request_.acks_size() > 0 ||
          request_.releases_size() > 0;
+}
+
+void OutputFeed::FillSubscriptions() {
+  while (!to_subscribe_.empty() && subscribed_count_ < settings_.subscriptions_max &&
+         request_.subscribe_call_ids_size() < static_cast<int>(kBatchItemsMax)) {
+    const auto waiting = waiting_.find(to_subscribe_.front());
+    if (waiting != waiting_.end() && !waiting->second) {
+      waiting->second = true;
+      ++subscribed_count_;
+      request_.add_subscribe_call_ids(std::move(to_subscribe_.front()));
+    }
+    to_subscribe_.pop_front();
+  }
+}
+
+bool OutputFeed::StopWaiting(const std::string& call_id) {
+  const auto waiting = waiting_.find(call_id);
+  if (waiting == waiting_.end()) return false;
+  subscribed_count_ -= waiting->second ? 1 : 0;
+  waiting_.erase(waiting);
+  return true;
 }
 
 void OutputFeed::FillCredit() {
@@ -252,21 +280,24 @@ Completion::Then OutputFeed::OnResponse(v1::StreamOutputsResponse* response) {
   std::vector<bool> expected_end(response->ended_size());
   std::vector<AckDone> acks;
   std::vector<ReleaseDone> releases;
+  std::shared_ptr<Dispatcher> dispatcher;
   {
     MutexLock lock(&mutex_);
     failures_ = 0;
     token = token_;
     for (int i = 0; i < response->outputs_size(); ++i) {
-      expected[i] = waiting_.erase(response->outputs(i).call_id()) > 0;
+      expected[i] = StopWaiting(response->outputs(i).call_id());
       ++taken_items_;
       taken_bytes_ += response->outputs(i).payload().data().size();
     }
     for (int i = 0; i < response->ended_size(); ++i) {
-      expected_end[i] = waiting_.erase(response->ended(i).call_id()) > 0;
+      expected_end[i] = StopWaiting(response->ended(i).call_id());
     }
     acks = TakeFirst(response->ack_results_size(), &acks_);
     releases = TakeFirst(response->release_results_size(), &releases_);
+    if (!to_subscribe_.empty()) dispatcher = RequestFlush();
   }
+  FlushWith(dispatcher);
   for (int i = 0; i < response->outputs_size(); ++i) {
     v1::ClaimedOutput* output = response->mutable_outputs(i);
     if (expected[i]) {
@@ -299,10 +330,8 @@ Completion::Then OutputFeed::OnResponse(v1::StreamOutputsResponse* response) {
 }
 
 void OutputFeed::ScheduleStream(const absl::Status& status) {
-  const std::shared_ptr<Core> core = core_.lock();
-  if (core == nullptr) return;
   const absl::Duration pause =
-      std::max(PauseAfter(failures_, core->options().retry), RetryDelayOf(status));
+      std::max(PauseAfter(failures_, settings_.retry), RetryDelayOf(status));
   ++failures_;
   start_at_ = Elapsed() + pause;
 }
@@ -324,7 +353,7 @@ Completion::Then OutputFeed::OnBroken(const absl::Status& status) {
     to_ack_.clear();
     to_release_.clear();
     if (IsFinal(status)) {
-      ended.assign(waiting_.begin(), waiting_.end());
+      for (const auto& [call_id, is_subscribed] : waiting_) ended.push_back(call_id);
       waiting_.clear();
     }
     ScheduleStream(status);

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -47,6 +47,8 @@ class OutputFeed : public Flushable,
     uint64_t window_bytes;
     uint64_t message_data_bytes_max;  // larger outputs come without their data
     absl::Duration lease;
+    RetryPolicy retry;
+    size_t subscriptions_max;  // at a time; the rest follows when others were told of
   };
   // UNAVAILABLE: the stream broke before the answer.
   using AckDone = absl::AnyInvocable<void(absl::StatusOr<absl::Time>)>;
@@ -87,9 +89,12 @@ class OutputFeed : public Flushable,
 
   // Returns what to call without the lock, if anything.
   std::shared_ptr<Dispatcher> RequestFlush() REQUIRES_LOCK(mutex_);
+  // False if nobody waited for the call.
+  bool StopWaiting(const std::string& call_id) REQUIRES_LOCK(mutex_);
   void FlushWith(const std::shared_ptr<Dispatcher>& dispatcher);
   void StartStream(const std::shared_ptr<Core>& core) REQUIRES_LOCK(mutex_);
   bool FillRequest() REQUIRES_LOCK(mutex_);
+  void FillSubscriptions() REQUIRES_LOCK(mutex_);
   void FillCredit() REQUIRES_LOCK(mutex_);
   bool IsOfStream(const Claim& claim) REQUIRES_LOCK(mutex_);
   void ScheduleStream(const absl::Status& status) REQUIRES_LOCK(mutex_);
@@ -99,10 +104,14 @@ class OutputFeed : public Flushable,
   std::shared_ptr<Timer> timer_;
 
   Mutex mutex_;
+  // Never dropped under the lock: the last to drop the core closes the feed.
   std::weak_ptr<Core> core_ GUARDED_BY(mutex_);
+  std::weak_ptr<Dispatcher> dispatcher_ GUARDED_BY(mutex_);
   bool closed_ GUARDED_BY(mutex_) = false;
   bool flush_requested_ GUARDED_BY(mutex_) = false;
-  absl::flat_hash_set<std::string> waiting_ GUARDED_BY(mutex_);
+  // True: subscribed on the stream as it is now.
+  absl::flat_hash_map<std::string, bool> waiting_ GUARDED_BY(mutex_);
+  size_t subscribed_count_ GUARDED_BY(mutex_) = 0;
   // How much of the window is taken: under way as far as the feed knows, or with the listener.
   uint32_t taken_items_ GUARDED_BY(mutex_) = 0;
   uint64_t taken_bytes_ GUARDED_BY(mutex_) = 0;

@@ -23,7 +23,10 @@ absl::Status OutputPendingError(absl::Duration wait) {
 std::shared_ptr<Outputs> Outputs::New(const OutputFeed::Settings& settings) {
   auto outputs = std::make_shared<Outputs>();
   outputs->feed_ = std::make_shared<OutputFeed>(settings, outputs->weak_from_this());
-  outputs->holdings_ = std::make_shared<Holdings>(outputs->feed_);
+  outputs->holdings_ = std::make_shared<Holdings>(
+      outputs->feed_, [weak = outputs->weak_from_this()](const std::string& call_id) {
+        if (const auto self = weak.lock()) self->OnFree(call_id);
+      });
   outputs->stream_lease_ = settings.lease;
   outputs->timer_ = std::make_shared<Timer>([weak = outputs->weak_from_this()] {
     if (const auto self = weak.lock()) self->OnTime();
@@ -50,7 +53,7 @@ void Outputs::Await(const std::shared_ptr<Core>& core, std::string call_id,
   const bool by_stream = options.wait > absl::ZeroDuration() && options.lease == stream_lease_;
   if (!by_stream) {
     op->asks = true;
-    HookInto(op);
+    HookInto(core, op);
     return Ask(core, op, options.wait);
   }
   op->wait_end = Elapsed() + options.wait;
@@ -59,14 +62,15 @@ void Outputs::Await(const std::shared_ptr<Core>& core, std::string call_id,
     waits_[op->call_id].push_back(op);
     SetTimer(core, op->wait_end);
   }
-  feed_->Subscribe(core, {op->call_id});
-  HookInto(op);
+  if (!holdings_->IsHeld(op->call_id)) feed_->Subscribe(core, {op->call_id});
+  HookInto(core, op);
 }
 
-void Outputs::HookInto(const Op& op) {
+// The op may have been ended by the core's thread: nothing else of it is touched here.
+void Outputs::HookInto(const std::shared_ptr<Core>& core, const Op& op) {
   if (!op->options.cancellation.has_value()) return;
   std::weak_ptr<Outputs> weak = weak_from_this();
-  std::weak_ptr<Dispatcher> weak_dispatcher = op->core->dispatcher();
+  std::weak_ptr<Dispatcher> weak_dispatcher = core->dispatcher();
   std::weak_ptr<WaitOp> weak_op = op;
   op->hook = CancellationHook(op->options.cancellation, [weak, weak_dispatcher, weak_op] {
     const auto dispatcher = weak_dispatcher.lock();
@@ -90,10 +94,11 @@ void Outputs::SetTimer(const std::shared_ptr<Core>& core, absl::Duration due) {
 
 void Outputs::OnTime() {
   std::vector<Op> over;
+  std::shared_ptr<Core> core;  // not dropped under the lock
   {
     MutexLock lock(&mutex_);
     timer_due_ = absl::InfiniteDuration();
-    const std::shared_ptr<Core> core = core_.lock();
+    core = core_.lock();
     if (core == nullptr) return;
     const absl::Duration now = Elapsed();
     absl::Duration next = absl::InfiniteDuration();
@@ -116,7 +121,7 @@ void Outputs::OnTime() {
 }
 
 void Outputs::Ask(std::shared_ptr<Core> core, const Op& op, absl::Duration wait) {
-  ClaimPoll::Begin(std::move(core), {op->call_id},
+  ClaimPoll::Begin(core, {op->call_id},
                    {.wait = wait,
                     .lease = op->options.lease,
                     .count_max = 1,
@@ -124,21 +129,22 @@ void Outputs::Ask(std::shared_ptr<Core> core, const Op& op, absl::Duration wait)
                     .claim_larger = true,
                     .timeout = op->timeout,
                     .cancellation = op->options.cancellation},
-                   [self = shared_from_this(), op](absl::StatusOr<ClaimedOutputs> claimed) {
-                     self->OnAnswer(op, std::move(claimed));
+                   [self = shared_from_this(), op,
+                    weak_core = std::weak_ptr<Core>(core)](absl::StatusOr<ClaimedOutputs> claimed) {
+                     self->OnAnswer(weak_core, op, std::move(claimed));
                    });
 }
 
-void Outputs::OnAnswer(const Op& op, absl::StatusOr<ClaimedOutputs> claimed) {
+void Outputs::OnAnswer(const std::weak_ptr<Core>& weak_core, const Op& op,
+                       absl::StatusOr<ClaimedOutputs> claimed) {
   if (!op->ended) Remove(op);
   if (!claimed.ok()) return End(op, claimed.status());
   if (!claimed->errors.empty()) return End(op, claimed->errors[0].status);
   if (claimed->outputs.empty()) return End(op, OutputPendingError(op->options.wait));
   ClaimedOutput& output = claimed->outputs[0];
   if (op->ended) {
-    // Meanwhile cancelled: whoever wants it may have it. The core has gone with its last user.
-    MutexLock lock(&mutex_);
-    const std::shared_ptr<Core> core = core_.lock();
+    // Meanwhile cancelled: whoever wants it may have it. Without a client left the claim lapses.
+    const std::shared_ptr<Core> core = weak_core.lock();
     if (core == nullptr) return;
     return holdings_->Release(core, output.claim, op->timeout, std::nullopt,
                               [](const absl::Status&) {});
@@ -164,46 +170,58 @@ void Outputs::End(const Op& op, absl::StatusOr<ClaimedOutput> result) {
   if (op->ended) return;
   op->ended = true;
   Done done = std::move(op->done);
-  op->hook = CancellationHook();
   op->core = nullptr;
   done(std::move(result));
 }
 
 void Outputs::OnOutput(const std::string& token, v1::ClaimedOutput* output) {
   feed_->ReturnCredit(1, output->payload().data().size());
-  Op op;
-  bool others_wait = false;
-  {
-    MutexLock lock(&mutex_);
-    const auto found = waits_.find(output->call_id());
-    if (found != waits_.end()) {
-      op = std::move(found->second.front());
-      found->second.erase(found->second.begin());
-      others_wait = !found->second.empty();
-      if (!others_wait) waits_.erase(found);
-    }
-  }
   const Claim claim{.call_id = output->call_id(),
                     .token = token,
                     .fence = output->fence(),
                     .crc32c = std::nullopt};
-  if (op == nullptr) return OnStrayOutput(claim);
-  // The others learn what becomes of it.
-  if (others_wait) feed_->Subscribe(op->core, {op->call_id});
-  absl::StatusOr<ClaimedOutput> taken = FromProto(token, output);
-  if (!taken.ok()) {
-    OnStrayOutput(claim);
-    return End(op, taken.status());
+  // Whoever has it is not through with it; then the others are told.
+  if (holdings_->IsHeld(claim.call_id)) return OnStrayOutput(claim);
+  Op op;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = waits_.find(claim.call_id);
+    if (found != waits_.end()) {
+      op = std::move(found->second.front());
+      found->second.erase(found->second.begin());
+      if (found->second.empty()) waits_.erase(found);
+    }
   }
-  holdings_->Hold(op->core, *taken, stream_lease_);
+  if (op == nullptr) return OnStrayOutput(claim);
+  absl::StatusOr<ClaimedOutput> taken = FromProto(token, output);
+  if (taken.ok()) {
+    holdings_->Hold(op->core, *taken, stream_lease_);
+  } else {
+    OnStrayOutput(claim);
+  }
   End(op, std::move(taken));
 }
 
 void Outputs::OnStrayOutput(const Claim& claim) {
   // Sent twice; the caller that has it keeps it.
-  if (holdings_->IsHeld(claim.call_id)) return;
-  Holdings::ReleaseDone nobody_waits = [](const absl::Status&) {};
-  feed_->Release(claim, &nobody_waits);
+  if (holdings_->Holds(claim)) return;
+  Holdings::ReleaseDone done = [weak = weak_from_this(), id = claim.call_id](const absl::Status&) {
+    if (const auto self = weak.lock()) self->OnFree(id);
+  };
+  feed_->Release(claim, &done);
+}
+
+// The claims of a stream are one claimant's: a call that is subscribed while its output is held would
+// bring the same output to another caller.
+void Outputs::OnFree(const std::string& call_id) {
+  if (holdings_->IsHeld(call_id)) return;
+  std::shared_ptr<Core> core;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = waits_.find(call_id);
+    if (found != waits_.end()) core = found->second.front()->core;
+  }
+  if (core != nullptr) feed_->Subscribe(core, {call_id});
 }
 
 void Outputs::OnEnded(const std::string& call_id, const absl::Status& status) {

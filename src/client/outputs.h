@@ -52,17 +52,20 @@ class Outputs : public OutputFeed::Listener, public std::enable_shared_from_this
     absl::Duration timeout;
     absl::Duration wait_end;
     Done done;
-    CancellationHook hook;
-    bool asks = false;   // by itself
-    bool ended = false;  // the core's thread's
+    CancellationHook hook;  // of the thread that waits; it goes with the op
+    bool asks = false;      // by itself
+    bool ended = false;     // the core's thread's
   };
   using Op = std::shared_ptr<WaitOp>;
 
-  void HookInto(const Op& op);
+  void HookInto(const std::shared_ptr<Core>& core, const Op& op);
   void SetTimer(const std::shared_ptr<Core>& core, absl::Duration due) REQUIRES_LOCK(mutex_);
   void OnTime() EXCLUDES_LOCK(mutex_);
   void Ask(std::shared_ptr<Core> core, const Op& op, absl::Duration wait);
-  void OnAnswer(const Op& op, absl::StatusOr<ClaimedOutputs> claimed);
+  void OnAnswer(const std::weak_ptr<Core>& weak_core, const Op& op,
+                absl::StatusOr<ClaimedOutputs> claimed);
+  // Nobody has its output any more. On the core's thread.
+  void OnFree(const std::string& call_id) EXCLUDES_LOCK(mutex_);
   // Waits for nothing any more.
   void Remove(const Op& op) EXCLUDES_LOCK(mutex_);
   void End(const Op& op, absl::StatusOr<ClaimedOutput> result);

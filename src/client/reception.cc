@@ -29,6 +29,9 @@ std::shared_ptr<OutputStream::Reception> OutputStream::Reception::New(
 }
 
 void OutputStream::Reception::Subscribe(std::vector<std::string> call_ids) {
+  // The server would send it once more: to the same stream, it is the same claim.
+  const auto is_held = [this](const std::string& call_id) { return holdings_->IsHeld(call_id); };
+  call_ids.erase(std::remove_if(call_ids.begin(), call_ids.end(), is_held), call_ids.end());
   {
     MutexLock lock(&mutex_);
     if (closed_) return;
@@ -55,7 +58,7 @@ absl::StatusOr<OutputEvent> OutputStream::Reception::Next(absl::Duration wait) {
   Event next;
   {
     MutexLock lock(&mutex_);
-    while (events_.empty()) {
+    while (cancelled_ || events_.empty()) {
       if (cancelled_) return CancelledByCaller();
       if (untold_.empty()) return absl::OutOfRangeError("every subscribed call has been told of");
       const absl::Duration left = until - Elapsed();
@@ -68,7 +71,7 @@ absl::StatusOr<OutputEvent> OutputStream::Reception::Next(absl::Duration wait) {
     next = std::move(events_.front());
     events_.pop_front();
   }
-  if (next.has_credit) feed_->ReturnCredit(1, next.credit_bytes);
+  Settle(next);
   return std::move(next.event);
 }
 
@@ -128,14 +131,17 @@ size_t OutputStream::Reception::PendingCount() {
 
 void OutputStream::Reception::Close(bool is_cancelled) {
   bool close_feed = false;
+  std::deque<ClaimedOutput> not_to_download;
   {
     MutexLock lock(&mutex_);
     closed_ = true;
     cancelled_ = cancelled_ || is_cancelled;
     untold_.clear();
+    not_to_download.swap(to_download_);
     close_feed = unanswered_ == 0 || is_cancelled;
     changed_.NotifyAll();
   }
+  downloads_.Cancel();
   // The stream's end releases what is held; the acks that are under way go first.
   if (close_feed) feed_->Close();
 }
@@ -152,7 +158,11 @@ void OutputStream::Reception::OnOutput(const std::string& token, v1::ClaimedOutp
   } else {
     holdings_->Hold(core_, *taken, options_.lease);
     if (taken->data_omitted && taken->size_bytes <= options_.data_bytes_max) {
-      return StartDownload(*std::move(taken));
+      {
+        MutexLock lock(&mutex_);
+        to_download_.push_back(*std::move(taken));
+      }
+      return StartDownloads();
     }
   }
   Deliver({.event = {.call_id = claim.call_id, .output = std::move(taken)},
@@ -160,30 +170,58 @@ void OutputStream::Reception::OnOutput(const std::string& token, v1::ClaimedOutp
            .has_credit = true});
 }
 
-void OutputStream::Reception::StartDownload(ClaimedOutput output) {
-  core_->transfer_pool()->Start([self = shared_from_this(), output = std::move(output)]() mutable {
-    Claim claim = output.claim;
-    absl::StatusOr<ClaimedOutput> whole = DownloadOutputToMemory(
-        self->core_, std::move(output), self->options_.data_bytes_max,
-        {.timeout = absl::ZeroDuration(), .cancellation = self->options_.cancellation});
+void OutputStream::Reception::StartDownloads() {
+  std::vector<ClaimedOutput> starting;
+  {
+    MutexLock lock(&mutex_);
+    while (!to_download_.empty() && !closed_) {
+      const uint64_t bytes = to_download_.front().size_bytes;
+      if (brought_bytes_ > 0 && brought_bytes_ + bytes > options_.window_bytes) break;
+      brought_bytes_ += bytes;
+      starting.push_back(std::move(to_download_.front()));
+      to_download_.pop_front();
+    }
+  }
+  for (ClaimedOutput& notice : starting) StartDownload(std::move(notice));
+}
+
+// On a thread that may block.
+void OutputStream::Reception::StartDownload(ClaimedOutput notice) {
+  core_->transfer_pool()->Start([self = shared_from_this(), notice = std::move(notice)]() mutable {
+    absl::StatusOr<ClaimedOutput> whole =
+        DownloadOutputToMemory(self->core_, notice, self->options_.data_bytes_max,
+                               {.timeout = absl::ZeroDuration(), .cancellation = self->downloads_});
     const std::shared_ptr<Dispatcher> dispatcher = self->core_->dispatcher();
-    Dispatcher::Post(dispatcher, [self = std::move(self), claim = std::move(claim),
+    Dispatcher::Post(dispatcher, [self = std::move(self), notice = std::move(notice),
                                   whole = std::move(whole)]() mutable {
-      self->OnDownloaded(claim, std::move(whole));
+      self->OnDownloaded(notice, std::move(whole));
     });
   });
 }
 
-void OutputStream::Reception::OnDownloaded(const Claim& claim,
+void OutputStream::Reception::OnDownloaded(const ClaimedOutput& notice,
                                            absl::StatusOr<ClaimedOutput> whole) {
-  if (whole.ok()) {
-    holdings_->Hold(core_, *whole, options_.lease);
-  } else {
-    Release(claim);
+  const std::string& call_id = notice.claim.call_id;
+  Event event{.event = {.call_id = call_id, .output = std::move(whole)},
+              .has_credit = true,
+              .brought_bytes = notice.size_bytes};
+  if (event.event.output.ok()) {
+    holdings_->Hold(core_, *event.event.output, options_.lease);
+    return Deliver(std::move(event));
   }
-  Deliver({.event = {.call_id = claim.call_id, .output = std::move(whole)},
-           .credit_bytes = 0,
-           .has_credit = true});
+  if (ReasonOf(event.event.output.status()) != Reason::kClaimLost) {
+    Release(notice.claim);
+    return Deliver(std::move(event));
+  }
+  // Another client has it, which may give it back.
+  holdings_->Forget(notice.claim);
+  Settle(event);
+  bool is_wanted = false;
+  {
+    MutexLock lock(&mutex_);
+    is_wanted = untold_.contains(call_id);
+  }
+  if (is_wanted) feed_->Subscribe(core_, {call_id});
 }
 
 void OutputStream::Reception::OnStrayOutput(const Claim& claim) {
@@ -208,10 +246,22 @@ void OutputStream::Reception::Deliver(Event event) {
       return;
     }
   }
+  if (is_wanted) {
+    on_event_(std::move(event.event));
+  } else if (event.event.output.ok()) {
+    Release(event.event.output->claim);  // unsubscribed while it was on its way
+  }
+  Settle(event);
+}
+
+void OutputStream::Reception::Settle(const Event& event) {
   if (event.has_credit) feed_->ReturnCredit(1, event.credit_bytes);
-  if (is_wanted) return on_event_(std::move(event.event));
-  // Unsubscribed while it was on its way.
-  if (event.event.output.ok()) Release(event.event.output->claim);
+  if (event.brought_bytes == 0) return;
+  {
+    MutexLock lock(&mutex_);
+    brought_bytes_ -= event.brought_bytes;
+  }
+  StartDownloads();
 }
 
 // ---- OutputStream

@@ -47,15 +47,20 @@ class OutputStream::Reception : public OutputFeed::Listener,
     OutputEvent event;
     uint64_t credit_bytes = 0;
     bool has_credit = false;
+    uint64_t brought_bytes = 0;  // by a download
   };
 
   Reception(std::shared_ptr<Core> core, const OutputStreamOptions& options, OnEvent on_event)
       : core_(std::move(core)), options_(options), on_event_(std::move(on_event)) {}
 
-  // Reads a large output on a thread of its own, then delivers it.
-  void StartDownload(ClaimedOutput output);
-  void OnDownloaded(const Claim& claim, absl::StatusOr<ClaimedOutput> whole);
+  // Of the large outputs those that fit into the window, and one if none does.
+  void StartDownloads() EXCLUDES_LOCK(mutex_);
+  void StartDownload(ClaimedOutput notice);
+  void OnDownloaded(const ClaimedOutput& notice, absl::StatusOr<ClaimedOutput> whole)
+      EXCLUDES_LOCK(mutex_);
   void Deliver(Event event) EXCLUDES_LOCK(mutex_);
+  // It is out of the window.
+  void Settle(const Event& event) EXCLUDES_LOCK(mutex_);
   void OnAnswered(const absl::Status& status) EXCLUDES_LOCK(mutex_);
 
   const std::shared_ptr<Core> core_;
@@ -64,6 +69,7 @@ class OutputStream::Reception : public OutputFeed::Listener,
   std::shared_ptr<OutputFeed> feed_;
   std::shared_ptr<Holdings> holdings_;
   CancellationHook hook_;
+  const Cancellation downloads_;  // ends them
 
   Mutex mutex_;
   ConditionVariable changed_;
@@ -71,7 +77,9 @@ class OutputStream::Reception : public OutputFeed::Listener,
   bool cancelled_ GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<std::string> untold_ GUARDED_BY(mutex_);  // subscribed, not delivered
   std::deque<Event> events_ GUARDED_BY(mutex_);
-  size_t unanswered_ GUARDED_BY(mutex_) = 0;  // acks and releases
+  std::deque<ClaimedOutput> to_download_ GUARDED_BY(mutex_);
+  uint64_t brought_bytes_ GUARDED_BY(mutex_) = 0;  // downloaded, or being, and not taken
+  size_t unanswered_ GUARDED_BY(mutex_) = 0;       // acks and releases
   absl::Status ack_error_ GUARDED_BY(mutex_);
 };
 

@@ -59,9 +59,8 @@ Upload::Upload(const std::shared_ptr<Core>& core, Output output, PayloadSource* 
 
 absl::StatusOr<Stored> Upload::Run() {
   const RetryPolicy& policy = core_->options().retry;
-  int failures = 0;  // since something was sent
+  int failures = 0;  // since the server kept more than before
   while (true) {
-    moved_on_ = false;
     absl::StatusOr<Stored> stored = SendOnce();
     RETURN_IF_ERROR(source_error_);
     if (stored.ok() || !MayGoOn(stored.status())) {
@@ -69,12 +68,12 @@ absl::StatusOr<Stored> Upload::Run() {
     }
     absl::Status status = stored.status();
     do {
-      failures = moved_on_ ? 1 : failures + 1;
-      moved_on_ = false;
-      if (failures >= policy.attempts_max) return watch_.Verdict(status);
+      const uint64_t committed_before = most_committed_;
+      if (++failures >= policy.attempts_max) return watch_.Verdict(status);
       RETURN_IF_ERROR(
           watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
       status = QueryCommitted();
+      if (most_committed_ > committed_before) failures = 0;
     } while (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status));
     RETURN_IF_ERROR(watch_.Verdict(status));
   }
@@ -119,7 +118,6 @@ absl::Status Upload::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>
     // When the server has ended the stream, Finish tells why.
     if (!writer->Write(request_)) return absl::OkStatus();
     offset += bytes;
-    moved_on_ = true;
     watch_.OnProgress();
     if (progress_) progress_(offset, size_);
     if (bytes < kSegmentBytes) break;
@@ -185,6 +183,7 @@ absl::Status Upload::QueryCommitted() {
         absl::StrCat("the server kept ", response.committed_bytes(), " bytes of ", sent_bytes_max));
   }
   committed_ = response.committed_bytes();
+  most_committed_ = std::max(most_committed_, committed_);
   return absl::OkStatus();
 }
 

@@ -50,7 +50,7 @@ class Upload {
   std::vector<uint32_t> crc32c_before_;  // of all before a segment; one more than were read
   std::optional<uint64_t> size_;         // once the source has said or reached its end
   bool whole_was_read_ = false;
-  bool moved_on_ = false;  // in the stream under way
+  uint64_t most_committed_ = 0;  // so far
   absl::Status source_error_;
 };
 

@@ -167,6 +167,7 @@ class CallStore : private ExpirySink, private SubscriptionHost {
                  Callback<std::vector<PutResult>> done);
   void PutOutputs(Tenant* tenant, std::vector<NewOutput> outputs,
                   Callback<std::vector<PutResult>> done);
+  // Inputs that would make it more than `bytes_max` come without their payload.
   void GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t bytes_max,
                  Callback<std::vector<InputResult>> done);
   // Call ids that come twice count once.

@@ -36,7 +36,8 @@ struct Fault {
     kCorrupted,  // done, and payloads are answered with a flipped bit
     // Of streams:
     kBroken,      // the stream breaks behind its segment, or output, with index `item`
-    kTruncated,   // a download ends behind that segment, as if it were complete
+    kForgotten,   // an upload breaks behind that segment, and nothing of it is kept
+    kTruncated,   // a download ends behind that segment, or -1: its header, as if it were complete
     kUnfinished,  // a download says it is complete behind that segment
     kWrongCrc,    // a download's finish has the CRC-32C of something else
     kOverlap,     // a download sends its first segment again
@@ -174,6 +175,8 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
                      Response* response, Work work) EXCLUDES_LOCK(mutex_);
   std::optional<Fault> TakeFault(const std::string& rpc) REQUIRES_LOCK(mutex_);
   void TellAck() EXCLUDES_LOCK(mutex_);
+  // Until the client gives up.
+  grpc::Status StayInSilence(grpc::ServerContext* context) REQUIRES_LOCK(mutex_);
   template <typename Request>
   void Record(const std::string& rpc, const Request& request) REQUIRES_LOCK(mutex_);
   grpc::Status TakeSegment(const v1::UploadSegment& segment, UnfinishedUpload* upload);
@@ -206,10 +209,7 @@ grpc::Status FakeFunctionIo::Serve(const std::string& rpc, grpc::ServerContext* 
   Record(rpc, request);
   const std::optional<Fault> fault = TakeFault(rpc);
   if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
-  if (fault.has_value() && fault->when == Fault::When::kSilence) {
-    while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
-    return grpc::Status::CANCELLED;
-  }
+  if (fault.has_value() && fault->when == Fault::When::kSilence) return StayInSilence(context);
   work(&table_);
   changed_.NotifyAll();
   if (!fault.has_value()) return grpc::Status::OK;

@@ -47,8 +47,7 @@ grpc::Status FakeFunctionIo::Upload(grpc::ServerContext* context,
   }
   if (fault.has_value() && fault->when == Fault::When::kSilence) {
     MutexLock lock(&mutex_);
-    while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
-    return grpc::Status::CANCELLED;
+    return StayInSilence(context);
   }
   for (int i = 0; reader->Read(&request); ++i) {
     MutexLock lock(&mutex_);
@@ -58,9 +57,16 @@ grpc::Status FakeFunctionIo::Upload(grpc::ServerContext* context,
     }
     const grpc::Status status = TakeSegment(request.segment(), &table_.uploads[header.upload_id()]);
     if (!status.ok()) return status;
+    if (Meets(fault, Fault::When::kForgotten, i)) table_.uploads.erase(header.upload_id());
+    if (Meets(fault, Fault::When::kForgotten, i)) return fault->status;
     if (Meets(fault, Fault::When::kBroken, i)) return fault->status;
   }
   return Refuse(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid);
+}
+
+grpc::Status FakeFunctionIo::StayInSilence(grpc::ServerContext* context) {
+  while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
+  return grpc::Status::CANCELLED;
 }
 
 grpc::Status FakeFunctionIo::TakeSegment(const v1::UploadSegment& segment,
@@ -115,7 +121,8 @@ grpc::Status FakeFunctionIo::QueryUpload(grpc::ServerContext* context,
   return Refuse(absl::StatusCode::kNotFound, Reason::kUploadUnknown);
 }
 
-grpc::Status FakeFunctionIo::Download(grpc::ServerContext*, const v1::DownloadRequest* request,
+grpc::Status FakeFunctionIo::Download(grpc::ServerContext* context,
+                                      const v1::DownloadRequest* request,
                                       grpc::ServerWriter<v1::DownloadResponse>* writer) {
   std::string data;
   std::optional<Fault> fault;
@@ -125,6 +132,7 @@ grpc::Status FakeFunctionIo::Download(grpc::ServerContext*, const v1::DownloadRe
     Record("Download", *request);
     fault = TakeFault("Download");
     if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
+    if (fault.has_value() && fault->when == Fault::When::kSilence) return StayInSilence(context);
     const bool is_output = request->kind() == v1::PAYLOAD_KIND_OUTPUT;
     const google::rpc::Status status =
         is_output ? table_.CheckClaim(request->call_id(), request->claim_token(), request->fence())
@@ -142,6 +150,7 @@ grpc::Status FakeFunctionIo::Download(grpc::ServerContext*, const v1::DownloadRe
     if (is_output) header->set_outcome(call.output->outcome());
   }
   writer->Write(response);
+  if (Meets(fault, Fault::When::kTruncated, -1)) return grpc::Status::OK;
   size_t offset = request->offset_bytes();
   for (int i = 0; offset < data.size(); ++i) {
     std::string piece = data.substr(offset, kSegmentBytes);
@@ -242,7 +251,9 @@ class FakeFunctionIo::OutputPush {
       const std::string call_id = *it;
       google::rpc::Status live = fake_->table_.CheckLive(call_id);
       const Call& call = fake_->table_.calls[call_id];
-      const bool is_ready = call.output.has_value() && call.claim_token.empty();
+      // What the stream has claimed is the stream's, and comes again if it is asked for again.
+      const bool is_free = call.claim_token.empty() || call.claim_token == token_;
+      const bool is_ready = call.output.has_value() && is_free;
       if (live.code() != 0) {
         v1::EndedCall* ended = response->add_ended();
         ended->set_call_id(call_id);

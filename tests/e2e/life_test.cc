@@ -287,9 +287,19 @@ TEST_F(Life, APayloadMayFillAMessage) {
   const std::string call_id = NewCallId();
   const std::string data(63 << 20, 'x');
   ASSERT_EQ(client_.PutInput(call_id, data), "OK");
-  std::string input;
-  ASSERT_EQ(worker_.GetInput(call_id, &input), "OK");
-  EXPECT_TRUE(input == data);
+  v1::GetInputsRequest request;
+  request.add_call_ids(call_id);
+  request.set_max_bytes(data.size());
+  v1::GetInputsResponse response;
+  ASSERT_EQ(Summary(worker_.Call(&v1::FunctionIo::Stub::GetInputs, request, &response)), "OK");
+  EXPECT_TRUE(response.results(0).payload().data() == data);
+
+  // One byte more than is asked for is none at all.
+  request.set_max_bytes(data.size() - 1);
+  ASSERT_EQ(Summary(worker_.Call(&v1::FunctionIo::Stub::GetInputs, request, &response)), "OK");
+  EXPECT_EQ(Summary(response.results(0).status()), "OK");
+  EXPECT_FALSE(response.results(0).has_payload());
+  EXPECT_EQ(response.results(0).size_bytes(), data.size());
   EXPECT_EQ(client_.Delete(call_id), "OK");
 }
 

@@ -14,6 +14,8 @@
 namespace mayfly {
 namespace {
 
+using ::testing::ElementsAre;
+
 class CallStoreTest : public testing::Test {
  protected:
   CallStoreTest() { harness_.Open(); }
@@ -339,6 +341,26 @@ TEST_F(CallStoreTest, AnAckUnderAClaimThatSentNothingIsComparedWithWhatIsStored)
         harness_.tenant(), {ClaimRef{id, MakeToken(1), claim.fence, crc32c}}, right.callback());
     EXPECT_EQ(right.Get()[0].status, absl::OkStatus());
   }
+}
+
+TEST_F(CallStoreTest, InputsThatDoNotFitComeWithTheirSizeOnlyEvenTheFirst) {
+  std::vector<CallId> ids;
+  for (const size_t bytes : {2001, 1000, 1001, 1000, 0}) {
+    ids.push_back(harness_.NewId());
+    ASSERT_TRUE(harness_.PutInput(ids.back(), Pattern(bytes)).status.ok());
+  }
+  Awaited<std::vector<InputResult>> answer;
+  harness_.store()->GetInputs(harness_.tenant(), ids, /*bytes_max=*/2000, answer.callback());
+  const std::vector<InputResult> inputs = answer.Get();
+  std::vector<uint64_t> sizes;
+  std::vector<bool> came;
+  for (const InputResult& input : inputs) {
+    EXPECT_TRUE(input.status.ok()) << input.status;
+    sizes.push_back(input.size_bytes);
+    came.push_back(input.payload.has_value());
+  }
+  EXPECT_THAT(sizes, ElementsAre(2001, 1000, 1001, 1000, 0));
+  EXPECT_THAT(came, ElementsAre(false, true, false, true, true));
 }
 
 TEST_F(CallStoreTest, AClaimTakesNoMoreThanFitsAndAlwaysTheFirst) {

@@ -90,6 +90,12 @@ assert.ok(begin === SEGMENT_BYTES || begin === 2 * SEGMENT_BYTES, `${begin} byte
 const stored = await upload(client, inputHeader, question, begin);
 assert.equal(stored.call_id, callId);
 
+// It is more than a message shall bring: that it is there, and its size, say to download it.
+const noted = await call(worker, 'GetInputs', { call_ids: [callId] });
+assert.equal(service.summary(noted.results[0].status), 'OK');
+assert.equal(noted.results[0].payload, null);
+assert.equal(Number(noted.results[0].size_bytes), question.length);
+
 const got = await download(worker, { call_id: callId, kind: 'PAYLOAD_KIND_INPUT' });
 assert.ok(got.data.equals(question));
 assert.equal(got.header.payload.content_type, 'application/x-large');
