@@ -43,6 +43,13 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
   static void Start(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype,
                     TimeBudget budget, Done done,
                     const std::optional<Cancellation>& cancellation = std::nullopt) {
+    if (cancellation.has_value() && cancellation->IsCancelled() && !items.empty()) {
+      std::vector<Result> results(items.size(), Result(CancelledByCaller()));
+      return Dispatcher::Post(core->dispatcher(),
+                              [done = std::move(done), results = std::move(results)]() mutable {
+                                done(std::move(results));
+                              });
+    }
     auto batch = std::shared_ptr<Batch>(
         new Batch(core, std::move(items), std::move(prototype), budget, std::move(done)));
     // One more than the parts: nobody may end the batch while its first parts are being started.
@@ -174,7 +181,8 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
       batch_->results_[places_[i]] = std::move(result);
     }
     // A server that never sends a payload would be asked for ever.
-    const bool moved_on = left.size() < places_.size() || MakeRoom(smallest_left);
+    const bool has_more_room = MakeRoom(smallest_left);
+    const bool moved_on = left.size() < places_.size() || has_more_room;
     Keep(left);
     if (left.empty() || (!unavailable && !moved_on)) return Next::kEnd;
     return unavailable ? Next::kAgainLater : Next::kAgain;

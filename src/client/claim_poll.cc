@@ -27,6 +27,10 @@ void ClaimPoll::Begin(std::shared_ptr<Core> core, std::vector<std::string> call_
     return done(
         LimitError(Reason::kFieldInvalid, "call_ids count", call_ids.size(), kBatchItemsMax, ""));
   }
+  if (options.cancellation.has_value() && options.cancellation->IsCancelled()) {
+    return Dispatcher::Post(core->dispatcher(),
+                            [done = std::move(done)]() mutable { done(CancelledByCaller()); });
+  }
   const auto poll =
       std::make_shared<ClaimPoll>(core, std::move(call_ids), options, std::move(done));
   poll->Start();
