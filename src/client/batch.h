@@ -50,12 +50,17 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
                                 done(std::move(results));
                               });
     }
+    const bool is_empty = items.empty();
     auto batch = std::shared_ptr<Batch>(
         new Batch(core, std::move(items), std::move(prototype), budget, std::move(done)));
     // One more than the parts: nobody may end the batch while its first parts are being started.
     for (int i = 0; i < kPartsMax; ++i) batch->StartPart();
     batch->hook_ = HookOf(core, cancellation, std::weak_ptr<Batch>(batch));
-    if (Completion::Then then = batch->EndPart()) then();
+    Completion::Then then = batch->EndPart();
+    if (then == nullptr) return;
+    // Callbacks have one thread, also when the answers were faster than this one.
+    if (is_empty) return then();
+    Dispatcher::Post(core->dispatcher(), std::move(then));
   }
 
   // On the core's thread.

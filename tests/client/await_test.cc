@@ -20,13 +20,6 @@ constexpr absl::Duration kLong = absl::Seconds(60);
 class AwaitTest : public ClientFixture {
  protected:
   std::string NewCall() { return client_.PutInput({})->call_id; }
-  bool WaitForState(const std::string& id, CallState state) {
-    const absl::Time until = absl::Now() + absl::Seconds(20);
-    while (client_.DescribeCall(id)->state != state) {
-      if (absl::Now() > until) return false;
-    }
-    return true;
-  }
 };
 
 TEST_F(AwaitTest, ManyWaitsShareOneStream) {

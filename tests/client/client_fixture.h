@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/clock.h"
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
@@ -33,6 +34,15 @@ class ClientFixture : public testing::Test {
     EXPECT_TRUE(put.ok()) << put.status();
     server_.AddOutput(put->call_id, 1, data);
     return put->call_id;
+  }
+
+  // A release may still be on its way when the call that it follows from has ended.
+  bool WaitForState(const std::string& id, CallState state) {
+    const absl::Time until = absl::Now() + absl::Seconds(20);
+    while (client_.DescribeCall(id)->state != state) {
+      if (absl::Now() > until) return false;
+    }
+    return true;
   }
 
   FakeFunctionIo server_;

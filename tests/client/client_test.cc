@@ -64,7 +64,7 @@ TEST_F(ClientTest, ALifeCycleEndsWithTheOutputGone) {
   EXPECT_EQ(input->payload.labels.at("a"), "b");
   EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kPending);
   ASSERT_TRUE(client_.PutOutput({.call_id = id, .payload = {.data = "42"}}).ok());
-  EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
+  EXPECT_TRUE(WaitForState(id, CallState::kReady));
   const absl::StatusOr<ClaimedOutputs> claimed = client_.ClaimOutputs({id});
   ASSERT_TRUE(claimed.ok()) << claimed.status();
   ASSERT_EQ(claimed->outputs.size(), 1);

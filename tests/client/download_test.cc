@@ -127,7 +127,7 @@ TEST_F(DownloadTest, WhatIsDamagedOnTheWayIsDataLossAndNotAcknowledged) {
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
     EXPECT_EQ(ReasonOf(status), Reason::kChecksumMismatch);
     EXPECT_THAT(sink_.sizes, IsEmpty());
-    EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
+    EXPECT_TRUE(WaitForState(id, CallState::kReady));
   }
   EXPECT_EQ(server_.CountOf("Ack"), 0);
 }
@@ -210,7 +210,7 @@ TEST_F(DownloadTest, MoreThanMemoryShallHoldIsRefusedBeforeItIsBrought) {
   const std::string id = NewReadyCall(data_);
   ASSERT_TRUE(client_.PutInput({.call_id = id, .payload = {.data = "input"}}).ok());
   EXPECT_EQ(client.AwaitOutput(id).status().code(), absl::StatusCode::kOutOfRange);
-  EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
+  EXPECT_TRUE(WaitForState(id, CallState::kReady));
   EXPECT_EQ(client.GetInput(NewInput(data_)).status().code(), absl::StatusCode::kOutOfRange);
   EXPECT_EQ(server_.CountOf("Download"), 0);
 }
@@ -220,12 +220,12 @@ TEST_F(DownloadTest, AnErrorOfTheSinkIsTheResultAndReleasesTheClaim) {
   sink_.error_from = kMiB;
   const std::string id = NewReadyCall(data_);
   EXPECT_EQ(Retrieve(id).status(), sink_.error);
-  EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
+  EXPECT_TRUE(WaitForState(id, CallState::kReady));
 
   sink_ = TestSink();
   sink_.finish_error = absl::DataLossError("fsync failed");
   EXPECT_EQ(Retrieve(id).status(), sink_.finish_error);
-  EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
+  EXPECT_TRUE(WaitForState(id, CallState::kReady));
   EXPECT_EQ(server_.CountOf("Ack"), 0);
 }
 

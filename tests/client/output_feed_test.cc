@@ -157,8 +157,7 @@ TEST_F(OutputFeedTest, AClosedFeedTellsNothingAndTakesNothing) {
   feed_->Close();
   server_.AddOutput(id, 1, "x");
   feed_->Subscribe(core_, {"nobody"});
-  while (client_.DescribeCall(id)->state != CallState::kReady) {
-  }
+  EXPECT_TRUE(WaitForState(id, CallState::kReady));
   EXPECT_EQ(server_.CountOf("StreamOutputs"), 1);
   EXPECT_THAT(listener_->Await(0), IsEmpty());
 }

@@ -96,7 +96,7 @@ TEST_F(RetrieveTest, AnErrorOfTheConsumerReleasesTheClaim) {
   const absl::Status full = absl::ResourceExhaustedError("disk full");
   EXPECT_EQ(client_.Retrieve(id, [&](const ClaimedOutput&) { return full; }).status(), full);
   EXPECT_EQ(server_.CountOf("Ack"), 0);
-  EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kReady);
+  EXPECT_TRUE(WaitForState(id, CallState::kReady));
 }
 
 TEST_F(RetrieveTest, NothingWithinTheWaitIsPending) {

@@ -168,7 +168,7 @@ TEST_F(UploadTest, AnErrorOfTheSourceIsTheResultAndNothingIsStored) {
   const std::string id = MintCallId();
   EXPECT_EQ(client_.UploadInput({.call_id = id}, &source).status(), source.error);
   EXPECT_EQ(server_.InputOf(id), std::nullopt);
-  EXPECT_EQ(server_.CountOf("Upload"), 1);
+  EXPECT_LE(server_.CountOf("Upload"), 1);  // none when the cancellation overtook the header
 }
 
 TEST_F(UploadTest, ASourceThatEndsElsewhereThanItSaidIsRefused) {
