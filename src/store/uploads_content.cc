@@ -1,0 +1,187 @@
+// The part of Uploads that takes what is uploaded: segments, and the finish.
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "crypto/chunked_aead.h"
+#include "store/upload_error.h"
+#include "store/uploads.h"
+
+namespace mayfly {
+namespace {
+
+// Of a fault of ours or the machine's: the upload is worth keeping.
+bool MayPassLater(const absl::Status& status) {
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
+Operation PutOf(const Upload& upload, int64_t id_time_ms) {
+  if (upload.stored.kind == PayloadKind::kInput) {
+    return PutInput{.id_time_ms = id_time_ms, .payload = upload.stored.payload};
+  }
+  return PutOutput{.payload = upload.stored.payload};
+}
+
+}  // namespace
+
+// ---- Append
+
+absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
+  if (upload.has_ended) return UnknownUploadError();
+  if (upload.holder != stream) {
+    return MakeError(absl::StatusCode::kAborted, Reason::kUploadTakenOver,
+                     "another stream goes on with the upload");
+  }
+  if (*context_.draining) {
+    return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                     "the server is shutting down");
+  }
+  return absl::OkStatus();
+}
+
+void Uploads::Append(std::shared_ptr<Upload> upload, uint64_t stream, UploadSegment segment,
+                     absl::AnyInvocable<void(absl::Status)> done) {
+  AddStep(upload,
+          [this, upload, stream, segment = std::move(segment), done = std::move(done)]() mutable {
+            absl::Status status = CheckHolder(*upload, stream);
+            if (status.ok()) status = AppendSegment(upload.get(), segment);
+            done(std::move(status));
+            EndStep(upload);
+          });
+}
+
+absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment) {
+  const uint64_t next = upload->committed_bytes + upload->small.size();
+  if (segment.offset_bytes != next || upload->has_last) {
+    return UploadOffsetError("segment.offset_bytes", segment.offset_bytes, next);
+  }
+  const uint64_t size_bytes = next + segment.data.size();
+  if (size_bytes > context_.payload_bytes_max) {
+    return UploadTooLargeError(size_bytes, context_.payload_bytes_max);
+  }
+  if (upload->announced_bytes && size_bytes > *upload->announced_bytes) {
+    return UploadTooLargeError(size_bytes, *upload->announced_bytes);
+  }
+  RETURN_IF_ERROR(Reserve(upload, size_bytes));
+  absl::Status room = context_.storage->CheckRoomForPuts();
+  if (!room.ok()) return WithRetryDelay(std::move(room), kUploadRetryDelay);
+  if (next == 0 && segment.data.size() <= kInlineBytesMax) {
+    upload->small = segment.data;
+  } else {
+    RETURN_IF_ERROR(WriteSegment(upload, segment.data));
+  }
+  upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(segment.data));
+  upload->has_last = segment.data.size() < kSegmentBytes;
+  upload->active_ms = context_.time->Read().steady_ms;
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
+  const StoredUpload& stored = upload->stored;
+  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  RETURN_IF_ERROR(secret.status());
+  const auto sealed = context_.cipher->SealSegment(stored.key, stored.kind, stored.payload, *secret,
+                                                   upload->segment_count, data);
+  RETURN_IF_ERROR(sealed.status());
+  RETURN_IF_ERROR(context_.storage->WriteSegment(stored.key, stored.payload.slot,
+                                                 upload->segment_count, *sealed));
+  upload->commitments.Update(CommitmentOf(sealed->bytes()));
+  ++upload->segment_count;
+  upload->committed_bytes += data.size();
+  context_.unsynced_rows->store(true, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
+  if (bytes <= upload->reserved_bytes) return absl::OkStatus();
+  const uint64_t more = bytes - upload->reserved_bytes;
+  RETURN_IF_ERROR(CheckBytesQuota(*upload->tenant, static_cast<int64_t>(more)));
+  upload->tenant->upload_bytes += static_cast<int64_t>(more);
+  upload->reserved_bytes = bytes;
+  return absl::OkStatus();
+}
+
+// ---- Finish
+
+void Uploads::Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
+                     FinishUploadDone done) {
+  AddStep(upload, [this, upload, stream, end, done = std::move(done)]() mutable {
+    absl::StatusOr<Sealed> row = SealRow(upload.get(), stream, end);
+    if (row.ok()) return SubmitPut(upload, *std::move(row), std::move(done));
+    done(row.status());
+    EndStep(upload);
+  });
+}
+
+absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const UploadEnd& end) {
+  RETURN_IF_ERROR(CheckHolder(*upload, stream));
+  const uint64_t size_bytes = upload->committed_bytes + upload->small.size();
+  if (end.size_bytes != size_bytes) {
+    return UploadOffsetError("finish.size_bytes", end.size_bytes, size_bytes);
+  }
+  if (end.crc32c != upload->crc32c) {
+    Abandon(upload);
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
+        absl::StrCat("finish.crc32c is ", end.crc32c, ", that of the data that came is another"));
+  }
+  StoredUpload& stored = upload->stored;
+  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  RETURN_IF_ERROR(secret.status());
+  upload->metadata.crc32c = end.crc32c;
+  stored.payload.size_bytes = size_bytes;
+  stored.payload.segment_count = upload->segment_count;
+  if (upload->segment_count > 0) {
+    Sha256 commitments = upload->commitments;  // it may have to be finished again
+    return context_.cipher->SealHeader(
+        stored.key, stored.kind, *secret,
+        {.metadata = upload->metadata, .commitments = commitments.Finish()}, &stored.payload);
+  }
+  const auto no_segments = [](uint32_t, const Sealed&) {
+    Check(false, "a small payload has no segments");
+    return absl::OkStatus();
+  };
+  return context_.cipher->SealPayload(stored.key, stored.kind, *secret,
+                                      {.data = upload->small, .metadata = upload->metadata},
+                                      no_segments, &stored.payload);
+}
+
+void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done) {
+  auto content = std::make_unique<PutContent>();
+  content->metadata = upload->metadata;
+  content->size_bytes = upload->stored.payload.size_bytes;
+  content->row = std::move(row);
+  content->upload = upload->stored.id;
+  content->reserved_bytes = upload->reserved_bytes;
+  // That the id was minted lately was asked when the upload began, and the call has not ended since.
+  const int64_t id_time_ms = context_.time->Read().steady_ms;
+  context_.submit(
+      upload->tenant, upload->stored.key, PutOf(*upload, id_time_ms), std::move(content),
+      [this, upload, done = std::move(done)](OperationResult result) mutable {
+        context_.run([this, upload, result = std::move(result), done = std::move(done)]() mutable {
+          OnPutDecided(upload, std::move(result), std::move(done));
+        });
+      });
+}
+
+void Uploads::OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result,
+                           FinishUploadDone done) {
+  const bool is_stored = result.payload && result.payload->slot == upload->stored.payload.slot;
+  if (is_stored) {
+    End(upload.get());
+  } else if (!MayPassLater(result.status)) {
+    Abandon(upload.get());
+  }
+  if (result.status.ok()) {
+    done(result.payload ? result.payload->deadline_ms : 0);
+  } else {
+    done(std::move(result.status));
+  }
+  EndStep(upload);
+}
+
+}  // namespace mayfly
