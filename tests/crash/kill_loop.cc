@@ -23,7 +23,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include <nlohmann/json.hpp>
@@ -31,6 +30,7 @@
 #include "crash/audit.h"
 #include "crash/findings.h"
 #include "crash/load.h"
+#include "support/loop_arguments.h"
 #include "support/test_server.h"
 
 namespace mayfly {
@@ -203,14 +203,14 @@ int64_t KillLoop::RecoveredCallCount() const {
       .value("live_calls", int64_t{-1});
 }
 
-int Main(int round_count, uint64_t seed) {
+int Main(uint64_t round_count, uint64_t seed) {
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
   std::fflush(stdout);
   const absl::Time begun = absl::Now();
   KillLoop loop(seed);
-  for (int round = 1; round <= round_count; ++round) loop.RunRound(round);
+  for (uint64_t round = 1; round <= round_count; ++round) loop.RunRound(static_cast<int>(round));
   loop.Finish();
-  std::printf("%d rounds in %s, %llu violations\n", round_count,
+  std::printf("%llu rounds in %s, %llu violations\n", static_cast<unsigned long long>(round_count),
               absl::FormatDuration(absl::Now() - begun).c_str(),
               static_cast<unsigned long long>(loop.violation_count()));
   return loop.violation_count() == 0 ? 0 : 1;
@@ -220,12 +220,10 @@ int Main(int round_count, uint64_t seed) {
 }  // namespace mayfly
 
 int main(int argc, char** argv) {
-  int round_count = 0;
-  uint64_t seed = std::random_device()();
-  if (argc < 2 || argc > 3 || !absl::SimpleAtoi(argv[1], &round_count) || round_count < 1 ||
-      (argc == 3 && !absl::SimpleAtoi(argv[2], &seed))) {
+  const auto arguments = mayfly::ReadLoopArguments(argc, argv);
+  if (!arguments) {
     std::fputs("usage: mayfly_kill_loop ROUNDS [SEED]\n", stderr);
     return 2;
   }
-  return mayfly::Main(round_count, seed);
+  return mayfly::Main(arguments->count, arguments->seed);
 }

@@ -26,11 +26,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 #include "crash/findings.h"
+#include "support/loop_arguments.h"
 #include "support/stored_data.h"
 #include "support/tcp_proxy.h"
 #include "support/test_server.h"
@@ -233,13 +233,10 @@ int Main(uint64_t cut_count, uint64_t seed) {
 }  // namespace mayfly
 
 int main(int argc, char** argv) {
-  uint64_t cut_count = 0;
-  uint64_t seed = std::random_device()();
-  const char* const seed_text = argc == 3 ? argv[2] : std::getenv("MAYFLY_TEST_SEED");
-  if (argc < 2 || argc > 3 || !absl::SimpleAtoi(argv[1], &cut_count) || cut_count < 1 ||
-      (seed_text != nullptr && !absl::SimpleAtoi(seed_text, &seed))) {
+  const auto arguments = mayfly::ReadLoopArguments(argc, argv);
+  if (!arguments) {
     std::fputs("usage: mayfly_cut_loop CUTS [SEED]\n", stderr);
     return 2;
   }
-  return mayfly::Main(cut_count, seed);
+  return mayfly::Main(arguments->count, arguments->seed);
 }
