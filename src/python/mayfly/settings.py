@@ -71,7 +71,8 @@ class Settings:
     def _check(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
         if not least <= value <= most:
-            raise InvalidArgument(f"{name} is {value}, limits are {least} and {most}")
+            unit = " bytes" if "bytes" in name else "" if name == "attempts_max" else " seconds"
+            raise InvalidArgument(f"{name} is {value}, limits are {least:g} and {most:.16g}{unit}")
 
     @classmethod
     def from_env(
