@@ -111,7 +111,7 @@ std::vector<const CLI::Option*> Positionals(const CLI::App& app) {
   return app.get_options([](const CLI::Option* option) { return IsPositional(*option); });
 }
 
-std::vector<const CLI::App*> Commands(const CLI::App& app) {
+std::vector<const CLI::App*> SubcommandsOf(const CLI::App& app) {
   return app.get_subcommands([](const CLI::App*) { return true; });
 }
 
@@ -148,13 +148,13 @@ std::map<std::string, std::string> BashValues(const CLI::App& app) {
   for (const CLI::Option* option : Flags(app)) {
     if (TakesValue(*option)) values[absl::StrJoin(Names(*option), "|")] = BashKind(*option);
   }
-  for (const CLI::App* command : Commands(app)) values.merge(BashValues(*command));
+  for (const CLI::App* command : SubcommandsOf(app)) values.merge(BashValues(*command));
   return values;
 }
 
 std::string BashNoCommand(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* command : Commands(app)) names.push_back(command->get_name());
+  for (const CLI::App* command : SubcommandsOf(app)) names.push_back(command->get_name());
   return absl::StrCat("      '')\n        options='", absl::StrJoin(FlagNames(app), " "),
                       "'\n        kind='words ", absl::StrJoin(names, " "), "'\n        ;;\n");
 }
@@ -225,7 +225,7 @@ std::string BashCompletion(const CLI::App& app) {
     absl::StrAppend(&values, "    ", pattern, ") kind=", kind, " ;;\n");
   }
   std::string commands = BashNoCommand(app);
-  for (const CLI::App* command : Commands(app)) commands += BashCommand(app, *command);
+  for (const CLI::App* command : SubcommandsOf(app)) commands += BashCommand(app, *command);
   return absl::StrReplaceAll(
       kBashFrame,
       {{"@WITH_VALUE@", with_value}, {"@VALUES@\n", values}, {"@COMMANDS@\n", commands}});
@@ -234,7 +234,7 @@ std::string BashCompletion(const CLI::App& app) {
 std::string ZshCompletion(const CLI::App& app) {
   std::string names;
   std::string commands;
-  for (const CLI::App* command : Commands(app)) {
+  for (const CLI::App* command : SubcommandsOf(app)) {
     absl::StrAppend(&names, "    '", command->get_name(), ":",
                     ZshEscaped(command->get_description()), "'\n");
     commands += ZshCommand(*command);

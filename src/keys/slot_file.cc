@@ -15,7 +15,7 @@
 namespace mayfly {
 namespace {
 
-constexpr char kFileName[] = "slots";
+constexpr char kSlotFileName[] = "slots";
 
 constexpr uint64_t kGrowthBytesMin = uint64_t{1} << 20;
 // Zeros are written and synced while reservations wait: about 20 ms for these.
@@ -27,7 +27,9 @@ constexpr uint64_t kMappingBytesMin = uint64_t{16} << 20;
 constexpr int kReadAttemptsMax = 100;
 constexpr int kReadAttemptsBeforeYield = 10;
 
-std::string PathIn(const std::string& directory) { return absl::StrCat(directory, "/", kFileName); }
+std::string PathIn(const std::string& directory) {
+  return absl::StrCat(directory, "/", kSlotFileName);
+}
 
 MutableByteSpan MutableBytes(std::string* text) {
   return MutableByteSpan(reinterpret_cast<uint8_t*>(text->data()), text->size());
@@ -49,7 +51,7 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Create(FileSystem* file_syst
   std::string content = EncodeIdentity(store_id);
   for (uint64_t counter : {2, 1}) content += EncodeRecord(StateRecord{.counter = counter});
   content.resize(content.size() + kGrowthBytesMin);
-  RETURN_IF_ERROR(ReplaceFile(file_system, directory, kFileName, AsBytes(content)));
+  RETURN_IF_ERROR(ReplaceFile(file_system, directory, kSlotFileName, AsBytes(content)));
   return Open(file_system, directory);
 }
 

@@ -11,8 +11,8 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::string_view kMagic = "MAYFSLOT";
-constexpr uint32_t kVersion = 1;
+constexpr absl::string_view kSlotMagic = "MAYFSLOT";
+constexpr uint32_t kSlotVersion = 1;
 constexpr size_t kIdentityBytes = 28;
 constexpr size_t kRecordBytes = 24;
 constexpr size_t kSecretOffset = 8;
@@ -36,8 +36,8 @@ bool EndsInItsChecksum(ByteSpan page, size_t size) {
 }  // namespace
 
 std::string EncodeIdentity(const StoreId& store_id) {
-  std::string page(kMagic.data(), kMagic.size());
-  AppendBigEndian(&page, kVersion);
+  std::string page(kSlotMagic.data(), kSlotMagic.size());
+  AppendBigEndian(&page, kSlotVersion);
   page.append(reinterpret_cast<const char*>(store_id.data()), store_id.size());
   AppendBigEndian(&page, Crc32c(AsBytes(page)));
   page.resize(kSlotPageBytes);
@@ -46,8 +46,8 @@ std::string EncodeIdentity(const StoreId& store_id) {
 
 std::optional<StoreId> DecodeIdentity(ByteSpan page) {
   if (!EndsInItsChecksum(page, kIdentityBytes)) return std::nullopt;
-  if (AsText(page.first(kMagic.size())) != kMagic) return std::nullopt;
-  if (LoadBigEndian<uint32_t>(page.data() + kMagic.size()) != kVersion) return std::nullopt;
+  if (AsText(page.first(kSlotMagic.size())) != kSlotMagic) return std::nullopt;
+  if (LoadBigEndian<uint32_t>(page.data() + kSlotMagic.size()) != kSlotVersion) return std::nullopt;
   StoreId store_id;
   std::copy_n(page.data() + kIdentityBytes - store_id.size(), store_id.size(), store_id.begin());
   return store_id;

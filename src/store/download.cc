@@ -14,11 +14,6 @@ namespace {
 // A lease is prolonged when a third of it has passed.
 constexpr int64_t kRenewalsPerLease = 3;
 
-absl::Status DoesNotVerify(absl::string_view what) {
-  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                   absl::StrCat("the stored payload does not verify: ", what));
-}
-
 }  // namespace
 
 absl::Status Download::Open(const StoredPayload& stored) {

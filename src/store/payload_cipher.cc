@@ -27,11 +27,6 @@ absl::Status NoEpochKeyError() {
                    "the epoch key of the deadline is not in the keyring yet");
 }
 
-absl::Status DoesNotVerify(absl::string_view what) {
-  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                   absl::StrCat("the stored payload does not verify: ", what));
-}
-
 // What must not be exchanged between payloads. All fields have fixed widths but the first, which
 // is preceded by its length; a segment's context is longer by its number.
 std::string ContextOf(const CallKey& key, PayloadKind kind, const StoredPayload& stored) {
@@ -181,6 +176,11 @@ std::string EncodeSegmentedHeader(const std::string& metadata, uint64_t size_byt
 }
 
 }  // namespace
+
+absl::Status DoesNotVerify(absl::string_view what) {
+  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                   absl::StrCat("the stored payload does not verify: ", what));
+}
 
 absl::StatusOr<SecretBytes> PayloadCipher::Extract(const StoredPayload& stored,
                                                    const SecretBytes& secret) const {

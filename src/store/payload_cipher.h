@@ -36,6 +36,9 @@ struct SegmentedHeader {
   Sha256Digest commitments{};  // the SHA-256 of the segments' commitments, in order
 };
 
+// DATA_LOSS: `what` is not as it was sealed.
+absl::Status DoesNotVerify(absl::string_view what);
+
 class PayloadCipher {
  public:
   explicit PayloadCipher(Keyring* keyring) : keyring_(keyring) {}

@@ -13,7 +13,6 @@ namespace {
 
 constexpr uint8_t kAnna = 1;
 constexpr uint8_t kBert = 2;
-constexpr int64_t kLease = 30 * kSecond;
 
 // One call, its clock, and people who use it. Each step moves the state on.
 class ApplyTest : public testing::Test {

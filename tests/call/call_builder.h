@@ -22,6 +22,7 @@ inline const FixedAnswer kOtherContent(false);
 
 constexpr int64_t kSecond = 1000;
 constexpr int64_t kMinute = 60 * kSecond;
+constexpr int64_t kLease = 30 * kSecond;
 constexpr int64_t kHour = 60 * kMinute;
 constexpr int64_t kNow = 1'700'000'000'000;
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <optional>
 #include <random>
@@ -16,6 +15,7 @@
 #include "call/apply.h"
 #include "call/call_builder.h"
 #include "call/spec.h"
+#include "support/random_seed.h"
 
 namespace mayfly {
 namespace {
@@ -435,8 +435,7 @@ class History {
 };
 
 TEST(CallHistory, NoHistoryBreaksAPromiseOrLeavesTheSpecification) {
-  const char* given = std::getenv("MAYFLY_TEST_SEED");
-  const uint64_t first_seed = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  const uint64_t first_seed = RandomSeed();
   std::printf("MAYFLY_TEST_SEED=%llu\n", static_cast<unsigned long long>(first_seed));
   std::map<Answer, int> answers;
   for (uint64_t seed = first_seed; seed < first_seed + kHistories; ++seed) {

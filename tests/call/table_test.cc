@@ -25,7 +25,6 @@ constexpr uint64_t kInputGeneration = 101;
 constexpr uint64_t kOutputGeneration = 202;
 constexpr uint64_t kNewGeneration = 303;
 constexpr int64_t kClocksApart = kMinute;
-constexpr int64_t kLease = 30 * kSecond;
 
 // How the two clocks stand. The later of them always reads kNow.
 enum class Clocks { kAgree, kWallAhead, kWallBehind, kUntrusted, kCount };

@@ -9,13 +9,12 @@
 #include <gtest/gtest.h>
 
 #include "cli/scratch.h"
+#include "support/sizes.h"
 
 namespace mayfly::cli {
 namespace {
 
 using ::testing::HasSubstr;
-
-constexpr size_t kMiB = 1 << 20;
 
 // Up to `size` bytes from `offset` on, or the error.
 std::string Read(client::PayloadSource* source, uint64_t offset, size_t size) {

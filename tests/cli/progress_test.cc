@@ -5,6 +5,7 @@
 
 #include "cli/progress_bar.h"
 #include "cli/progress_line.h"
+#include "support/sizes.h"
 
 namespace mayfly::cli {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr uint64_t kMiB = 1 << 20;
 
 TEST(ProgressLine, TellsShareAmountRateAndTimeLeft) {
   const ProgressFigures figures = {.bytes = 512 * kMiB,

@@ -14,6 +14,7 @@
 #include "cli/program.h"
 #include "cli/scratch.h"
 #include "mayfly/client.h"
+#include "support/sizes.h"
 #include "support/tcp_proxy.h"
 #include "support/test_server.h"
 
@@ -124,8 +125,6 @@ class RealServerFixture : public testing::Test {
 };
 
 inline TestServer* RealServerFixture::server_ = nullptr;
-
-constexpr uint64_t kMiB = 1 << 20;
 
 // Any two pieces of it differ.
 inline std::string Pattern(size_t size) {

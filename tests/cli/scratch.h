@@ -3,12 +3,12 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <set>
 #include <stdlib.h>
 #include <string>
 
 #include "base/check.h"
+#include "support/raw_file.h"
 
 namespace mayfly {
 
@@ -29,10 +29,7 @@ class Scratch {
     std::ofstream(Path(name), std::ios::binary) << content;
     return Path(name);
   }
-  std::string Read(const std::string& name) const {
-    std::ifstream file(Path(name), std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  }
+  std::string Read(const std::string& name) const { return ReadRaw(Path(name)); }
   std::set<std::string> Names() const {
     std::set<std::string> names;
     for (const auto& entry : std::filesystem::directory_iterator(path_)) {

@@ -14,7 +14,6 @@ namespace {
 using ::testing::SizeIs;
 using When = Fault::When;
 
-constexpr size_t kMiB = 1 << 20;
 constexpr absl::Duration kLong = absl::Seconds(60);
 
 class AwaitTest : public ClientFixture {

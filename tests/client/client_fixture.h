@@ -11,6 +11,7 @@
 #include "client/core.h"
 #include "client/fake_function_io.h"
 #include "mayfly/client.h"
+#include "support/sizes.h"
 
 namespace mayfly::client {
 

@@ -18,8 +18,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using When = Fault::When;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class DownloadTest : public ClientFixture {
  protected:
   std::string NewInput(const std::string& data) {

@@ -15,7 +15,6 @@ namespace mayfly {
 namespace {
 
 constexpr int kMessageBytesMax = 66 << 20;
-constexpr int64_t kDeadlineSeconds = 2'000'000'000;
 constexpr int64_t kEraseSeconds = 1'700'000'000;
 
 google::rpc::Status NotFound(Reason reason) {

@@ -21,6 +21,9 @@
 
 namespace mayfly {
 
+// Of all that is put.
+constexpr int64_t kDeadlineSeconds = 2'000'000'000;
+
 // With google.rpc details as the real server sends them.
 google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::string& message,
                               absl::Duration retry_delay = absl::ZeroDuration());

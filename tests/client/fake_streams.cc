@@ -12,7 +12,6 @@ namespace mayfly {
 namespace {
 
 constexpr size_t kSegmentBytes = 1 << 20;
-constexpr int64_t kDeadlineSeconds = 2'000'000'000;
 
 grpc::Status Refuse(absl::StatusCode code, Reason reason) { return RpcError(code, reason, "no"); }
 

@@ -23,8 +23,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using When = Fault::When;
 
-constexpr size_t kMiB = 1 << 20;
-
 class OutputStreamTest : public ClientFixture {
  protected:
   std::vector<std::string> NewCalls(int count) {

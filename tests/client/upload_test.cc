@@ -17,8 +17,6 @@ using ::testing::IsEmpty;
 using ::testing::Pair;
 using When = Fault::When;
 
-constexpr uint64_t kMiB = 1 << 20;
-
 class UploadTest : public ClientFixture {
  protected:
   std::vector<uint64_t> StreamOffsets() {

@@ -17,13 +17,14 @@
 #include <gtest/gtest.h>
 
 #include "crypto/sha256.h"
+#include "support/random_seed.h"
+#include "support/sizes.h"
 #include "support/test_server.h"
 
 namespace mayfly::client {
 namespace {
 
 constexpr size_t kKiB = 1 << 10;
-constexpr size_t kMiB = 1 << 20;
 
 class ClientLife : public ::testing::Test {
  protected:
@@ -56,7 +57,7 @@ class ClientLife : public ::testing::Test {
   }
 
   static TestServer* server_;
-  const uint64_t seed_ = std::random_device()();
+  const uint64_t seed_ = RandomSeed();
   std::mt19937_64 random_{seed_};
   const testing::ScopedTrace trace_{__FILE__, __LINE__, absl::StrCat("seed ", seed_)};
   const Client client_ = Connect("client");

@@ -10,21 +10,13 @@
 
 #include <gtest/gtest.h>
 
-#include "keys/keyring.h"
+#include "keys/keyring_use.h"
 #include "support/fault_file_system.h"
+#include "support/random_seed.h"
 #include "support/temporary_directory.h"
 
 namespace mayfly {
 namespace {
-
-constexpr int64_t kNowMs = 490000 * kEpochMs + 1234;
-
-SecretBytes Key(uint8_t byte) { return SecretBytes(std::vector<uint8_t>(32, byte)); }
-
-std::string ExtractText(const Keyring& keyring, EpochHour hour) {
-  const auto extracted = keyring.Extract(hour, AsBytes("twenty secret bytes."));
-  return extracted.ok() ? std::string(AsText(extracted->ExposeBytes())) : "";
-}
 
 // What a user of the keyring was told so far.
 struct Told {
@@ -123,7 +115,7 @@ TEST(KeyringFault, AnyFailedOperationLosesNoKey) {
 
 TEST(KeyringFault, APowerLossLosesNoKey) {
   const uint64_t operations = OperationsOfALife();
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   std::mt19937_64 random(seed);
   for (int round = 0; round < 200; ++round) {
     const uint64_t k = 1 + random() % operations;
@@ -146,7 +138,7 @@ TEST(KeyringFault, APowerLossLosesNoKey) {
 // what the next one reads must not be lost by a power loss after it.
 TEST(KeyringFault, WhatAnOpenedKeyringHasSurvivesAPowerLoss) {
   const uint64_t operations = OperationsOfALife();
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   std::mt19937_64 random(seed);
   for (uint64_t k = 1; k <= operations; ++k) {
     SCOPED_TRACE(testing::Message() << "seed " << seed << " operation " << k);

@@ -11,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/random_seed.h"
+
 namespace mayfly {
 namespace {
 
@@ -70,7 +72,7 @@ TEST(SlotAllocator, HasNoRoomInPagesThatAreMoreThanHalfFull) {
 }
 
 TEST(SlotAllocator, AgreesWithASetThroughARandomHistory) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   SlotAllocator allocator;
@@ -107,7 +109,7 @@ TEST(SlotAllocator, AgreesWithASetThroughARandomHistory) {
 TEST(SlotAllocator, KeepsGroupsOnFewPagesWhenSlotsAreFreedInRandomOrder) {
   constexpr size_t kGroup = 256;
   constexpr size_t kLive = 64 * kGroup;
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   SlotAllocator allocator;

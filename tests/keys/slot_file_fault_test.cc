@@ -2,8 +2,6 @@
 // the power goes at a random one.
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -14,6 +12,8 @@
 
 #include "keys/slot_file.h"
 #include "support/fault_file_system.h"
+#include "support/random_seed.h"
+#include "support/raw_file.h"
 #include "support/temporary_directory.h"
 
 namespace mayfly {
@@ -136,11 +136,6 @@ class Story {
   std::mt19937_64& random_;
 };
 
-std::string ReadRaw(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
-}
-
 // Holds what was recovered against the model, and makes the model what was recovered.
 void ExpectRecovered(const SlotFile& slots, const std::string& directory, bool torn, Model* model) {
   const std::string raw = ReadRaw(directory + "/slots");
@@ -209,7 +204,7 @@ class SlotFileFault : public testing::Test {
 };
 
 TEST_F(SlotFileFault, AnyFailedOperationLosesNothingThatWasSynced) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   uint64_t operations = UINT64_MAX;
   for (uint64_t k = 1; k <= operations; ++k) {
     SCOPED_TRACE(testing::Message() << "seed " << seed << " operation " << k);
@@ -233,7 +228,7 @@ TEST_F(SlotFileFault, AnyFailedOperationLosesNothingThatWasSynced) {
 }
 
 TEST_F(SlotFileFault, APowerLossLosesNothingThatWasSynced) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   std::mt19937_64 random(seed);
   for (int round = 0; round < 60; ++round) {
     TemporaryDirectory directory;
@@ -262,7 +257,7 @@ TEST_F(SlotFileFault, APowerLossLosesNothingThatWasSynced) {
 // Between two processes, neither of which failed: what the second one found must outlive a power
 // loss right after it began to serve, synced by the first or not.
 TEST_F(SlotFileFault, WhatWasFoundAtStartSurvivesAPowerLoss) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   std::mt19937_64 random(seed);
   for (int round = 0; round < 60; ++round) {
     SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round);
@@ -286,7 +281,7 @@ TEST_F(SlotFileFault, WhatWasFoundAtStartSurvivesAPowerLoss) {
 }
 
 TEST_F(SlotFileFault, AFileWhoseCreationWasInterruptedIsDurableOnceOpened) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   for (int round = 0; round < 20; ++round) {

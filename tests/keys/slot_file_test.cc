@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <set>
 #include <string>
@@ -17,6 +16,7 @@
 
 #include "base/crc32c.h"
 #include "support/fault_file_system.h"
+#include "support/raw_file.h"
 #include "support/temporary_directory.h"
 
 namespace mayfly {
@@ -110,10 +110,7 @@ class SlotFileTest : public testing::Test {
     EXPECT_TRUE(slots->Sync(0).ok());
     return leases;
   }
-  std::string Raw() const {
-    std::ifstream file(path_, std::ios::binary);
-    return std::string(std::istreambuf_iterator<char>(file), {});
-  }
+  std::string Raw() const { return ReadRaw(path_); }
   void SetRaw(size_t offset, const std::string& bytes) {
     std::fstream file(path_, std::ios::binary | std::ios::in | std::ios::out);
     file.seekp(static_cast<std::streamoff>(offset));

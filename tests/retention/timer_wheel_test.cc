@@ -11,6 +11,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "support/random_seed.h"
+
 namespace mayfly {
 namespace {
 
@@ -291,7 +293,7 @@ class History {
 };
 
 TEST(TimerWheel, DoesWhatANaiveModelDoes) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   const TimerWheel::Options kOptions[] = {
       {.start_ms = 0, .tick_ms = 100, .slot_count = 64},

@@ -14,16 +14,16 @@
 #include "base/crc32c.h"
 #include "e2e/output_stream_call.h"
 #include "rpc/served_store.h"
+#include "support/random_seed.h"
 
 namespace mayfly {
 namespace {
 
 constexpr int kRounds = 150;
-constexpr absl::Duration kPatience = absl::Seconds(30);
 
 class CancelTest : public ::testing::Test {
  protected:
-  CancelTest() : seed_(std::random_device()()), random_(seed_) {
+  CancelTest() : seed_(RandomSeed()), random_(seed_) {
     served_.harness.config.storage.durability = Config::Durability::kRelaxed;
     served_.Start();
   }

@@ -18,8 +18,6 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(30);
-
 class OutputStreamTest : public ::testing::Test {
  protected:
   void Start() { served_.Start(); }

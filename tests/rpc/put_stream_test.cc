@@ -17,8 +17,6 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(30);
-
 class PutStreamTest : public ::testing::Test {
  protected:
   using Stream = grpc::ClientReaderWriter<v1::StreamPutsRequest, v1::StreamPutsResponse>;

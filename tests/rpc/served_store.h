@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
+
 #include "e2e/test_client.h"
 #include "rpc/recording_log.h"
 #include "rpc/server.h"
@@ -13,6 +15,9 @@
 #include "support/test_server.h"
 
 namespace mayfly {
+
+// What does not come by then does not come.
+constexpr absl::Duration kPatience = absl::Seconds(30);
 
 class ServedStore {
  public:

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 
 #include "storage/storage_harness.h"
+#include "support/random_seed.h"
 
 namespace mayfly {
 namespace {
@@ -49,7 +50,7 @@ TEST(CallIndex, GivesUpWhatWasNotAskedForBeforeWhatWas) {
 }
 
 TEST(CallIndex, IsAMapWithHoles) {
-  const uint64_t seed = std::random_device()();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   CallIndex index(320);

@@ -1,6 +1,5 @@
 // Crashes: the k-th operation fails for every k, the process is killed, the power is cut. After
 // each, what was acknowledged is there and what was erased is not.
-#include <cstdlib>
 #include <functional>
 #include <map>
 
@@ -11,6 +10,7 @@
 #include "support/fault_file_system.h"
 #include "support/fault_plan.h"
 #include "support/fault_rocksdb.h"
+#include "support/random_seed.h"
 
 namespace mayfly {
 namespace {
@@ -339,18 +339,13 @@ void TellStory(uint64_t seed, bool cut_power) {
   story.CheckPromises();
 }
 
-uint64_t FirstSeed() {
-  const char* const given = std::getenv("MAYFLY_SEED");
-  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
-}
-
 TEST(Crash, KeepsItsPromisesWhenThePowerIsCutAnywhere) {
-  const uint64_t first = FirstSeed();
+  const uint64_t first = RandomSeed();
   for (uint64_t seed = first; seed < first + 12 && !HasFailure(); ++seed) TellStory(seed, true);
 }
 
 TEST(Crash, KeepsItsPromisesWhenKilledAnywhere) {
-  const uint64_t first = FirstSeed();
+  const uint64_t first = RandomSeed();
   for (uint64_t seed = first; seed < first + 4 && !HasFailure(); ++seed) TellStory(seed, false);
 }
 

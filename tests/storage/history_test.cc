@@ -6,11 +6,12 @@
 
 #include "storage/local/row_format.h"
 #include "storage/storage_harness.h"
+#include "support/random_seed.h"
 
 namespace mayfly {
 namespace {
 
-constexpr uint32_t kKeys = 60;
+constexpr uint32_t kKeyCount = 60;
 
 class History {
  public:
@@ -21,8 +22,8 @@ class History {
   }
 
   void Step() {
-    const CallKey key =
-        TestKey(static_cast<uint32_t>(random_() % kKeys), 1 + static_cast<uint32_t>(random_() % 2));
+    const CallKey key = TestKey(static_cast<uint32_t>(random_() % kKeyCount),
+                                1 + static_cast<uint32_t>(random_() % 2));
     const uint64_t dice = random_() % 100;
     if (dice < 60) return Put(key);
     if (dice < 80) return End(key);
@@ -34,7 +35,7 @@ class History {
 
   void CheckAll() {
     std::vector<CallKey> keys;
-    for (uint32_t number = 0; number < kKeys; ++number) {
+    for (uint32_t number = 0; number < kKeyCount; ++number) {
       for (uint32_t tenant : {1, 2}) keys.push_back(TestKey(number, tenant));
     }
     std::vector<LoadedCall> loaded(keys.size());
@@ -158,7 +159,7 @@ class History {
 };
 
 TEST(History, AgreesWithItsModelAtEveryStep) {
-  const uint64_t first = std::random_device()();
+  const uint64_t first = RandomSeed();
   for (uint64_t seed = first; seed < first + 4; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     History history(seed);

@@ -1,21 +1,15 @@
 // What leaves the disk, and when: looked up in RocksDB's files themselves.
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "gtest/gtest.h"
 #include "rocksdb/sst_file_reader.h"
 #include "rocksdb/system_clock.h"
 
 #include "storage/storage_harness.h"
+#include "support/raw_file.h"
 
 namespace mayfly {
 namespace {
-
-std::string ContentOf(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 class HandSystemClock : public rocksdb::SystemClockWrapper {
  public:
@@ -52,7 +46,7 @@ class PhysicalTest : public testing::Test {
   }
   bool DiskHolds(const std::string& text) {
     for (const auto& file : std::filesystem::directory_iterator(DatabasePath())) {
-      if (ContentOf(file.path()).find(text) != std::string::npos) return true;
+      if (ReadRaw(file.path()).find(text) != std::string::npos) return true;
     }
     return false;
   }
@@ -150,7 +144,7 @@ TEST_F(PhysicalTest, KeepsTenantNamesAndKeysOutOfEverythingButTheirRows) {
   for (const auto& file : std::filesystem::directory_iterator(DatabasePath())) {
     const std::string name = file.path().filename();
     if (name.starts_with("MANIFEST") || name.starts_with("LOG")) {
-      EXPECT_EQ(ContentOf(file.path()).find("a-tenant-name"), std::string::npos) << name;
+      EXPECT_EQ(ReadRaw(file.path()).find("a-tenant-name"), std::string::npos) << name;
     }
   }
 }

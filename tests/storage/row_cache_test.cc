@@ -5,6 +5,8 @@
 
 #include "gtest/gtest.h"
 
+#include "support/random_seed.h"
+
 namespace mayfly {
 namespace {
 
@@ -45,7 +47,7 @@ TEST(RowCache, KeepsNothingThatIsLargerThanItsShare) {
 }
 
 TEST(RowCache, IsAMapWithHoles) {
-  const uint64_t seed = std::random_device()();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   RowCache cache(32 << 10);

@@ -14,6 +14,7 @@
 #include "rocksdb/db.h"
 #include "rocksdb/table.h"
 
+#include "support/random_seed.h"
 #include "support/temporary_directory.h"
 
 namespace mayfly {
@@ -79,7 +80,7 @@ std::string Walk(TestDatabase& database, const std::string& first, bool forward,
 }
 
 TEST(RowTable, AnswersAsTheSkipListDoes) {
-  const uint64_t seed = std::random_device()();
+  const uint64_t seed = RandomSeed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937_64 random(seed);
   TestDatabase ours(/*has_row_table=*/true);

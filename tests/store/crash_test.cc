@@ -10,6 +10,7 @@
 #include "support/fault_file_system.h"
 #include "support/fault_plan.h"
 #include "support/fault_rocksdb.h"
+#include "support/random_seed.h"
 
 namespace mayfly {
 namespace {
@@ -208,7 +209,7 @@ TEST(StoreCrash, WhateverOperationFailsNothingAnsweredIsBroken) {
 }
 
 TEST(StoreCrash, APowerLossAtAnyMomentLosesNothingAnswered) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   std::cout << "seed " << seed << "\n";
   std::mt19937_64 random(seed);
   for (int round = 0; round < 30; ++round) {
@@ -244,7 +245,7 @@ TEST(StoreCrash, AFailureInTheBackgroundEndsTheProcessToo) {
 
 // Nor does an ack: what may be lost with it is the memory of how the call ended.
 TEST(StoreCrash, RelaxedPutsMayBeLostButNoErasureIs) {
-  const uint64_t seed = std::random_device{}();
+  const uint64_t seed = RandomSeed();
   std::cout << "seed " << seed << "\n";
   std::mt19937_64 random(seed);
   for (int round = 0; round < 20; ++round) {

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <optional>
-#include <random>
 
 #include "absl/strings/numbers.h"
+
+#include "support/random_seed.h"
 
 namespace mayfly {
 
@@ -18,10 +18,9 @@ struct LoopArguments {
 // Nothing if the arguments are wrong.
 inline std::optional<LoopArguments> ReadLoopArguments(int argc, char** argv) {
   if (argc < 2 || argc > 3) return std::nullopt;
-  LoopArguments arguments{.seed = std::random_device()()};
+  LoopArguments arguments{.seed = RandomSeed()};
   if (!absl::SimpleAtoi(argv[1], &arguments.count) || arguments.count < 1) return std::nullopt;
-  const char* const seed = argc == 3 ? argv[2] : std::getenv("MAYFLY_TEST_SEED");
-  if (seed != nullptr && !absl::SimpleAtoi(seed, &arguments.seed)) return std::nullopt;
+  if (argc == 3 && !absl::SimpleAtoi(argv[2], &arguments.seed)) return std::nullopt;
   return arguments;
 }
 

@@ -1,8 +1,6 @@
 #include "support/stored_data.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <vector>
@@ -12,6 +10,7 @@
 #include "base/check.h"
 #include "keys/slot_format.h"
 #include "storage/local/row_format.h"
+#include "support/raw_file.h"
 
 namespace mayfly {
 namespace {
@@ -44,8 +43,7 @@ void CountRowsOfAll(rocksdb::DB* database, const Families& families, StoredData*
 }
 
 uint64_t CountLiveSlots(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  const std::string content = ReadRaw(path);
   uint64_t count = 0;
   for (uint32_t slot = 0; OffsetOfSlot(slot) + kSlotBytes <= content.size(); ++slot) {
     SlotBytes bytes;

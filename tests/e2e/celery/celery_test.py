@@ -310,11 +310,13 @@ class GroupResultTest(CeleryTest):
 
 class LifetimeTest(CeleryTest):
     EXPIRES_SECONDS = 3
+    VISIBILITY_SECONDS = 1
 
     def test_a_killed_workers_task_has_one_result_which_expires(self):
         """With workers that keep results for three seconds, have no client's certificate, and are
         killed."""
-        settings = {"CELERY_TEST_QUEUE": "doomed", "CELERY_TEST_VISIBILITY_SECONDS": "1",
+        settings = {"CELERY_TEST_QUEUE": "doomed",
+                    "CELERY_TEST_VISIBILITY_SECONDS": str(self.VISIBILITY_SECONDS),
                     "CELERY_TEST_EXPIRES": str(self.EXPIRES_SECONDS),
                     "CELERY_TEST_BROKER": SERVICES.broker_url(database=1)}
         sender = celery.Celery(broker=settings["CELERY_TEST_BROKER"], set_as_current=False)
@@ -327,6 +329,9 @@ class LifetimeTest(CeleryTest):
         services.wait_until(began.exists, "the task did not begin")
         worker.kill()
         self.assertEqual(self.state(result.id), "pending")
+        # A worker looks for what others left when it starts, and then not before 100 s.
+        visible_at = began.stat().st_mtime + self.VISIBILITY_SECONDS
+        services.wait_until(lambda: time.time() > visible_at, "the clock stands")
         SERVICES.start_worker("doomed-2", ("worker",), **settings)
         self.assertEqual(result.get(timeout=SECONDS), "second run")
         self.assertGone(result.id, "consumed")
