@@ -5,7 +5,9 @@
 //
 // Each call is told once, as an output or as an ended call. A call that cannot be told yet keeps
 // its place in the order in which it was seen, and is looked at again when credit, room or quota
-// come, not before: so waiting costs nothing but memory.
+// come, not before: so waiting costs nothing but memory. What it holds and is asked for again is
+// told again, under the same claim; that needs no quota, but may have its place behind those that
+// do.
 //
 //   bounded by         what                                     comes back with
 //   credit             outputs, and bytes of their payloads     Grant
