@@ -213,6 +213,7 @@ TEST_F(SubscriptionEndTest, AnOutputInTheMiddleOfItsCommitIsNotClaimedForOneThat
 TEST_F(SubscriptionEndTest, NothingIsToldBeforeItIsOnTheDisk) {
   Open();
   const CallId id = NewInput();
+  const CallId other = NewInput();
   auto subscriber = Subscribe(1, {id});
   harness_.Settle();
   Gate sync;
@@ -222,6 +223,8 @@ TEST_F(SubscriptionEndTest, NothingIsToldBeforeItIsOnTheDisk) {
   sync.WaitUntilReached();
   // Nor to who asks beside the sync.
   auto second = Subscribe(2, {id});
+  // Two groups later.
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(harness_.Phase(other), CallPhase::kPending);
   EXPECT_FALSE(put.is_answered());
   EXPECT_TRUE(subscriber->TakeOutputs().empty());
   EXPECT_TRUE(second->TakeOutputs().empty());
