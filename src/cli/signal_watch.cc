@@ -39,7 +39,13 @@ SignalWatch::SignalWatch(Interruption* interruption)
     if (!IsIgnored(number)) sigaddset(&watched_, number);
   }
   Check(pthread_sigmask(SIG_BLOCK, &watched_, nullptr) == 0, "signals can be blocked");
+  // The thread begins with the wake blocked: one that comes before it waits must not be lost.
+  sigset_t wakes;
+  sigemptyset(&wakes);
+  sigaddset(&wakes, kWakeSignal);
+  Check(pthread_sigmask(SIG_BLOCK, &wakes, nullptr) == 0, "signals can be blocked");
   thread_ = std::thread([this] { Run(); });
+  Check(pthread_sigmask(SIG_UNBLOCK, &wakes, nullptr) == 0, "signals can be unblocked");
 }
 
 SignalWatch::~SignalWatch() {
@@ -54,7 +60,6 @@ void SignalWatch::EndIfInterrupted() const {
 void SignalWatch::Run() {
   sigset_t watched = watched_;
   sigaddset(&watched, kWakeSignal);
-  Check(pthread_sigmask(SIG_BLOCK, &watched, nullptr) == 0, "signals can be blocked");
   int number = 0;
   Check(sigwait(&watched, &number) == 0, "a signal can be waited for");
   if (number == kWakeSignal) return;
