@@ -38,6 +38,11 @@ std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const Scratch& scratc
   return grpc::SslServerCredentials(options);
 }
 
+std::string OwnVariable(const char* name) {
+  const char* value = getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 struct Finished {
   int exit_code = -1;
   std::string out;
@@ -46,6 +51,8 @@ struct Finished {
 
 class BinaryTest : public testing::Test {
  protected:
+  static constexpr int kExitOfSanitizers = 1;  // none of the program's own
+
   static void SetUpTestSuite() {
     scratch_ = new Scratch;
     scratch_->Write("make", kMakeCertificates);
@@ -64,14 +71,17 @@ class BinaryTest : public testing::Test {
         .variables = {"PATH=/usr/bin:/bin", "HOME=" + scratch_->Path(""),
                       "MAYFLY_SERVER=" + server_.target(), "MAYFLY_CA=" + scratch_->Path("ca.pem"),
                       "MAYFLY_CERT=" + scratch_->Path("client.pem"),
-                      "MAYFLY_KEY=" + scratch_->Path("client.key")},
+                      "MAYFLY_KEY=" + scratch_->Path("client.key"),
+                      absl::StrCat("LSAN_OPTIONS=", OwnVariable("LSAN_OPTIONS"))},
         .in = scratch_->Write("stdin", in),
         .out = out_path.empty() ? scratch_->Path("stdout") : out_path,
         .err = scratch_->Path("stderr")};
     plan.words.insert(plan.words.end(), arguments.begin(), arguments.end());
-    return {.exit_code = Program(std::move(plan)).Wait().exit_code,
-            .out = out_path.empty() ? scratch_->Read("stdout") : "",
-            .err = scratch_->Read("stderr")};
+    Finished run{.exit_code = Program(std::move(plan)).Wait().exit_code,
+                 .out = out_path.empty() ? scratch_->Read("stdout") : "",
+                 .err = scratch_->Read("stderr")};
+    EXPECT_NE(run.exit_code, kExitOfSanitizers) << run.err;
+    return run;
   }
 
   std::string PutInput(const std::string& data) {

@@ -42,9 +42,10 @@ google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::s
   return status;
 }
 
-grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message) {
+grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message,
+                      absl::Duration retry_delay) {
   return grpc::Status(static_cast<grpc::StatusCode>(code), message,
-                      ItemError(code, reason, message).SerializeAsString());
+                      ItemError(code, reason, message, retry_delay).SerializeAsString());
 }
 
 FakeFunctionIo::FakeFunctionIo(std::shared_ptr<grpc::ServerCredentials> credentials) {

@@ -27,7 +27,8 @@ constexpr int64_t kDeadlineSeconds = 2'000'000'000;
 // With google.rpc details as the real server sends them.
 google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::string& message,
                               absl::Duration retry_delay = absl::ZeroDuration());
-grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message);
+grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message,
+                      absl::Duration retry_delay = absl::ZeroDuration());
 
 // What happens to one RPC.
 struct Fault {
