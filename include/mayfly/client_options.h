@@ -24,7 +24,7 @@ struct RetryPolicy {
 };
 
 struct ClientOptions {
-  std::string target;  // "host:port"
+  std::string target;  // "host:port"; all addresses of the host must be one server's
 
   // PEM files, read once by Connect.
   std::string ca_file;           // whom to trust as a server

@@ -26,6 +26,10 @@ constexpr absl::Duration kKeepaliveTimeMin = absl::Seconds(10);  // what servers
 // gRPC's own pauses of 1 s up to 2 min would outlast the timeout of a call.
 constexpr int kReconnectMsMin = 100;
 constexpr int kReconnectMsMax = 2'000;
+// A connection to every address that the name has. With gRPC's default, one to the first that can
+// be reached, gRPC 1.51 stops connecting for ever when a resolution ends just while the first
+// address refuses (ARCHITECTURE.md, "Names with two addresses").
+constexpr char kServiceConfig[] = R"({"loadBalancingConfig": [{"round_robin": {}}]})";
 constexpr size_t kPemBytesMax = 1 << 20;
 
 int Milliseconds(absl::Duration duration) {
@@ -43,9 +47,10 @@ std::shared_ptr<grpc::Channel> OpenChannel(
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMsMin);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMsMax);
-  // A connection that could not be made is tried again when the name has been resolved again: by
-  // default, half a minute later.
-  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kReconnectMsMin);
+  arguments.SetServiceConfigJSON(kServiceConfig);
+  // A server that has moved is found as soon as one that was started again: by default, half a
+  // minute later.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kReconnectMsMax);
   // Repeating is decided in one place, rpc_call.h.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // Otherwise all channels of a process that have the same target share one connection.

@@ -14,6 +14,7 @@ from mayfly.errors import Cancelled, Error, InvalidArgument, Unavailable
 from mayfly.settings import Settings
 
 _RECONNECT_MIN_MS = 100
+_RESOLVE_MIN_MS = 2_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,13 @@ def channel_options(settings: Settings) -> list[tuple[str, Any]]:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", _RECONNECT_MIN_MS),
         ("grpc.max_reconnect_backoff_ms", round(settings.delay_max * 1000)),
-        # A connection that could not be made is tried again when the name has been resolved again: by
-        # default, half a minute later.
-        ("grpc.dns_min_time_between_resolutions_ms", _RECONNECT_MIN_MS),
+        # A connection to every address that the name has. With gRPC's default, one to the first that
+        # can be reached, gRPC 1.51 stops connecting for ever when a resolution ends just while the
+        # first address refuses.
+        ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+        # A server that has moved is found as soon as one that was started again: by default, half a
+        # minute later.
+        ("grpc.dns_min_time_between_resolutions_ms", _RESOLVE_MIN_MS),
         # Repeating is done here, where it is known what may be repeated.
         ("grpc.enable_retries", 0),
         # A connection of its own, whatever other clients of the process have.

@@ -18,7 +18,7 @@ class Settings:
     """All that a client can be told; times are in seconds, sizes in bytes."""
 
     server: str
-    """host:port"""
+    """host:port; all addresses of the host must be one server's."""
     ca: str
     """PEM file: whom to trust as a server."""
     cert: str
