@@ -117,6 +117,25 @@ class Fork(LiveTestCase):
         self.assertEqual(failures, [])
         self.assertEqual(len(done), len(threads))
 
+    def test_the_parents_connection_may_break_while_a_child_lives(self) -> None:
+        proxy = self.proxy()
+        client = self.client(server=proxy.target, delay_min=0.01)
+        worker = self.worker(server=proxy.target, delay_min=0.01)
+        self.life(client, worker)
+        waiting, end = os.pipe()
+
+        def wait() -> None:
+            os.close(end)
+            os.read(waiting, 1)
+
+        child = self.in_child(wait)
+        for _ in range(20):
+            proxy.tell("cut-all reset")
+            self.life(client, worker)
+        os.close(end)
+        os.close(waiting)
+        self.assert_ends_well(child)
+
     def test_what_the_parent_holds_and_waits_for_is_the_parents(self) -> None:
         calls = self.c.put_inputs([b"question"] * 3)
         self.w.put_outputs([mayfly.OutputItem(call, b"answer") for call in calls[:2]])

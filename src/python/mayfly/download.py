@@ -166,12 +166,12 @@ def download(
 
 
 def _stream(connection: Connection, reception: Reception, watch: StallWatch) -> Iterator[bytes]:
-    with connection.calling():
+    with connection.calling(large=True):
         call = connection.stub(large=True).Download(reception.request())
     pid = os.getpid()
     try:
         while True:
-            with connection.calling(), watch.waiting(call.cancel):
+            with connection.calling(large=True), watch.waiting(call.cancel):
                 response = next(call, None)
             if response is None:
                 break

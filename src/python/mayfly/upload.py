@@ -295,7 +295,7 @@ def _send(connection: Connection, transmission: Transmission, reading: threading
     stream = _Stream(transmission, connection, reading)
     timeout = connection.settings.timeout
     try:
-        with connection.calling():
+        with connection.calling(large=True):
             call = connection.stub(large=True).Upload.future(stream.requests())
             steps = -1
             while not _is_done(call, timeout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import os
 import time
@@ -10,28 +11,24 @@ from typing import Any, AsyncIterator
 
 from mayfly import fork, transport
 from mayfly.backoff import Backoff
-from mayfly.connection import PemFiles, channel_options
+from mayfly.channels import Channels
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
 
 
 class AsyncConnection(fork.Forkable):
-    """Two channels: large payloads have their own, so that small ones never wait behind them.
-
-    Of one event loop, and of the process that made it.
-    """
+    """Of one event loop, and of the process that made it."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._files = PemFiles.read(settings)
-        self._channels: dict[bool, Any] = {}
-        self._stubs: dict[bool, Any] = {}
+        self._channels = Channels(settings)
+        self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self._is_closed = False
         self._pid = os.getpid()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:
-        transport.abandon((dict(self._channels), dict(self._stubs)))
+        self._channels.abandon()
 
     @contextlib.asynccontextmanager
     async def stub(self, large: bool = False) -> AsyncIterator[Any]:
@@ -40,27 +37,29 @@ class AsyncConnection(fork.Forkable):
             raise Cancelled("the client is closed")
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
-        if large not in self._stubs:
-            self._channels[large] = transport.grpc().aio.secure_channel(
-                self.settings.server,
-                self._files.credentials(),
-                channel_options(self.settings),
-            )
-            self._stubs[large] = transport.new_stub(self._channels[large])
+        stub = self._channels.stub(large, transport.grpc().aio.secure_channel)
+        self._calls[large] += 1
         try:
-            yield self._stubs[large]
+            yield stub
         except Error:
             raise
         except Exception as error:
             if (known := transport.error_of(error)) is None:
                 raise
-            raise self._translated(known) from None
+            known = self._translated(known)
+            # Of several calls the last to end so: closing the channel would cancel the others.
+            if self._calls[large] == 1:
+                for channel in self._channels.take_outdated(large, known):
+                    await channel.close()
+            raise known from None
         except asyncio.CancelledError:
             # Closing the channel cancels its calls in the same way as their tasks are cancelled.
             task = asyncio.current_task()
             if not self._is_closed or task is None or task.cancelling():
                 raise
             raise Cancelled("the client is closed") from None
+        finally:
+            self._calls[large] -= 1
 
     def _translated(self, error: Error) -> Error:
         # The server cancels nothing.
@@ -85,8 +84,5 @@ class AsyncConnection(fork.Forkable):
     async def close(self) -> None:
         """Calls under way end with Cancelled."""
         self._is_closed = True
-        channels = list(self._channels.values())
-        self._channels.clear()
-        self._stubs.clear()
-        for channel in channels:
+        for channel in self._channels.take_all():
             await channel.close()
