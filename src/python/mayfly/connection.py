@@ -40,13 +40,11 @@ class Connection(fork.Forkable):
             raise known from None
 
     def _known(self, error: Exception, large: bool = False) -> Exception:
-        """As an `Error`, if it is of gRPC."""
+        """As an `Error`, if it is of gRPC. A channel that does not reach the server is given up."""
         if isinstance(error, ValueError) and "closed channel" in str(error):
             known: Error | None = Cancelled(str(error))  # between two statements
         else:
             known = transport.error_of(error)
-        if isinstance(known, Cancelled) and not self._closed:
-            known = Unavailable("the call was interrupted")  # the server cancels nothing
         if known is None:
             return error
         with self._lock:
@@ -54,6 +52,8 @@ class Connection(fork.Forkable):
         # Calls that are still under way on it are interrupted, and repeated.
         for channel in outdated:
             channel.close()
+        if isinstance(known, Cancelled) and not self._closed:
+            return Unavailable("the call was interrupted")  # the server cancels nothing
         return known
 
     def stub(self, large: bool = False) -> Any:

@@ -46,12 +46,11 @@ class AsyncConnection(fork.Forkable):
         except Exception as error:
             if (known := transport.error_of(error)) is None:
                 raise
-            known = self._translated(known)
             # Of several calls the last to end so: closing the channel would cancel the others.
             if self._calls[large] == 1:
                 for channel in self._channels.take_outdated(large, known):
                     await channel.close()
-            raise known from None
+            raise self._translated(known) from None
         except asyncio.CancelledError:
             # Closing the channel cancels its calls in the same way as their tasks are cancelled.
             task = asyncio.current_task()
