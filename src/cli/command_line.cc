@@ -16,7 +16,8 @@ exit codes:
   2  wrong arguments or settings; nothing was sent
   3  the call or its output is gone, or never was there
   4  the server could not be reached, or did not answer in time
-  5  refused by the server, no output yet (OUTPUT_PENDING), or a file could not be read or written
+  5  refused by the server, no output yet (OUTPUT_PENDING), a key that is not the certificate's, or
+     a file that could not be read or written
 With several calls, the code is the first error's. Ctrl-C gives claims back.
 
 environment, for what no flag says; then a config file says it:

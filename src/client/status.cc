@@ -18,8 +18,7 @@ constexpr char kDomain[] = "mayfly";
 constexpr char kNoChannel[] = "empty address list: ";
 constexpr char kUnusableCredentials[] =
     "no connection can be made with these credentials: certificate, key and CA must be PEM, and "
-    "the "
-    "key must be the certificate's";
+    "the key must be the certificate's";
 
 Reason ReasonFromProto(const google::rpc::Status& status) {
   google::rpc::ErrorInfo info;
@@ -62,13 +61,14 @@ absl::Status StatusFromProto(const google::rpc::Status& status) {
 
 absl::Status StatusFromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
+  // Not UNAVAILABLE, as gRPC has it: they were read once, and will be no better when asked again.
+  if (status.error_message() == kNoChannel) {
+    return absl::UnauthenticatedError(kUnusableCredentials);
+  }
   google::rpc::Status details;
   // Without details, or with somebody else's, the code and the text still tell.
   if (!details.ParseFromString(status.error_details())) details.Clear();
-  return WithDetails(
-      status.error_code(),
-      status.error_message() == kNoChannel ? kUnusableCredentials : status.error_message(),
-      details);
+  return WithDetails(status.error_code(), status.error_message(), details);
 }
 
 }  // namespace mayfly::client

@@ -114,7 +114,7 @@ TEST_F(BinaryTest, ALifeCycleEndsWithTheOutputGone) {
 
 TEST_F(BinaryTest, SaysThatAKeyIsNotTheCertificates) {
   const Finished run = Mayfly({"--key", scratch_->Path("server.key"), "describe", PutInput("in")});
-  EXPECT_EQ(run.exit_code, 4);
+  EXPECT_EQ(run.exit_code, 5);
   EXPECT_THAT(run.err, HasSubstr("the key must be the certificate's"));
 }
 

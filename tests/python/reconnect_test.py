@@ -61,15 +61,14 @@ class Reconnect(LiveTestCase):
         self.assertEqual(failures, [])
 
     def test_a_server_that_has_gone_is_looked_for_by_another_channel(self) -> None:
-        for interval, opened in ((0.1, [2, 20]), (1000.0, [1, 1])):
+        for interval, is_another in ((0.1, True), (1000.0, False)):
             with mock.patch.object(channels, "_RENEW_INTERVAL_S", interval):
                 self.opened.reset_mock()
                 client = self.client()
                 call = client.put_input(b"x")
                 self.restart()
                 self.assertEqual(client.describe(call).state, "pending")
-            self.assertGreaterEqual(self.opened.call_count, opened[0])
-            self.assertLessEqual(self.opened.call_count, opened[1])
+            self.assertEqual(self.opened.call_count > 1, is_another)
 
     def test_so_do_asyncio_clients(self) -> None:
         async def main() -> None:

@@ -56,11 +56,11 @@ class Channels:
         """To be closed after a call on it ended so: the channel, if another one may reach the server."""
         if not isinstance(error, Unavailable) or error.reason:
             return []  # the server has spoken
-        if large not in self._open:
+        channel = self._open.get(large)
+        if channel is None or time.monotonic() - channel.opened < _RENEW_INTERVAL_S:
             return []
-        if time.monotonic() - self._open[large].opened < _RENEW_INTERVAL_S:
-            return []
-        return [self._open.pop(large).channel]
+        del self._open[large]
+        return [channel.channel]
 
     def take_all(self) -> list[Any]:
         """To be closed."""
