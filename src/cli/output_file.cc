@@ -43,11 +43,12 @@ absl::Status CheckOutputPath(const std::string& path) {
   std::error_code error;
   const fs::file_status target = fs::status(path, error);
   if (fs::exists(target) && !fs::is_regular_file(target)) {
-    return absl::InvalidArgumentError("--output names something that is not a regular file");
+    return absl::InvalidArgumentError(absl::StrCat("--output ", path, " is not a regular file"));
   }
   const fs::path directory = fs::path(path).parent_path();
   if (!directory.empty() && !fs::is_directory(directory, error)) {
-    return absl::InvalidArgumentError("--output names a file in a directory that is not there");
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output ", path, " is in a directory that is not there"));
   }
   return absl::OkStatus();
 }

@@ -22,6 +22,11 @@ std::string ReadErrorText(int error) {
   return absl::StrCat("FILE cannot be read: ", strerrordesc_np(error));
 }
 
+absl::Status OpenError(const std::string& path, int error) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("FILE ", path, " cannot be read: ", strerrordesc_np(error)));
+}
+
 // An open file that is closed at the end if it is ours.
 class Descriptor {
  public:
@@ -123,9 +128,9 @@ absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::st
   Descriptor file(is_ours ? open(path.c_str(), O_RDONLY | O_CLOEXEC) : standard_input, is_ours);
   struct stat about = {};
   if (file.number() < 0 || fstat(file.number(), &about) != 0) {
-    return absl::InvalidArgumentError(ReadErrorText(errno));
+    return OpenError(path, errno);
   }
-  if (S_ISDIR(about.st_mode)) return absl::InvalidArgumentError(ReadErrorText(EISDIR));
+  if (S_ISDIR(about.st_mode)) return OpenError(path, EISDIR);
   const off_t begin = lseek(file.number(), 0, SEEK_CUR);
   if (!S_ISREG(about.st_mode) || begin < 0) return std::make_unique<Pipe>(std::move(file));
   const off_t size = std::max<off_t>(about.st_size - begin, 0);

@@ -66,11 +66,11 @@ absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& 
   std::string text(kPemBytesMax, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (!file.is_open() || file.bad()) {
-    return FieldError(field, "not readable", strerrordesc_np(errno));
+    return FieldError(field, path, absl::StrCat("not readable: ", strerrordesc_np(errno)));
   }
   text.resize(static_cast<size_t>(file.gcount()));
   if (!absl::StrContains(text, "-----BEGIN ")) {
-    return FieldError(field, "not PEM", "wants a file with a line -----BEGIN ...");
+    return FieldError(field, path, "not PEM: wants a file with a line -----BEGIN ...");
   }
   return text;
 }

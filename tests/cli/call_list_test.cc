@@ -38,7 +38,7 @@ TEST_F(CallListTest, RefusesWhatIsNoIdWithItsLine) {
 
 TEST_F(CallListTest, SaysWhyItCannotBeRead) {
   EXPECT_EQ(ReadCallList("/nonexistent", -1).status().message(),
-            "the list of calls: FILE cannot be read: No such file or directory");
+            "the list of calls: FILE /nonexistent cannot be read: No such file or directory");
 }
 
 }  // namespace

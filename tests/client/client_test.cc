@@ -355,8 +355,9 @@ TEST(ClientConnect, NamesTheOptionThatIsWrong) {
   EXPECT_THAT(error({.target = "a:1", .batch_bytes_max = 0}), HasSubstr("batch_bytes_max is 0"));
   EXPECT_THAT(error({.target = "a:1"}), HasSubstr("ca_file is empty"));
   EXPECT_EQ(error({.target = "a:1", .ca_file = "/nonexistent/ca.pem"}),
-            "ca_file is not readable, No such file or directory");
-  EXPECT_THAT(error({.target = "a:1", .ca_file = "/dev/null"}), HasSubstr("ca_file is not PEM"));
+            "ca_file is /nonexistent/ca.pem, not readable: No such file or directory");
+  EXPECT_THAT(error({.target = "a:1", .ca_file = "/dev/null"}),
+              HasSubstr("ca_file is /dev/null, not PEM"));
 }
 
 TEST(ClientConnect, UnreachableServersAreUnavailable) {

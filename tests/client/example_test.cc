@@ -28,7 +28,7 @@ TEST_F(Example, RetrievesOneCallAndAMapOfAThousand) {
 TEST_F(Example, SaysWhatWentWrong) {
   const ProgramResult result = RunProgram({CLIENT_EXAMPLE_PATH, target(), "/nonexistent"});
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_NE(result.output.find("ca_file is not readable"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("ca_file is /nonexistent"), std::string::npos) << result.output;
   EXPECT_EQ(RunProgram({CLIENT_EXAMPLE_PATH}).exit_code, 2);
 }
 
