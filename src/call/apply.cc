@@ -108,7 +108,9 @@ class Application {
       return;
     }
     const int64_t now_ms = context_.now.steady_ms;
-    if (!claim) {
+    if (claim) {
+      ++claim->uses;
+    } else {
       claim = Claim{.token = request.token,
                     .token_hash = request.token_hash,
                     .fence = request.fence,
@@ -139,12 +141,14 @@ class Application {
 
   void operator()(const ReleaseOutput& release) {
     if (!Holds(release.token, release.fence)) return;
+    if (release.uses && *release.uses != state().claim->uses) return;
     state().claim.reset();
   }
 
   void operator()(const RenewClaim& renew) {
     if (!Holds(renew.token, renew.fence)) return;
     Claim& claim = *state().claim;
+    ++claim.uses;
     // Never shortens: a renewal that comes late or asks for less leaves what was promised.
     claim.lease_end_ms =
         std::max(claim.lease_end_ms, LeaseEnd(claim, renew.lease_ms, !renew.by_download));

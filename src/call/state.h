@@ -76,6 +76,7 @@ struct Claim {
   uint64_t fence = 0;  // boot number in the upper 24 bits, then a counter: only rises
   int64_t claimed_ms = 0;
   int64_t lease_end_ms = 0;  // claimable again from here on
+  uint32_t uses = 1;         // how often it was claimed, with the same token, or renewed
   // Of the output's data, once it was sent under this claim.
   std::optional<uint32_t> crc32c = std::nullopt;
 

@@ -1,11 +1,17 @@
 #include "rpc/function_io_service.h"
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include <google/protobuf/descriptor.h>
+
+#include "base/error.h"
 #include "base/mutex.h"
 #include "rpc/answer.h"
+#include "rpc/checked_handler.h"
 #include "rpc/download_call.h"
 #include "rpc/output_stream.h"
 #include "rpc/put_stream.h"
@@ -59,6 +65,18 @@ class SharedOutcome {
   absl::Status status_ GUARDED_BY(mutex_);
 };
 
+absl::Status MalformedRequestError(Rpc rpc) {
+  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
+                   absl::StrCat("the request is not a valid ", RpcName(rpc),
+                                "Request: its bytes are not that message in protobuf's encoding"));
+}
+
+int MethodIndex(Rpc rpc) {
+  const google::protobuf::ServiceDescriptor* const service =
+      v1::PutInputsRequest::descriptor()->file()->FindServiceByName("FunctionIo");
+  return service->FindMethodByName(std::string(RpcName(rpc)))->index();
+}
+
 absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) {
   return ReadCallId(text, place);
 }
@@ -74,15 +92,51 @@ FunctionIoService::FunctionIoService(const Config& config, Admission* admission,
       open_streams_(open_streams),
       log_(log),
       clock_(clock) {
-  SetMessageAllocatorFor_PutInputs(&put_inputs_messages_);
-  SetMessageAllocatorFor_GetInputs(&get_inputs_messages_);
-  SetMessageAllocatorFor_PutOutputs(&put_outputs_messages_);
-  SetMessageAllocatorFor_ClaimOutputs(&claim_outputs_messages_);
-  SetMessageAllocatorFor_AckOutputs(&ack_outputs_messages_);
-  SetMessageAllocatorFor_ReleaseOutputs(&release_outputs_messages_);
-  SetMessageAllocatorFor_RenewClaims(&renew_claims_messages_);
-  SetMessageAllocatorFor_DescribeCalls(&describe_calls_messages_);
-  SetMessageAllocatorFor_DeleteCalls(&delete_calls_messages_);
+  Handle(Rpc::kPutInputs, &FunctionIoService::PutInputs, &put_inputs_messages_);
+  Handle(Rpc::kGetInputs, &FunctionIoService::GetInputs, &get_inputs_messages_);
+  Handle(Rpc::kPutOutputs, &FunctionIoService::PutOutputs, &put_outputs_messages_);
+  Handle(Rpc::kClaimOutputs, &FunctionIoService::ClaimOutputs, &claim_outputs_messages_);
+  Handle(Rpc::kAckOutputs, &FunctionIoService::AckOutputs, &ack_outputs_messages_);
+  Handle(Rpc::kReleaseOutputs, &FunctionIoService::ReleaseOutputs, &release_outputs_messages_);
+  Handle(Rpc::kRenewClaims, &FunctionIoService::RenewClaims, &renew_claims_messages_);
+  Handle(Rpc::kDescribeCalls, &FunctionIoService::DescribeCalls, &describe_calls_messages_);
+  Handle(Rpc::kDeleteCalls, &FunctionIoService::DeleteCalls, &delete_calls_messages_);
+  Handle(Rpc::kQueryUpload, &FunctionIoService::QueryUpload, &query_upload_messages_);
+  HandleDownload();
+}
+
+template <typename Request, typename Response>
+void FunctionIoService::Handle(Rpc rpc, UnaryMethod<Request, Response> method,
+                               grpc::MessageAllocator<Request, Response>* messages) {
+  using Handler = grpc::internal::CallbackUnaryHandler<Request, Response>;
+  auto handler = std::make_unique<Handler>(
+      [this, method](grpc::CallbackServerContext* context, const Request* request,
+                     Response* response) { return (this->*method)(context, request, response); });
+  auto refusal = std::make_unique<Handler>(
+      [this, rpc](grpc::CallbackServerContext*, const Request*, Response*) {
+        auto* const call = new UnaryCall(rpc, /*item_count=*/0, in_flight_, log_, clock_);
+        return FinishCall(call, MalformedRequestError(rpc));
+      });
+  handler->SetMessageAllocator(messages);
+  refusal->SetMessageAllocator(messages);
+  MarkMethodCallback(MethodIndex(rpc), new CheckedHandler(std::move(handler), std::move(refusal)));
+}
+
+void FunctionIoService::HandleDownload() {
+  using Handler =
+      grpc::internal::CallbackServerStreamingHandler<v1::DownloadRequest, v1::DownloadResponse>;
+  auto handler = std::make_unique<Handler>(
+      [this](grpc::CallbackServerContext* context, const v1::DownloadRequest* request) {
+        return Download(context, request);
+      });
+  auto refusal =
+      std::make_unique<Handler>([this](grpc::CallbackServerContext*, const v1::DownloadRequest*) {
+        auto* const call = new DownloadCall(in_flight_, log_, clock_);
+        call->Refuse(MalformedRequestError(Rpc::kDownload));
+        return call;
+      });
+  MarkMethodCallback(MethodIndex(Rpc::kDownload),
+                     new CheckedHandler(std::move(handler), std::move(refusal)));
 }
 
 FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* context, Rpc rpc,

@@ -75,6 +75,14 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   StreamSurroundings Surroundings() {
     return {.open_streams = open_streams_, .in_flight = in_flight_, .log = log_, .clock = clock_};
   }
+  template <typename Request, typename Response>
+  using UnaryMethod = grpc::ServerUnaryReactor* (FunctionIoService::*)(grpc::CallbackServerContext*,
+                                                                       const Request*, Response*);
+  // Has the RPC answered by `method`, with its messages from `messages`.
+  template <typename Request, typename Response>
+  void Handle(Rpc rpc, UnaryMethod<Request, Response> method,
+              grpc::MessageAllocator<Request, Response>* messages);
+  void HandleDownload();
   Begun Begin(grpc::CallbackServerContext* context, Rpc rpc, const ItemCount& items);
 
   const Config& config_;
@@ -93,6 +101,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   ArenaMessages<v1::RenewClaimsRequest, v1::RenewClaimsResponse> renew_claims_messages_;
   ArenaMessages<v1::DescribeCallsRequest, v1::DescribeCallsResponse> describe_calls_messages_;
   ArenaMessages<v1::DeleteCallsRequest, v1::DeleteCallsResponse> delete_calls_messages_;
+  ArenaMessages<v1::QueryUploadRequest, v1::QueryUploadResponse> query_upload_messages_;
 };
 
 }  // namespace mayfly

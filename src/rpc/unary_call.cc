@@ -17,9 +17,16 @@ void UnaryCall::End(const grpc::Status& status) {
 }
 
 void UnaryCall::OnCancel() {
+  cancelled_ = true;
   // Everything else is answered soon anyway. A cancelled claim still calls back, once, and that is
   // what finishes the call: finishing it here would leave the callback with a call that is gone.
   if (claim_ != nullptr) claim_->Cancel();
+}
+
+// gRPC calls it when both Finish and OnCancel, if that came, have returned.
+void UnaryCall::OnDone() {
+  if (cancelled_ && claim_ != nullptr) claim_->ReleaseAnswer();
+  delete this;
 }
 
 }  // namespace mayfly

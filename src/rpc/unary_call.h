@@ -1,9 +1,11 @@
 // A UnaryCall is one RPC in flight: it finishes once, writes a line for the log at level debug, and
 // deletes itself when gRPC is done with it.
 //
-// Only the store's callback finishes it, a cancelled claim's too. Thread-safe.
+// Only the store's callback finishes it, a cancelled claim's too. A claim whose answer was cancelled
+// before it had left the server is released. Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -34,7 +36,7 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   void FinishCancelled();
 
   void OnCancel() override;
-  void OnDone() override { delete this; }
+  void OnDone() override;
 
  private:
   void End(const grpc::Status& status);
@@ -42,6 +44,7 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   CallRecord record_;
   const int item_count_;
   std::shared_ptr<ClaimHandle> claim_;
+  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace mayfly

@@ -103,7 +103,8 @@ struct ClaimRef {
   CallId call_id;
   ClaimToken token{};
   uint64_t fence = 0;
-  std::optional<uint32_t> crc32c;  // ack only: of the data received
+  std::optional<uint32_t> crc32c;               // ack only: of the data received
+  std::optional<uint32_t> uses = std::nullopt;  // release only: see ReleaseOutput
 };
 
 struct EndResult {
@@ -126,12 +127,15 @@ struct DescribeResult {
 template <typename T>
 using Callback = absl::AnyInvocable<void(T)>;
 
-// A claim that may still be waiting. Dropping the handle changes nothing; Cancel ends the wait and
-// releases what it has claimed but not answered.
+// A claim that may still be waiting. Dropping the handle changes nothing.
 class ClaimHandle {
  public:
   virtual ~ClaimHandle() = default;
+  // Ends the wait, and releases what it has claimed but not answered.
   virtual void Cancel() = 0;
+  // The answer did not reach the client: releases its claims, except those that a retry with the same
+  // token has been given since. To be called after the answer, once.
+  virtual void ReleaseAnswer() = 0;
 };
 
 struct SubscribeRequest {

@@ -16,20 +16,26 @@ struct CallStore::ClaimJob {
   ClaimRequest request;
   std::weak_ptr<Poll> poll;                    // which owns the job
   std::vector<std::vector<WantedCall>> calls;  // by shard
+  std::vector<MadeClaim> claims;               // that the answer tells of
   ClaimResponse response;
   Callback<ClaimResponse> done;
 };
 
 class CallStore::PollHandle : public ClaimHandle {
  public:
-  PollHandle(CallStore* store, std::shared_ptr<Poll> poll)
-      : store_(store), poll_(std::move(poll)) {}
+  PollHandle(CallStore* store, std::shared_ptr<Poll> poll, std::shared_ptr<ClaimJob> job)
+      : store_(store), poll_(std::move(poll)), job_(std::move(job)) {}
 
-  void Cancel() override { store_->ReleaseClaims(poll_->terms().tenant, poll_->Cancel()); }
+  void Cancel() override { store_->ReleaseClaims(job_->tenant, poll_->Cancel()); }
+  // Those that are acked already are no claims any more, and refuse it.
+  void ReleaseAnswer() override {
+    store_->ReleaseClaims(job_->tenant, std::exchange(job_->claims, {}));
+  }
 
  private:
   CallStore* const store_;
   const std::shared_ptr<Poll> poll_;
+  const std::shared_ptr<ClaimJob> job_;
 };
 
 TokenHash CallStore::HashToken(const ClaimToken& token) {
@@ -85,7 +91,7 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
       if (!job->calls[i].empty()) shards_[i]->Visit(poll, job->calls[i]);
     }
   }
-  return std::make_shared<PollHandle>(this, std::move(poll));
+  return std::make_shared<PollHandle>(this, std::move(poll), std::move(job));
 }
 
 std::vector<std::vector<WantedCall>> CallStore::PartByShard(
@@ -120,6 +126,7 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
   }
 
   ReadClaims read = ReadClaimed(job->tenant, answer.outputs, job->request.bytes_max);
+  job->claims = std::move(answer.outputs);
   response.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
   const std::vector<CallId>& ended_ids = read.ended_unexplained;
@@ -251,7 +258,8 @@ void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& made
     claims.push_back({.call_id = output.call.key.id,
                       .token = output.claim.token,
                       .fence = output.claim.fence,
-                      .crc32c = std::nullopt});
+                      .crc32c = std::nullopt,
+                      .uses = output.claim.uses});
   }
   ReleaseOutputs(tenant, std::move(claims), [](std::vector<absl::Status>) {});
 }
@@ -283,7 +291,8 @@ void CallStore::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
       tenant, claims,
       [](const ClaimRef& claim) {
         return std::pair<CallId, Operation>(
-            claim.call_id, ReleaseOutput{.token = claim.token, .fence = claim.fence});
+            claim.call_id,
+            ReleaseOutput{.token = claim.token, .fence = claim.fence, .uses = claim.uses});
       },
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
         std::vector<absl::Status> statuses;

@@ -181,6 +181,10 @@ class Shard {
     std::shared_ptr<Claimant> claimant;
     uint32_t index = 0;
   };
+  struct ClaimantTimer {
+    uint64_t number = 0;
+    TimerWheel::Handle handle;
+  };
   // Most calls are waited for by one.
   using Waiters = absl::InlinedVector<Waiter, 1>;
   class GroupComparer;
@@ -260,7 +264,9 @@ class Shard {
   void TakeLeave(const ClaimantVisit& visit, Group* group);
   void OfferVisit(const ClaimantVisit& visit, Group* group);
   bool ClaimFor(Claimant* claimant, const WantedCall& call, Group* group, bool* wants_timer);
+  // A claimant has one timer at a time: a new one takes the place of the one before.
   void StartTimer(const std::shared_ptr<Claimant>& claimant, int64_t due_ms);
+  void CancelTimer(const Claimant* claimant);
   void TimerDue(uint64_t timer, int64_t now_ms);
   void RemoveWaiters(const ClaimantVisit& visit);
   void WakeWaiters(const CallKey& key);
@@ -294,6 +300,7 @@ class Shard {
   absl::flat_hash_map<const Claimant*, absl::flat_hash_set<uint64_t>> fences_by_holder_;
   absl::flat_hash_map<CallKey, Waiters> waiters_;
   absl::flat_hash_map<uint64_t, std::weak_ptr<Claimant>> claimant_by_timer_;
+  absl::flat_hash_map<const Claimant*, ClaimantTimer> timer_by_claimant_;  // not to be followed
   uint64_t last_timer_ = 0;
   std::vector<CallKey> to_wake_;
   std::vector<ClaimantVisit> delayed_visits_;

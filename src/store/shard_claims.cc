@@ -132,6 +132,9 @@ void Shard::VisitAll(std::vector<ClaimantVisit> visits, Group* group) {
 
 void Shard::TakeLeave(const ClaimantVisit& visit, Group* group) {
   RemoveWaiters(visit);
+  const bool waits_no_more = visit.purpose == ClaimantVisit::Purpose::kRelease ||
+                             visit.claimant->terms().wait_until_ms != 0;
+  if (waits_no_more) CancelTimer(visit.claimant.get());
   if (visit.purpose != ClaimantVisit::Purpose::kRelease) return;
   ReleaseClaimsOf(visit.claimant.get(), group);
   visit.claimant->Released();
@@ -155,17 +158,28 @@ void Shard::OfferVisit(const ClaimantVisit& visit, Group* group) {
 }
 
 void Shard::StartTimer(const std::shared_ptr<Claimant>& claimant, int64_t due_ms) {
+  CancelTimer(claimant.get());
   const uint64_t timer = kClaimantTimerBit | ++last_timer_;
+  const auto handle = wheel_.Schedule(std::min(due_ms, wheel_.horizon_ms()), timer);
+  Check(handle.has_value(), "a wait lies within the wheel's horizon");
   claimant_by_timer_[timer] = claimant;
-  const bool is_scheduled =
-      wheel_.Schedule(std::min(due_ms, wheel_.horizon_ms()), timer).has_value();
-  Check(is_scheduled, "a wait lies within the wheel's horizon");
+  timer_by_claimant_[claimant.get()] = {.number = timer, .handle = *handle};
+}
+
+// Else a poll that was answered would keep its memory until its wait would have ended.
+void Shard::CancelTimer(const Claimant* claimant) {
+  const auto found = timer_by_claimant_.find(claimant);
+  if (found == timer_by_claimant_.end()) return;
+  wheel_.Cancel(found->second.handle);
+  claimant_by_timer_.erase(found->second.number);
+  timer_by_claimant_.erase(found);
 }
 
 void Shard::TimerDue(uint64_t timer, int64_t now_ms) {
   const auto found = claimant_by_timer_.find(timer);
   const std::shared_ptr<Claimant> claimant = found->second.lock();
   claimant_by_timer_.erase(found);
+  if (claimant != nullptr) timer_by_claimant_.erase(claimant.get());
   if (claimant == nullptr || !claimant->TimerDue()) return;
   StartTimer(claimant, now_ms + kQuotaRetryMs);
 }

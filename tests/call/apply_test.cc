@@ -233,6 +233,16 @@ TEST_F(ApplyTest, AReleasedOutputCanBeClaimedAtOnce) {
   EXPECT_TRUE(Do(ClaimBy(kBert)).claim);
 }
 
+TEST_F(ApplyTest, AReleaseForAnEarlierUseLeavesTheClaim) {
+  MakeReady();
+  const uint64_t fence = Claimed(kAnna);
+  ASSERT_EQ(Claimed(kAnna), fence);
+  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), fence, /*uses=*/1}).status.ok());
+  EXPECT_TRUE(Do(ClaimBy(kBert)).pending);
+  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), fence, /*uses=*/2}).status.ok());
+  EXPECT_TRUE(Do(ClaimBy(kBert)).claim);
+}
+
 TEST_F(ApplyTest, ALeaseEndsWithTheOutputAndWithTheTotalAtTheLatest) {
   MakePending();
   ASSERT_TRUE(Do(Output(1, kSameContent, 2 * kHour)).status.ok());

@@ -293,6 +293,7 @@ Outcome OutcomeOf(Answer answer, const Operation& operation, const Case& c) {
                         .lease_end_ms = lease_end_ms()};
   } else if (answer == Answer::kReclaimed || answer == Answer::kRenewed) {
     state.claim->lease_end_ms = lease_end_ms();
+    ++state.claim->uses;
   } else if (answer == Answer::kReleased) {
     state.claim.reset();
   } else if (answer == Answer::kAcked) {
