@@ -30,28 +30,110 @@ class Access : public ::testing::Test {
 
 TestServer* Access::server_ = nullptr;
 
+std::string Text(const google::rpc::Status& status) {
+  return Summary(status) + ": " + status.message();
+}
+std::string Text(const grpc::Status& status) {
+  return Summary(status) + ": " + status.error_message();
+}
+
+// How a stream ends whose only message is `request`.
+template <typename Stream, typename Request>
+std::string AskStream(Stream stream, const Request& request) {
+  stream->Write(request);
+  stream->WritesDone();
+  return Text(stream->Finish());
+}
+template <typename Response, typename Stream, typename Request>
+std::string AskBidiStream(Stream stream, const Request& request) {
+  stream->Write(request);
+  stream->WritesDone();
+  Response response;
+  while (stream->Read(&response)) {
+  }
+  return Text(stream->Finish());
+}
+
+std::string DownloadAnswer(TestClient* reader, const v1::DownloadRequest& request) {
+  grpc::ClientContext context;
+  const auto stream = reader->stub()->Download(&context, request);
+  v1::DownloadResponse response;
+  while (stream->Read(&response)) {
+  }
+  return Text(stream->Finish());
+}
+
+// The same for the RPCs that stream.
+void AskStreams(TestClient* client, TestClient* worker, const std::string& call_id,
+                const std::string& token, uint64_t fence,
+                std::map<std::string, std::string>* answers) {
+  {
+    grpc::ClientContext context;
+    v1::UploadRequest request;
+    request.mutable_header()->set_upload_id(NewClaimToken());
+    request.mutable_header()->mutable_output()->set_call_id(call_id);
+    v1::UploadResponse response;
+    (*answers)["Upload"] = AskStream(worker->stub()->Upload(&context, &response), request);
+  }
+  {
+    v1::DownloadRequest request;
+    request.set_call_id(call_id);
+    request.set_kind(v1::PAYLOAD_KIND_INPUT);
+    (*answers)["Download of an input"] = DownloadAnswer(worker, request);
+    request.set_kind(v1::PAYLOAD_KIND_OUTPUT);
+    request.set_claim_token(token);
+    request.set_fence(fence);
+    (*answers)["Download of an output"] = DownloadAnswer(client, request);
+  }
+  {
+    grpc::ClientContext context;
+    const auto stream = client->stub()->StreamOutputs(&context);
+    v1::StreamOutputsRequest request;
+    request.mutable_open()->set_claim_token(token);
+    request.add_subscribe_call_ids(call_id);
+    stream->Write(request);
+    v1::StreamOutputsResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    ASSERT_EQ(response.outputs_size(), 0);
+    ASSERT_EQ(response.ended_size(), 1);
+    (*answers)["StreamOutputs"] = Text(response.ended(0).status());
+    context.TryCancel();
+    stream->Finish();
+  }
+  {
+    grpc::ClientContext context;
+    const auto stream = worker->stub()->StreamPuts(&context);
+    v1::StreamPutsRequest request;
+    request.add_outputs()->set_call_id(call_id);
+    stream->Write(request);
+    v1::StreamPutsResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    (*answers)["StreamPuts"] = Text(response.output_results(0).status());
+    context.TryCancel();
+    stream->Finish();
+  }
+}
+
 // What each RPC answers about one call id, code and text, by the name of the RPC.
 std::map<std::string, std::string> AskEverything(TestClient* client, TestClient* worker,
                                                  const std::string& call_id,
                                                  const std::string& token, uint64_t fence) {
-  const auto text = [](const google::rpc::Status& status) {
-    return Summary(status) + ": " + status.message();
-  };
   using Stub = v1::FunctionIo::Stub;
   std::map<std::string, std::string> answers;
+  AskStreams(client, worker, call_id, token, fence, &answers);
   {
     v1::GetInputsRequest request;
     request.add_call_ids(call_id);
     v1::GetInputsResponse response;
     EXPECT_TRUE(worker->Call(&Stub::GetInputs, request, &response).ok());
-    answers["GetInputs"] = text(response.results(0).status());
+    answers["GetInputs"] = Text(response.results(0).status());
   }
   {
     v1::PutOutputsRequest request;
     request.add_items()->set_call_id(call_id);
     v1::PutOutputsResponse response;
     EXPECT_TRUE(worker->Call(&Stub::PutOutputs, request, &response).ok());
-    answers["PutOutputs"] = text(response.results(0).status());
+    answers["PutOutputs"] = Text(response.results(0).status());
   }
   {
     v1::ClaimOutputsRequest request;
@@ -61,7 +143,7 @@ std::map<std::string, std::string> AskEverything(TestClient* client, TestClient*
     EXPECT_TRUE(client->Call(&Stub::ClaimOutputs, request, &response).ok());
     EXPECT_EQ(response.outputs_size(), 0);
     EXPECT_EQ(response.pending_count(), 0u);
-    answers["ClaimOutputs"] = response.ended_size() == 1 ? text(response.ended(0).status()) : "";
+    answers["ClaimOutputs"] = response.ended_size() == 1 ? Text(response.ended(0).status()) : "";
   }
   {
     v1::AckOutputsRequest request;
@@ -71,10 +153,10 @@ std::map<std::string, std::string> AskEverything(TestClient* client, TestClient*
     item->set_fence(fence);
     v1::AckOutputsResponse response;
     EXPECT_TRUE(client->Call(&Stub::AckOutputs, request, &response).ok());
-    answers["AckOutputs"] = text(response.results(0).status());
+    answers["AckOutputs"] = Text(response.results(0).status());
     item->set_crc32c(7);
     EXPECT_TRUE(client->Call(&Stub::AckOutputs, request, &response).ok());
-    answers["AckOutputs with crc32c"] = text(response.results(0).status());
+    answers["AckOutputs with crc32c"] = Text(response.results(0).status());
   }
   {
     v1::ReleaseOutputsRequest request;
@@ -84,7 +166,7 @@ std::map<std::string, std::string> AskEverything(TestClient* client, TestClient*
     item->set_fence(fence);
     v1::ReleaseOutputsResponse response;
     EXPECT_TRUE(client->Call(&Stub::ReleaseOutputs, request, &response).ok());
-    answers["ReleaseOutputs"] = text(response.results(0).status());
+    answers["ReleaseOutputs"] = Text(response.results(0).status());
   }
   {
     v1::RenewClaimsRequest request;
@@ -94,14 +176,14 @@ std::map<std::string, std::string> AskEverything(TestClient* client, TestClient*
     item->set_fence(fence);
     v1::RenewClaimsResponse response;
     EXPECT_TRUE(client->Call(&Stub::RenewClaims, request, &response).ok());
-    answers["RenewClaims"] = text(response.results(0).status());
+    answers["RenewClaims"] = Text(response.results(0).status());
   }
   {
     v1::DeleteCallsRequest request;
     request.add_call_ids(call_id);
     v1::DeleteCallsResponse response;
     EXPECT_TRUE(client->Call(&Stub::DeleteCalls, request, &response).ok());
-    answers["DeleteCalls"] = text(response.results(0).status());
+    answers["DeleteCalls"] = Text(response.results(0).status());
   }
   v1::CallDescription description = client->Describe(call_id);
   description.clear_call_id();
@@ -172,6 +254,9 @@ TEST_F(Access, TwoTenantsWithTheSameIdHaveTwoCalls) {
 
 TEST_F(Access, EveryRoleMayCallWhatTheContractSaysAndNothingElse) {
   using Stub = v1::FunctionIo::Stub;
+  constexpr size_t kStreamingRpcs = 5;  // with QueryUpload: the next test's
+  const auto* const service =
+      v1::PutInputsRequest::descriptor()->file()->FindServiceByName("FunctionIo");
   const std::map<std::string, std::set<std::string>> allowed = {
       {"PutInputs", {"client"}},   {"GetInputs", {"worker"}},
       {"PutOutputs", {"worker"}},  {"ClaimOutputs", {"client"}},
@@ -201,13 +286,94 @@ TEST_F(Access, EveryRoleMayCallWhatTheContractSaysAndNothingElse) {
         {"DeleteCalls",
          ask(&Stub::DeleteCalls, v1::DeleteCallsRequest(), v1::DeleteCallsResponse())},
     };
-    ASSERT_EQ(answers.size(), allowed.size());
+    ASSERT_EQ(answers.size() + kStreamingRpcs, static_cast<size_t>(service->method_count()));
     for (const auto& [rpc, answer] : answers) {
       EXPECT_EQ(answer, allowed.at(rpc).count(role) ? "INVALID_ARGUMENT FIELD_INVALID"
                                                     : "PERMISSION_DENIED ROLE_REQUIRED")
           << role << " " << rpc;
     }
   }
+}
+
+// By what it is about: clients put inputs and read outputs, workers the other way round.
+TEST_F(Access, RpcsThatStreamAskForTheRoleOfTheKind) {
+  TestClient client(server_->Channel("client"));
+  for (const std::string role : {"client", "worker", "operator", "monitor"}) {
+    const bool is_client = role == "client";
+    const bool is_worker = role == "worker";
+    TestClient caller(server_->Channel(role));
+    const std::string call_id = NewCallId();
+    ASSERT_EQ(client.PutInput(call_id, "in"), "OK");
+    const auto expect = [&](const char* what, bool is_allowed, const std::string& answer) {
+      const bool was_refused = answer.starts_with("PERMISSION_DENIED ROLE_REQUIRED");
+      EXPECT_EQ(was_refused, !is_allowed) << role << " " << what << ": " << answer;
+    };
+    for (const bool is_input : {true, false}) {
+      const bool puts = is_input ? is_client : is_worker;
+      grpc::ClientContext upload_context;
+      v1::UploadRequest upload;
+      upload.mutable_header()->set_upload_id(NewClaimToken());
+      if (is_input) {
+        upload.mutable_header()->mutable_input()->set_call_id(NewCallId());
+      } else {
+        upload.mutable_header()->mutable_output()->set_call_id(call_id);
+      }
+      v1::UploadResponse uploaded;
+      expect("Upload", puts, AskStream(caller.stub()->Upload(&upload_context, &uploaded), upload));
+
+      grpc::ClientContext put_context;
+      v1::StreamPutsRequest put;
+      if (is_input) {
+        put.add_inputs()->set_call_id(NewCallId());
+      } else {
+        put.add_outputs()->set_call_id(call_id);
+      }
+      expect("StreamPuts", puts,
+             AskBidiStream<v1::StreamPutsResponse>(caller.stub()->StreamPuts(&put_context), put));
+
+      v1::DownloadRequest download;
+      download.set_call_id(call_id);
+      download.set_kind(is_input ? v1::PAYLOAD_KIND_INPUT : v1::PAYLOAD_KIND_OUTPUT);
+      download.set_claim_token(NewClaimToken());
+      expect("Download", is_input ? is_worker : is_client, DownloadAnswer(&caller, download));
+    }
+    v1::QueryUploadRequest query;
+    query.set_upload_id(NewClaimToken());
+    v1::QueryUploadResponse progress;
+    expect("QueryUpload", is_client || is_worker,
+           Summary(caller.Call(&v1::FunctionIo::Stub::QueryUpload, query, &progress)));
+    grpc::ClientContext output_context;
+    v1::StreamOutputsRequest open;
+    open.mutable_open()->set_claim_token(NewClaimToken());
+    expect("StreamOutputs", is_client,
+           AskBidiStream<v1::StreamOutputsResponse>(caller.stub()->StreamOutputs(&output_context),
+                                                    open));
+  }
+}
+
+TEST_F(Access, AnotherTenantsUploadLooksLikeOneThatNeverWas) {
+  TestClient client(server_->Channel("client"));
+  TestClient other(server_->Channel("other-client"));
+  grpc::ClientContext context;
+  v1::UploadResponse uploaded;
+  const auto stream = client.stub()->Upload(&context, &uploaded);
+  v1::UploadRequest request;
+  const std::string upload_id = NewClaimToken();
+  request.mutable_header()->set_upload_id(upload_id);
+  request.mutable_header()->mutable_input()->set_call_id(NewCallId());
+  ASSERT_TRUE(stream->Write(request));
+  const auto query = [](TestClient* caller, const std::string& id) {
+    v1::QueryUploadRequest asked;
+    asked.set_upload_id(id);
+    v1::QueryUploadResponse progress;
+    return Text(caller->Call(&v1::FunctionIo::Stub::QueryUpload, asked, &progress));
+  };
+  // Its header may still be on its way.
+  while (query(&client, upload_id).starts_with("NOT_FOUND")) {
+  }
+  EXPECT_EQ(query(&other, upload_id), query(&other, NewClaimToken()));
+  context.TryCancel();
+  stream->Finish();
 }
 
 TEST_F(Access, AVerifiedCertificateThatNamesNobodyIsRefused) {
