@@ -141,6 +141,8 @@ class SlotFile {
 
   // For scrubbing: every generation below it has been reserved by now.
   uint64_t NextGeneration() const EXCLUDES_LOCK(mutex_);
+  // Whatever was written of generations below it is on the disk, as far as that is known.
+  uint64_t synced_generation() const { return synced_generation_.load(); }
   // Slots that are written, not erased and of a generation below `generation`, among
   // `slot_count` slots from `first_slot` on. Walk from 0 to capacity() in bounded steps.
   std::vector<SlotRef> LiveSlotsBelow(uint64_t generation, uint32_t first_slot,
