@@ -6,11 +6,15 @@ namespace mayfly {
 
 RowWalk::RowWalk(const Database& database, Family family, absl::string_view from,
                  absl::string_view end)
-    : end_(end), end_slice_(end_) {
+    : database_(database), family_(family), end_(end), end_slice_(end_) {
+  Open();
+  Seek(from);
+}
+
+void RowWalk::Open() {
   rocksdb::ReadOptions options;
   if (!end_.empty()) options.iterate_upper_bound = &end_slice_;
-  rows_.reset(database->NewIterator(options, database.family(family)));
-  Seek(from);
+  rows_.reset(database_->NewIterator(options, database_.family(family_)));
 }
 
 void RowWalk::Seek(absl::string_view from) {
@@ -44,6 +48,7 @@ void RowWalk::StepOver(const std::string& from) {
 }
 
 bool RowWalk::IsReadableFrom(const Position& position) {
+  Open();  // one that has failed keeps its error
   rows_->Seek(rocksdb::Slice(reinterpret_cast<const char*>(position.data()), position.size()));
   return rows_->status().ok();
 }

@@ -54,11 +54,14 @@ class RowWalk {
   static constexpr size_t kBits = kWidth * 8;
   using Position = std::array<uint8_t, kWidth>;
 
+  void Open();
   // `from` could not be read.
   void StepOver(const std::string& from);
   bool IsReadableFrom(const Position& position);
   static Position Plus(Position position, size_t bit);
 
+  const Database& database_;
+  const Family family_;
   const std::string end_;
   const rocksdb::Slice end_slice_;
   std::unique_ptr<rocksdb::Iterator> rows_;
