@@ -46,6 +46,11 @@ absl::Status TooLateError() {
                    "the put came to its turn after its own deadline");
 }
 
+absl::Status DamagedError() {
+  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                   "the stored payload is damaged");
+}
+
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
                    "the claim has lapsed, was released, or is another's");
@@ -77,6 +82,7 @@ class Application {
     if (!state().input || !IsReadable(*state().input, context_)) {
       return Refuse(EndedError(EndReason::kExpired));
     }
+    if (state().input->damaged) return Refuse(DamagedError());
     result().payload = state().input;
   }
 
@@ -102,6 +108,7 @@ class Application {
   void operator()(const ClaimOutput& request) {
     if (const auto ended = Ended()) return Refuse(EndedError(*ended));
     if (!state().output && !state().input) return Refuse(UnknownError());
+    if (state().output && state().output->damaged) return Refuse(DamagedError());
     std::optional<Claim>& claim = state().claim;
     if (!state().output || (claim && claim->token != request.token)) {
       result().pending = true;
@@ -220,6 +227,7 @@ class Application {
     if (const auto ended = Ended()) return PutAfterEnd(*ended);
     const auto& stored = state().input;
     if (stored && IsReadable(*stored, context_)) {
+      if (stored->damaged) return RefuseToStore(DamagedError());
       again(*stored);
       return false;
     }
@@ -245,6 +253,7 @@ class Application {
                                                   stored->attempt, " has been put")));
     }
     if (stored && put.payload.attempt == stored->attempt) {
+      if (stored->damaged) return RefuseToStore(DamagedError());
       again(*stored);
       return false;
     }

@@ -19,6 +19,8 @@
 //     expiry destroys it when both do (now.erase_ms). Leases and tombstones run on steady time.
 //   * Puts are idempotent: same id and content is OK, also when the call was consumed since.
 //     Another content is CALL_CONFLICT or OUTPUT_CONFLICT.
+//   * A payload whose secret is damaged is there and cannot be read: reads, claims and puts in its
+//     place are told DATA_LOSS. It ends as others do, and a higher attempt replaces it.
 //   * An upload may begin when its put would be taken as far as that can be told without the content;
 //     the put is decided when all has come.
 //   * An output needs a live input, unless it is there already. A higher attempt replaces an

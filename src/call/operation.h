@@ -68,6 +68,7 @@ struct DeleteCall {};
 struct ExpirePayload {
   PayloadKind kind = PayloadKind::kInput;
   uint64_t generation = 0;
+  uint32_t slot = 0;  // for when nothing but the deadline can be read of the call
 };
 
 using Operation = std::variant<PutInput, GetInput, PutOutput, BeginUpload, ClaimOutput, AckOutput,
@@ -78,6 +79,8 @@ enum class CallPhase { kUnknown, kPending, kReady, kClaimed, kConsumed, kDeleted
 
 struct OperationResult {
   absl::Status status;
+  // The write failed: what was to be stored may be found so by the next start.
+  bool is_uncertain = false;
   // PutInput, PutOutput, GetInput, ClaimOutput, RenewClaim: the payload concerned, as it is stored.
   // BeginUpload: the same, when there is nothing to send because it is there already.
   std::optional<StoredPayload> payload;

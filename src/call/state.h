@@ -43,6 +43,7 @@ struct StoredPayload {
   int64_t deadline_ms = 0;     // readable before it, never at it
   uint32_t segment_count = 0;  // 0: the row holds the payload itself
   bool erased = false;         // the slot was overwritten, the row is not removed yet
+  bool damaged = false;        // the slot's secret is lost, by no doing of ours
   Fingerprint fingerprint{};
 
   friend bool operator==(const StoredPayload&, const StoredPayload&) = default;

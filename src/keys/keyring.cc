@@ -37,9 +37,9 @@ bool Keyring::Exists(FileSystem* file_system, const std::string& directory) {
 absl::StatusOr<std::unique_ptr<Keyring>> Keyring::Create(FileSystem* file_system,
                                                          const std::string& directory,
                                                          const SecretBytes& root_key,
-                                                         int64_t now_ms) {
+                                                         const StoreId& store_id, int64_t now_ms) {
   if (Exists(file_system, directory)) return absl::AlreadyExistsError("keyring exists already");
-  std::unique_ptr<Keyring> keyring(new Keyring(file_system, directory, root_key));
+  std::unique_ptr<Keyring> keyring(new Keyring(file_system, directory, root_key, store_id));
   RETURN_IF_ERROR(keyring->EnsureAhead(now_ms));
   return keyring;
 }
@@ -48,22 +48,25 @@ absl::StatusOr<std::unique_ptr<Keyring>> Keyring::Open(FileSystem* file_system,
                                                        const std::string& directory,
                                                        const SecretBytes& root_key) {
   if (!Exists(file_system, directory)) return absl::NotFoundError("keyring is missing");
-  std::unique_ptr<Keyring> keyring(new Keyring(file_system, directory, root_key));
-  auto keys = keyring->Load(root_key);
-  RETURN_IF_ERROR(keys.status());
+  auto loaded = Load(file_system, PathOf(directory, kFileName), root_key);
+  RETURN_IF_ERROR(loaded.status());
+  std::unique_ptr<Keyring> keyring(
+      new Keyring(file_system, directory, root_key, loaded->store_id));
   // A process that was killed may have renamed the file and not synced that.
   RETURN_IF_ERROR(file_system->SyncDirectory(directory));
   RETURN_IF_ERROR(keyring->RemoveLeftover());
   MutexLock lock(&keyring->mutex_);
-  keyring->keys_ = *std::move(keys);
+  keyring->keys_ = std::move(loaded->keys);
   return keyring;
 }
 
-Keyring::Keyring(FileSystem* file_system, std::string directory, const SecretBytes& root_key)
+Keyring::Keyring(FileSystem* file_system, std::string directory, const SecretBytes& root_key,
+                 const StoreId& store_id)
     : file_system_(file_system),
       directory_(std::move(directory)),
       path_(PathOf(directory_, kFileName)),
       new_path_(PathOf(directory_, kNewFileName)),
+      store_id_(store_id),
       root_key_(root_key.ExposeBytes()) {}
 
 absl::Status Keyring::EnsureAhead(int64_t now_ms) {
@@ -110,21 +113,21 @@ absl::StatusOr<SecretBytes> Keyring::Extract(EpochHour hour, ByteSpan slot_secre
 absl::Status Keyring::Rewrap(const SecretBytes& new_root_key) {
   MutexLock lock(&file_mutex_);
   const EpochKeys keys = Keys();
-  WrappedKeys rewrapped;
+  KeyringContent rewrapped = {.store_id = store_id_};
   for (const auto& [hour, key] : keys) {
     auto unwrapped = UnwrapEpochKey(root_key_, hour, key->wrapped);
     RETURN_IF_ERROR(unwrapped.status());
-    rewrapped[hour] = WrapEpochKey(new_root_key, hour, *unwrapped);
+    rewrapped.keys[hour] = WrapEpochKey(new_root_key, hour, *unwrapped);
   }
   RETURN_IF_ERROR(Replace(EncodeKeyring(new_root_key, rewrapped)));
 
   // From here on the file is the new root key's, so a failure must not be followed by a change
   // under the old one.
   failed_ = true;
-  auto read_back = Load(new_root_key);
+  auto read_back = Load(file_system_, path_, new_root_key);
   RETURN_IF_ERROR(read_back.status());
   const bool same =
-      std::equal(keys.begin(), keys.end(), read_back->begin(), read_back->end(),
+      std::equal(keys.begin(), keys.end(), read_back->keys.begin(), read_back->keys.end(),
                  [](const auto& a, const auto& b) {
                    return a.first == b.first && EqualInConstantTime(a.second->hmac.ExposeBytes(),
                                                                     b.second->hmac.ExposeBytes());
@@ -133,7 +136,7 @@ absl::Status Keyring::Rewrap(const SecretBytes& new_root_key) {
   failed_ = false;
   root_key_ = SecretBytes(new_root_key.ExposeBytes());
   MutexLock keys_lock(&mutex_);
-  keys_ = *std::move(read_back);
+  keys_ = std::move(read_back->keys);
   return absl::OkStatus();
 }
 
@@ -159,24 +162,25 @@ Keyring::EpochKey Keyring::MakeKey(const SecretBytes& root_key, EpochHour hour,
           .hmac = HmacKey(key.ExposeBytes()).ToSecret()};
 }
 
-absl::StatusOr<Keyring::EpochKeys> Keyring::Load(const SecretBytes& root_key) const {
-  auto content = ReadFile(file_system_, path_, kKeyringBytesMax);
+absl::StatusOr<Keyring::Loaded> Keyring::Load(FileSystem* file_system, const std::string& path,
+                                              const SecretBytes& root_key) {
+  auto content = ReadFile(file_system, path, kKeyringBytesMax);
   RETURN_IF_ERROR(content.status());
-  auto wrapped_keys = DecodeKeyring(root_key, *content);
-  RETURN_IF_ERROR(wrapped_keys.status());
-  EpochKeys keys;
-  for (auto& [hour, wrapped] : *wrapped_keys) {
+  auto decoded = DecodeKeyring(root_key, *content);
+  RETURN_IF_ERROR(decoded.status());
+  Loaded loaded = {.store_id = decoded->store_id};
+  for (auto& [hour, wrapped] : decoded->keys) {
     auto key = UnwrapEpochKey(root_key, hour, wrapped);
     RETURN_IF_ERROR(key.status());
-    keys[hour] = std::make_shared<const EpochKey>(
+    loaded.keys[hour] = std::make_shared<const EpochKey>(
         EpochKey{.wrapped = std::move(wrapped), .hmac = HmacKey(key->ExposeBytes()).ToSecret()});
   }
-  return keys;
+  return loaded;
 }
 
 absl::Status Keyring::Change(EpochKeys keys) {
-  WrappedKeys wrapped;
-  for (const auto& [hour, key] : keys) wrapped[hour] = key->wrapped;
+  KeyringContent wrapped = {.store_id = store_id_};
+  for (const auto& [hour, key] : keys) wrapped.keys[hour] = key->wrapped;
   RETURN_IF_ERROR(Replace(EncodeKeyring(root_key_, wrapped)));
   MutexLock lock(&mutex_);
   keys_ = std::move(keys);

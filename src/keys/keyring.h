@@ -53,12 +53,14 @@ class Keyring {
   static absl::StatusOr<std::unique_ptr<Keyring>> Create(FileSystem* file_system,
                                                          const std::string& directory,
                                                          const SecretBytes& root_key,
-                                                         int64_t now_ms);
+                                                         const StoreId& store_id, int64_t now_ms);
   // NOT_FOUND when there is none, FAILED_PRECONDITION when the root key is another, DATA_LOSS when
   // the file is damaged.
   static absl::StatusOr<std::unique_ptr<Keyring>> Open(FileSystem* file_system,
                                                        const std::string& directory,
                                                        const SecretBytes& root_key);
+
+  const StoreId& store_id() const { return store_id_; }
 
   // Makes the keys that are missing between now and kKeysAheadMs later, which are usable once they
   // are durable. Touches the disk only when one is missing, so once an hour.
@@ -89,10 +91,17 @@ class Keyring {
   };
   using EpochKeys = std::map<EpochHour, std::shared_ptr<const EpochKey>>;
 
-  Keyring(FileSystem* file_system, std::string directory, const SecretBytes& root_key);
+  struct Loaded {
+    StoreId store_id{};
+    EpochKeys keys;
+  };
+
+  Keyring(FileSystem* file_system, std::string directory, const SecretBytes& root_key,
+          const StoreId& store_id);
 
   static EpochKey MakeKey(const SecretBytes& root_key, EpochHour hour, const SecretBytes& key);
-  absl::StatusOr<EpochKeys> Load(const SecretBytes& root_key) const;
+  static absl::StatusOr<Loaded> Load(FileSystem* file_system, const std::string& path,
+                                     const SecretBytes& root_key);
   // Writes the file with these keys and then uses them.
   absl::Status Change(EpochKeys keys) EXCLUDES_LOCK(mutex_) REQUIRES_LOCK(file_mutex_);
   absl::Status Replace(absl::string_view content) REQUIRES_LOCK(file_mutex_);
@@ -104,6 +113,7 @@ class Keyring {
   const std::string directory_;
   const std::string path_;
   const std::string new_path_;
+  const StoreId store_id_;
 
   // Held over every change of the file; taken before mutex_.
   mutable Mutex file_mutex_;

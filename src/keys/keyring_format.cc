@@ -1,5 +1,6 @@
 #include "keys/keyring_format.h"
 
+#include <algorithm>
 #include <array>
 
 #include "absl/status/status.h"
@@ -24,7 +25,8 @@ constexpr absl::string_view kContextLabel = "mayfly epoch key v1";
 constexpr size_t kVersionOffset = 8;
 constexpr size_t kRootCheckOffset = 12;
 constexpr size_t kRootCheckSize = 16;
-constexpr size_t kCountOffset = kRootCheckOffset + kRootCheckSize;
+constexpr size_t kStoreIdOffset = kRootCheckOffset + kRootCheckSize;
+constexpr size_t kCountOffset = kStoreIdOffset + sizeof(StoreId);
 constexpr size_t kKeysOffset = kCountOffset + 4;
 constexpr size_t kHourSize = 8;
 constexpr size_t kEntrySize = kHourSize + kWrappedKeySize;
@@ -71,13 +73,14 @@ absl::StatusOr<SecretBytes> UnwrapEpochKey(const SecretBytes& root_key, EpochHou
   return key;
 }
 
-std::string EncodeKeyring(const SecretBytes& root_key, const WrappedKeys& keys) {
+std::string EncodeKeyring(const SecretBytes& root_key, const KeyringContent& keyring) {
   std::string content(kMagic.data(), kMagic.size());
   AppendBigEndian(&content, kVersion);
   const RootCheck check = RootCheckOf(root_key);
   content.append(reinterpret_cast<const char*>(check.data()), check.size());
-  AppendBigEndian(&content, static_cast<uint32_t>(keys.size()));
-  for (const auto& [hour, wrapped] : keys) {
+  content.append(keyring.store_id.begin(), keyring.store_id.end());
+  AppendBigEndian(&content, static_cast<uint32_t>(keyring.keys.size()));
+  for (const auto& [hour, wrapped] : keyring.keys) {
     AppendBigEndian(&content, hour);
     content += wrapped;
   }
@@ -85,7 +88,8 @@ std::string EncodeKeyring(const SecretBytes& root_key, const WrappedKeys& keys) 
   return content;
 }
 
-absl::StatusOr<WrappedKeys> DecodeKeyring(const SecretBytes& root_key, absl::string_view content) {
+absl::StatusOr<KeyringContent> DecodeKeyring(const SecretBytes& root_key,
+                                             absl::string_view content) {
   if (content.size() < kKeysOffset + kChecksumSize) return Damaged();
   const ByteSpan bytes = AsBytes(content);
   const size_t checked_size = bytes.size() - kChecksumSize;
@@ -103,13 +107,14 @@ absl::StatusOr<WrappedKeys> DecodeKeyring(const SecretBytes& root_key, absl::str
   if (count > kEpochKeyCountMax || checked_size != kKeysOffset + count * kEntrySize) {
     return Damaged();
   }
-  WrappedKeys keys;
+  KeyringContent keyring;
+  std::copy_n(bytes.data() + kStoreIdOffset, keyring.store_id.size(), keyring.store_id.begin());
   for (size_t offset = kKeysOffset; offset < checked_size; offset += kEntrySize) {
     const auto hour = LoadBigEndian<EpochHour>(bytes.data() + offset);
-    keys.emplace(hour, content.substr(offset + kHourSize, kWrappedKeySize));
+    keyring.keys.emplace(hour, content.substr(offset + kHourSize, kWrappedKeySize));
   }
-  if (keys.size() != count) return Damaged();
-  return keys;
+  if (keyring.keys.size() != count) return Damaged();
+  return keyring;
 }
 
 }  // namespace mayfly

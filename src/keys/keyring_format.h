@@ -4,11 +4,12 @@
 //   0           8     magic "MAYFKEYS"
 //   8           4     format version, 1
 //   12          16    root check: HKDF-Expand(root key, "mayfly keyring root check v1")
-//   28          4     number of keys, n, at most 1024
-//   32          112n  per key, hours ascending:
+//   28          16    store id
+//   44          4     number of keys, n, at most 1024
+//   48          112n  per key, hours ascending:
 //                       8    epoch hour (signed)
 //                       104  the key, sealed: salt (24), commitment (32), ciphertext (32), tag (16)
-//   32 + 112n   4     CRC-32C of the bytes before
+//   48 + 112n   4     CRC-32C of the bytes before
 //
 // A key is sealed by crypto/chunked_aead.h, c2sp.org/chunked-encryption@v1, under
 // HKDF-Expand(root key, "mayfly keyring wrap v1"), in the context "mayfly epoch key v1" || hour.
@@ -23,6 +24,7 @@
 #include "absl/strings/string_view.h"
 
 #include "base/secret_bytes.h"
+#include "keys/store_id.h"
 
 namespace mayfly {
 
@@ -41,10 +43,18 @@ std::string WrapEpochKey(const SecretBytes& root_key, EpochHour hour, const Secr
 absl::StatusOr<SecretBytes> UnwrapEpochKey(const SecretBytes& root_key, EpochHour hour,
                                            absl::string_view wrapped);
 
-std::string EncodeKeyring(const SecretBytes& root_key, const WrappedKeys& keys);
+struct KeyringContent {
+  StoreId store_id{};
+  WrappedKeys keys;
+
+  friend bool operator==(const KeyringContent&, const KeyringContent&) = default;
+};
+
+std::string EncodeKeyring(const SecretBytes& root_key, const KeyringContent& keyring);
 // DATA_LOSS when the file is damaged, FAILED_PRECONDITION when the root key is another.
-absl::StatusOr<WrappedKeys> DecodeKeyring(const SecretBytes& root_key, absl::string_view content);
+absl::StatusOr<KeyringContent> DecodeKeyring(const SecretBytes& root_key,
+                                             absl::string_view content);
 // The size of the largest keyring.
-inline constexpr size_t kKeyringBytesMax = 32 + kEpochKeyCountMax * (8 + kWrappedKeySize) + 4;
+inline constexpr size_t kKeyringBytesMax = 48 + kEpochKeyCountMax * (8 + kWrappedKeySize) + 4;
 
 }  // namespace mayfly

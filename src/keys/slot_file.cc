@@ -35,7 +35,11 @@ MutableByteSpan MutableBytes(std::string* text) {
   return MutableByteSpan(reinterpret_cast<uint8_t*>(text->data()), text->size());
 }
 
-absl::Status DamagedHeader() { return absl::DataLossError("slot file has a damaged header"); }
+absl::Status DamagedHeader() {
+  return absl::DataLossError("the slot file keys/slots has a damaged header");
+}
+
+uint64_t FirstGenerationOf(uint64_t boot_number) { return boot_number << kGenerationCounterBits; }
 
 }  // namespace
 
@@ -44,19 +48,25 @@ bool SlotFile::Exists(FileSystem* file_system, const std::string& directory) {
 }
 
 absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Create(FileSystem* file_system,
-                                                           const std::string& directory) {
+                                                           const std::string& directory,
+                                                           const SlotFileOptions& options) {
   if (Exists(file_system, directory)) return absl::AlreadyExistsError("slot file exists already");
   StoreId store_id;
   FillRandom(MutableByteSpan(store_id.data(), store_id.size()));
-  std::string content = EncodeIdentity(store_id);
-  for (uint64_t counter : {2, 1}) content += EncodeRecord(StateRecord{.counter = counter});
+  std::string content = EncodeIdentity(options.store_id.value_or(store_id));
+  for (uint64_t counter : {2, 1}) {
+    content += EncodeRecord({.counter = counter, .capacity = kGrowthBytesMin / kSlotBytes});
+  }
   content.resize(content.size() + kGrowthBytesMin);
   RETURN_IF_ERROR(ReplaceFile(file_system, directory, kSlotFileName, AsBytes(content)));
-  return Open(file_system, directory);
+  auto slots = Open(file_system, directory, options);
+  if (slots.ok()) (*slots)->OrphansRemoved();
+  return slots;
 }
 
 absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Open(FileSystem* file_system,
-                                                         const std::string& directory) {
+                                                         const std::string& directory,
+                                                         const SlotFileOptions& options) {
   if (!Exists(file_system, directory)) return absl::NotFoundError("slot file is missing");
   auto file = file_system->Open(PathIn(directory), /*create=*/false);
   RETURN_IF_ERROR(file.status());
@@ -70,6 +80,9 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Open(FileSystem* file_system
   RETURN_IF_ERROR((*file)->ReadAt(0, MutableBytes(&identity)));
   const std::optional<StoreId> store_id = DecodeIdentity(AsBytes(identity));
   if (!store_id) return DamagedHeader();
+  if (options.store_id && *options.store_id != *store_id) {
+    return absl::FailedPreconditionError("the slot file keys/slots is another store's");
+  }
   auto record = ReadState(file->get());
   RETURN_IF_ERROR(record.status());
 
@@ -79,10 +92,17 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Open(FileSystem* file_system
     return absl::DataLossError(
         absl::StrCat("slot file has ", pages, " pages, limit is ", kSlotCountMax / kSlotsPerPage));
   }
+  const uint64_t slot_count = pages * kSlotsPerPage;
+  if (slot_count < record->capacity && !options.accept_data_loss) {
+    return absl::DataLossError(absl::StrCat("the slot file keys/slots has ", slot_count,
+                                            " slots, it once had ", record->capacity));
+  }
   std::unique_ptr<SlotFile> slots(new SlotFile(*std::move(file), *store_id));
-  RETURN_IF_ERROR(slots->Map(static_cast<uint32_t>(pages) * kSlotsPerPage));
+  RETURN_IF_ERROR(slots->Map(static_cast<uint32_t>(slot_count)));
   const uint64_t generation_max = slots->AdoptSlots();
+  if (!options.accept_data_loss) RETURN_IF_ERROR(slots->CheckDamage());
   RETURN_IF_ERROR(slots->StartBoot(*record, generation_max >> kGenerationCounterBits));
+  if (options.accept_data_loss) RETURN_IF_ERROR(slots->GiveUpDamaged());
   return slots;
 }
 
@@ -104,18 +124,57 @@ absl::StatusOr<StateRecord> SlotFile::ReadState(File* file) {
 // Both records get the new number before anything is served: whichever is lost later, no
 // generation is given again. The syncs cover the slots too, which may so far be in the page cache
 // only, left there by a process that was killed.
-absl::Status SlotFile::StartBoot(StateRecord record, uint64_t boot_number_min) {
+absl::Status SlotFile::StartBoot(const StateRecord& record, uint64_t boot_number_min) {
   boot_number_ = std::max(record.boot_number, boot_number_min) + 1;
   if (boot_number_ > kBootNumberMax) {
     return absl::ResourceExhaustedError(
         absl::StrCat("boot_number is ", boot_number_, ", limit is ", kBootNumberMax));
   }
   synced_sequence_ = record.synced_sequence;
+  synced_generation_ = record.synced_generation;
+  MutexLock lock(&record_mutex_);
   record_counter_ = record.counter;
+  // A file that was growing is not durable as large as it is before the first of the two syncs.
+  synced_capacity_ = std::min(record.capacity, capacity());
   for (int copy = 0; copy < 2; ++copy) {
-    RETURN_IF_ERROR(WriteRecord(record.synced_sequence));
+    RETURN_IF_ERROR(WriteRecord());
     RETURN_IF_ERROR(file_->Sync());
+    synced_capacity_ = capacity();
   }
+  record_dirty_ = false;
+  return absl::OkStatus();
+}
+
+absl::Status SlotFile::CheckDamage() const {
+  MutexLock lock(&mutex_);
+  if (damaged_.empty()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(
+      "the slot file keys/slots has ", damaged_.size(), " damaged slots of ", capacity(),
+      ", the first is number ", *std::min_element(damaged_.begin(), damaged_.end())));
+}
+
+// The marks have a generation that is above all that were there and is given to nobody, so that what
+// pointed to the slots has ended for good. What lies beyond the end counts as never stored.
+absl::Status SlotFile::GiveUpDamaged() {
+  synced_generation_ = 0;
+  MutexLock write_lock(&write_mutex_);
+  std::vector<uint32_t> slots;
+  {
+    MutexLock lock(&mutex_);
+    slots.assign(damaged_.begin(), damaged_.end());
+  }
+  std::sort(slots.begin(), slots.end());
+  std::vector<SlotBytes> contents;
+  for (const uint32_t slot : slots) {
+    contents.push_back(
+        EncodeErasedSlot({.slot = slot, .generation = FirstGenerationOf(boot_number_)}));
+  }
+  RETURN_IF_ERROR(WriteRuns(slots, contents));
+  MutexLock lock(&mutex_);
+  counts_.damaged -= slots.size();
+  counts_.unsynced += slots.size();
+  damaged_.clear();
+  unsynced_ = std::move(slots);
   return absl::OkStatus();
 }
 
@@ -172,8 +231,9 @@ absl::StatusOr<std::vector<SlotLease>> SlotFile::Reserve(size_t count) {
       // Where the file cannot grow, full pages are filled up.
       if (allocator_.HasRoom(count) || (!grown.ok() && allocator_.free() >= count)) {
         allocator_.Take(count, &slots);
-        generation = boot_number_ << kGenerationCounterBits | next_counter_;
+        generation = FirstGenerationOf(boot_number_) | next_counter_;
         next_counter_ += count;
+        if (count > 0) reservations_[generation] = {.slots = slots, .left = count};
         Check(next_counter_ <= kGenerationCounterMax, "a boot has generations left");
         counts_.free -= count;
         counts_.reserved += count;
@@ -201,7 +261,10 @@ absl::StatusOr<std::vector<SlotLease>> SlotFile::Reserve(size_t count) {
 void SlotFile::Return(absl::Span<const SlotRef> refs) {
   MutexLock lock(&mutex_);
   for (const SlotRef& ref : refs) {
-    Check(StateOf(ref) == SlotState::kNeverStored, "a slot that is returned was not written");
+    const SlotState state = StateOf(ref);
+    Check(state == SlotState::kNeverStored || state == SlotState::kDamaged,
+          "a slot that is returned was not written");
+    EndReservation(ref);
     allocator_.Free(ref.slot);
   }
   counts_.reserved -= refs.size();
@@ -237,6 +300,7 @@ absl::Status SlotFile::Write(absl::Span<const SlotWrite> writes) {
   RETURN_IF_ERROR(written);
 
   MutexLock lock(&mutex_);
+  for (const SlotWrite* write : sorted) EndReservation(write->ref);
   counts_.reserved -= slots.size();
   counts_.live += slots.size();
   return absl::OkStatus();
@@ -268,27 +332,47 @@ absl::Status SlotFile::Erase(absl::Span<const SlotRef> refs) {
   return absl::OkStatus();
 }
 
-absl::Status SlotFile::Sync(uint64_t synced_sequence) {
+absl::Status SlotFile::Sync() {
   RETURN_IF_ERROR(CheckUsable());
-  return SyncTogether(synced_sequence);
+  return SyncTogether();
+}
+
+absl::Status SlotFile::RecordSynced(uint64_t sequence) {
+  RETURN_IF_ERROR(CheckUsable());
+  MutexLock lock(&record_mutex_);
+  if (sequence <= synced_sequence_) return absl::OkStatus();
+  synced_sequence_ = sequence;
+  return Final(WriteRecord());
+}
+
+absl::Status SlotFile::SyncRecord() {
+  RETURN_IF_ERROR(CheckUsable());
+  if (!record_dirty_) return absl::OkStatus();
+  dirty_ = true;
+  return SyncTogether();
 }
 
 absl::Status SlotFile::ResetSyncedSequence(uint64_t synced_sequence) {
   RETURN_IF_ERROR(CheckUsable());
-  RETURN_IF_ERROR(Final(WriteRecord(synced_sequence)));
-  RETURN_IF_ERROR(Final(file_->Sync()));
-  synced_sequence_ = synced_sequence;
-  return absl::OkStatus();
+  {
+    MutexLock lock(&record_mutex_);
+    synced_sequence_ = synced_sequence;
+    RETURN_IF_ERROR(Final(WriteRecord()));
+  }
+  return SyncRecord();
 }
 
 SlotState SlotFile::StateOf(SlotRef ref) const {
   SlotBytes bytes;
   const SlotContent content = ReadSlot(ref.slot, &bytes);
   WipeMemory(bytes.data(), bytes.size());
-  if (content.generation != ref.generation) return SlotState::kNeverStored;
-  if (content.kind == SlotContent::Kind::kLive) return SlotState::kLive;
-  if (content.kind == SlotContent::Kind::kErased) return SlotState::kErased;
-  return SlotState::kNeverStored;
+  if (content.kind == SlotContent::Kind::kDamaged) return SlotState::kDamaged;
+  if (content.generation == ref.generation) {
+    return content.kind == SlotContent::Kind::kLive ? SlotState::kLive : SlotState::kErased;
+  }
+  // A slot is given to a later payload only when it was erased, and never to an earlier one.
+  if (content.generation > ref.generation) return SlotState::kNeverStored;
+  return ref.generation < synced_generation_ ? SlotState::kDamaged : SlotState::kNeverStored;
 }
 
 absl::StatusOr<SecretBytes> SlotFile::ReadSecret(SlotRef ref) const {
@@ -298,13 +382,27 @@ absl::StatusOr<SecretBytes> SlotFile::ReadSecret(SlotRef ref) const {
       content.kind == SlotContent::Kind::kLive && content.generation == ref.generation;
   SecretBytes secret(live ? SecretIn(bytes) : ByteSpan());
   WipeMemory(bytes.data(), bytes.size());
-  if (!live) return absl::NotFoundError("slot does not hold that generation");
-  return secret;
+  if (live) return secret;
+  if (StateOf(ref) == SlotState::kDamaged) {
+    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                     "the secret of the stored payload is damaged");
+  }
+  return absl::NotFoundError("slot does not hold that generation");
+}
+
+void SlotFile::Quarantine(SlotRef ref) {
+  if (ref.slot >= capacity()) return;
+  MutexLock lock(&mutex_);
+  if (allocator_.IsTaken(ref.slot)) return;
+  allocator_.TakeOne(ref.slot);
+  damaged_.insert(ref.slot);
+  --counts_.free;
+  ++counts_.damaged;
 }
 
 uint64_t SlotFile::NextGeneration() const {
   MutexLock lock(&mutex_);
-  return boot_number_ << kGenerationCounterBits | next_counter_;
+  return FirstGenerationOf(boot_number_) | next_counter_;
 }
 
 std::vector<SlotRef> SlotFile::LiveSlotsBelow(uint64_t generation, uint32_t first_slot,
@@ -352,7 +450,13 @@ absl::Status SlotFile::Grow(size_t count) {
         file_->WriteAt(offset, ByteSpan(zeros).first(std::min(zeros.size(), end - offset))));
   }
   dirty_ = true;
-  RETURN_IF_ERROR(SyncTogether(synced_sequence_));
+  RETURN_IF_ERROR(SyncTogether());
+  {
+    // Before any slot in the new part is written, so that no sync covers one without the other.
+    MutexLock lock(&record_mutex_);
+    synced_capacity_ = capacity() + static_cast<uint32_t>(slot_count);
+    RETURN_IF_ERROR(Final(WriteRecord()));
+  }
   RETURN_IF_ERROR(Map(capacity() + static_cast<uint32_t>(slot_count)));
 
   MutexLock lock(&mutex_);
@@ -365,10 +469,9 @@ absl::Status SlotFile::Grow(size_t count) {
 // One fdatasync at a time, shared by all who came before it started. Besides the saving: the kernel
 // tells of a failure only once per open file, so of two simultaneous syncs one could be
 // told that all is well.
-absl::Status SlotFile::SyncTogether(uint64_t synced_sequence) {
+absl::Status SlotFile::SyncTogether() {
   MutexLock lock(&sync_mutex_);
   const uint64_t ticket = ++syncs_requested_;
-  sequence_requested_ = std::max(sequence_requested_, synced_sequence);
   while (syncs_done_ < ticket) {
     RETURN_IF_ERROR(CheckUsable());
     if (syncing_) {
@@ -377,9 +480,8 @@ absl::Status SlotFile::SyncTogether(uint64_t synced_sequence) {
     }
     syncing_ = true;
     const uint64_t covered = syncs_requested_;
-    const uint64_t sequence = sequence_requested_;
     sync_mutex_.Unlock();
-    const absl::Status synced = SyncOnce(sequence);
+    const absl::Status synced = SyncOnce();
     sync_mutex_.Lock();
     syncing_ = false;
     if (synced.ok()) syncs_done_ = covered;
@@ -389,30 +491,62 @@ absl::Status SlotFile::SyncTogether(uint64_t synced_sequence) {
   return absl::OkStatus();
 }
 
-absl::Status SlotFile::SyncOnce(uint64_t synced_sequence) {
-  if (!dirty_.exchange(false) && synced_sequence <= synced_sequence_) return absl::OkStatus();
-  std::vector<uint32_t> covered;
+absl::Status SlotFile::SyncOnce() {
+  if (!dirty_.exchange(false)) return absl::OkStatus();
+  record_dirty_ = false;
+  uint64_t generation = 0;
   {
     MutexLock lock(&mutex_);
-    covered.swap(unsynced_);
-  }
-  if (synced_sequence > synced_sequence_) {
-    RETURN_IF_ERROR(Final(WriteRecord(synced_sequence)));
-    synced_sequence_ = synced_sequence;
+    syncing_slots_.swap(unsynced_);
+    generation = LowestReserved();
   }
   RETURN_IF_ERROR(Final(file_->Sync()));
+  if (!explains_lost_writes_) synced_generation_ = generation;
   MutexLock lock(&mutex_);
-  for (uint32_t slot : covered) allocator_.Free(slot);
-  counts_.unsynced -= covered.size();
-  counts_.free += covered.size();
+  for (uint32_t slot : syncing_slots_) allocator_.Free(slot);
+  counts_.unsynced -= syncing_slots_.size();
+  counts_.free += syncing_slots_.size();
+  syncing_slots_.clear();
   return absl::OkStatus();
 }
 
-absl::Status SlotFile::WriteRecord(uint64_t synced_sequence) {
+// Only what is on the disk by now is told, so the record is true whenever it gets there itself.
+absl::Status SlotFile::WriteRecord() {
   const StateRecord record{.counter = ++record_counter_,
                            .boot_number = boot_number_,
-                           .synced_sequence = synced_sequence};
-  return file_->WriteAt(OffsetOfRecord(record.counter), AsBytes(EncodeRecord(record)));
+                           .synced_sequence = synced_sequence_,
+                           .synced_generation = synced_generation_,
+                           .capacity = synced_capacity_};
+  RETURN_IF_ERROR(file_->WriteAt(OffsetOfRecord(record.counter), AsBytes(EncodeRecord(record))));
+  record_dirty_ = true;
+  return absl::OkStatus();
+}
+
+uint64_t SlotFile::LowestReserved() const {
+  if (!reservations_.empty()) return reservations_.begin()->first;
+  return FirstGenerationOf(boot_number_) | next_counter_;
+}
+
+void SlotFile::EndReservation(SlotRef ref) {
+  auto reservation = reservations_.upper_bound(ref.generation);
+  Check(reservation != reservations_.begin(), "a slot that is written or returned was reserved");
+  --reservation;
+  Reservation& reserved = reservation->second;
+  const uint64_t index = ref.generation - reservation->first;
+  Check(index < reserved.slots.size() && reserved.slots[index] == ref.slot,
+        "a slot is written or returned once");
+  reserved.slots[index] = kNoSlot;
+  if (--reserved.left == 0) reservations_.erase(reservation);
+}
+
+// Walks all reservations: for damaged slots only.
+bool SlotFile::IsInUse(uint32_t slot) const {
+  const auto holds = [slot](const std::vector<uint32_t>& slots) {
+    return std::find(slots.begin(), slots.end(), slot) != slots.end();
+  };
+  return allocator_.IsTaken(slot) && !holds(unsynced_) && !holds(syncing_slots_) &&
+         std::none_of(reservations_.begin(), reservations_.end(),
+                      [&](const auto& reservation) { return holds(reservation.second.slots); });
 }
 
 absl::Status SlotFile::WriteRuns(absl::Span<const uint32_t> slots,
@@ -432,10 +566,10 @@ bool SlotFile::MayErase(SlotRef ref) const {
   const SlotContent content = ReadSlot(ref.slot, &bytes);
   WipeMemory(bytes.data(), bytes.size());
   if (content.kind == SlotContent::Kind::kLive) return content.generation == ref.generation;
-  // Its secret may still be in there. A slot that was damaged after opening waits for the next:
-  // it might be reserved for another by now.
-  if (content.kind != SlotContent::Kind::kDamaged) return false;
+  if (ref.slot >= capacity()) return false;
   MutexLock lock(&mutex_);
+  // Its secret may still be in there, unless it is another's by now.
+  if (content.kind == SlotContent::Kind::kDamaged) return IsInUse(ref.slot);
   return damaged_.contains(ref.slot);
 }
 
@@ -450,7 +584,7 @@ absl::Status SlotFile::Final(absl::Status status) {
 }
 
 SlotContent SlotFile::ReadSlot(uint32_t slot, SlotBytes* bytes) const {
-  SlotContent content{.kind = SlotContent::Kind::kDamaged};
+  SlotContent content;
   // The capacity first: the mapping is at least as large.
   if (slot < capacity()) {
     const uint8_t* const mapping = mapping_.load(std::memory_order_acquire);

@@ -1,5 +1,6 @@
 // The SlotFile keeps one 20-byte secret per stored payload, and decides life and death: a row whose
-// slot does not hold its generation is dead, whatever else was recovered.
+// slot does not hold its generation is dead, whatever else was recovered. Unless its secret is known
+// to have been on the disk: then it is damaged, which is another thing than never stored.
 //
 // Life of a slot:  Reserve -> Write -> Sync -> ... -> Erase -> Sync -> free
 //                          -> Return -> free
@@ -16,7 +17,8 @@
 // UNAVAILABLE, and the process must end and open the file again. Only a Reserve that could not
 // extend the file may be tried again.
 //
-// Thread-safe. Reserve and Return cost O(1) per slot and no I/O, except when the file grows (by
+// Thread-safe. Reserve and Return cost O(1) per slot, a search among the reservations under way per
+// call, and no I/O, except when the file grows (by
 // written, synced zeros, 16 MiB at most). StateOf and ReadSecret read a mapping and take no lock.
 // Writing and erasing cost one pwrite per run of neighbours; simultaneous Syncs share one
 // fdatasync. Memory: a quarter of a byte per slot, beside the mapping.
@@ -25,9 +27,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -55,7 +59,8 @@ struct SlotWrite {
 enum class SlotState : uint8_t {
   kLive,
   kErased,       // held this generation, and its secret was overwritten: the payload has ended
-  kNeverStored,  // anything else: the payload's write was lost, or the slot serves another by now
+  kNeverStored,  // a crash lost the payload's write before its sync, or the slot serves a later one
+  kDamaged,      // a bad checksum, or what was once synced is not there: no crash explains it
 };
 
 // capacity = free + reserved + live + unsynced + damaged.
@@ -65,20 +70,31 @@ struct SlotCounts {
   uint64_t reserved = 0;
   uint64_t live = 0;
   uint64_t unsynced = 0;  // erased, waiting for a Sync
-  uint64_t damaged = 0;   // bad checksum when the file was opened; kept until erased
+  uint64_t damaged = 0;   // found damaged, and kept until erased
+};
+
+struct SlotFileOptions {
+  // Whose the file is; nullopt takes any.
+  std::optional<StoreId> store_id = std::nullopt;
+  // Opens a file that is shorter than it was or has damaged slots, and gives up what these held.
+  bool accept_data_loss = false;
 };
 
 class SlotFile {
  public:
   static bool Exists(FileSystem* file_system, const std::string& directory);
 
-  // Makes a file with a new store id, durable before it returns, and opens it. ALREADY_EXISTS when
-  // there is one.
+  // Makes a file, with a new store id if none is given, durable before it returns, and opens it.
+  // ALREADY_EXISTS when there is one.
   static absl::StatusOr<std::unique_ptr<SlotFile>> Create(FileSystem* file_system,
-                                                          const std::string& directory);
-  // NOT_FOUND when there is no file, DATA_LOSS when its header is damaged. Reads it all once.
+                                                          const std::string& directory,
+                                                          const SlotFileOptions& options = {});
+  // NOT_FOUND when there is no file, FAILED_PRECONDITION when it is another store's, DATA_LOSS when
+  // it is shorter than it was or has a damaged header or slot. Nothing is written before all of this
+  // is checked. Reads the file once.
   static absl::StatusOr<std::unique_ptr<SlotFile>> Open(FileSystem* file_system,
-                                                        const std::string& directory);
+                                                        const std::string& directory,
+                                                        const SlotFileOptions& options = {});
 
   uint64_t boot_number() const { return boot_number_; }
   const StoreId& store_id() const { return store_id_; }
@@ -96,22 +112,37 @@ class SlotFile {
   // Overwrites the secrets of slots that hold the generation given, or that are damaged; leaves all
   // others alone, so erasing twice is harmless. Durable after the next Sync.
   absl::Status Erase(absl::Span<const SlotRef> refs) EXCLUDES_LOCK(mutex_, write_mutex_);
-  // Returns when all that was written and erased before the call is on the disk, and with it
-  // `synced_sequence` if that is higher than before. Leaves the disk alone when there is neither.
-  absl::Status Sync(uint64_t synced_sequence) EXCLUDES_LOCK(mutex_, sync_mutex_);
+  // Returns when all that was written and erased before the call is on the disk. Leaves the disk
+  // alone when nothing was.
+  absl::Status Sync() EXCLUDES_LOCK(mutex_, sync_mutex_);
   // Whether the next Sync has something to do. A sync that is under way does not count.
   bool is_dirty() const { return dirty_.load(std::memory_order_acquire); }
+  // Records that the row store is synced up to `sequence`, and which slots are. A killed process
+  // leaves the record behind; a loss of power may take it until the next Sync that has something to
+  // do, or SyncRecord.
+  absl::Status RecordSynced(uint64_t sequence) EXCLUDES_LOCK(record_mutex_);
+  // Makes the record durable, if it is not.
+  absl::Status SyncRecord() EXCLUDES_LOCK(mutex_, sync_mutex_);
   // Lowers the sequence, durably, when the operator has accepted a data loss. Between Open and the
   // first Sync only.
-  absl::Status ResetSyncedSequence(uint64_t synced_sequence);
+  absl::Status ResetSyncedSequence(uint64_t synced_sequence)
+      EXCLUDES_LOCK(mutex_, sync_mutex_, record_mutex_);
+  // Whoever keeps rows has removed those whose slots the last crash took. From now on a row whose
+  // slot was synced and does not hold it is damaged, those of this boot included.
+  void OrphansRemoved() { explains_lost_writes_ = false; }
 
-  // A slot beyond the end or with a bad checksum is kNeverStored and counts in alarms().
   SlotState StateOf(SlotRef ref) const;
-  // NOT_FOUND unless the slot is live with that generation.
+  // NOT_FOUND unless the slot is live with that generation, DATA_LOSS (AUTHENTICATION_FAILED) when
+  // it is damaged.
   absl::StatusOr<SecretBytes> ReadSecret(SlotRef ref) const;
+
+  // Keeps a slot that StateOf calls kDamaged from being given to others until it is erased.
+  void Quarantine(SlotRef ref) EXCLUDES_LOCK(mutex_);
 
   // For scrubbing: every generation below it has been reserved by now.
   uint64_t NextGeneration() const EXCLUDES_LOCK(mutex_);
+  // Whatever was written of generations below it is on the disk, as far as that is known.
+  uint64_t synced_generation() const { return synced_generation_.load(); }
   // Slots that are written, not erased and of a generation below `generation`, among
   // `slot_count` slots from `first_slot` on. Walk from 0 to capacity() in bounded steps.
   std::vector<SlotRef> LiveSlotsBelow(uint64_t generation, uint32_t first_slot,
@@ -122,17 +153,31 @@ class SlotFile {
   uint64_t alarms() const { return alarms_.load(std::memory_order_relaxed); }
 
  private:
+  // Slots that were reserved by one call and are neither written nor returned.
+  struct Reservation {
+    std::vector<uint32_t> slots;  // by generation; kNoSlot once written or returned
+    size_t left = 0;
+  };
+  static constexpr uint32_t kNoSlot = UINT32_MAX;
+
   SlotFile(std::unique_ptr<File> file, StoreId store_id);
 
   static absl::StatusOr<StateRecord> ReadState(File* file);
-  absl::Status StartBoot(StateRecord record, uint64_t boot_number_min);
+  absl::Status CheckDamage() const EXCLUDES_LOCK(mutex_);
+  absl::Status StartBoot(const StateRecord& record, uint64_t boot_number_min);
+  absl::Status GiveUpDamaged() EXCLUDES_LOCK(mutex_, write_mutex_);
   absl::Status Map(uint32_t slot_count);
   uint64_t AdoptSlots() EXCLUDES_LOCK(mutex_);
 
   absl::Status Grow(size_t count) EXCLUDES_LOCK(mutex_, grow_mutex_, sync_mutex_);
-  absl::Status SyncTogether(uint64_t synced_sequence) EXCLUDES_LOCK(mutex_, sync_mutex_);
-  absl::Status SyncOnce(uint64_t synced_sequence) EXCLUDES_LOCK(mutex_);
-  absl::Status WriteRecord(uint64_t synced_sequence);
+  absl::Status SyncTogether() EXCLUDES_LOCK(mutex_, sync_mutex_);
+  absl::Status SyncOnce() EXCLUDES_LOCK(mutex_);
+  absl::Status WriteRecord() REQUIRES_LOCK(record_mutex_);
+  // The lowest generation that is reserved and neither written nor returned, or else the next one.
+  uint64_t LowestReserved() const REQUIRES_LOCK(mutex_);
+  void EndReservation(SlotRef ref) REQUIRES_LOCK(mutex_);
+  // Neither free nor reserved nor erased: it serves, or served, a payload.
+  bool IsInUse(uint32_t slot) const REQUIRES_LOCK(mutex_);
   // `slots` in order, each once.
   absl::Status WriteRuns(absl::Span<const uint32_t> slots, absl::Span<const SlotBytes> contents)
       REQUIRES_LOCK(write_mutex_);
@@ -156,17 +201,26 @@ class SlotFile {
   // Written since the last sync began. At first too: what a killed process left in the page cache
   // proves nothing.
   std::atomic<bool> dirty_{true};
+  std::atomic<bool> record_dirty_{false};
   std::atomic<uint64_t> synced_sequence_{0};
+  // What was written of lower generations is on the disk.
+  std::atomic<uint64_t> synced_generation_{0};
+  // Rows may be left whose slots the last crash took: what is synced from now on says nothing of
+  // them, so the synced generation rests.
+  std::atomic<bool> explains_lost_writes_{true};
   mutable std::atomic<uint64_t> alarms_{0};
 
-  // Order: grow_mutex_ or write_mutex_, then mutex_. sync_mutex_ is never held with another.
+  // Order: grow_mutex_ or write_mutex_, then record_mutex_ or mutex_. sync_mutex_ is never held with
+  // another.
   Mutex grow_mutex_;
   // Held from looking at a slot to overwriting it, so that no late erasure hits a slot's successor.
   Mutex write_mutex_;
 
   mutable Mutex mutex_;
   SlotAllocator allocator_ GUARDED_BY(mutex_);
+  absl::btree_map<uint64_t, Reservation> reservations_ GUARDED_BY(mutex_);  // by first generation
   std::vector<uint32_t> unsynced_ GUARDED_BY(mutex_);  // erased since the last sync began
+  std::vector<uint32_t> syncing_slots_ GUARDED_BY(mutex_);  // erased before it
   absl::flat_hash_set<uint32_t> damaged_ GUARDED_BY(mutex_);
   uint64_t next_counter_ GUARDED_BY(mutex_) = 1;
   SlotCounts counts_ GUARDED_BY(mutex_);
@@ -175,9 +229,12 @@ class SlotFile {
   ConditionVariable sync_done_;
   uint64_t syncs_requested_ GUARDED_BY(sync_mutex_) = 0;
   uint64_t syncs_done_ GUARDED_BY(sync_mutex_) = 0;
-  uint64_t sequence_requested_ GUARDED_BY(sync_mutex_) = 0;
   bool syncing_ GUARDED_BY(sync_mutex_) = false;
-  uint64_t record_counter_ = 0;  // by whoever syncs
+
+  Mutex record_mutex_;
+  uint64_t record_counter_ GUARDED_BY(record_mutex_) = 0;
+  // Slots that the file has for certain, whatever happens.
+  uint32_t synced_capacity_ GUARDED_BY(record_mutex_) = 0;
 };
 
 }  // namespace mayfly

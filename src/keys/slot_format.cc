@@ -14,7 +14,7 @@ namespace {
 constexpr absl::string_view kSlotMagic = "MAYFSLOT";
 constexpr uint32_t kSlotVersion = 1;
 constexpr size_t kIdentityBytes = 28;
-constexpr size_t kRecordBytes = 24;
+constexpr size_t kRecordBytes = 36;
 constexpr size_t kSecretOffset = 8;
 constexpr size_t kChecksumOffset = kSecretOffset + kSlotSecretBytes;
 
@@ -58,6 +58,8 @@ std::string EncodeRecord(const StateRecord& record) {
   AppendBigEndian(&page, record.counter);
   AppendBigEndian(&page, record.boot_number);
   AppendBigEndian(&page, record.synced_sequence);
+  AppendBigEndian(&page, record.synced_generation);
+  AppendBigEndian(&page, record.capacity);
   AppendBigEndian(&page, Crc32c(AsBytes(page)));
   page.resize(kSlotPageBytes);
   return page;
@@ -67,7 +69,9 @@ std::optional<StateRecord> DecodeRecord(ByteSpan page) {
   if (!EndsInItsChecksum(page, kRecordBytes)) return std::nullopt;
   return StateRecord{.counter = LoadBigEndian<uint64_t>(page.data()),
                      .boot_number = LoadBigEndian<uint64_t>(page.data() + 8),
-                     .synced_sequence = LoadBigEndian<uint64_t>(page.data() + 16)};
+                     .synced_sequence = LoadBigEndian<uint64_t>(page.data() + 16),
+                     .synced_generation = LoadBigEndian<uint64_t>(page.data() + 24),
+                     .capacity = LoadBigEndian<uint32_t>(page.data() + 32)};
 }
 
 SlotBytes EncodeLiveSlot(SlotRef ref, ByteSpan secret) {

@@ -8,7 +8,9 @@
 //   1, 2    0       8     record counter: the valid record with the higher one counts
 //           8       8     boot number
 //           16      8     sequence of the row store last known synced
-//           24      4     CRC-32C of the bytes before
+//           24      8     synced generation: all slots of lower ones that were written are synced
+//           32      4     capacity in slots, synced: the file never has fewer
+//           36      4     CRC-32C of the bytes before
 //   3 ...                 128 slots to a page, from slot 0 on
 //
 //   slot    0       8     generation
@@ -17,8 +19,11 @@
 //                         when erased
 //
 // Pages are 4 KiB; what is not named is zero. The two records are written in turns, so a torn write
-// spoils the one that did not count yet. A slot of zeros was never written. A slot lies within one
-// sector, so no crash tears it: a bad checksum is damage.
+// spoils the one that did not count yet. A slot of zeros was never written.
+//
+// A bad checksum in a slot is damage and never what a crash left: a slot is 32 bytes, aligned to
+// 32, so it lies within one sector of 512 bytes, which a disk writes whole or not at all, and within
+// one page, which a write to the page cache fills before it looks at the next.
 #pragma once
 
 #include <array>
@@ -28,6 +33,7 @@
 
 #include "base/bytes.h"
 #include "base/slot_ref.h"
+#include "keys/store_id.h"
 
 namespace mayfly {
 
@@ -43,13 +49,14 @@ inline constexpr int kGenerationCounterBits = 40;
 inline constexpr uint64_t kGenerationCounterMax = (uint64_t{1} << kGenerationCounterBits) - 1;
 inline constexpr uint64_t kBootNumberMax = (uint64_t{1} << 24) - 1;
 
-using StoreId = std::array<uint8_t, 16>;
 using SlotBytes = std::array<uint8_t, kSlotBytes>;
 
 struct StateRecord {
   uint64_t counter = 0;
   uint64_t boot_number = 0;
   uint64_t synced_sequence = 0;
+  uint64_t synced_generation = 0;
+  uint32_t capacity = 0;
 };
 
 constexpr uint64_t OffsetOfSlot(uint32_t slot) {

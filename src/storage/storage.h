@@ -14,7 +14,10 @@
 // One Sync may serve the erasures of one group and the commits of the next.
 //
 // Every error of Commit, Sync and Erase is final: what the disk holds is unknown, so the process
-// must end and recover from what is really there. No call is ever retried.
+// must end and recover from what is really there. No call is ever retried. A read that fails is
+// not: it concerns the calls it was for, which are told DATA_LOSS (AUTHENTICATION_FAILED) when what
+// is stored is damaged, and UNAVAILABLE (STORAGE_DOWN) when the disk would not read it. Health()
+// tells whether it is the end. Walks over all rows step over what cannot be read.
 //
 // Load, Commit and RemoveOrphans are for the committer of the calls' shard; everything else is
 // thread-safe.
@@ -25,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -46,6 +50,9 @@ inline constexpr uint64_t kInlineBytesMax = 64 << 10;
 inline constexpr uint64_t kSegmentBytes = 1 << 20;
 
 struct LoadedCall {
+  // Not OK when a row of the call cannot be read: then nothing is known of the call, not even that
+  // it has no tombstone.
+  absl::Status status;
   CallState state;  // without the claim, which is not storage's
   // Rows whose slot never held their generation: a crash came between row and slot. They count as
   // absent, and leave with the next row that takes their place.
@@ -104,6 +111,11 @@ struct Orphans {
   std::vector<DuePayload> rows;       // rows whose slot is dead
   std::vector<SlotRef> slots;         // live slots that no row names
   std::vector<SegmentsRef> segments;  // segments whose slot is dead; count is not filled in
+  // More than a crash can leave behind: evidence of damage, which stays as it is unless the operator
+  // has accepted the loss.
+  size_t damaged_row_count = 0;   // rows whose slot is damaged
+  size_t unnamed_slot_count = 0;  // live slots that no row names
+  bool is_whole = true;           // false: some rows could not be read, and slots were not judged
 
   bool empty() const { return rows.empty() && slots.empty() && segments.empty(); }
 };
@@ -114,13 +126,14 @@ class Storage : public DueSource {
   virtual absl::StatusOr<std::vector<SlotLease>> ReserveSlots(size_t count) = 0;
   virtual void ReturnSlots(absl::Span<const SlotRef> slots) = 0;
   virtual SlotState StateOf(SlotRef slot) const = 0;
-  // NOT_FOUND when the slot does not hold that generation.
+  // NOT_FOUND when the slot does not hold that generation, DATA_LOSS when it is damaged.
   virtual absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const = 0;
   virtual Keyring* keyring() = 0;
 
   // Rises with every start, before anything is served.
   virtual uint64_t boot_number() const = 0;
 
+  // Each call has its own status; an error of the whole is the end.
   virtual absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) = 0;
   // The same for any thread: what was committed before is seen, what is being committed may be.
   virtual absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) = 0;
@@ -129,6 +142,9 @@ class Storage : public DueSource {
                               absl::Span<const TenantUsage> usage) = 0;
   // Returns when all that was committed and erased before the call is on the disk.
   virtual absl::Status Sync() = 0;
+  // Makes durable what storage has noted of the last Sync, by which a start tells that something is
+  // lost. For times at which nothing else is synced: costs a sync when there is something new.
+  virtual absl::Status SyncRecord() = 0;
   // Returns when all that was erased before the call is on the disk; what was committed may not be.
   virtual absl::Status SyncErasures() = 0;
   // Overwrites the slots' secrets. A slot is free for reuse after the next sync of either kind.
@@ -174,6 +190,15 @@ class Storage : public DueSource {
   virtual absl::StatusOr<Orphans> FindOrphans() = 0;
   // Checks each again and removes it. `orphans` may be any part of what FindOrphans gave.
   virtual absl::Status RemoveOrphans(const Orphans& orphans) = 0;
+  // All parts were removed, and that is synced: what is found dead from now on was not left by the
+  // crash before this start.
+  virtual void OrphansRemoved() = 0;
+
+  // How often a walk over rows had to step over some that could not be read, Due included.
+  virtual uint64_t skipped() const = 0;
+  // Every payload as Due tells it, from the payloads' own rows: reads all of them, and is for when
+  // Due had to step over some. Nothing is held while `visit` runs.
+  virtual absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) = 0;
 };
 
 }  // namespace mayfly

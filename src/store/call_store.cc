@@ -109,6 +109,7 @@ CallStore::~CallStore() {
   workers_.reset();
   if (time_ == nullptr) return;
   absl::Status status = storage_->Sync();
+  if (status.ok()) status = storage_->SyncRecord();
   if (status.ok()) status = time_->Persist();
   if (!status.ok()) on_fatal_(status);
 }
@@ -221,7 +222,9 @@ void CallStore::Expire(absl::Span<const DuePayload> due) {
     requests.push_back(Request{
         .tenant = tenant,
         .key = payload.key,
-        .operation = ExpirePayload{.kind = payload.kind, .generation = payload.slot.generation},
+        .operation = ExpirePayload{.kind = payload.kind,
+                                   .generation = payload.slot.generation,
+                                   .slot = payload.slot.slot},
         .content = nullptr,
         .batch = nullptr,
         .index = requests.size()});

@@ -161,6 +161,7 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
   ReadPayloads(tenant, PayloadKind::kOutput, &items);
 
   std::vector<bool> is_gone(outputs.size());
+  std::vector<MadeClaim> unreadable;  // nobody is to wait for the end of their leases
   for (size_t i = 0; i < items.size(); ++i) {
     absl::StatusOr<Payload>& payload = items[i].payload;
     if (payload.ok()) {
@@ -172,6 +173,7 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
       read.ended_unexplained.push_back(items[i].key.id);
     } else {
       read.ended.push_back({.call_id = items[i].key.id, .status = payload.status()});
+      unreadable.push_back(claims[places[i]]);
     }
   }
   read.outputs.reserve(outputs.size());
@@ -179,6 +181,7 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
     if (!is_gone[i]) read.outputs.push_back(std::move(outputs[i]));
   }
   NoteSent(tenant, read.outputs);
+  if (!unreadable.empty()) ReleaseClaims(tenant, unreadable);
   return read;
 }
 

@@ -140,7 +140,7 @@ void CallStore::FinishPuts(PutJob* job, std::vector<OperationResult> results) {
     answer.status = std::move(result.status);
     if (result.payload) answer.deadline_ms = result.payload->deadline_ms;
     const bool is_stored = result.payload && result.payload->slot == submitted.payload.slot;
-    if (is_stored || ReasonOf(answer.status) == Reason::kStorageDown) continue;
+    if (is_stored || result.is_uncertain) continue;
     unused.push_back(submitted.payload.slot);
     if (submitted.payload.segment_count == 0) continue;
     const absl::Status removed =
@@ -198,6 +198,7 @@ std::vector<OperationResult> CallStore::LookUpInputs(Tenant* tenant,
   std::vector<OperationResult> results;
   results.reserve(calls.size());
   for (const LoadedCall& call : calls) {
+    if (!call.status.ok()) return {};
     results.push_back(Apply(call.state, GetInput{}, context).result);
     if (!results.back().status.ok()) return {};
   }

@@ -233,6 +233,8 @@ class Shard {
   Unsynced RunGroup(Queue queue, Erases erases);
   absl::Status LoadEntries(absl::Span<const CallKey> keys, Group* group);
   void ApplyRequest(Request request, Group* group);
+  // For a call whose rows cannot be read.
+  static void RefuseUnreadable(Request request, const absl::Status& status, Group* group);
   absl::Status CheckRoom(const Request& request, PayloadKind kind) const;
   void RecordChange(const Request& request, const Effects& effects, Entry* entry, Group* group);
   // Writes the group, and the erasure of the one before.

@@ -193,6 +193,11 @@ bool Shard::ClaimFor(Claimant* claimant, const WantedCall& call, Group* group, b
 
   MutexLock lock(claimant->mutex());
   if (!claimant->Wants(call)) return true;
+  if (!entry.loaded.status.ok()) {
+    if (!claimant->TakesEnd(call)) return false;
+    claimant->AddEnd({.call = call, .status = entry.loaded.status});
+    return true;
+  }
   const uint64_t fence = context_.storage->boot_number() << 40 |
                          context_.fence_counter->fetch_add(1, std::memory_order_relaxed);
   Applied applied = Apply(entry.state,

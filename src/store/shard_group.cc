@@ -86,7 +86,7 @@ Shard::Unsynced Shard::RunGroup(Queue queue, Erases erases) {
   absl::Status status = failure_;
   if (status.ok()) status = LoadEntries(keys, &group);
   if (!status.ok()) {
-    // A read that fails is not a write that may have happened: nothing is lost by going on.
+    // Storage has failed: a read that fails concerns its own calls only. None of this was written.
     RefuseAll(std::move(queue.requests), StorageDownError());
     StopToWake(StorageDownError());
     for (const ClaimantVisit& visit : visits) {
@@ -145,8 +145,23 @@ ApplyContext Shard::ContextFor(const Tenant& tenant, const Now& now) const {
   return context;
 }
 
+// Nothing is decided about it. Its secret goes at the deadline all the same: the sweeper has that, and
+// the slot, from a row of their own.
+void Shard::RefuseUnreadable(Request request, const absl::Status& status, Group* group) {
+  const auto* expire = std::get_if<ExpirePayload>(&request.operation);
+  if (expire != nullptr && group->now.erase_ms != Now::kNeverMs) {
+    group->removed_first.push_back({.slot = expire->slot, .generation = expire->generation});
+  }
+  OperationResult result;
+  result.status = status;
+  request.Complete(std::move(result));
+}
+
 void Shard::ApplyRequest(Request request, Group* group) {
   Entry& entry = *group->entries[request.key];
+  if (!entry.loaded.status.ok()) {
+    return RefuseUnreadable(std::move(request), entry.loaded.status, group);
+  }
   std::optional<GroupComparer> comparer;
   if (request.content != nullptr) {
     comparer.emplace(context_, *group, *request.content);
@@ -345,6 +360,7 @@ void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
   for (Answer& answer : answers) {
     OperationResult result;
     result.status = StorageDownError();
+    result.is_uncertain = true;
     answer.request.Complete(std::move(result));
   }
   StopClaimants(StorageDownError());

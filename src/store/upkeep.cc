@@ -97,8 +97,11 @@ void Upkeep::Maintain() {
 }
 
 void Upkeep::SyncRows() {
-  if (!context_.unsynced_rows->exchange(false, std::memory_order_acq_rel)) return;
-  const absl::Status status = context_.storage->Sync();
+  absl::Status status;
+  if (context_.unsynced_rows->exchange(false, std::memory_order_acq_rel)) {
+    status = context_.storage->Sync();
+  }
+  if (status.ok()) status = context_.storage->SyncRecord();
   if (!status.ok()) (*context_.on_fatal)(status);
 }
 
@@ -138,11 +141,16 @@ void Upkeep::RemoveOrphans() {
   if (!found.ok()) {
     return Log(Config::LogLevel::kError, "cannot look for orphans", found.status());
   }
-  if (found->empty()) return;
+  ReportEvidence(*found);
+  if (found->empty()) {
+    if (found->is_whole) context_.storage->OrphansRemoved();
+    return;
+  }
   (*context_.on_log)(Config::LogLevel::kInfo,
                      absl::StrCat("removing what a crash left behind: ", found->rows.size(),
                                   " rows, ", found->slots.size(), " slots, segments of ",
                                   found->segments.size(), " payloads"));
+  bool are_removed = found->is_whole;
   context_.on_commit_threads([&](uint32_t number, Shard* shard) {
     Orphans part;
     for (const DuePayload& row : found->rows) {
@@ -153,13 +161,38 @@ void Upkeep::RemoveOrphans() {
       part.segments = found->segments;
     }
     const absl::Status status = shard->RemoveOrphans(part);
-    if (!status.ok()) (*context_.on_fatal)(status);
+    if (status.ok()) return;
+    are_removed = false;
+    OnError("cannot remove orphans", status);
   });
+  if (are_removed) context_.storage->OrphansRemoved();
+}
+
+void Upkeep::ReportEvidence(const Orphans& orphans) {
+  if (!orphans.is_whole) {
+    (*context_.on_log)(Config::LogLevel::kError,
+                       "some rows cannot be read, so slots that no row names are left alone");
+  }
+  if (orphans.damaged_row_count == 0 && orphans.unnamed_slot_count == 0) return;
+  (*context_.on_log)(
+      Config::LogLevel::kError,
+      absl::StrCat("damage, more than a crash leaves behind: ", orphans.damaged_row_count,
+                   " payloads whose slot in keys/slots does not hold their secret, ",
+                   orphans.unnamed_slot_count,
+                   " slots that no payload names; they are kept as they are: restore the data "
+                   "directory, or set storage.accept_data_loss for one start to give them up"));
+}
+
+void Upkeep::OnError(absl::string_view what, const absl::Status& status) {
+  if (const absl::Status health = context_.storage->Health(); !health.ok()) {
+    return (*context_.on_fatal)(health);
+  }
+  Log(Config::LogLevel::kError, what, status);
 }
 
 void Upkeep::SweepStragglers(const Now& now) {
   if (now.erase_ms == Now::kNeverMs) return;
-  const int64_t missed_until_s = now.erase_ms / 1000 - kStragglerS;
+  const uint64_t skipped_before = context_.storage->skipped();
   std::optional<DuePayload> cursor;
   while (true) {
     const auto page = context_.storage->Due(0, kLastSecond, kPageMax, cursor);
@@ -168,20 +201,39 @@ void Upkeep::SweepStragglers(const Now& now) {
     }
     std::vector<DuePayload> expired;
     for (const DuePayload& due : *page) {
-      const Tenant* tenant = context_.tenants->ByNumber(due.key.tenant);
-      if (tenant == nullptr) continue;
-      StoredPayload payload;
-      payload.stored_ms = due.stored_ms;
-      payload.deadline_ms = due.due_s * 1000;
-      const bool was_missed = due.due_s < missed_until_s;
-      const bool was_shortened =
-          due.due_s * 1000 > now.erase_ms && IsErasable(payload, RetentionContext(*tenant, now));
-      if (was_missed || was_shortened) expired.push_back(due);
+      if (IsStraggler(due, now)) expired.push_back(due);
     }
     if (!expired.empty()) context_.sink->Expire(expired);
-    if (page->size() < kPageMax || !Pause(absl::ZeroDuration())) return;
+    if (!Pause(absl::ZeroDuration())) return;
+    if (page->size() < kPageMax) break;
     cursor = page->back();
   }
+  if (context_.storage->skipped() != skipped_before) SweepHidden(now);
+}
+
+bool Upkeep::IsStraggler(const DuePayload& due, const Now& now) const {
+  const Tenant* tenant = context_.tenants->ByNumber(due.key.tenant);
+  if (tenant == nullptr) return false;
+  if (due.due_s < now.erase_ms / 1000 - kStragglerS) return true;
+  StoredPayload payload;
+  payload.stored_ms = due.stored_ms;
+  payload.deadline_ms = due.due_s * 1000;
+  return due.due_s * 1000 > now.erase_ms && IsErasable(payload, RetentionContext(*tenant, now));
+}
+
+// What damage in the deadlines hides falls due all the same, and the payloads' own rows say when.
+void Upkeep::SweepHidden(const Now& now) {
+  std::vector<DuePayload> expired;
+  const auto expire = [&] {
+    if (!expired.empty()) context_.sink->Expire(std::exchange(expired, {}));
+  };
+  const absl::Status status = context_.storage->VisitPayloads([&](const DuePayload& due) {
+    if (!IsStraggler(due, now)) return;
+    expired.push_back(due);
+    if (expired.size() >= kPageMax) expire();
+  });
+  if (!status.ok()) OnError("cannot look for what damage hides from the sweep", status);
+  expire();
 }
 
 void Upkeep::Log(Config::LogLevel level, absl::string_view what, const absl::Status& status) {

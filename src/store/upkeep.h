@@ -76,7 +76,12 @@ class Upkeep {
   void ReportClocks();
   void MaintainKeys(const Now& now);
   void RemoveOrphans();
+  void ReportEvidence(const Orphans& orphans);
+  // The end when storage has failed, a line in the log when it is only that something cannot be read.
+  void OnError(absl::string_view what, const absl::Status& status);
   void SweepStragglers(const Now& now);
+  bool IsStraggler(const DuePayload& due, const Now& now) const;
+  void SweepHidden(const Now& now);
   void Log(Config::LogLevel level, absl::string_view what, const absl::Status& status);
 
   UpkeepContext context_;

@@ -34,7 +34,8 @@ absl::Status Uploads::Start() {
                                                         *secret, stored.metadata)
                         : secret.status();
     // A call that has ended must not be revived, and a crash may have come in between.
-    if (tenant == nullptr || !metadata.ok() || call.state.tombstone.has_value()) {
+    if (tenant == nullptr || !metadata.ok() || !call.status.ok() ||
+        call.state.tombstone.has_value()) {
       RETURN_IF_ERROR(context_.storage->RemoveUpload(stored));
       continue;
     }

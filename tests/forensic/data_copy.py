@@ -58,14 +58,14 @@ def expand(key: bytes, info: bytes, length: int) -> bytes:
 
 def read_keyring(content: bytes, root_key: bytes) -> Dict[int, bytes]:
     """The epoch keys by hour. AssertionError when it is not as keyring_format.h says."""
-    magic, version, root_check, count = struct.unpack_from(">8sI16sI", content)
+    magic, version, root_check, _store_id, count = struct.unpack_from(">8sI16s16sI", content)
     assert (magic, version) == (b"MAYFKEYS", 1), "keyring begins otherwise"
-    assert len(content) == 32 + 112 * count + 4, "keyring has another size"
+    assert len(content) == 48 + 112 * count + 4, "keyring has another size"
     assert struct.unpack(">I", content[-4:])[0] == crc32c(content[:-4]), "keyring's checksum"
     assert root_check == expand(root_key, b"mayfly keyring root check v1", 16), "root check"
     wrap_key = expand(root_key, b"mayfly keyring wrap v1", 32)
     keys = {}
-    for offset in range(32, 32 + 112 * count, 112):
+    for offset in range(48, 48 + 112 * count, 112):
         hour = content[offset : offset + 8]
         sealed = content[offset + 8 : offset + 112]
         keys[struct.unpack(">q", hour)[0]] = decrypt.decrypt(
@@ -87,6 +87,11 @@ def read_slots(content: bytes) -> List[Slot]:
     assert content[:12] == b"MAYFSLOT\x00\x00\x00\x01", "slot file begins otherwise"
     assert struct.unpack_from(">I", content, 28)[0] == crc32c(content[:28]), "identity's checksum"
     assert len(content) % PAGE_BYTES == 0, "slot file is not made of pages"
+    slot_count = (len(content) - 3 * PAGE_BYTES) // SLOT_BYTES
+    records = [content[page * PAGE_BYTES :][:40] for page in (1, 2)]
+    valid = [each for each in records if struct.unpack(">I", each[36:])[0] == crc32c(each[:36])]
+    assert valid, "neither record's checksum"
+    assert struct.unpack(">QQQQI", max(valid)[:36])[4] <= slot_count, "slot file is shorter"
     slots = []
     for offset in range(3 * PAGE_BYTES, len(content), SLOT_BYTES):
         slot = content[offset : offset + SLOT_BYTES]

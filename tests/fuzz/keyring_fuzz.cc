@@ -8,7 +8,7 @@
 namespace mayfly {
 namespace {
 
-constexpr size_t kBeforeCount = 28;
+constexpr size_t kBeforeCount = 44;
 
 // Behind a head that is right, so that what comes after it is reached.
 void DecodeEntries(absl::string_view count_and_keys) {

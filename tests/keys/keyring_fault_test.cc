@@ -33,7 +33,7 @@ struct Told {
 
 // A day in the life, up to its first error, at which a process ends.
 void Live(FileSystem* files, const std::string& directory, Told* told) {
-  auto keyring = Keyring::Create(files, directory, Key(1), kNowMs);
+  auto keyring = Keyring::Create(files, directory, Key(1), kStoreId, kNowMs);
   if (!keyring.ok()) return;
   told->SeeUsable(**keyring);
   for (int hour = 1; hour <= 2; ++hour) {
@@ -167,7 +167,7 @@ TEST(KeyringFault, AFullDiskRefusesAChangeAndTheNextOneSucceeds) {
   std::filesystem::create_directory(directory / "scratch");
   FaultPlan plan;
   FaultFileSystem files(&plan, directory / "scratch");
-  auto keyring = Keyring::Create(&files, directory.path(), Key(1), kNowMs);
+  auto keyring = Keyring::Create(&files, directory.path(), Key(1), kStoreId, kNowMs);
   ASSERT_TRUE(keyring.ok());
   plan.FailAt(2);  // creates keyring.new, then cannot write it
   EXPECT_EQ((*keyring)->EnsureAhead(kNowMs + kEpochMs).code(), absl::StatusCode::kUnavailable);
@@ -183,7 +183,7 @@ TEST(KeyringFault, AFailedRenameOrSyncIsFinal) {
     std::filesystem::create_directory(directory / "scratch");
     FaultPlan plan;
     FaultFileSystem files(&plan, directory / "scratch");
-    auto keyring = Keyring::Create(&files, directory.path(), Key(1), kNowMs);
+    auto keyring = Keyring::Create(&files, directory.path(), Key(1), kStoreId, kNowMs);
     ASSERT_TRUE(keyring.ok());
     plan.FailAt(k);
     EXPECT_FALSE((*keyring)->DestroyPassed(kNowMs + kEpochMs).ok());

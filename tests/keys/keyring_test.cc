@@ -41,7 +41,7 @@ absl::StatusCode CodeOf(const Keyring& keyring, EpochHour hour) {
 class KeyringTest : public testing::Test {
  protected:
   std::unique_ptr<Keyring> Create(int64_t now_ms = kNowMs) {
-    auto keyring = Keyring::Create(files_, directory_.path(), Key(1), now_ms);
+    auto keyring = Keyring::Create(files_, directory_.path(), Key(1), kStoreId, now_ms);
     EXPECT_TRUE(keyring.ok()) << keyring.status();
     return *std::move(keyring);
   }
@@ -79,8 +79,8 @@ TEST_F(KeyringTest, ExtractsWithTheKeyThatIsWrappedInTheFile) {
   const auto keyring = Create();
   const auto wrapped = DecodeKeyring(Key(1), ReadRaw(path_));
   ASSERT_TRUE(wrapped.ok()) << wrapped.status();
-  ASSERT_EQ(wrapped->size(), 27u);
-  for (const auto& [hour, text] : *wrapped) {
+  ASSERT_EQ(wrapped->keys.size(), 27u);
+  for (const auto& [hour, text] : wrapped->keys) {
     const auto key = UnwrapEpochKey(Key(1), hour, text);
     ASSERT_TRUE(key.ok());
     // RFC 5869 section 2.2: HKDF-Extract(salt, IKM) = HMAC(salt, IKM).
@@ -101,11 +101,12 @@ TEST_F(KeyringTest, GivesTheSameKeysWhenOpenedAgain) {
   std::vector<std::string> after;
   for (EpochHour hour : (*keyring)->Hours()) after.push_back(ExtractText(**keyring, hour));
   EXPECT_EQ(before, after);
+  EXPECT_EQ((*keyring)->store_id(), kStoreId);
 }
 
 TEST_F(KeyringTest, IsNeverMadeAnew) {
   Create();
-  EXPECT_EQ(Keyring::Create(files_, directory_.path(), Key(1), kNowMs).status().code(),
+  EXPECT_EQ(Keyring::Create(files_, directory_.path(), Key(1), kStoreId, kNowMs).status().code(),
             absl::StatusCode::kAlreadyExists);
 }
 
@@ -118,7 +119,7 @@ TEST_F(KeyringTest, SaysWhyItDoesNotOpen) {
 TEST_F(KeyringTest, NoticesEveryFlippedByteAndEveryCut) {
   Create();
   const std::string good = ReadRaw(path_);
-  ASSERT_EQ(good.size(), 32 + 27 * 112 + 4u);
+  ASSERT_EQ(good.size(), 48 + 27 * 112 + 4u);
   for (size_t i = 0; i < good.size(); ++i) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ (1 << i % 8));
@@ -139,15 +140,16 @@ TEST_F(KeyringTest, NoticesForgedEntriesUnderARightChecksum) {
   Create();
   const std::string good = ReadRaw(path_);
   for (size_t i = 0; i < good.size() - 4; i += 37) {
-    if (i >= 12 && i < 28) continue;  // the root check: then the root key is said to be another
+    // The root check: then the root key is said to be another. The store id names no key.
+    if (i >= 12 && i < 44) continue;
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ 1);
     WriteRaw(path_, WithNewChecksum(bad));
     ASSERT_EQ(Open().status().code(), absl::StatusCode::kDataLoss) << "byte " << i;
   }
   std::string swapped = good;
-  swapped.replace(32 + 8, 104, good, 32 + 112 + 8, 104);
-  swapped.replace(32 + 112 + 8, 104, good, 32 + 8, 104);
+  swapped.replace(48 + 8, 104, good, 48 + 112 + 8, 104);
+  swapped.replace(48 + 112 + 8, 104, good, 48 + 8, 104);
   WriteRaw(path_, WithNewChecksum(swapped));
   EXPECT_EQ(Open().status().code(), absl::StatusCode::kDataLoss);
 }
@@ -175,7 +177,7 @@ TEST_F(KeyringTest, DestroysHoursThatHavePassedAsAWhole) {
   EXPECT_TRUE(keyring->DestroyPassed((kHour + 1) * kEpochMs).ok());
   EXPECT_EQ(keyring->Hours().front(), kHour + 1);
   EXPECT_EQ(CodeOf(*keyring, kHour), absl::StatusCode::kNotFound);
-  EXPECT_EQ(DecodeKeyring(Key(1), ReadRaw(path_))->count(kHour), 0u);
+  EXPECT_EQ(DecodeKeyring(Key(1), ReadRaw(path_))->keys.count(kHour), 0u);
   EXPECT_EQ((*Open())->Hours(), keyring->Hours());
 }
 
@@ -185,7 +187,7 @@ TEST_F(KeyringTest, OverwritesTheFileThatItReplaced) {
   ASSERT_EQ(link(path_.c_str(), kept.c_str()), 0);
   ASSERT_TRUE(keyring->DestroyPassed((kHour + 1) * kEpochMs).ok());
   const std::string remains = ReadRaw(kept);
-  EXPECT_EQ(remains, std::string(32 + 27 * 112 + 4, '\0'));
+  EXPECT_EQ(remains, std::string(48 + 27 * 112 + 4, '\0'));
 }
 
 TEST_F(KeyringTest, OverwritesWhatACrashLeft) {

@@ -11,6 +11,7 @@ namespace mayfly {
 
 constexpr EpochHour kHour = 490000;  // in November 2025
 constexpr int64_t kNowMs = kHour * kEpochMs + 1234;
+constexpr StoreId kStoreId = {1, 2, 3};
 
 inline SecretBytes Key(uint8_t byte) { return SecretBytes(std::vector<uint8_t>(32, byte)); }
 

@@ -107,7 +107,7 @@ class SlotFileTest : public testing::Test {
   static std::vector<SlotLease> Store(SlotFile* slots, size_t count) {
     std::vector<SlotLease> leases = Reserve(slots, count);
     Write(slots, leases);
-    EXPECT_TRUE(slots->Sync(0).ok());
+    EXPECT_TRUE(slots->Sync().ok());
     return leases;
   }
   std::string Raw() const { return ReadRaw(path_); }
@@ -119,6 +119,8 @@ class SlotFileTest : public testing::Test {
   void FlipBit(size_t offset, int bit) {
     SetRaw(offset, std::string(1, static_cast<char>(Raw()[offset] ^ (1 << bit))));
   }
+
+  static size_t OffsetOf(SlotRef ref) { return OffsetOfSlot(ref.slot); }
 
   FileSystem* const files_ = PosixFileSystem();
   TemporaryDirectory directory_;
@@ -189,7 +191,7 @@ TEST_F(SlotFileTest, LeavesNothingOfAnErasedSecretInTheFile) {
     ASSERT_NE(raw.find(Text(lease.secret)), std::string::npos) << "the search finds nothing at all";
   }
   ASSERT_TRUE(slots->Erase(RefsOf(leases)).ok());
-  ASSERT_TRUE(slots->Sync(0).ok());
+  ASSERT_TRUE(slots->Sync().ok());
   raw = Raw();
   for (const SlotLease& lease : leases) {
     EXPECT_EQ(raw.find(Text(lease.secret).substr(0, 8)), std::string::npos);
@@ -208,7 +210,7 @@ TEST_F(SlotFileTest, ReusesAnErasedSlotOnlyAfterASync) {
     ASSERT_FALSE(erased.contains(lease.ref.slot)) << "its overwriting was not synced";
   }
   EXPECT_EQ(slots->Counts().free, 0u);
-  ASSERT_TRUE(slots->Sync(0).ok());
+  ASSERT_TRUE(slots->Sync().ok());
   EXPECT_EQ(slots->Counts().unsynced, 0u);
   for (const SlotLease& lease : Reserve(slots.get(), 128)) {
     EXPECT_TRUE(erased.contains(lease.ref.slot));
@@ -228,7 +230,7 @@ TEST_F(SlotFileTest, FreesWithASyncOnlyWhatWasErasedBeforeItBegan) {
     EXPECT_EQ(Reserve(slots->get(), free).size(), free);
     EXPECT_TRUE((*slots)->Erase({leases[1].ref}).ok());
   };
-  ASSERT_TRUE((*slots)->Sync(0).ok());
+  ASSERT_TRUE((*slots)->Sync().ok());
   files.during_sync = [] {};
   EXPECT_EQ((*slots)->Counts().unsynced, 1u) << "erased after the sync began";
   EXPECT_EQ((*slots)->Counts().free, 1u);
@@ -241,7 +243,7 @@ TEST_F(SlotFileTest, ErasingTwiceFreesOnce) {
   EXPECT_TRUE(slots->Erase({ref, ref}).ok());
   EXPECT_TRUE(slots->Erase({ref}).ok());
   EXPECT_EQ(slots->Counts().unsynced, 1u);
-  EXPECT_TRUE(slots->Sync(0).ok());
+  EXPECT_TRUE(slots->Sync().ok());
   EXPECT_TRUE(slots->Erase({ref}).ok());
   EXPECT_EQ(slots->Counts().unsynced, 0u);
   EXPECT_EQ(slots->Counts().live, 1u);
@@ -301,7 +303,7 @@ TEST_F(SlotFileTest, RefusesADamagedHeader) {
   Create();
   for (size_t byte = 0; byte < 32; ++byte) {
     FlipBit(byte, static_cast<int>(byte % 8));
-    ASSERT_EQ(Open().status(), absl::DataLossError("slot file has a damaged header")) << byte;
+    ASSERT_EQ(Open().status(), absl::DataLossError("the slot file keys/slots has a damaged header")) << byte;
     FlipBit(byte, static_cast<int>(byte % 8));
   }
   ASSERT_TRUE(Open().ok());
@@ -317,8 +319,8 @@ TEST_F(SlotFileTest, KeepsTheSyncedSequenceAndOnlyRaisesIt) {
   {
     const auto slots = Create();
     EXPECT_EQ(slots->synced_sequence(), 0u);
-    ASSERT_TRUE(slots->Sync(77).ok());
-    ASSERT_TRUE(slots->Sync(55).ok());
+    ASSERT_TRUE(slots->RecordSynced(77).ok());
+    ASSERT_TRUE(slots->RecordSynced(55).ok());
     EXPECT_EQ(slots->synced_sequence(), 77u);
   }
   const auto slots = Open();
@@ -327,52 +329,158 @@ TEST_F(SlotFileTest, KeepsTheSyncedSequenceAndOnlyRaisesIt) {
   EXPECT_EQ((*Open())->synced_sequence(), 50u);
 }
 
-TEST_F(SlotFileTest, TakesADamagedSlotForDeadAndRaisesAnAlarm) {
+TEST_F(SlotFileTest, TellsDamageFromWhatWasNeverStored) {
   const auto slots = Create();
   const std::vector<SlotLease> leases = Store(slots.get(), 2);
-  const size_t offset = kHeaderBytes + leases[0].ref.slot * 32;
+  const size_t offset = OffsetOf(leases[0].ref);
   for (size_t bit = 0; bit < 256; ++bit) {
     FlipBit(offset + bit / 8, static_cast<int>(bit % 8));
     const uint64_t alarms = slots->alarms();
-    EXPECT_EQ(slots->StateOf(leases[0].ref), SlotState::kNeverStored) << bit;
-    EXPECT_FALSE(slots->ReadSecret(leases[0].ref).ok()) << bit;
-    EXPECT_EQ(slots->alarms(), alarms + 2) << bit;
+    EXPECT_EQ(slots->StateOf(leases[0].ref), SlotState::kDamaged) << bit;
+    EXPECT_EQ(slots->ReadSecret(leases[0].ref).status().code(), absl::StatusCode::kDataLoss) << bit;
+    EXPECT_EQ(slots->alarms(), alarms + 3) << bit;
     FlipBit(offset + bit / 8, static_cast<int>(bit % 8));
   }
   EXPECT_EQ(slots->StateOf(leases[0].ref), SlotState::kLive);
   const uint64_t alarms = slots->alarms();
-  EXPECT_EQ(slots->StateOf({.slot = slots->capacity(), .generation = 1}), SlotState::kNeverStored);
-  EXPECT_EQ(slots->StateOf({.slot = UINT32_MAX, .generation = 1}), SlotState::kNeverStored);
+  EXPECT_EQ(slots->StateOf({.slot = slots->capacity(), .generation = 1}), SlotState::kDamaged);
+  EXPECT_EQ(slots->StateOf({.slot = UINT32_MAX, .generation = 1}), SlotState::kDamaged);
   EXPECT_EQ(slots->alarms(), alarms + 2);
 }
 
-TEST_F(SlotFileTest, TakesASlotMovedToAnotherPlaceForDead) {
+TEST_F(SlotFileTest, TakesASlotMovedToAnotherPlaceForDamage) {
   const auto slots = Create();
   const std::vector<SlotLease> leases = Store(slots.get(), 1);
-  SetRaw(kHeaderBytes + 9 * 32, Raw().substr(kHeaderBytes + leases[0].ref.slot * 32, 32));
+  SetRaw(kHeaderBytes + 9 * 32, Raw().substr(OffsetOf(leases[0].ref), 32));
   EXPECT_EQ(slots->StateOf({.slot = 9, .generation = leases[0].ref.generation}),
-            SlotState::kNeverStored);
+            SlotState::kDamaged);
 }
 
-TEST_F(SlotFileTest, GivesOutADamagedSlotOnlyAfterItWasErased) {
+TEST_F(SlotFileTest, TakesWhatWasSyncedAndIsNotThereForDamage) {
+  std::vector<SlotLease> leases;
+  SlotRef unsynced;
+  {
+    const auto slots = Create();
+    leases = Store(slots.get(), 2);
+    ASSERT_TRUE(slots->RecordSynced(1).ok());
+    const std::vector<SlotLease> more = Reserve(slots.get(), 1);
+    unsynced = more[0].ref;
+    Write(slots.get(), more);
+  }
+  const std::string zeros(32, '\0');
+  for (const SlotRef ref : {leases[0].ref, unsynced}) SetRaw(OffsetOf(ref), zeros);
+  const auto opened = Open();
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  SlotFile& slots = **opened;
+  EXPECT_EQ(slots.StateOf(leases[0].ref), SlotState::kDamaged);
+  EXPECT_EQ(slots.StateOf(leases[1].ref), SlotState::kLive);
+  EXPECT_EQ(slots.StateOf(unsynced), SlotState::kNeverStored) << "a crash explains it";
+  // It is not given to others before it is erased.
+  slots.Quarantine(leases[0].ref);
+  EXPECT_EQ(slots.Counts().damaged, 1u);
+  for (const SlotLease& lease : Reserve(&slots, slots.Counts().free)) {
+    EXPECT_NE(lease.ref.slot, leases[0].ref.slot);
+  }
+  ASSERT_TRUE(slots.Erase({leases[0].ref}).ok());
+  ASSERT_TRUE(slots.Sync().ok());
+  EXPECT_EQ(slots.StateOf(leases[0].ref), SlotState::kErased);
+  EXPECT_EQ(slots.Counts().damaged, 0u);
+  EXPECT_EQ(slots.Counts().free, 1u);
+}
+
+TEST_F(SlotFileTest, ExplainsLostWritesOfEarlierBootsUntilTheirRowsAreRemoved) {
+  SlotRef lost;
+  {
+    const auto slots = Create();
+    Store(slots.get(), 1);
+    lost = Reserve(slots.get(), 1)[0].ref;
+  }
+  const auto slots = *Open();
+  Store(slots.get(), 1);
+  EXPECT_EQ(slots->StateOf(lost), SlotState::kNeverStored);
+  slots->OrphansRemoved();
+  const SlotRef stored = Store(slots.get(), 1)[0].ref;
+  EXPECT_EQ(slots->StateOf(lost), SlotState::kDamaged);
+  SetRaw(OffsetOf(stored), std::string(32, '\0'));
+  EXPECT_EQ(slots->StateOf(stored), SlotState::kDamaged);
+}
+
+TEST_F(SlotFileTest, RefusesDamagedSlotsUnlessTheLossIsAccepted) {
   std::vector<SlotLease> leases;
   {
     const auto slots = Create();
     leases = Store(slots.get(), 2);
   }
-  FlipBit(kHeaderBytes + leases[0].ref.slot * 32 + 31, 0);
-  const auto slots = Open();
-  ASSERT_TRUE(slots.ok());
-  EXPECT_EQ((*slots)->Counts().damaged, 1u);
-  EXPECT_EQ((*slots)->Counts().live, 1u);
-  EXPECT_EQ((*slots)->alarms(), 1u);
-  EXPECT_THAT(Raw(), HasSubstr(Text(leases[0].secret)));
-  ASSERT_TRUE((*slots)->Erase({leases[0].ref}).ok());
-  ASSERT_TRUE((*slots)->Sync(0).ok());
+  FlipBit(OffsetOf(leases[0].ref) + 31, 0);
+  const std::string before = Raw();
+  EXPECT_EQ(Open().status(), absl::DataLossError("the slot file keys/slots has 1 damaged slots of "
+                                                 "32768, the first is number 0"));
+  EXPECT_EQ(Raw(), before) << "a refused start leaves the evidence alone";
+
+  const auto slots = SlotFile::Open(files_, directory_.path(), {.accept_data_loss = true});
+  ASSERT_TRUE(slots.ok()) << slots.status();
+  EXPECT_EQ((*slots)->StateOf(leases[0].ref), SlotState::kNeverStored);
+  EXPECT_EQ((*slots)->StateOf(leases[1].ref), SlotState::kLive);
+  ASSERT_TRUE((*slots)->Sync().ok());
   EXPECT_THAT(Raw(), Not(HasSubstr(Text(leases[0].secret))));
-  EXPECT_EQ((*slots)->StateOf(leases[0].ref), SlotState::kErased);
   EXPECT_EQ((*slots)->Counts().damaged, 0u);
   EXPECT_EQ((*slots)->Counts().free, (*slots)->capacity() - 1u);
+  EXPECT_TRUE(Open().ok()) << "once is enough";
+}
+
+TEST_F(SlotFileTest, ErasesASlotThatWasDamagedAfterItWasOpened) {
+  const auto slots = Create();
+  const std::vector<SlotLease> leases = Store(slots.get(), 2);
+  FlipBit(OffsetOf(leases[0].ref) + 3, 0);  // its generation
+  ASSERT_TRUE(slots->Erase({leases[0].ref}).ok());
+  EXPECT_THAT(Raw(), Not(HasSubstr(Text(leases[0].secret))));
+  // Again while the first erasure waits for its sync, and of one that is free or another's by then.
+  FlipBit(OffsetOf(leases[0].ref) + 3, 0);
+  ASSERT_TRUE(slots->Erase({leases[0].ref}).ok());
+  ASSERT_TRUE(slots->Sync().ok());
+  ASSERT_TRUE(slots->Erase({leases[0].ref}).ok());
+  EXPECT_EQ(slots->Counts().free, slots->capacity() - 1u);
+  const std::vector<SlotLease> next = Reserve(slots.get(), slots->Counts().free);
+  ASSERT_TRUE(slots->Erase({leases[0].ref}).ok());
+  EXPECT_EQ(slots->Counts().reserved, next.size());
+}
+
+TEST_F(SlotFileTest, RefusesAFileThatIsShorterThanItWas) {
+  std::vector<SlotLease> leases;
+  {
+    const auto slots = Create();
+    leases = Store(slots.get(), slots->capacity() + 1);
+    ASSERT_GT(slots->capacity(), 32768u);
+  }
+  const std::string whole = Raw();
+  std::filesystem::resize_file(path_, OffsetOfSlot(128));
+  const std::string cut = Raw();
+  EXPECT_EQ(Open().status(),
+            absl::DataLossError("the slot file keys/slots has 128 slots, it once had 65664"));
+  EXPECT_EQ(Raw(), cut);
+  SetRaw(0, whole);
+  {
+    const auto slots = Open();
+    ASSERT_TRUE(slots.ok()) << slots.status();
+    EXPECT_EQ((*slots)->StateOf(leases.back().ref), SlotState::kLive);
+  }
+  std::filesystem::resize_file(path_, OffsetOfSlot(128));
+  const auto slots = SlotFile::Open(files_, directory_.path(), {.accept_data_loss = true});
+  ASSERT_TRUE(slots.ok()) << slots.status();
+  EXPECT_EQ((*slots)->StateOf(leases.back().ref), SlotState::kNeverStored);
+  EXPECT_EQ((*slots)->StateOf(leases[0].ref), SlotState::kLive);
+  EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(SlotFileTest, RefusesTheFileOfAnotherStore) {
+  const StoreId own = Create()->store_id();
+  StoreId other = own;
+  other[0] ^= 1;
+  const std::string before = Raw();
+  EXPECT_EQ(SlotFile::Open(files_, directory_.path(), {.store_id = other}).status(),
+            absl::FailedPreconditionError("the slot file keys/slots is another store's"));
+  EXPECT_EQ(Raw(), before);
+  EXPECT_TRUE(SlotFile::Open(files_, directory_.path(), {.store_id = own}).ok());
 }
 
 TEST_F(SlotFileTest, GrowsByZerosAndKeepsWhatItHolds) {
@@ -461,7 +569,7 @@ TEST_F(SlotFileTest, IsUsedByManyThreads) {
           continue;
         }
         Write(slots.get(), leases);
-        EXPECT_TRUE(slots->Sync(static_cast<uint64_t>(round)).ok());
+        EXPECT_TRUE(slots->Sync().ok());
         for (const SlotLease& lease : leases) {
           const auto secret = slots->ReadSecret(lease.ref);
           ASSERT_TRUE(secret.ok());
@@ -469,7 +577,7 @@ TEST_F(SlotFileTest, IsUsedByManyThreads) {
         }
         const std::vector<SlotRef> refs = RefsOf(leases);
         EXPECT_TRUE(slots->Erase(absl::MakeConstSpan(refs).first(500)).ok());
-        EXPECT_TRUE(slots->Sync(0).ok());
+        EXPECT_TRUE(slots->Sync().ok());
         EXPECT_EQ(slots->StateOf(refs[500]), SlotState::kLive);
         stored += 200;
       }

@@ -20,6 +20,8 @@ struct StorageHooks {
   std::function<absl::Status()> load;
   std::function<absl::Status()> commit;
   std::function<absl::Status()> sync;  // of both kinds
+  // Called with what Load and Peek have found.
+  std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
   // Called instead.
   std::function<absl::StatusOr<Sealed>(Storage*, const CallKey&, SlotRef, uint32_t number)>
       read_segment;
@@ -32,8 +34,10 @@ class InterposedStorage final : public Storage {
       : hooks_(*hooks), storage_(std::move(storage)) {}
 
   absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    const absl::Status status = Ask(hooks_.load);
-    return status.ok() ? storage_->Load(keys, loaded) : status;
+    absl::Status status = Ask(hooks_.load);
+    if (status.ok()) status = storage_->Load(keys, loaded);
+    if (hooks_.loaded) hooks_.loaded(keys, loaded);
+    return status;
   }
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override {
@@ -44,6 +48,7 @@ class InterposedStorage final : public Storage {
     const absl::Status status = Ask(hooks_.sync);
     return status.ok() ? storage_->Sync() : status;
   }
+  absl::Status SyncRecord() override { return storage_->SyncRecord(); }
   absl::Status SyncErasures() override {
     const absl::Status status = Ask(hooks_.sync);
     return status.ok() ? storage_->SyncErasures() : status;
@@ -68,7 +73,9 @@ class InterposedStorage final : public Storage {
   Keyring* keyring() override { return storage_->keyring(); }
   uint64_t boot_number() const override { return storage_->boot_number(); }
   absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    return storage_->Peek(keys, loaded);
+    const absl::Status status = storage_->Peek(keys, loaded);
+    if (hooks_.loaded) hooks_.loaded(keys, loaded);
+    return status;
   }
   absl::Status Erase(absl::Span<const SlotRef> slots) override { return storage_->Erase(slots); }
   std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override {
@@ -115,6 +122,11 @@ class InterposedStorage final : public Storage {
   absl::StatusOr<Orphans> FindOrphans() override { return storage_->FindOrphans(); }
   absl::Status RemoveOrphans(const Orphans& orphans) override {
     return storage_->RemoveOrphans(orphans);
+  }
+  void OrphansRemoved() override { storage_->OrphansRemoved(); }
+  uint64_t skipped() const override { return storage_->skipped(); }
+  absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override {
+    return storage_->VisitPayloads(visit);
   }
 
  private:

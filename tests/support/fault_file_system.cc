@@ -119,7 +119,10 @@ class FaultFileSystem::FaultFile : public File {
   absl::Status WriteAt(uint64_t offset, ByteSpan data) override {
     MutexLock lock(&disk_->mutex);
     const bool fails = disk_->plan->ShouldFail();
-    if (fails) data = data.first(data.size() / 2);
+    if (fails) {
+      const uint64_t end = (offset + data.size() / 2) / kSectorBytes * kSectorBytes;
+      data = data.first(end > offset ? end - offset : 0);
+    }
     const uint64_t size = inode_->SizeNow();
     for (uint64_t sector = offset / kSectorBytes; sector * kSectorBytes < offset + data.size();
          ++sector) {

@@ -27,6 +27,7 @@ key_file = "certificates/server.key"
 data_dir = "data"
 disk_reserve_bytes = 0
 allow_unsafe_filesystem = true
+{storage_settings}
 [keys]
 root_key_file = "root.key"
 [log]
@@ -44,6 +45,8 @@ class LiveServer:
     def __init__(self, mayflyd: str, settings: str = ""):
         self._mayflyd = mayflyd
         self._settings = settings
+        # Further lines of [storage], for the next start.
+        self.storage_settings = ""
         self._process: Any = None
         self.port = 0
         self.directory = tempfile.mkdtemp(prefix="mayfly_live_server_")
@@ -71,8 +74,7 @@ class LiveServer:
         """Returns when it serves. Again after a kill or a stop: on the same port and data."""
         if os.path.exists(self.path("port")):
             os.remove(self.path("port"))
-        with open(self.path("mayfly.toml"), "w") as file:
-            file.write(CONFIG.format(port=self.port, settings=self._settings))
+        self._write_config()
         self._process = subprocess.Popen([self._mayflyd, "--config", self.path("mayfly.toml")])
         end = time.monotonic() + START_TIMEOUT_S
         while not os.path.exists(self.path("port")):
@@ -86,6 +88,25 @@ class LiveServer:
             while not self._serves(check):
                 assert time.monotonic() < end, "the server does not serve"
                 time.sleep(POLL_S)
+
+    def _write_config(self) -> None:
+        config = CONFIG.format(
+            port=self.port, settings=self._settings, storage_settings=self.storage_settings
+        )
+        with open(self.path("mayfly.toml"), "w") as file:
+            file.write(config)
+
+    def start_refused(self) -> str:
+        """Starts it, and returns the sentence with which it ends."""
+        self._write_config()
+        process = subprocess.run(
+            [self._mayflyd, "--config", self.path("mayfly.toml")],
+            stderr=subprocess.PIPE,
+            timeout=START_TIMEOUT_S,
+            text=True,
+        )
+        assert process.returncode == 1, f"the server ended with {process.returncode}"
+        return process.stderr
 
     @staticmethod
     def _serves(check: Any) -> bool:

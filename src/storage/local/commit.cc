@@ -160,7 +160,7 @@ absl::Status LocalStorage::WriteRowsThenSlots(CommitBatch* commit) {
 absl::Status LocalStorage::WriteSlotsThenRows(CommitBatch* commit) {
   MutexLock lock(&slots_first_mutex_);
   RETURN_IF_ERROR(WriteSlots(commit->slots()));
-  const absl::Status synced = slots_->Sync(0);
+  const absl::Status synced = slots_->Sync();
   if (!synced.ok()) return health_.Fail("syncing slots", synced.message());
   return Write(commit->batch(), "writing rows");
 }

@@ -17,6 +17,11 @@ namespace {
 
 constexpr char kFormatKey[] = "format";
 constexpr char kFormatVersion[] = "1";
+constexpr char kStoreKey[] = "store";
+
+rocksdb::Slice AsSlice(const StoreId& id) {
+  return rocksdb::Slice(reinterpret_cast<const char*>(id.data()), id.size());
+}
 
 class ClockedEnvironment : public rocksdb::EnvWrapper {
  public:
@@ -55,15 +60,27 @@ class ForwardingLogger : public rocksdb::Logger {
 
 class FailureListener : public rocksdb::EventListener {
  public:
-  explicit FailureListener(StorageHealth* health) : health_(health) {}
-  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/,
-                         rocksdb::Status* error) override {
+  FailureListener(StorageHealth* health, std::shared_ptr<std::atomic<uint32_t>> damaged_families)
+      : health_(health), damaged_families_(std::move(damaged_families)) {}
+
+  void OnCompactionCompleted(rocksdb::DB* /*database*/,
+                             const rocksdb::CompactionJobInfo& job) override {
+    if (job.status.IsCorruption()) damaged_families_->fetch_or(1u << job.cf_id);
+  }
+
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsCorruption()) {
+      health_->Alarm("compacting", error->ToString());
+      *error = rocksdb::Status::OK();  // the database goes on
+      return;
+    }
     // The answer is for callers; the next one of them gets it.
     (void)health_->Fail("background work", error->ToString());
   }
 
  private:
   StorageHealth* const health_;
+  const std::shared_ptr<std::atomic<uint32_t>> damaged_families_;
 };
 
 }  // namespace
@@ -79,7 +96,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
   rocksdb::DBOptions database_options = DatabaseOptions(options.sizes);
   database_options.env = database->environment_.get();
   database_options.info_log = std::make_shared<ForwardingLogger>(health);
-  database_options.listeners.push_back(std::make_shared<FailureListener>(health));
+  database_options.listeners.push_back(
+      std::make_shared<FailureListener>(health, database->damaged_families_));
 
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status =
@@ -101,22 +119,46 @@ Database::~Database() {
   database_->Close().PermitUncheckedError();
 }
 
-absl::Status Database::CheckFormat() {
+absl::StatusOr<bool> Database::CheckFormat(const StoreId& store_id) {
   std::string version;
-  const rocksdb::Status found =
-      database_->Get(rocksdb::ReadOptions(), family(Family::kDefault), kFormatKey, &version);
-  if (found.IsNotFound()) {
-    rocksdb::WriteOptions synced;
-    synced.sync = true;
-    const rocksdb::Status written =
-        database_->Put(synced, family(Family::kDefault), kFormatKey, kFormatVersion);
-    if (!written.ok()) return absl::UnavailableError("the database's format cannot be written");
-    return absl::OkStatus();
+  std::string store;
+  rocksdb::ColumnFamilyHandle* const rows = family(Family::kDefault);
+  rocksdb::Status found = database_->Get(rocksdb::ReadOptions(), rows, kFormatKey, &version);
+  if (found.IsNotFound()) return true;
+  if (found.ok()) found = database_->Get(rocksdb::ReadOptions(), rows, kStoreKey, &store);
+  if (!found.ok() && !found.IsNotFound()) {
+    return absl::UnavailableError("the database's format cannot be read");
   }
-  if (!found.ok()) return absl::UnavailableError("the database's format cannot be read");
   if (version != kFormatVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the database's format is not ", kFormatVersion, ", the one this program reads"));
+  }
+  if (AsSlice(store_id) != store) {
+    return absl::FailedPreconditionError(
+        "the database db is another store's than the slot file keys/slots and the keyring "
+        "keys/keyring: put the right ones back, or move the whole data directory away to start "
+        "empty");
+  }
+  return false;
+}
+
+absl::Status Database::WriteFormat(const StoreId& store_id) {
+  rocksdb::WriteBatch batch;
+  batch.Put(family(Family::kDefault), kFormatKey, kFormatVersion);
+  batch.Put(family(Family::kDefault), kStoreKey, AsSlice(store_id));
+  rocksdb::WriteOptions synced;
+  synced.sync = true;
+  if (database_->Write(synced, &batch).ok()) return absl::OkStatus();
+  return absl::UnavailableError("the database's format cannot be written");
+}
+
+absl::Status Database::StopDamagedCompactions() {
+  const uint32_t damaged = damaged_families_->exchange(0);
+  for (rocksdb::ColumnFamilyHandle* const family : families_) {
+    if ((damaged >> family->GetID() & 1) == 0) continue;
+    const rocksdb::Status status =
+        database_->SetOptions(family, {{"disable_auto_compactions", "true"}});
+    if (!status.ok()) return absl::UnavailableError(status.ToString());
   }
   return absl::OkStatus();
 }

@@ -2,10 +2,12 @@
 // log, and closed in the right order.
 //
 // RocksDB's own log goes to our log and nowhere else. A background error puts `health` down: a
-// flush that failed once is not tried again. Thread-safe.
+// flush that failed once is not tried again. Damage that a compaction reads is no such error, since
+// what was to be written is given up and nothing that is there has changed. Thread-safe.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -19,6 +21,7 @@
 #include "rocksdb/slice.h"
 #include "rocksdb/system_clock.h"
 
+#include "keys/store_id.h"
 #include "storage/local/column_families.h"
 #include "storage/local/storage_health.h"
 
@@ -58,13 +61,22 @@ class Database {
   const std::vector<rocksdb::ColumnFamilyHandle*>& families() const { return families_; }
   rocksdb::FileSystem* file_system() const { return environment_->GetFileSystem().get(); }
 
-  // Writes the format's version when the database is new. FAILED_PRECONDITION for a version that
-  // this program does not know.
-  absl::Status CheckFormat();
+  // True when the database is new and has no format yet. FAILED_PRECONDITION for a version that this
+  // program does not know, and for the database of another store.
+  absl::StatusOr<bool> CheckFormat(const StoreId& store_id);
+  // Writes the format's version and whose the database is, synced.
+  absl::Status WriteFormat(const StoreId& store_id);
+
+  // For families whose compaction has met damage: it would be tried again every second for ever, and
+  // when enough files wait for it RocksDB would stop all writes.
+  absl::Status StopDamagedCompactions();
 
  private:
   Database() = default;
 
+  // A bit for each family whose compaction has met damage since they were last stopped.
+  const std::shared_ptr<std::atomic<uint32_t>> damaged_families_ =
+      std::make_shared<std::atomic<uint32_t>>(0);
   std::unique_ptr<rocksdb::Env> environment_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // by Family
   std::unique_ptr<rocksdb::DB> database_;

@@ -2,12 +2,17 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "base/error.h"
 #include "storage/local/local_storage.h"
 #include "storage/local/row_format.h"
 
 namespace mayfly {
 namespace {
+
+// How much one iterator reads: a long one would keep RocksDB from dropping what is removed.
+constexpr size_t kRowsPerPage = 1024;
 
 // One MultiGet of many keys in one family, with its storage.
 template <typename Key>
@@ -34,8 +39,6 @@ class BatchedGet {
   std::vector<rocksdb::PinnableSlice> values_;
   std::vector<rocksdb::Status> statuses_;
 };
-
-constexpr char kBadRow[] = "a row is not in the format of this program";
 
 }  // namespace
 
@@ -64,15 +67,15 @@ absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember re
     missed_keys.push_back(keys[i]);
   }
   if (!missed.empty()) {
-    std::vector<CallRows> missed_rows(missed.size());
-    std::vector<std::optional<Tombstone>> tombstones(missed.size());
-    RETURN_IF_ERROR(
-        ReadCalls(missed_keys, absl::MakeSpan(missed_rows), absl::MakeSpan(tombstones)));
+    std::vector<ReadCall> read = ReadCalls(missed_keys);
     for (size_t i = 0; i < missed.size(); ++i) {
-      rows[missed[i]] = missed_rows[i];
-      loaded[missed[i]].state.tombstone = tombstones[i];
-      if (remember == Remember::kNo || missed_rows[i].empty() || tombstones[i]) continue;
-      index_.Store(missed_keys[i], missed_rows[i]);
+      LoadedCall& call = loaded[missed[i]];
+      call.status = std::move(read[i].status);
+      if (!call.status.ok()) continue;
+      rows[missed[i]] = read[i].rows;
+      call.state.tombstone = read[i].tombstone;
+      if (remember == Remember::kNo || read[i].rows.empty() || read[i].tombstone) continue;
+      index_.Store(missed_keys[i], read[i].rows);
     }
   }
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -82,8 +85,8 @@ absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember re
   return absl::OkStatus();
 }
 
-absl::Status LocalStorage::ReadCalls(absl::Span<const CallKey> keys, absl::Span<CallRows> rows,
-                                     absl::Span<std::optional<Tombstone>> tombstones) {
+// A tombstone that cannot be read is not "no tombstone": the call has a status and nothing else.
+std::vector<LocalStorage::ReadCall> LocalStorage::ReadCalls(absl::Span<const CallKey> keys) {
   BatchedGet<CallRowKey> row_get(2 * keys.size());
   BatchedGet<TombstoneRowKey> tombstone_get(keys.size());
   for (const CallKey& key : keys) {
@@ -93,22 +96,30 @@ absl::Status LocalStorage::ReadCalls(absl::Span<const CallKey> keys, absl::Span<
   }
   row_get.Run(*database_, Family::kCalls);
   tombstone_get.Run(*database_, Family::kTombstones);
+  std::vector<ReadCall> calls(keys.size());
   for (size_t i = 0; i < 2 * keys.size(); ++i) {
     const rocksdb::Status& status = row_get.status(i);
     if (status.IsNotFound()) continue;
-    if (!status.ok()) return FailedRead("reading rows", status);
+    ReadCall& call = calls[i / 2];
+    if (!status.ok()) {
+      call.status = FailedRead("reading rows", status);
+      continue;
+    }
     const std::optional<StoredPayload> payload = DecodeRowHeader(row_get.value(i));
-    if (!payload) return absl::DataLossError(kBadRow);
-    (i % 2 == 0 ? rows[i / 2].input : rows[i / 2].output) = payload;
+    if (!payload) call.status = BadRow("reading rows");
+    (i % 2 == 0 ? call.rows.input : call.rows.output) = payload;
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     const rocksdb::Status& status = tombstone_get.status(i);
     if (status.IsNotFound()) continue;
-    if (!status.ok()) return FailedRead("reading tombstones", status);
-    tombstones[i] = DecodeTombstone(tombstone_get.value(i));
-    if (!tombstones[i]) return absl::DataLossError(kBadRow);
+    if (!status.ok()) {
+      calls[i].status = FailedRead("reading tombstones", status);
+      continue;
+    }
+    calls[i].tombstone = DecodeTombstone(tombstone_get.value(i));
+    if (!calls[i].tombstone) calls[i].status = BadRow("reading tombstones");
   }
-  return absl::OkStatus();
+  return calls;
 }
 
 void LocalStorage::PlaceRow(const std::optional<StoredPayload>& row,
@@ -118,11 +129,17 @@ void LocalStorage::PlaceRow(const std::optional<StoredPayload>& row,
   const SlotState state = slots_->StateOf(row->slot);
   if (state == SlotState::kNeverStored) {
     *dead = row;
-    (*dead)->erased = false;  // the index may have kept it as it was before its slot was reused
+    // The index may have kept it as it was before its slot was reused.
+    (*dead)->erased = (*dead)->damaged = false;
     return;
   }
   *present = row;
   (*present)->erased = state == SlotState::kErased;
+  (*present)->damaged = state == SlotState::kDamaged;
+  if (state == SlotState::kDamaged) {
+    health_.Alarm("looking at slots", absl::StrCat("slot ", row->slot.slot,
+                                                   " of keys/slots does not hold what was stored"));
+  }
 }
 
 std::vector<absl::StatusOr<Sealed>> LocalStorage::ReadRows(absl::Span<const PayloadRef> refs) {
@@ -170,20 +187,45 @@ absl::StatusOr<std::vector<DuePayload>> LocalStorage::Due(int64_t from_s, int64_
     // The next key after the cursor's.
     first = std::string(AsText(EncodeDueKey(*after))) + '\0';
   }
-  const std::string end = EncodeSecond(until_s + 1);
-  const rocksdb::Slice bound = AsSlice(end);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  const auto rows = std::unique_ptr<rocksdb::Iterator>(
-      (*database_)->NewIterator(options, database_->family(Family::kDeadlines)));
+  RowWalk rows(*database_, Family::kDeadlines, first, EncodeSecond(until_s + 1));
   std::vector<DuePayload> due;
-  for (rows->Seek(AsSlice(first)); rows->Valid() && due.size() < limit; rows->Next()) {
-    const std::optional<DuePayload> payload = DecodeDue(AsText(rows->key()), AsText(rows->value()));
-    if (!payload) return absl::DataLossError(kBadRow);
+  for (; rows.Valid() && due.size() < limit; rows.Next()) {
+    const std::optional<DuePayload> payload = DecodeDue(rows.key(), rows.value());
+    if (!payload) {
+      // What it would say, the hourly round reads from the payload's own row.
+      skipped_.fetch_add(1, std::memory_order_relaxed);
+      (void)BadRow("reading deadlines");
+      continue;
+    }
     due.push_back(*payload);
   }
-  if (!rows->status().ok()) return FailedRead("reading deadlines", rows->status());
+  RETURN_IF_ERROR(EndWalk("reading deadlines", rows));
   return due;
+}
+
+absl::Status LocalStorage::VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) {
+  std::string from;
+  while (true) {
+    RETURN_IF_ERROR(health_.Check());
+    std::vector<DuePayload> page;
+    {
+      RowWalk rows(*database_, Family::kCalls, from);
+      size_t count = 0;
+      for (; rows.Valid() && count < kRowsPerPage; rows.Next(), ++count) {
+        const auto key = DecodeCallKey(rows.key());
+        const std::optional<StoredPayload> payload = DecodeRowHeader(rows.value());
+        if (!key || !payload) {
+          (void)BadRow("reading rows");
+          continue;
+        }
+        page.push_back(DueOf(key->first, key->second, *payload));
+      }
+      RETURN_IF_ERROR(EndWalk("reading rows", rows));
+      from = rows.Valid() ? std::string(rows.key()) : "";
+    }
+    for (const DuePayload& payload : page) visit(payload);
+    if (from.empty()) return absl::OkStatus();
+  }
 }
 
 }  // namespace mayfly

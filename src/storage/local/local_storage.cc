@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 #include "base/error.h"
 #include "keys/key_directory.h"
@@ -12,13 +14,31 @@ namespace mayfly {
 namespace {
 
 constexpr char kTimeRecordName[] = "clock";
+// Stands before the clock's own lines, followed by the store id in hexadecimal and a line's end.
+constexpr absl::string_view kTimeRecordStore = "store ";
 constexpr uint64_t kTimeRecordBytesMax = 4096;
 constexpr size_t kEraseAgainCount = 4096;
 constexpr absl::Duration kRoomCheckInterval = absl::Seconds(1);
+// For whoever meets a sector that the disk would not read.
+constexpr absl::Duration kReadRetryDelay = absl::Seconds(1);
 
 SystemClock* MachineClock() {
   static SystemClock* const clock = new SystemClock;
   return clock;
+}
+
+// What there is to do about a slot file that is not taken.
+absl::Status RefuseSlots(const absl::Status& status) {
+  if (absl::IsFailedPrecondition(status)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(status.message(),
+                     " than the keyring keys/keyring: put the right ones back, or move the whole "
+                     "data directory away to start empty"));
+  }
+  if (!absl::IsDataLoss(status)) return status;
+  return absl::DataLossError(absl::StrCat(
+      "data loss: ", status.message(),
+      ": restore it, or set storage.accept_data_loss for one start to give up what is lost"));
 }
 
 }  // namespace
@@ -29,8 +49,11 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   // Keys before the database: a start that is cut off anywhere leaves no data without its keys.
   RETURN_IF_ERROR(storage->OpenKeys());
   RETURN_IF_ERROR(storage->OpenDatabase());
+  const StoreId& store_id = storage->slots_->store_id();
+  const auto is_new = storage->database_->CheckFormat(store_id);
+  RETURN_IF_ERROR(is_new.status());
   RETURN_IF_ERROR(storage->CheckRecovered());
-  RETURN_IF_ERROR(storage->database_->CheckFormat());
+  if (*is_new) RETURN_IF_ERROR(storage->database_->WriteFormat(store_id));
   RETURN_IF_ERROR(storage->tenants_->Load());
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
   RETURN_IF_ERROR(storage->Sync());
@@ -68,15 +91,22 @@ absl::Status LocalStorage::OpenKeys() {
         "the slot file is missing while the database holds data: restore it, or move the whole "
         "data directory away to start empty");
   }
-  auto keyring =
-      has_keyring ? Keyring::Open(options_.file_system, keys, options_.root_key)
-                  : Keyring::Create(options_.file_system, keys, options_.root_key, options_.now_ms);
+  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss};
+  if (has_keyring) {
+    auto keyring = Keyring::Open(options_.file_system, keys, options_.root_key);
+    RETURN_IF_ERROR(keyring.status());
+    keyring_ = *std::move(keyring);
+    slot_options.store_id = keyring_->store_id();
+  }
+  auto slots = has_slots ? SlotFile::Open(options_.file_system, keys, slot_options)
+                         : SlotFile::Create(options_.file_system, keys, slot_options);
+  if (!slots.ok()) return RefuseSlots(slots.status());
+  slots_ = *std::move(slots);
+  if (has_keyring) return absl::OkStatus();
+  auto keyring = Keyring::Create(options_.file_system, keys, options_.root_key, slots_->store_id(),
+                                 options_.now_ms);
   RETURN_IF_ERROR(keyring.status());
   keyring_ = *std::move(keyring);
-  auto slots = has_slots ? SlotFile::Open(options_.file_system, keys)
-                         : SlotFile::Create(options_.file_system, keys);
-  RETURN_IF_ERROR(slots.status());
-  slots_ = *std::move(slots);
   return absl::OkStatus();
 }
 
@@ -105,16 +135,19 @@ absl::Status LocalStorage::CheckRecovered() {
                                         ", but ", synced, " was once synced");
   health_.Log(StorageLogLevel::kError, text);
   if (options_.accept_data_loss) return slots_->ResetSyncedSequence(recovered);
-  return absl::DataLossError(
-      absl::StrCat(text, ": restore the data directory, or accept the loss explicitly"));
+  return absl::DataLossError(absl::StrCat(
+      text,
+      ": restore the data directory, or set storage.accept_data_loss for one start to give up what "
+      "is lost"));
 }
 
 absl::Status LocalStorage::EraseWhatTombstonesName() {
   std::vector<SlotRef> slots;
-  const auto rows = std::unique_ptr<rocksdb::Iterator>(
-      (*database_)->NewIterator(rocksdb::ReadOptions(), database_->family(Family::kTombstones)));
-  for (rows->SeekToFirst(); rows->Valid(); rows->Next()) {
-    const std::optional<Tombstone> tombstone = DecodeTombstone(AsText(rows->value()));
+  // Those of the last groups before a crash were in the log, and are in a file of their own by now.
+  // What damage in an older file hides was erased long ago.
+  RowWalk rows(*database_, Family::kTombstones);
+  for (; rows.Valid(); rows.Next()) {
+    const std::optional<Tombstone> tombstone = DecodeTombstone(rows.value());
     if (!tombstone) {
       return absl::DataLossError("a tombstone is not in the format of this program");
     }
@@ -125,7 +158,7 @@ absl::Status LocalStorage::EraseWhatTombstonesName() {
     RETURN_IF_ERROR(slots_->Erase(slots));
     slots.clear();
   }
-  if (!rows->status().ok()) return FailedRead("reading tombstones", rows->status());
+  RETURN_IF_ERROR(EndWalk("reading tombstones", rows));
   return slots_->Erase(slots);
 }
 
@@ -154,17 +187,23 @@ absl::Status LocalStorage::Sync() {
 
 absl::Status LocalStorage::SyncErasures() {
   RETURN_IF_ERROR(health_.Check());
-  return SyncSlots(0);
+  return SyncSlots();
+}
+
+absl::Status LocalStorage::SyncRecord() {
+  RETURN_IF_ERROR(health_.Check());
+  const absl::Status status = slots_->SyncRecord();
+  if (!status.ok()) return health_.Fail("syncing the slot file's record", status.message());
+  return absl::OkStatus();
 }
 
 absl::Status LocalStorage::SyncBoth() {
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
   const bool log_is_dirty = sequence != synced_sequence_;
-  const uint64_t known_synced = synced_sequence_.value_or(0);
   if (log_is_dirty && slots_->is_dirty()) {
-    slot_sync_thread_.Run([this, known_synced] {
-      absl::Status status = SyncSlots(known_synced);
+    slot_sync_thread_.Run([this] {
+      absl::Status status = SyncSlots();
       MutexLock lock(&slot_sync_mutex_);
       slot_sync_status_ = std::move(status);
       slot_sync_done_.NotifyOne();
@@ -179,12 +218,17 @@ absl::Status LocalStorage::SyncBoth() {
     RETURN_IF_ERROR(log_status);
     RETURN_IF_ERROR(slot_status);
   } else if (log_is_dirty) {
-    // Another sync of the slots may be under way, which is waited for. The sequence is left to
-    // their next sync: it is no reason for one.
-    RETURN_IF_ERROR(SyncSlots(0));
+    // Another sync of the slots may be under way, which is waited for.
+    RETURN_IF_ERROR(SyncSlots());
     RETURN_IF_ERROR(SyncLog());
   } else {
-    RETURN_IF_ERROR(SyncSlots(known_synced));
+    RETURN_IF_ERROR(SyncSlots());
+  }
+  if (log_is_dirty) {
+    // Before anything is answered: a process that is killed leaves it in the page cache. It is no
+    // reason for a sync of its own.
+    const absl::Status recorded = slots_->RecordSynced(sequence);
+    if (!recorded.ok()) return health_.Fail("writing the slot file's record", recorded.message());
   }
   synced_sequence_ = sequence;
   // A flush that failed meanwhile is a failure of what was to be synced.
@@ -197,8 +241,8 @@ absl::Status LocalStorage::SyncLog() {
   return absl::OkStatus();
 }
 
-absl::Status LocalStorage::SyncSlots(uint64_t known_synced) {
-  const absl::Status status = slots_->Sync(known_synced);
+absl::Status LocalStorage::SyncSlots() {
+  const absl::Status status = slots_->Sync();
   if (!status.ok()) return health_.Fail("syncing slots", status.message());
   return absl::OkStatus();
 }
@@ -233,10 +277,10 @@ absl::StatusOr<std::vector<TenantUsage>> LocalStorage::LoadUsage(uint32_t shard)
 absl::StatusOr<std::vector<TenantUsage>> LocalStorage::SumUsage(std::optional<uint32_t> shard) {
   RETURN_IF_ERROR(health_.Check());
   std::map<TenantNumber, TenantUsage> sums;
-  const auto rows = std::unique_ptr<rocksdb::Iterator>(
-      (*database_)->NewIterator(rocksdb::ReadOptions(), database_->family(Family::kUsage)));
-  for (rows->SeekToFirst(); rows->Valid(); rows->Next()) {
-    const auto usage = DecodeUsage(AsText(rows->key()), AsText(rows->value()));
+  // What is stepped over counts as nothing used: that is better than no start.
+  RowWalk rows(*database_, Family::kUsage);
+  for (; rows.Valid(); rows.Next()) {
+    const auto usage = DecodeUsage(rows.key(), rows.value());
     if (!usage) return absl::DataLossError("a usage row is not in the format of this program");
     if (shard && usage->first != *shard) continue;
     TenantUsage& sum = sums[usage->second.tenant];
@@ -244,10 +288,14 @@ absl::StatusOr<std::vector<TenantUsage>> LocalStorage::SumUsage(std::optional<ui
     sum.live_calls += usage->second.live_calls;
     sum.live_bytes += usage->second.live_bytes;
   }
-  if (!rows->status().ok()) return FailedRead("reading usage", rows->status());
+  RETURN_IF_ERROR(EndWalk("reading usage", rows));
   std::vector<TenantUsage> all;
   for (const auto& [tenant, sum] : sums) all.push_back(sum);
   return all;
+}
+
+std::string LocalStorage::StoreIdText() const {
+  return absl::BytesToHexString(AsText(ByteSpan(slots_->store_id())));
 }
 
 absl::StatusOr<std::optional<std::string>> LocalStorage::LoadTimeRecord() {
@@ -256,14 +304,25 @@ absl::StatusOr<std::optional<std::string>> LocalStorage::LoadTimeRecord() {
                          kTimeRecordBytesMax);
   if (absl::IsNotFound(record.status())) return std::optional<std::string>();
   RETURN_IF_ERROR(record.status());
-  return std::optional<std::string>(*std::move(record));
+  absl::string_view text = *record;
+  // Without that line it is damaged, which whoever decodes the rest will find.
+  if (absl::ConsumePrefix(&text, kTimeRecordStore)) {
+    if (!absl::ConsumePrefix(&text, StoreIdText())) {
+      return absl::FailedPreconditionError(
+          "the clock's record keys/clock is another store's: put the right one back, or remove it "
+          "to start from the wall clock");
+    }
+    absl::ConsumePrefix(&text, "\n");
+  }
+  return std::optional<std::string>(text);
 }
 
 absl::Status LocalStorage::SaveTimeRecord(absl::string_view record) {
   RETURN_IF_ERROR(health_.Check());
   MutexLock lock(&time_record_mutex_);
+  const std::string text = absl::StrCat(kTimeRecordStore, StoreIdText(), "\n", record);
   const absl::Status status =
-      ReplaceFile(options_.file_system, directory_->keys_path(), kTimeRecordName, AsBytes(record));
+      ReplaceFile(options_.file_system, directory_->keys_path(), kTimeRecordName, AsBytes(text));
   if (!status.ok()) return health_.Fail("saving the clock's record", status.message());
   return absl::OkStatus();
 }
@@ -301,9 +360,28 @@ absl::Status LocalStorage::Write(rocksdb::WriteBatch* batch, absl::string_view o
 
 absl::Status LocalStorage::FailedRead(absl::string_view operation,
                                       const rocksdb::Status& status) const {
-  health_.Log(StorageLogLevel::kError, absl::StrCat(operation, " failed: ", status.ToString()));
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                   absl::StrCat(operation, " failed"));
+  health_.Alarm(operation, status.ToString());
+  if (status.IsCorruption()) {
+    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                     "what is stored of the call is damaged");
+  }
+  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                                  "the disk failed to read what is stored of the call"),
+                        kReadRetryDelay);
+}
+
+absl::Status LocalStorage::BadRow(absl::string_view operation) const {
+  return FailedRead(operation,
+                    rocksdb::Status::Corruption("a row is not in the format of this program"));
+}
+
+absl::Status LocalStorage::EndWalk(absl::string_view operation, const RowWalk& rows) {
+  if (rows.skips() > 0) {
+    skipped_.fetch_add(rows.skips(), std::memory_order_relaxed);
+    health_.Alarm(operation,
+                  absl::StrCat("stepped over ", rows.skips(), " places, the last: ", rows.damage()));
+  }
+  return rows.status().ok() ? absl::OkStatus() : FailedRead(operation, rows.status());
 }
 
 }  // namespace mayfly

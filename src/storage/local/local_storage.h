@@ -12,6 +12,7 @@
 // call is UNAVAILABLE (STORAGE_DOWN); the owner must end the process then.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -35,6 +36,7 @@
 #include "storage/local/data_directory.h"
 #include "storage/local/database.h"
 #include "storage/local/row_cache.h"
+#include "storage/local/row_walk.h"
 #include "storage/local/storage_health.h"
 #include "storage/local/sync_group.h"
 #include "storage/local/tenant_table.h"
@@ -61,7 +63,8 @@ struct LocalStorageOptions {
   int64_t tombstone_ttl_ms_max = int64_t{24} * 3600 * 1000;
   // Keys on a file system that keeps copies of overwritten pages.
   bool allow_unsafe_filesystem = false;
-  // Starts although the database has less than was once known to be on the disk.
+  // Starts although less is there than was once known to be on the disk, gives up what is lost or
+  // damaged, and lets it be removed.
   bool accept_data_loss = false;
   StorageLog log;
 
@@ -81,8 +84,9 @@ class LocalStorage : public Storage {
   // the making is recovered by the next start.
   //
   // FAILED_PRECONDITION, with a sentence for the operator: another process has the directory,
-  // others may enter it, keys are missing while there is data, the root key is another one, the
-  // file system keeps old pages. DATA_LOSS: the database has less than was once synced.
+  // others may enter it, keys are missing while there is data, the root key is another one, a file
+  // is another store's, the file system keeps old pages. DATA_LOSS: the database or the slot file has
+  // less than was once synced, or a file is damaged.
   static absl::StatusOr<std::unique_ptr<LocalStorage>> Open(LocalStorageOptions options);
   ~LocalStorage() override;
 
@@ -98,6 +102,7 @@ class LocalStorage : public Storage {
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
   absl::Status Sync() override;
+  absl::Status SyncRecord() override;
   absl::Status SyncErasures() override;
   absl::Status Erase(absl::Span<const SlotRef> slots) override;
 
@@ -124,6 +129,9 @@ class LocalStorage : public Storage {
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
   absl::Status RemoveOrphans(const Orphans& orphans) override;
+  void OrphansRemoved() override { slots_->OrphansRemoved(); }
+  uint64_t skipped() const override { return skipped_.load(std::memory_order_relaxed); }
+  absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override;
 
   absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
                                               const std::optional<DuePayload>& after) override;
@@ -131,6 +139,8 @@ class LocalStorage : public Storage {
   // For metrics.
   const SlotFile& slots() const { return *slots_; }
   size_t IndexedCalls() { return index_.size(); }
+  // Reads that met damage: of rows, and of slots whose payload is looked for.
+  uint64_t alarms() const { return health_.alarms(); }
 
  private:
   class CommitBatch;
@@ -140,10 +150,11 @@ class LocalStorage : public Storage {
   absl::Status OpenKeys();
   absl::Status OpenDatabase();
   absl::Status CheckRecovered();
+  std::string StoreIdText() const;
   absl::Status EraseWhatTombstonesName();
   absl::Status SyncBoth() EXCLUDES_LOCK(slot_sync_mutex_);
   absl::Status SyncLog();
-  absl::Status SyncSlots(uint64_t known_synced);
+  absl::Status SyncSlots();
 
   absl::Status WriteRowsThenSlots(CommitBatch* commit);
   absl::Status WriteSlotsThenRows(CommitBatch* commit) EXCLUDES_LOCK(slots_first_mutex_);
@@ -153,9 +164,14 @@ class LocalStorage : public Storage {
   // `remember`: puts into the index what it did not have.
   absl::Status LoadCalls(absl::Span<const CallKey> keys, Remember remember,
                          absl::Span<LoadedCall> loaded);
-  absl::Status ReadCalls(absl::Span<const CallKey> keys, absl::Span<CallRows> rows,
-                         absl::Span<std::optional<Tombstone>> tombstones);
-  // Sorts a row by its slot into present, erased and dead.
+  // What was read of a call.
+  struct ReadCall {
+    absl::Status status;
+    CallRows rows;
+    std::optional<Tombstone> tombstone;
+  };
+  std::vector<ReadCall> ReadCalls(absl::Span<const CallKey> keys);
+  // Sorts a row by its slot into present, erased or damaged, and dead.
   void PlaceRow(const std::optional<StoredPayload>& row, std::optional<StoredPayload>* present,
                 std::optional<StoredPayload>* dead) const;
 
@@ -167,22 +183,32 @@ class LocalStorage : public Storage {
   absl::Status FlushAll();
   absl::Status DropOldTombstones();
   absl::Status CompactEnded(int64_t now_ms);
+  absl::Status FailedCompaction(absl::string_view operation, const rocksdb::Status& status);
 
   std::vector<bool> LiveSlots(uint64_t generation_limit) EXCLUDES_LOCK(slots_first_mutex_);
   // Of segments written in order, without gaps.
-  absl::StatusOr<uint32_t> CountSegments(const CallKey& key, SlotRef slot);
+  uint32_t CountSegments(const CallKey& key, SlotRef slot);
   absl::Status ForEachUpload(absl::FunctionRef<void(StoredUpload)> visit);
   // Both clear the marks of slots that a row names.
   absl::Status FindUploads(std::vector<bool>* unnamed);
   absl::Status FindDeadRows(uint64_t generation_limit, std::vector<bool>* unnamed,
                             Orphans* orphans);
   absl::Status FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans);
+  // Takes out of both what a crash cannot have left behind.
+  void KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans);
+  // Its payload has ended or never was; not damaged.
+  bool IsDead(SlotRef slot) const;
   absl::Status RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch);
   absl::Status RemoveDeadSegments(const SegmentsRef& segments, rocksdb::WriteBatch* batch);
 
   absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view operation);
-  // A read that failed says nothing about what is written: an error, but not the end.
+  // A read that failed says nothing about what is written: an alarm, but not the end. DATA_LOSS for
+  // damage, UNAVAILABLE when the disk would not read, which may pass.
   absl::Status FailedRead(absl::string_view operation, const rocksdb::Status& status) const;
+  // A row that no Encode has written.
+  absl::Status BadRow(absl::string_view operation) const;
+  // Counts what a walk has stepped over; its error if it was given up.
+  absl::Status EndWalk(absl::string_view operation, const RowWalk& rows);
   absl::StatusOr<std::vector<TenantUsage>> SumUsage(std::optional<uint32_t> shard);
 
   LocalStorageOptions options_;
@@ -195,8 +221,9 @@ class LocalStorage : public Storage {
   std::unique_ptr<TenantTable> tenants_;
   CallIndex index_;
   RowCache row_cache_;
+  std::atomic<uint64_t> skipped_{0};
 
-  // Only the running sync touches it. The slots' next sync records it.
+  // Only the running sync touches it.
   std::optional<uint64_t> synced_sequence_;
   SyncGroup sync_group_;
   Mutex slot_sync_mutex_;

@@ -18,6 +18,7 @@ constexpr int64_t kSweptAgeMs = 2 * kHourMs;
 absl::Status LocalStorage::Maintain(int64_t now_ms) {
   RETURN_IF_ERROR(health_.Check());
   MutexLock lock(&maintain_mutex_);
+  RETURN_IF_ERROR(database_->StopDamagedCompactions());
   RETURN_IF_ERROR(DropOldTombstones());
   // Steady time may have been anchored anew, either way.
   if (now_ms >= flushed_ms_ && now_ms - flushed_ms_ < kFlushIntervalMs) return absl::OkStatus();
@@ -45,7 +46,7 @@ absl::Status LocalStorage::DropOldTombstones() {
   const rocksdb::Slice range(key);
   const rocksdb::Status status =
       (*database_)->CompactRange(rocksdb::CompactRangeOptions(), family, &range, &range);
-  if (!status.ok()) return health_.Fail("dropping tombstones", status.ToString());
+  if (!status.ok()) return FailedCompaction("dropping tombstones", status);
   return absl::OkStatus();
 }
 
@@ -66,8 +67,16 @@ absl::Status LocalStorage::CompactEnded(int64_t now_ms) {
     const rocksdb::Slice end(*last);
     const rocksdb::Status status =
         (*database_)->CompactRange(options, database_->family(family), nullptr, &end);
-    if (!status.ok()) return health_.Fail("compacting", status.ToString());
+    if (!status.ok()) RETURN_IF_ERROR(FailedCompaction("compacting", status));
   }
+  return absl::OkStatus();
+}
+
+// Damage that it read has changed nothing: the family stays as it is.
+absl::Status LocalStorage::FailedCompaction(absl::string_view operation,
+                                            const rocksdb::Status& status) {
+  if (!status.IsCorruption()) return health_.Fail(operation, status.ToString());
+  health_.Alarm(operation, status.ToString());
   return absl::OkStatus();
 }
 

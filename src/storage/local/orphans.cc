@@ -1,6 +1,15 @@
 // What a crash left behind: rows whose slot is dead, slots that no row names, segments of payloads
 // that were never committed. An upload that is under way is none of it.
-#include <memory>
+//
+// A crash explains no more than this, and the rest is evidence that stays:
+//
+//   rows whose slot was erased                   any: the slot itself says so
+//   rows whose slot was never written            any: a synced slot is damaged and not of these
+//   slots that were synced after the last scrub  any: a loss of power may take their rows
+//   older slots that no row names                kUnnamedSlotsMax: a group's replaced outputs, killed
+//                                                between the decision and the erasures
+#include <algorithm>
+#include <utility>
 
 #include "storage/local/local_storage.h"
 #include "storage/local/row_format.h"
@@ -11,6 +20,7 @@ namespace {
 // How much one iterator reads: a long one would keep RocksDB from dropping what is removed.
 constexpr size_t kRowsPerStep = 4096;
 constexpr uint32_t kSlotsPerStep = 1 << 16;
+constexpr size_t kUnnamedSlotsMax = 4096;
 
 }  // namespace
 
@@ -21,10 +31,14 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
   // the rows below cannot miss one.
   const uint64_t generation_limit = slots_->NextGeneration();
   std::vector<bool> unnamed = LiveSlots(generation_limit);
+  const uint64_t skipped_before = skipped();
   Orphans orphans;
   // Uploads first: one that is completed meanwhile gets its row before it loses this one.
   RETURN_IF_ERROR(FindUploads(&unnamed));
   RETURN_IF_ERROR(FindDeadRows(generation_limit, &unnamed, &orphans));
+  // A row that could not be read may name any of them.
+  orphans.is_whole = skipped() == skipped_before;
+  if (!orphans.is_whole) unnamed.assign(unnamed.size(), false);
   // Listed again rather than remembered: a slot that was freed meanwhile and serves a new payload
   // has a generation above the limit.
   for (uint32_t first = 0; first < unnamed.size(); first += kSlotsPerStep) {
@@ -32,8 +46,22 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
       if (slot.slot < unnamed.size() && unnamed[slot.slot]) orphans.slots.push_back(slot);
     }
   }
+  KeepUnexplained(&unnamed, &orphans);
   RETURN_IF_ERROR(FindDeadSegments(unnamed, &orphans));
   return orphans;
+}
+
+void LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans) {
+  const uint64_t synced = slots_->synced_generation();
+  const auto is_old = [synced](SlotRef slot) { return slot.generation < synced; };
+  const auto old_count = static_cast<size_t>(
+      std::count_if(orphans->slots.begin(), orphans->slots.end(), is_old));
+  if (old_count <= kUnnamedSlotsMax || options_.accept_data_loss) return;
+  orphans->unnamed_slot_count = old_count;
+  for (const SlotRef slot : orphans->slots) {
+    if (is_old(slot)) (*unnamed)[slot.slot] = false;
+  }
+  std::erase_if(orphans->slots, is_old);
 }
 
 std::vector<bool> LocalStorage::LiveSlots(uint64_t generation_limit) {
@@ -64,7 +92,11 @@ absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<b
     RETURN_IF_ERROR(rows.status());
     for (const DuePayload& row : *rows) {
       if (row.slot.generation >= generation_limit) continue;
-      if (slots_->StateOf(row.slot) != SlotState::kLive) {
+      const SlotState state = slots_->StateOf(row.slot);
+      if (state == SlotState::kDamaged) {
+        slots_->Quarantine(row.slot);
+        ++orphans->damaged_row_count;
+      } else if (state != SlotState::kLive) {
         orphans->rows.push_back(row);
       } else if (row.slot.slot < unnamed->size()) {
         (*unnamed)[row.slot.slot] = false;
@@ -80,16 +112,16 @@ absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Or
   const uint64_t generation_limit = boot_number() << kGenerationCounterBits;
   const auto is_dead = [&](SlotRef slot) {
     if (slot.generation >= generation_limit) return false;
-    if (slots_->StateOf(slot) != SlotState::kLive) return true;
+    const SlotState state = slots_->StateOf(slot);
+    if (state == SlotState::kDamaged) return false;
+    if (state != SlotState::kLive) return true;
     return slot.slot < unnamed.size() && unnamed[slot.slot];
   };
   std::string next;
   while (true) {
-    const auto rows = std::unique_ptr<rocksdb::Iterator>(
-        (*database_)->NewIterator(rocksdb::ReadOptions(), database_->family(Family::kSegments)));
-    size_t steps = 0;
-    for (rows->Seek(next); rows->Valid() && steps < kRowsPerStep; rows->Seek(next), ++steps) {
-      const std::optional<SegmentsRef> segments = DecodeSegmentKey(AsText(rows->key()));
+    RowWalk rows(*database_, Family::kSegments, next);
+    for (size_t steps = 0; rows.Valid() && steps < kRowsPerStep; rows.Seek(next), ++steps) {
+      const std::optional<SegmentsRef> segments = DecodeSegmentKey(rows.key());
       if (!segments) return absl::DataLossError("a segment's key is not in our format");
       if (is_dead(segments->slot)) orphans->segments.push_back(*segments);
       // Over all segments of the payload, to the mark of the next: a step that lands on a segment
@@ -97,8 +129,8 @@ absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Or
       next =
           std::string(AsText(EncodeSegmentKey(segments->key, segments->slot, UINT32_MAX))) + '\0';
     }
-    if (!rows->status().ok()) return FailedRead("reading segments", rows->status());
-    if (!rows->Valid()) return absl::OkStatus();
+    RETURN_IF_ERROR(EndWalk("reading segments", rows));
+    if (!rows.Valid()) return absl::OkStatus();
   }
 }
 
@@ -119,7 +151,7 @@ absl::Status LocalStorage::RemoveOrphans(const Orphans& orphans) {
 }
 
 absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch) {
-  if (slots_->StateOf(due.slot) == SlotState::kLive) return absl::OkStatus();
+  if (!IsDead(due.slot)) return absl::OkStatus();
   const DueRowKey due_key = EncodeDueKey(due);
   rocksdb::PinnableSlice value;
   const rocksdb::Status found =
@@ -131,10 +163,15 @@ absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBa
   const std::optional<DuePayload> current = DecodeDue(AsText(due_key), AsText(value));
   if (!current || current->slot != due.slot) return absl::OkStatus();
 
-  CallRows rows;
-  std::optional<Tombstone> tombstone;
-  RETURN_IF_ERROR(ReadCalls({&due.key, 1}, {&rows, 1}, {&tombstone, 1}));
-  const auto& row = due.kind == PayloadKind::kInput ? rows.input : rows.output;
+  ReadCall call = std::move(ReadCalls({&due.key, 1})[0]);
+  auto& row = due.kind == PayloadKind::kInput ? call.rows.input : call.rows.output;
+  // The payload's row comes and goes with the due row, so it is there, and need not be read to be
+  // removed. Its segments are found when nothing but damage is left to hold them.
+  if (absl::IsDataLoss(call.status)) {
+    row = StoredPayload{.slot = due.slot, .deadline_ms = due.due_s * 1000};
+  } else if (!call.status.ok()) {
+    return absl::OkStatus();
+  }
   if (!row || row->slot != due.slot) return absl::OkStatus();
   RemoveRowIn(due.key, due.kind, *row, batch);
   index_.Remove(due.key);
@@ -143,17 +180,18 @@ absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBa
 
 absl::Status LocalStorage::RemoveDeadSegments(const SegmentsRef& segments,
                                               rocksdb::WriteBatch* batch) {
-  if (slots_->StateOf(segments.slot) == SlotState::kLive) return absl::OkStatus();
+  if (!IsDead(segments.slot)) return absl::OkStatus();
   rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
   const SegmentRowKey first = EncodeSegmentKey(segments.key, segments.slot, kSegmentMark);
   const SegmentRowKey last = EncodeSegmentKey(segments.key, segments.slot, UINT32_MAX);
-  const rocksdb::Slice bound = AsSlice(last);
-  rocksdb::ReadOptions options;
-  options.iterate_upper_bound = &bound;
-  const auto rows = std::unique_ptr<rocksdb::Iterator>((*database_)->NewIterator(options, family));
-  for (rows->Seek(AsSlice(first)); rows->Valid(); rows->Next()) batch->Delete(family, rows->key());
-  if (!rows->status().ok()) return FailedRead("reading segments", rows->status());
-  return absl::OkStatus();
+  RowWalk rows(*database_, Family::kSegments, AsText(first), AsText(last));
+  for (; rows.Valid(); rows.Next()) batch->Delete(family, AsSlice(rows.key()));
+  return EndWalk("reading segments", rows);
+}
+
+bool LocalStorage::IsDead(SlotRef slot) const {
+  const SlotState state = slots_->StateOf(slot);
+  return state == SlotState::kErased || state == SlotState::kNeverStored;
 }
 
 }  // namespace mayfly

@@ -89,6 +89,15 @@ CallRowKey EncodeCallKey(const CallKey& key, PayloadKind kind) {
   return out;
 }
 
+std::optional<std::pair<CallKey, PayloadKind>> DecodeCallKey(absl::string_view key) {
+  if (key.size() != kCallKeySize) return std::nullopt;
+  FieldReader reader(key);
+  const CallKey call = reader.ReadKey();
+  const std::optional<PayloadKind> kind = KindOf(reader.Read<uint8_t>());
+  if (!kind) return std::nullopt;
+  return std::pair(call, *kind);
+}
+
 RowHeader EncodeRowHeader(const StoredPayload& payload) {
   RowHeader out;
   FieldWriter(out.data())

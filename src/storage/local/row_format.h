@@ -56,6 +56,7 @@ absl::string_view AsText(const std::array<char, kSize>& bytes) {
 }
 
 CallRowKey EncodeCallKey(const CallKey& key, PayloadKind kind);
+std::optional<std::pair<CallKey, PayloadKind>> DecodeCallKey(absl::string_view key);
 RowHeader EncodeRowHeader(const StoredPayload& payload);
 // Reads the header that `row` begins with.
 std::optional<StoredPayload> DecodeRowHeader(absl::string_view row);

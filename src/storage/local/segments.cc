@@ -1,6 +1,4 @@
 // Large payloads: their segments, and uploads, which are payloads on their way.
-#include <memory>
-
 #include "absl/functional/function_ref.h"
 
 #include "storage/local/local_storage.h"
@@ -49,15 +47,14 @@ void LocalStorage::RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteB
   }
 }
 
-absl::StatusOr<uint32_t> LocalStorage::CountSegments(const CallKey& key, SlotRef slot) {
+uint32_t LocalStorage::CountSegments(const CallKey& key, SlotRef slot) {
   uint32_t present = 0;  // so many are there
   uint32_t absent = 1;   // and not so many, once found
   bool found = false;
   while (!found || present + 1 < absent) {
     const uint32_t number = found ? present + (absent - present) / 2 : absent;
-    const auto segment = ReadSegment(key, slot, number - 1);
-    if (!segment.ok() && !absl::IsNotFound(segment.status())) return segment.status();
-    if (segment.ok()) {
+    // One that cannot be read is there.
+    if (!absl::IsNotFound(ReadSegment(key, slot, number - 1).status())) {
       present = number;
       if (!found) absent = 2 * number;
     } else {
@@ -81,11 +78,10 @@ absl::Status LocalStorage::StoreUpload(const StoredUpload& upload, const SecretB
 
 absl::Status LocalStorage::RemoveUpload(const StoredUpload& upload) {
   RETURN_IF_ERROR(Erase({&upload.payload.slot, 1}));
-  const auto segment_count = CountSegments(upload.key, upload.payload.slot);
-  RETURN_IF_ERROR(segment_count.status());
+  const uint32_t segment_count = CountSegments(upload.key, upload.payload.slot);
   rocksdb::WriteBatch batch;
   batch.Delete(database_->family(Family::kUploads), EncodeUploadKey(upload.key.tenant, upload.id));
-  RemoveSegmentsIn({.key = upload.key, .slot = upload.payload.slot, .count = *segment_count},
+  RemoveSegmentsIn({.key = upload.key, .slot = upload.payload.slot, .count = segment_count},
                    &batch);
   return Write(&batch, "removing an upload");
 }
@@ -96,10 +92,9 @@ absl::StatusOr<std::vector<StoredUpload>> LocalStorage::LoadUploads() {
   rocksdb::WriteBatch dead;
   absl::Status removed;
   RETURN_IF_ERROR(ForEachUpload([&](StoredUpload upload) {
-    if (slots_->StateOf(upload.payload.slot) == SlotState::kLive) {
-      live.push_back(std::move(upload));
-      return;
-    }
+    const SlotState state = slots_->StateOf(upload.payload.slot);
+    if (state == SlotState::kLive) live.push_back(std::move(upload));
+    if (state == SlotState::kLive || state == SlotState::kDamaged) return;
     dead.Delete(database_->family(Family::kUploads), EncodeUploadKey(upload.key.tenant, upload.id));
     const SegmentsRef segments = {.key = upload.key, .slot = upload.payload.slot, .count = 0};
     removed.Update(RemoveDeadSegments(segments, &dead));
@@ -110,15 +105,13 @@ absl::StatusOr<std::vector<StoredUpload>> LocalStorage::LoadUploads() {
 }
 
 absl::Status LocalStorage::ForEachUpload(absl::FunctionRef<void(StoredUpload)> visit) {
-  const auto rows = std::unique_ptr<rocksdb::Iterator>(
-      (*database_)->NewIterator(rocksdb::ReadOptions(), database_->family(Family::kUploads)));
-  for (rows->SeekToFirst(); rows->Valid(); rows->Next()) {
-    std::optional<StoredUpload> upload = DecodeUpload(AsText(rows->key()), AsText(rows->value()));
+  RowWalk rows(*database_, Family::kUploads);
+  for (; rows.Valid(); rows.Next()) {
+    std::optional<StoredUpload> upload = DecodeUpload(rows.key(), rows.value());
     if (!upload) return absl::DataLossError("an upload is not in the format of this program");
     visit(*std::move(upload));
   }
-  if (!rows->status().ok()) return FailedRead("reading uploads", rows->status());
-  return absl::OkStatus();
+  return EndWalk("reading uploads", rows);
 }
 
 }  // namespace mayfly

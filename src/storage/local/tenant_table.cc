@@ -18,7 +18,11 @@ absl::Status TenantTable::Load() {
     records_.insert(*std::move(tenant));
   }
   if (!rows->status().ok()) {
-    return health_->Fail("reading tenants", rows->status().ToString());
+    // Never without them: a number that is forgotten would be given to another tenant.
+    (void)health_->Fail("reading tenants", rows->status().ToString());
+    return absl::DataLossError(
+        "data loss: the tenants' rows in the database db cannot be read: restore the data "
+        "directory, or move it away to start empty");
   }
   return absl::OkStatus();
 }

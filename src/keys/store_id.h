@@ -1,0 +1,13 @@
+// The StoreId says which store a file belongs to. It is drawn at random when the store is made, and
+// stands in the slot file, the keyring, the database and the clock's record: files of two stores,
+// mixed up, are noticed before anything is read from or written to them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace mayfly {
+
+using StoreId = std::array<uint8_t, 16>;
+
+}  // namespace mayfly

@@ -1,0 +1,297 @@
+#!/usr/bin/python3
+"""What becomes of a store whose files are damaged, cut, or another store's.
+
+    damage_test.py MAYFLYD PROTOC [UNITTEST_ARGUMENT...]
+
+The real server, and its files changed behind its back. A start refuses what a crash cannot have left
+behind, and changes nothing, so that it serves all again with the right file. What is damaged while it
+serves, or in a table file that nobody looks at before, is told to those whose call it is, and to
+nobody else.
+"""
+
+import glob
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import unittest
+from typing import Any, List, Set
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+for folder in ("forensic", "support"):
+    sys.path.insert(0, os.path.join(HERE, "..", folder))
+
+import called_server
+from data_copy import PAGE_BYTES, SLOT_BYTES, read_slots
+
+MAYFLYD = PROTOC = ""  # Filled by main().
+
+OK, NOT_FOUND, DATA_LOSS = 0, 5, 15
+CALL_COUNT = 512
+DATA_BYTES = 1000
+TIMEOUT_S = 60
+POLL_S = 0.05
+# In the middle of a block of 16 KiB, the first of its file.
+BAD_OFFSET = 5000
+
+
+def new_call_id() -> str:
+    """RFC 9562, section 5.7."""
+    value = bytearray(struct.pack(">Q", int(time.time() * 1000))[2:] + os.urandom(10))
+    value[6] = 0x70 | value[6] & 0x0F
+    value[8] = 0x80 | value[8] & 0x3F
+    digits = value.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def flip(path: str, offset: int) -> None:
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 1]))
+
+
+class Damage(unittest.TestCase):
+    """One server each."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.generated = tempfile.mkdtemp(prefix="mayfly_damage_proto_")
+        cls.messages = called_server.generate_messages(PROTOC, cls.generated)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        shutil.rmtree(cls.generated)
+
+    def setUp(self) -> None:
+        self.server = self.new_server()
+        self.slots_path = self.server.path("data/keys/slots")
+
+    def new_server(self) -> called_server.CalledServer:
+        server = called_server.CalledServer(MAYFLYD, self.messages)
+        self.addCleanup(server.close)
+        server.start()
+        return server
+
+    # A start that is refused.
+
+    def test_slots_cut_to_one_page(self) -> None:
+        calls = self.put_inputs(CALL_COUNT)
+        self.server.kill()
+        self.keep(self.slots_path)
+        os.truncate(self.slots_path, 4 * PAGE_BYTES)
+        refused = self.server.start_refused()
+        self.assertIn("the slot file keys/slots has 128 slots, it once had 32768", refused)
+        self.assertIn("storage.accept_data_loss", refused)
+        self.put_back(self.slots_path)
+        self.server.start()
+        self.assertEqual(self.get_inputs(calls), [OK] * CALL_COUNT)
+
+        # With the loss accepted the others are what never was, and may be put again.
+        self.server.kill()
+        os.truncate(self.slots_path, 4 * PAGE_BYTES)
+        self.server.storage_settings = "accept_data_loss = true"
+        self.server.start()
+        self.wait_until(lambda: "what a crash left behind" in self.log())
+        told = self.get_inputs(calls)
+        self.assertEqual(sorted(told), [OK] * 128 + [NOT_FOUND] * (CALL_COUNT - 128))
+        self.server.kill()
+        self.server.storage_settings = ""
+        self.server.start()
+        self.assertEqual(self.get_inputs(calls), told)
+
+    def test_files_of_another_store(self) -> None:
+        calls = self.put_inputs(8)
+        self.server.kill()
+        # The same root key, or that is what would be noticed.
+        other = called_server.CalledServer(MAYFLYD, self.messages)
+        self.addCleanup(other.close)
+        shutil.copy(self.server.path("root.key"), other.path("root.key"))
+        other.start()
+        other.kill()
+        for name in ("keys/slots", "keys/keyring", "keys/clock", "db"):
+            path = self.server.path("data/" + name)
+            self.keep(path)
+            self.copy(other.path("data/" + name), path)
+            refused = self.server.start_refused()
+            self.assertIn("another store's", refused)
+            self.assertIn(name, refused)
+            self.put_back(path)
+        self.server.start()
+        self.assertEqual(self.get_inputs(calls), [OK] * 8)
+
+    def test_a_log_that_was_cut(self) -> None:
+        early = self.put_inputs(64)
+        late = self.put_inputs(64)
+        self.server.kill()
+        log = max(glob.glob(self.server.path("data/db/*.log")), key=os.path.getsize)
+        self.keep(log)
+        os.truncate(log, os.path.getsize(log) - 7)
+        self.keep(self.server.path("data/db"))
+        refused = self.server.start_refused()
+        self.assertIn("data loss: the database recovered sequence", refused)
+        self.put_back(self.server.path("data/db"))
+        self.put_back(log)
+        self.server.start()
+        self.assertEqual(self.get_inputs(early + late), [OK] * 128)
+
+    def test_a_slot_damaged_at_rest(self) -> None:
+        [call] = self.put_inputs(1)
+        slot = self.slot_put_by(lambda: self.put_output(call, b"first"))
+        self.server.kill()
+        flip(self.slots_path, slot + 12)
+        for _ in range(2):
+            self.assertIn("1 damaged slots of 32768", self.server.start_refused())
+        flip(self.slots_path, slot + 12)
+        self.server.start()
+        self.assertEqual([each.payload.data for each in self.claim([call]).outputs], [b"first"])
+
+    # Damage while it serves.
+
+    def test_a_slot_damaged_while_it_serves(self) -> None:
+        calls = self.put_inputs(2)
+        slot = self.slot_put_by(lambda: self.put_output(calls[0], b"first"))
+        flip(self.slots_path, slot + 12)
+        for _ in range(3):
+            claimed = self.claim(calls[:1])
+            self.assertEqual([each.status.code for each in claimed.ended], [DATA_LOSS])
+        self.assertEqual(self.put_output(calls[0], b"another"), DATA_LOSS)
+        self.assertEqual(self.get_inputs(calls), [OK, OK])
+        flip(self.slots_path, slot + 12)
+        self.assertEqual(self.put_output(calls[0], b"first"), OK)
+        flip(self.slots_path, slot + 12)
+        # It ends as others do.
+        response = self.server.call("client", "DeleteCalls", call_ids=calls[:1])
+        self.assertEqual(response.results[0].status.code, OK)
+        with open(self.slots_path, "rb") as file:
+            file.seek(slot + 8)
+            self.assertEqual(file.read(20), bytes(20))
+        self.assertEqual(self.log().count("damage, looking at slots"), 1, "not rate-limited")
+
+        slot = self.slot_put_by(lambda: calls.extend(self.put_inputs(1)))
+        flip(self.slots_path, slot + 12)
+        self.assertEqual(self.get_inputs(calls[1:]), [OK, DATA_LOSS])
+
+    def test_one_bad_block_of_rows(self) -> None:
+        calls = self.put_inputs(CALL_COUNT)
+        self.restart_from_files()
+        self.damage_block("calls")
+        self.server.start()
+        told = self.get_inputs(calls)
+        bad = [call for call, code in zip(calls, told) if code == DATA_LOSS]
+        self.assertEqual(told.count(OK) + len(bad), CALL_COUNT)
+        self.assertGreater(len(bad), 0)
+        self.assertLess(len(bad), 40)
+        # Whoever polls a damaged call is told, and harms nobody.
+        for _ in range(20):
+            claimed = self.claim(bad + calls[-1:])
+            self.assertEqual([each.status.code for each in claimed.ended], [DATA_LOSS] * len(bad))
+            self.assertEqual(claimed.pending_count, 1)
+            self.put_inputs(4)
+        self.assertEqual(self.put_output(bad[0], b"output"), DATA_LOSS)
+        self.assertEqual(self.put_output(calls[-1], b"output"), OK)
+        self.assertEqual(self.log().count("damage, reading rows"), 1, "not rate-limited")
+        self.assertNotIn("the server is ending", self.log())
+
+    def test_one_bad_block_of_deadlines(self) -> None:
+        ttl_s = 8
+        self.put_inputs(CALL_COUNT, ttl_s)
+        deadline = time.time() + ttl_s
+        lasting = self.put_inputs(4)
+        self.restart_from_files()
+        self.damage_block("deadlines")
+        self.server.start()
+        self.assertLess(time.time(), deadline, "the machine is too busy for this ttl")
+        # About 270 are in the block; the hourly round, and the end of their epoch keys, have those.
+        self.wait_until(lambda: len(self.live_slots()) < CALL_COUNT - 100)
+        self.assertEqual(self.get_inputs(lasting), [OK] * 4)
+        self.assertEqual(self.log().count("damage, reading deadlines"), 1, "not rate-limited")
+        self.assertIn("slots that no row names are left alone", self.log())
+
+    # What tests are made of.
+
+    def put_inputs(self, count: int, ttl_s: int = 3600) -> List[str]:
+        calls = [new_call_id() for _ in range(count)]
+        items = [
+            {"call_id": call, "payload": {"data": os.urandom(DATA_BYTES)}, "ttl": {"seconds": ttl_s}}
+            for call in calls
+        ]
+        response = self.server.call("client", "PutInputs", items=items)
+        self.assertEqual([result.status.code for result in response.results], [OK] * count)
+        return calls
+
+    def put_output(self, call: str, data: bytes) -> int:
+        item = {"call_id": call, "payload": {"data": data}, "attempt": 1, "outcome": 1}
+        return int(self.server.call("worker", "PutOutputs", items=[item]).results[0].status.code)
+
+    def get_inputs(self, calls: List[str]) -> List[int]:
+        response = self.server.call("worker", "GetInputs", call_ids=calls, max_bytes=60 << 20)
+        return [result.status.code for result in response.results]
+
+    def claim(self, calls: List[str]) -> Any:
+        request = {"call_ids": calls, "claim_token": os.urandom(16), "max_bytes": 60 << 20}
+        return self.server.call("client", "ClaimOutputs", lease={"seconds": 600}, **request)
+
+    def live_slots(self) -> Set[int]:
+        with open(self.slots_path, "rb") as file:
+            return {slot.number for slot in read_slots(file.read()) if slot.state == "live"}
+
+    def slot_put_by(self, put: Any) -> int:
+        """The offset of the slot that it takes."""
+        before = self.live_slots()
+        put()
+        [number] = self.live_slots() - before
+        return 3 * PAGE_BYTES + number * SLOT_BYTES
+
+    def restart_from_files(self) -> None:
+        """Leaves it killed, with all rows in table files."""
+        self.server.kill()
+        self.server.start()
+        self.server.kill()
+
+    def damage_block(self, family: str) -> None:
+        # The end of a property's name, whose beginning it shares with the one before, and its value.
+        name = b"name" + family.encode()
+        paths = []
+        for path in glob.glob(self.server.path("data/db/*.sst")):
+            with open(path, "rb") as file:
+                if name in file.read():
+                    paths.append(path)
+        self.assertNotEqual(paths, [], "no table file of that family")
+        flip(max(paths, key=os.path.getsize), BAD_OFFSET)
+
+    def log(self) -> str:
+        with open(self.server.path("log")) as file:
+            return file.read()
+
+    def wait_until(self, holds: Any) -> None:
+        end = time.monotonic() + TIMEOUT_S
+        while not holds():
+            self.assertLess(time.monotonic(), end, "it did not come to pass")
+            time.sleep(POLL_S)
+
+    def copy(self, source: str, path: str) -> None:
+        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        shutil.copytree(source, path) if os.path.isdir(source) else shutil.copy(source, path)
+
+    def keep(self, path: str) -> None:
+        kept = self.server.path("kept-" + os.path.basename(path))
+        shutil.copytree(path, kept) if os.path.isdir(path) else shutil.copy(path, kept)
+
+    def put_back(self, path: str) -> None:
+        self.copy(self.server.path("kept-" + os.path.basename(path)), path)
+
+
+def main() -> int:
+    global MAYFLYD, PROTOC
+    MAYFLYD, PROTOC = sys.argv[1:3]
+    result = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False).result
+    return 0 if result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
