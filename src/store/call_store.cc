@@ -31,6 +31,9 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
   const Now now = store->time_->Read();
   RETURN_IF_ERROR(store->storage_->keyring()->EnsureAhead(now.steady_ms));
   RETURN_IF_ERROR(store->tenants_.Start(now));
+  const auto id_window = StartIdWindow(
+      store->storage_.get(), absl::ToInt64Milliseconds(config.limits.id_window), now.steady_ms);
+  RETURN_IF_ERROR(id_window.status());
 
   store->uploads_ = std::make_unique<Uploads>(store->ContextOfUploads());
   RETURN_IF_ERROR(store->uploads_->Start());
@@ -48,7 +51,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
             .sweeper = &store->sweeper_,
             .uploads = store->uploads_.get(),
             .sync_puts = config.storage.durability == Config::Durability::kSync,
-            .id_window_ms = absl::ToInt64Milliseconds(config.limits.id_window),
+            .id_window = *id_window,
             .lease_total_max_ms = absl::ToInt64Milliseconds(config.claims.lease_total_max),
             .fence_counter = &store->fence_counter_,
             .unsynced_rows = &store->unsynced_rows_,

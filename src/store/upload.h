@@ -66,7 +66,11 @@ struct Upload {
   Upload(Tenant* tenant_of_it, const UploadId& id) : tenant(tenant_of_it) { stored.id = id; }
 
   Tenant* const tenant;
-  std::atomic<int64_t> active_ms{0};  // when the last segment came
+  std::atomic<int64_t> active_ms{0};  // when the last segment came, on elapsed time
+  // Set by the committer of its call's shard, under keep_mutex: what is not on the disk yet does not
+  // get there any more.
+  std::atomic<bool> call_has_ended{false};
+  Mutex keep_mutex;  // while its row is being written
 
   Mutex mutex;
   std::deque<Step> steps GUARDED_BY(mutex);
@@ -94,12 +98,15 @@ struct Upload {
 
 class Uploads;
 
-// Dropping it leaves the upload to be gone on with. Callbacks run on worker threads. To be used for
+// Dropping it leaves the upload to be gone on with, without what was not written. Callbacks run on worker threads. To be used for
 // one thing at a time, but for a read-ahead of segments: they are taken in the order given.
 class UploadStream {
  public:
   UploadStream(Uploads* uploads, std::shared_ptr<Upload> upload, uint64_t number)
       : uploads_(uploads), upload_(std::move(upload)), number_(number) {}
+  ~UploadStream();
+  UploadStream(const UploadStream&) = delete;
+  UploadStream& operator=(const UploadStream&) = delete;
 
   // ABORTED (UPLOAD_TAKEN_OVER), NOT_FOUND (UPLOAD_UNKNOWN), OUT_OF_RANGE (OFFSET_MISMATCH,
   // PAYLOAD_TOO_LARGE), RESOURCE_EXHAUSTED, UNAVAILABLE. The upload stays as it was.

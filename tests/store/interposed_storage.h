@@ -103,6 +103,12 @@ class InterposedStorage final : public Storage {
   absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) override {
     return storage_->LoadUsage(shard);
   }
+  absl::StatusOr<std::optional<IdWindowRecord>> LoadIdWindow() override {
+    return storage_->LoadIdWindow();
+  }
+  absl::Status SaveIdWindow(const IdWindowRecord& record) override {
+    return storage_->SaveIdWindow(record);
+  }
   absl::StatusOr<std::optional<std::string>> LoadTimeRecord() override {
     return storage_->LoadTimeRecord();
   }
