@@ -1,6 +1,7 @@
 #include "store/call_store.h"
 
 #include <algorithm>
+#include <array>
 #include <thread>
 #include <utility>
 
@@ -8,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/notification.h"
+#include "crypto/random.h"
 
 namespace mayfly {
 namespace {
@@ -118,6 +120,12 @@ CallStore::~CallStore() {
 
 absl::StatusOr<Tenant*> CallStore::ResolveTenant(absl::string_view name) {
   return tenants_.Resolve(name);
+}
+
+CallId CallStore::MintCallId() {
+  std::array<uint8_t, 10> random;
+  FillRandom(absl::MakeSpan(random));
+  return CallId::Mint(absl::FromUnixMillis(time_->Read().steady_ms), random);
 }
 
 absl::Status CallStore::DrainingError() {

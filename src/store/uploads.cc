@@ -22,8 +22,6 @@ bool HasEnded(const LoadedCall& call) {
 
 }  // namespace
 
-UploadStream::~UploadStream() { uploads_->Leave(upload_, number_); }
-
 void UploadStream::Append(UploadSegment segment, absl::AnyInvocable<void(absl::Status)> done) {
   uploads_->Append(upload_, number_, std::move(segment), std::move(done));
 }
@@ -149,6 +147,8 @@ void Uploads::Sweep() {
       // Both clocks must say so; a finish is refused as soon as one does.
       const bool is_past = upload->stored.payload.deadline_ms <= now.erase_ms;
       if (upload->has_begun && !upload->has_ended && (is_idle || is_past)) Abandon(upload.get());
+      // In this order: who finishes may let go of the stream at once.
+      if (upload->stream.expired() && upload->finishes == 0) DropUnwritten(upload.get());
       EndStep(upload);
     });
   }
@@ -218,7 +218,9 @@ void Uploads::Begin(Tenant* tenant, NewUpload request, BeginUploadDone done) {
 
 std::shared_ptr<UploadStream> Uploads::TakeOver(std::shared_ptr<Upload> upload) {
   const uint64_t number = ++upload->holder;
-  return std::make_shared<UploadStream>(this, std::move(upload), number);
+  auto stream = std::make_shared<UploadStream>(this, upload, number);
+  upload->stream = stream;
+  return stream;
 }
 
 void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done) {
@@ -350,13 +352,6 @@ void Uploads::DropUnwritten(Upload* upload) {
   upload->small = std::string();
   upload->crc32c = 0;
   upload->has_last = false;
-}
-
-void Uploads::Leave(std::shared_ptr<Upload> upload, uint64_t stream) {
-  AddStep(upload, [this, upload, stream] {
-    if (!upload->has_ended && upload->holder == stream) DropUnwritten(upload.get());
-    EndStep(upload);
-  });
 }
 
 absl::Status Uploads::Restore(Upload* upload) {

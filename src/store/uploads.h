@@ -10,7 +10,8 @@
 // comes for limits.upload_idle_timeout.
 //
 // The steps of one upload run one after another, those of different uploads in parallel, on worker
-// threads; callbacks run there too. Memory: about 1 KiB for each upload, and what Append is given.
+// threads; callbacks run there too. Memory: about 1 KiB for each upload, what Append
+// is given, and the one segment of a small payload as long as there is a stream.
 // Thread-safe.
 #pragma once
 
@@ -77,7 +78,6 @@ class Uploads {
              absl::AnyInvocable<void(absl::StatusOr<UploadProgress>)> done) EXCLUDES_LOCK(mutex_);
 
   // For UploadStream.
-  void Leave(std::shared_ptr<Upload> upload, uint64_t stream);
   void Append(std::shared_ptr<Upload> upload, uint64_t stream, UploadSegment segment,
               absl::AnyInvocable<void(absl::Status)> done);
   void Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,

@@ -111,9 +111,11 @@ absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
 
 void Uploads::Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
                      FinishUploadDone done) {
+  ++upload->finishes;
   AddStep(upload, [this, upload, stream, end, done = std::move(done)]() mutable {
     absl::StatusOr<Sealed> row = SealRow(upload.get(), stream, end);
     if (row.ok()) return SubmitPut(upload, *std::move(row), std::move(done));
+    --upload->finishes;
     done(row.status());
     EndStep(upload);
   });
@@ -171,6 +173,7 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
 
 void Uploads::OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result,
                            FinishUploadDone done) {
+  --upload->finishes;
   const bool is_stored = result.payload && result.payload->slot == upload->stored.payload.slot;
   if (is_stored) {
     End(upload.get());
