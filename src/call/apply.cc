@@ -65,7 +65,10 @@ class Application {
     std::optional<Claim>& claim = applied_.state.claim;
     std::optional<Tombstone>& tombstone = applied_.state.tombstone;
     if (claim.has_value() && HasLapsed(*claim, context.now)) claim.reset();
-    if (tombstone.has_value() && IsForgotten(*tombstone, context)) tombstone.reset();
+    if (tombstone.has_value() && IsForgotten(*tombstone, context)) {
+      forgotten_ = tombstone->reason;
+      tombstone.reset();
+    }
   }
 
   Applied Take() { return std::move(applied_); }
@@ -238,6 +241,8 @@ class Application {
                                         static_cast<uint64_t>(limit_ms), "ms"));
       }
     }
+    // Steady time was set back, or the window would not have taken the id.
+    if (forgotten_) return PutAfterEnd(*forgotten_);
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
   }
 
@@ -334,6 +339,7 @@ class Application {
 
   const ApplyContext& context_;
   Applied applied_;
+  std::optional<EndReason> forgotten_;  // of a tombstone that is there still, past its time
 };
 
 }  // namespace

@@ -144,6 +144,23 @@ TEST_F(ApplyTest, ATombstoneLastsAsLongAsItSaysWhenTheSettingWasLowered) {
   EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallUnknown);
 }
 
+TEST_F(ApplyTest, ATombstoneThatIsThereRefusesAPutHoweverOldItIs) {
+  context_.now.steady_ms -= kHour;  // set back since the id was minted
+  context_.now.read_ms = context_.now.steady_ms;
+  state_.tombstone = Tombstone{.reason = EndReason::kDeleted,
+                               .ended_ms = context_.now.steady_ms - kHour,
+                               .forget_ms = context_.now.steady_ms - 45 * kMinute};
+  const Tombstone tombstone = *state_.tombstone;
+  Wait(kHour);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallUnknown);
+  state_.tombstone = tombstone;
+  EXPECT_EQ(ReasonFor(Input()), Reason::kCallDeleted);
+  state_.tombstone = tombstone;
+  PutInput upload = Input();
+  upload.began_in_window = true;
+  EXPECT_EQ(ReasonFor(upload), Reason::kCallDeleted);
+}
+
 TEST_F(ApplyTest, AnIdAtTheFloorIsOutsideTheWindow) {
   Wait(kMinute);
   context_.id_floor_ms = kNow;

@@ -381,7 +381,9 @@ TEST(CallTable, EveryRequestInEveryStateIsAnsweredAsTheSpecificationSays) {
   for (const Case& c : AllCases()) {
     for (int row = 0; row < static_cast<int>(Request::kCount); ++row) {
       const auto request = static_cast<Request>(row);
-      const Situation situation{.story = StoryOf(c), .input_readable = IsReadableLife(c.input)};
+      const Situation situation{.story = StoryOf(c),
+                                .input_readable = IsReadableLife(c.input),
+                                .has_old_tombstone = c.grave == Grave::kForgotten};
       SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
       const Operation operation = OperationOf(request, c);
       const Applied applied = Apply(StateOf(c), operation, ContextOf(c));
@@ -408,7 +410,9 @@ TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
     for (int row = 0; row < static_cast<int>(Request::kClaim); ++row) {
       const auto request = static_cast<Request>(row);
       if (request == Request::kGetInput) continue;
-      const Situation situation{.story = StoryOf(c), .input_readable = IsReadableLife(c.input)};
+      const Situation situation{.story = StoryOf(c),
+                                .input_readable = IsReadableLife(c.input),
+                                .has_old_tombstone = c.grave == Grave::kForgotten};
       SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
       const Operation put = OperationOf(request, c);
       const Answer answer = Expected(request, situation);

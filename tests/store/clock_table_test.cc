@@ -192,7 +192,11 @@ TEST_P(ClockTable, WaitsAndLeasesLastAsLongAsTheySay) {
   EXPECT_FALSE(before.is_answered());
   Jump();
   harness_.Settle();
-  EXPECT_EQ(before.is_answered(), unseen_ms >= 3000);
+  if (unseen_ms >= 3000) {
+    before.Get();
+  } else {
+    EXPECT_FALSE(before.is_answered());
+  }
   if (jump_ms > 24 * kHourMs) return;  // the calls are over
 
   Awaited<ClaimResponse> after;
@@ -203,8 +207,8 @@ TEST_P(ClockTable, WaitsAndLeasesLastAsLongAsTheySay) {
   EXPECT_FALSE(after.is_answered());
   Pass(200);
   harness_.Settle();
-  EXPECT_TRUE(after.is_answered());
-  EXPECT_TRUE(before.is_answered());
+  after.Get();
+  if (unseen_ms < 3000) before.Get();
 
   const int64_t left_ms = 30 * kSecondMs - 3100 - unseen_ms;
   if (left_ms <= 0) {
