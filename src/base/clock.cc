@@ -3,7 +3,6 @@
 #include <fstream>
 #include <time.h>
 
-#include "absl/time/clock.h"
 #include <sys/timex.h>
 
 namespace mayfly {
@@ -12,6 +11,15 @@ namespace {
 
 // adjtimex is a system call, the clocks are not.
 constexpr absl::Duration kSynchronisedCheckInterval = absl::Seconds(1);
+// The two clocks are read within this of each other, unless every attempt is interrupted.
+constexpr absl::Duration kReadingGapMax = absl::Milliseconds(1);
+constexpr int kReadingAttempts = 4;
+
+timespec ReadClock(clockid_t clock) {
+  timespec time{};
+  clock_gettime(clock, &time);
+  return time;
+}
 
 bool IsSynchronised() {
   timex state{};
@@ -21,10 +29,18 @@ bool IsSynchronised() {
 
 }  // namespace
 
+// From the kernel each time: absl::Now() extrapolates from a reading that is up to two seconds old,
+// and notices that the wall clock was set as late as that.
 ClockReading SystemClock::Read() {
-  timespec boottime{};
-  clock_gettime(CLOCK_BOOTTIME, &boottime);
-  const absl::Duration now = absl::DurationFromTimespec(boottime);
+  absl::Time wall;
+  absl::Duration now;
+  // A process that is stopped between the two readings would take the pause for a jump of the wall.
+  for (int attempt = 0; attempt < kReadingAttempts; ++attempt) {
+    const timespec before = ReadClock(CLOCK_BOOTTIME);
+    wall = absl::TimeFromTimespec(ReadClock(CLOCK_REALTIME));
+    now = absl::DurationFromTimespec(ReadClock(CLOCK_BOOTTIME));
+    if (now - absl::DurationFromTimespec(before) <= kReadingGapMax) break;
+  }
   const int64_t now_ms = absl::ToInt64Milliseconds(now);
   int64_t check_ms = next_check_ms_.load(std::memory_order_relaxed);
   if (now_ms >= check_ms &&
@@ -33,7 +49,7 @@ ClockReading SystemClock::Read() {
     synchronised_.store(IsSynchronised(), std::memory_order_relaxed);
   }
   return ClockReading{
-      .wall = absl::Now(),
+      .wall = wall,
       .boottime = now,
       .synchronised = synchronised_.load(std::memory_order_relaxed),
   };

@@ -1,7 +1,7 @@
 // What time it is, as the rules see it: three answers, because two clocks may disagree and a wrong
-// one must neither destroy live data nor keep data past its day.
+// one must neither destroy live data nor keep data past its day; and a fourth for durations.
 //
-// All are milliseconds since the Unix epoch. retention/timekeeper.h makes them from the wall clock
+// The three are milliseconds since the Unix epoch. retention/timekeeper.h makes them from the wall clock
 // and from *steady* (an anchor plus CLOCK_BOOTTIME since). While the clocks are right all three
 // are equal up to its tolerance. A deadline has passed for one of them when it is <= that answer.
 #pragma once
@@ -22,9 +22,12 @@ struct Now {
   // must say so, and kNeverMs while the clock is not to be trusted after a boot. Never above
   // read_ms. Goes back when a wrong clock is corrected.
   int64_t erase_ms = kNeverMs;
-  // What new deadlines, leases and the window around call ids are computed from. Advances with
+  // What new deadlines, tombstones and the window around call ids are computed from. Advances with
   // CLOCK_BOOTTIME and jumps only when it is anchored anew.
   int64_t steady_ms = 0;
+  // How long the process has run, suspension included: no time of day. Durations are measured on
+  // it (leases, waits, idle timeouts), since it never goes back and no setting of a clock moves it.
+  int64_t elapsed_ms = 0;
 };
 
 }  // namespace mayfly

@@ -22,6 +22,12 @@ bool IsPast(const StoredPayload& payload, const ApplyContext& context, int64_t n
          payload.stored_ms <= context.dead_before_ms;
 }
 
+bool IsForgotten(const Tombstone& tombstone, const ApplyContext& context) {
+  const int64_t forget_ms =
+      std::max(tombstone.forget_ms, tombstone.ended_ms + context.tombstone_ttl_ms);
+  return forget_ms <= context.now.steady_ms;
+}
+
 absl::Status EndedError(EndReason reason) {
   switch (reason) {
     case EndReason::kConsumed:
@@ -64,7 +70,10 @@ class Application {
     std::optional<Claim>& claim = applied_.state.claim;
     std::optional<Tombstone>& tombstone = applied_.state.tombstone;
     if (claim.has_value() && HasLapsed(*claim, context.now)) claim.reset();
-    if (tombstone.has_value() && tombstone->forget_ms <= context.now.steady_ms) tombstone.reset();
+    if (tombstone.has_value() && IsForgotten(*tombstone, context)) {
+      forgotten_ = tombstone->reason;
+      tombstone.reset();
+    }
   }
 
   Applied Take() { return std::move(applied_); }
@@ -114,21 +123,19 @@ class Application {
       result().pending = true;
       return;
     }
-    const int64_t now_ms = context_.now.steady_ms;
     if (claim) {
       ++claim->uses;
     } else {
       claim = Claim{.token = request.token,
                     .token_hash = request.token_hash,
                     .fence = request.fence,
-                    .claimed_ms = now_ms,
+                    .claimed_ms = context_.now.elapsed_ms,
                     .lease_end_ms = 0};
     }
     // A repeated claim is the retry of a lost reply: its lease runs from the new reply. One that
     // was delayed on its way does not take back what a renewal has promised since.
     claim->lease_end_ms = std::max(claim->lease_end_ms, LeaseEnd(*claim, request.lease_ms, true));
-    result().payload = state().output;
-    result().claim = claim;
+    GiveClaim();
   }
 
   void operator()(const AckOutput& ack) {
@@ -159,8 +166,7 @@ class Application {
     // Never shortens: a renewal that comes late or asks for less leaves what was promised.
     claim.lease_end_ms =
         std::max(claim.lease_end_ms, LeaseEnd(claim, renew.lease_ms, !renew.by_download));
-    result().payload = state().output;
-    result().claim = claim;
+    GiveClaim();
   }
 
   void operator()(const DescribeCall&) {
@@ -234,12 +240,21 @@ class Application {
     // The input's own time is over, the output's is not: what ended for workers does not begin
     // again, swept or not.
     if (state().output) return RefuseToStore(EndedError(EndReason::kExpired));
-    const int64_t distance_ms = std::abs(put.id_time_ms - context_.now.steady_ms);
-    if (distance_ms > context_.id_window_ms) {
-      return RefuseToStore(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
-                                      static_cast<uint64_t>(distance_ms),
-                                      static_cast<uint64_t>(context_.id_window_ms), "ms"));
+    if (!put.began_in_window) {
+      const int64_t now_ms = context_.now.steady_ms;
+      const int64_t distance_ms = std::abs(put.id_time_ms - now_ms);
+      const int64_t limit_ms =
+          put.id_time_ms > now_ms
+              ? context_.id_window_ms
+              : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
+      if (distance_ms > limit_ms) {
+        return RefuseToStore(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
+                                        static_cast<uint64_t>(distance_ms),
+                                        static_cast<uint64_t>(limit_ms), "ms"));
+      }
     }
+    // Steady time was set back, or the window would not have taken the id.
+    if (forgotten_) return PutAfterEnd(*forgotten_);
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
   }
 
@@ -305,10 +320,18 @@ class Application {
   }
 
   int64_t LeaseEnd(const Claim& claim, int64_t lease_ms, bool total_is_bounded) {
-    const int64_t end_ms =
-        std::min(context_.now.steady_ms + lease_ms, DeadlineOf(*state().output, context_));
+    const int64_t now_ms = context_.now.elapsed_ms;
+    const int64_t left_ms = DeadlineOf(*state().output, context_) - context_.now.steady_ms;
+    const int64_t end_ms = now_ms + std::min(lease_ms, left_ms);
     if (!total_is_bounded) return end_ms;
     return std::min(end_ms, claim.claimed_ms + context_.lease_total_max_ms);
+  }
+
+  void GiveClaim() {
+    result().payload = state().output;
+    result().claim = state().claim;
+    result().lease_end_ms =
+        context_.now.steady_ms + state().claim->lease_end_ms - context_.now.elapsed_ms;
   }
 
   int64_t End(EndReason reason, const TokenHash& token) {
@@ -329,6 +352,7 @@ class Application {
 
   const ApplyContext& context_;
   Applied applied_;
+  std::optional<EndReason> forgotten_;  // of a tombstone that is there still, past its time
 };
 
 }  // namespace
@@ -349,6 +373,6 @@ bool IsErasable(const StoredPayload& payload, const ApplyContext& context) {
   return IsPast(payload, context, context.now.erase_ms);
 }
 
-bool HasLapsed(const Claim& claim, const Now& now) { return claim.lease_end_ms <= now.steady_ms; }
+bool HasLapsed(const Claim& claim, const Now& now) { return claim.lease_end_ms <= now.elapsed_ms; }
 
 }  // namespace mayfly

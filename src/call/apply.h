@@ -16,7 +16,8 @@
 //   * Past its time a payload is not there, whether the sweep has come by or not. An output's end
 //     ends its call; an input's end ends a call that has no output.
 //   * Reads, claims included, refuse a payload as soon as either clock says so (now.read_ms);
-//     expiry destroys it when both do (now.erase_ms). Leases and tombstones run on steady time.
+//     expiry destroys it when both do (now.erase_ms). Tombstones run on steady time, leases on
+//     elapsed time.
 //   * Puts are idempotent: same id and content is OK, also when the call was consumed since.
 //     Another content is CALL_CONFLICT or OUTPUT_CONFLICT.
 //   * A payload whose secret is damaged is there and cannot be read: reads, claims and puts in its
@@ -30,7 +31,11 @@
 //     was received must name that of what was sent under the claim, else CHECKSUM_MISMATCH.
 //   * An ack is idempotent by its token as long as the tombstone lasts.
 //   * A new call's id must have been minted within the id window, which is shorter than the life
-//     of a tombstone: so no late retry can revive a call that has ended.
+//     of a tombstone: so no late retry can revive a call that has ended. Ids at or below the floor
+//     left the window before it was widened, and stay outside. A tombstone lasts as long as the
+//     setting says that was in force when it was written or the one in force now, whichever is
+//     longer. An upload may take longer than the window: its id is judged when it begins, and again
+//     at the end if its call has ended meanwhile.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +54,7 @@ struct ApplyContext {
   int64_t dead_before_ms = 0;
   int64_t tombstone_ttl_ms = 0;    // how long an ended call is remembered
   int64_t id_window_ms = 0;        // how far the time in a new call's id may be from now
+  int64_t id_floor_ms = 0;         // a new call's id must be younger than this; it lies before now
   int64_t lease_total_max_ms = 0;  // how far renewals may stretch a claim, from when it was made
 };
 

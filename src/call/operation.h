@@ -21,7 +21,10 @@ class ContentComparer {
 
 struct PutInput {
   int64_t id_time_ms = 0;  // when the call id says that it was minted
-  StoredPayload payload;   // as it will be stored: slot reserved, deadline fixed
+  // It ends an upload, whose beginning the window around ids was asked about, and the call has not
+  // ended since.
+  bool began_in_window = false;
+  StoredPayload payload;  // as it will be stored: slot reserved, deadline fixed
   const ContentComparer* content = nullptr;
 };
 struct GetInput {};
@@ -85,6 +88,7 @@ struct OperationResult {
   // BeginUpload: the same, when there is nothing to send because it is there already.
   std::optional<StoredPayload> payload;
   std::optional<Claim> claim;  // ClaimOutput, RenewClaim
+  int64_t lease_end_ms = 0;    // the same: when its lease ends, as clients are told, on steady time
   // ClaimOutput: nothing to claim yet, worth waiting. BeginUpload: the payload is to be sent.
   bool pending = false;
   int64_t ended_ms = 0;                   // AckOutput, DeleteCall: when it was erased

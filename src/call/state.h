@@ -2,7 +2,8 @@
 //
 // A call is its rows: an input, an output, a tombstone. Each is written once and removed once; the
 // state of the call is which of them exist, plus the claim, which is soft: it lives in memory and
-// a restart releases it. All times are Unix milliseconds on the steady time of base/now.h.
+// a restart releases it. Times are Unix milliseconds on the steady time of base/now.h, but for a
+// claim's, which are on its elapsed time.
 #pragma once
 
 #include <array>
@@ -75,6 +76,7 @@ struct Claim {
   ClaimToken token{};
   TokenHash token_hash{};
   uint64_t fence = 0;  // boot number in the upper 24 bits, then a counter: only rises
+  // On elapsed time, so that a lease lasts as long as it says whatever the clocks do.
   int64_t claimed_ms = 0;
   int64_t lease_end_ms = 0;  // claimable again from here on
   uint32_t uses = 1;         // how often it was claimed, with the same token, or renewed

@@ -18,6 +18,7 @@ Sweeper::Sweeper(DueSource* source, ExpirySink* sink, size_t batch_max)
 
 absl::StatusOr<bool> Sweeper::Advance(const Now& now) {
   if (now.erase_ms == Now::kNeverMs) return false;
+  MoveTo(now.erase_ms);
   auto loaded_more = LoadPage(now.erase_ms / 1000);
   RETURN_IF_ERROR(loaded_more.status());
 
@@ -37,12 +38,31 @@ absl::StatusOr<bool> Sweeper::Advance(const Now& now) {
   return *loaded_more || batch.size() == batch_max_;
 }
 
+// Before anything is loaded, or what falls due after a jump ahead would lie beyond the wheel.
+void Sweeper::MoveTo(int64_t now_ms) {
+  MutexLock lock(&mutex_);
+  // Time went back. What was handed over since is on disk still if it was not due after all, and
+  // what falls due in the meantime must not count as loaded.
+  if (wheel_ && now_ms < present_ms_) {
+    wheel_.reset();
+    held_.clear();
+    free_.clear();
+    loaded_until_s_ = kNothingLoaded;
+    swept_ms_ = std::min(swept_ms_, now_ms);
+    cursor_.reset();
+    stretch_is_loaded_ = true;
+  }
+  present_ms_ = now_ms;
+  if (!wheel_) wheel_.emplace(TimerWheel::Options{.start_ms = now_ms});
+  std::vector<uint64_t> none;
+  wheel_->Advance(now_ms, /*limit=*/0, &none);
+}
+
 // Reads at most one page. True when the stretch has more and there is room for it.
 absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
   int64_t until_s;
   {
     MutexLock lock(&mutex_);
-    if (!wheel_) wheel_.emplace(TimerWheel::Options{.start_ms = now_s * 1000});
     if (held_.size() - free_.size() + kPageMax > kLoadedMax) return false;
     if (stretch_is_loaded_) {
       if (loaded_until_s_ >= now_s + kLookAheadS) return false;

@@ -11,8 +11,10 @@
 //   payloads in memory          kLoadedMax, however many fall due at once; the rest stay on disk
 //   one Advance                 one batch to the sink, one page from disk
 //
-// Time is now.erase_ms: nothing is due while the clocks are in doubt. Reads refuse a payload at its
-// deadline by themselves, so a late sweep delays erasure, never exposes anything.
+// Time is now.erase_ms: nothing is due while the clocks are in doubt. It may jump either way. After a
+// jump ahead what has fallen due is loaded page by page, as at start; after one back everything is
+// loaded anew. Reads refuse a payload at its deadline by themselves, so a late sweep delays erasure,
+// never exposes anything.
 //
 // Owns no thread and reads no clock. Advance belongs to one thread; OnStored and lag_ms to any.
 #pragma once
@@ -50,6 +52,9 @@ class Sweeper {
   int64_t lag_ms(const Now& now) EXCLUDES_LOCK(mutex_);
 
  private:
+  static constexpr int64_t kNothingLoaded = -1;
+
+  void MoveTo(int64_t now_ms) EXCLUDES_LOCK(mutex_);
   absl::StatusOr<bool> LoadPage(int64_t now_s) EXCLUDES_LOCK(mutex_);
   void Hold(const DuePayload& payload) REQUIRES_LOCK(mutex_);
 
@@ -62,8 +67,9 @@ class Sweeper {
   std::vector<DuePayload> held_ GUARDED_BY(mutex_);     // by the wheel's id
   std::vector<uint64_t> free_ GUARDED_BY(mutex_);       // unused places in held_
   // Everything due up to this second was loaded, or is being loaded after `cursor_`.
-  int64_t loaded_until_s_ GUARDED_BY(mutex_) = -1;
-  int64_t swept_ms_ GUARDED_BY(mutex_) = 0;  // deadlines up to here were handed over
+  int64_t loaded_until_s_ GUARDED_BY(mutex_) = kNothingLoaded;
+  int64_t present_ms_ GUARDED_BY(mutex_) = 0;  // the latest Advance's
+  int64_t swept_ms_ GUARDED_BY(mutex_) = 0;    // deadlines up to here were handed over
 
   // Advance's own: the page last read of a stretch that is not whole yet.
   int64_t stretch_from_s_ = 0;

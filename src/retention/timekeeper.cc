@@ -108,7 +108,10 @@ Timekeeper Timekeeper::Start(const std::optional<TimeRecord>& saved, const Clock
 Now Timekeeper::Read(const ClockReading& reading) {
   const int64_t disagreement_before_ms = disagreement_ms();
   const int64_t boottime_ms = absl::ToInt64Milliseconds(reading.boottime);
-  record_.steady_ms += boottime_ms - record_.boottime_ms;
+  // The kernel never sets BOOTTIME back; should anything else, time stands still for a moment.
+  const int64_t passed_ms = std::max<int64_t>(0, boottime_ms - record_.boottime_ms);
+  record_.steady_ms += passed_ms;
+  elapsed_ms_ += passed_ms;
   record_.boottime_ms = boottime_ms;
   record_.wall_ms = absl::ToUnixMillis(reading.wall);
 
@@ -125,6 +128,7 @@ Now Timekeeper::Read(const ClockReading& reading) {
       .read_ms = std::max(record_.wall_ms, record_.steady_ms),
       .erase_ms = may_erase ? earlier_ms : Now::kNeverMs,
       .steady_ms = record_.steady_ms,
+      .elapsed_ms = elapsed_ms_,
   };
 }
 

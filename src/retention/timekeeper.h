@@ -84,6 +84,7 @@ class Timekeeper {
 
   TimeRecord record_;
   int64_t grace_ms_;
+  int64_t elapsed_ms_ = 0;  // since the record, on BOOTTIME
 };
 
 }  // namespace mayfly

@@ -160,10 +160,11 @@ grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerConte
       Begin(context, Rpc::kPutInputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
   const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
-  auto valid = ReadItems<NewInput>(request->items(), "items", response->mutable_results(), log_,
-                                   [&](const v1::InputItem& item, const FieldPlace& place) {
-                                     return ReadInputItem(item, place, limits, clock_);
-                                   });
+  auto valid = ReadItems<NewInput>(
+      request->items(), "items", response->mutable_results(), log_,
+      [&](const v1::InputItem& item, const FieldPlace& place) {
+        return ReadInputItem(item, place, limits, [&] { return begun.store->MintCallId(); });
+      });
   NameMintedCalls(valid);
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
     begun.store->PutInputs(begun.tenant, std::move(values), std::move(done));

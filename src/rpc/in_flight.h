@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 
 #include "absl/time/clock.h"
@@ -17,8 +18,9 @@ class InFlight {
   // Waits until there are none, at most `timeout`. It looks again and again, so that the RPCs pay
   // for no lock that is needed once in the life of a server.
   void WaitForNone(absl::Duration timeout) const {
-    const absl::Time end = absl::Now() + timeout;
-    while (count_.load(std::memory_order_acquire) > 0 && absl::Now() < end) {
+    // Not by the wall clock, which may be set meanwhile.
+    const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
+    while (count_.load(std::memory_order_acquire) > 0 && std::chrono::steady_clock::now() < end) {
       absl::SleepFor(absl::Milliseconds(5));
     }
   }

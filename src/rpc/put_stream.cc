@@ -79,11 +79,11 @@ absl::Status PutStream::CheckMessage(const v1::StreamPutsRequest& request) const
 
 void PutStream::PutInputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
   const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
-  auto valid =
-      ReadItems<NewInput>(request.inputs(), "inputs", answer->response->mutable_input_results(),
-                          log(), [&](const v1::InputItem& item, const FieldPlace& place) {
-                            return ReadInputItem(item, place, limits, clock());
-                          });
+  auto valid = ReadItems<NewInput>(
+      request.inputs(), "inputs", answer->response->mutable_input_results(), log(),
+      [&](const v1::InputItem& item, const FieldPlace& place) {
+        return ReadInputItem(item, place, limits, [&] { return store_->MintCallId(); });
+      });
   NameMintedCalls(valid);
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
   store_->PutInputs(

@@ -8,7 +8,6 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
-#include "crypto/random.h"
 
 namespace mayfly {
 namespace {
@@ -145,12 +144,6 @@ absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config&
   return read;
 }
 
-CallId MintCallId(Clock* clock) {
-  std::array<uint8_t, 10> random;
-  FillRandom(absl::MakeSpan(random));
-  return CallId::Mint(clock->Read().wall, random);
-}
-
 absl::StatusOr<Outcome> ReadOutcome(v1::Outcome outcome) {
   if (!v1::Outcome_IsValid(outcome)) {
     return FieldError("outcome", absl::StrCat(static_cast<int>(outcome)), "is not known");
@@ -253,9 +246,9 @@ absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place,
 }  // namespace
 
 absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
-                                       const ValidationLimits& limits, Clock* clock) {
-  const auto call_id =
-      item.call_id().empty() ? MintCallId(clock) : ReadCallId(item.call_id(), place);
+                                       const ValidationLimits& limits,
+                                       absl::FunctionRef<CallId()> mint_call_id) {
+  const auto call_id = item.call_id().empty() ? mint_call_id() : ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   auto input = ReadInput(item, limits);
   if (!input.ok()) return At(place, input.status());

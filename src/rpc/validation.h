@@ -8,10 +8,11 @@
 
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-#include "base/clock.h"
+#include "base/call_id.h"
 #include "config/config.h"
 #include "mayfly/v1/function_io.pb.h"
 #include "store/call_store.h"
@@ -41,7 +42,8 @@ absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& pla
 // The payload's data stays in the item, which must live until the store has sealed it. Besides:
 // PAYLOAD_TOO_LARGE, CHECKSUM_MISMATCH. Mints an id where there is none.
 absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
-                                       const ValidationLimits& limits, Clock* clock);
+                                       const ValidationLimits& limits,
+                                       absl::FunctionRef<CallId()> mint_call_id);
 absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
                                          const ValidationLimits& limits);
 

@@ -71,6 +71,8 @@ struct CallChange {
   const Sealed* row = nullptr;
   // When the payload was uploaded: its slot is written already, and the upload's row leaves.
   const UploadId* upload = nullptr;
+  // When the call ends: its uploads, whose rows leave.
+  absl::Span<const UploadId> ended_uploads;
 };
 
 // A payload on its way. Its slot and segments are those that the payload will have.
@@ -92,6 +94,15 @@ struct TenantRecord {
   TenantNumber number{};
   int64_t dead_before_ms = 0;  // payloads stored at or before this are dead; only rises
   int64_t max_ttl_ms = 0;      // in force when the record was written
+};
+
+// Up to which distance from now the times in new calls' ids are accepted, in milliseconds.
+struct IdWindowRecord {
+  int64_t window_ms = 0;    // in force
+  int64_t narrower_ms = 0;  // in force before it was widened, as long as the floor matters
+  int64_t floor_ms = 0;     // ids up to this time were outside then
+
+  friend bool operator==(const IdWindowRecord&, const IdWindowRecord&) = default;
 };
 
 struct PayloadRef {
@@ -175,6 +186,10 @@ class Storage : public DueSource {
   // Summed over all shards that ever were, and this shard's part of it.
   virtual absl::StatusOr<std::vector<TenantUsage>> LoadUsage() = 0;
   virtual absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) = 0;
+
+  // The window around call ids (store/id_window.h): nullopt when none was saved. Saving syncs.
+  virtual absl::StatusOr<std::optional<IdWindowRecord>> LoadIdWindow() = 0;
+  virtual absl::Status SaveIdWindow(const IdWindowRecord& record) = 0;
 
   // The clock's record (retention/timekeeper.h), replaced as a whole.
   virtual absl::StatusOr<std::optional<std::string>> LoadTimeRecord() = 0;

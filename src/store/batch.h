@@ -48,6 +48,8 @@ struct PutContent {
   // Uploaded: the slot is written already, and bytes of the tenant's quota are reserved.
   std::optional<UploadId> upload = std::nullopt;
   uint64_t reserved_bytes = 0;
+  // Whether its call has ended since the upload began; outlives the request.
+  const std::atomic<bool>* call_has_ended = nullptr;
 };
 
 struct Request {

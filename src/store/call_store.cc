@@ -1,6 +1,7 @@
 #include "store/call_store.h"
 
 #include <algorithm>
+#include <array>
 #include <thread>
 #include <utility>
 
@@ -8,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/notification.h"
+#include "crypto/random.h"
 
 namespace mayfly {
 namespace {
@@ -31,6 +33,9 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
   const Now now = store->time_->Read();
   RETURN_IF_ERROR(store->storage_->keyring()->EnsureAhead(now.steady_ms));
   RETURN_IF_ERROR(store->tenants_.Start(now));
+  const auto id_window = StartIdWindow(
+      store->storage_.get(), absl::ToInt64Milliseconds(config.limits.id_window), now.steady_ms);
+  RETURN_IF_ERROR(id_window.status());
 
   store->uploads_ = std::make_unique<Uploads>(store->ContextOfUploads());
   RETURN_IF_ERROR(store->uploads_->Start());
@@ -48,7 +53,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
             .sweeper = &store->sweeper_,
             .uploads = store->uploads_.get(),
             .sync_puts = config.storage.durability == Config::Durability::kSync,
-            .id_window_ms = absl::ToInt64Milliseconds(config.limits.id_window),
+            .id_window = *id_window,
             .lease_total_max_ms = absl::ToInt64Milliseconds(config.claims.lease_total_max),
             .fence_counter = &store->fence_counter_,
             .unsynced_rows = &store->unsynced_rows_,
@@ -116,6 +121,12 @@ CallStore::~CallStore() {
 
 absl::StatusOr<Tenant*> CallStore::ResolveTenant(absl::string_view name) {
   return tenants_.Resolve(name);
+}
+
+CallId CallStore::MintCallId() {
+  std::array<uint8_t, 10> random;
+  FillRandom(absl::MakeSpan(random));
+  return CallId::Mint(absl::FromUnixMillis(time_->Read().steady_ms), random);
 }
 
 absl::Status CallStore::DrainingError() {

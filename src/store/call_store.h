@@ -166,6 +166,9 @@ class CallStore : private ExpirySink, private SubscriptionHost {
   // The tenant of that name, made at its first use. The caller vouches for the name's grammar.
   absl::StatusOr<Tenant*> ResolveTenant(absl::string_view name);
 
+  // An id for a call whose caller has minted none, by the time that it will be judged by.
+  CallId MintCallId();
+
   // The call ids of one batch need not differ. OK means stored, by this put or an equal one.
   void PutInputs(Tenant* tenant, std::vector<NewInput> inputs,
                  Callback<std::vector<PutResult>> done);

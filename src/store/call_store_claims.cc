@@ -58,7 +58,7 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
   const auto call_count = static_cast<uint32_t>(call_ids.size());
   job->calls = PartByShard(*tenant, call_ids);
   const auto has_calls = [](const std::vector<WantedCall>& calls) { return !calls.empty(); };
-  const int64_t now_ms = time_->Read().steady_ms;
+  const int64_t now_ms = time_->Read().elapsed_ms;
   const ClaimTerms terms{
       .tenant = tenant,
       .token = request.token,
@@ -156,7 +156,7 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
     outputs.push_back({.call_id = made.call.key.id,
                        .stored = made.payload,
                        .fence = made.claim.fence,
-                       .lease_end_ms = made.claim.lease_end_ms});
+                       .lease_end_ms = made.lease_end_ms});
   }
   ReadPayloads(tenant, PayloadKind::kOutput, &items);
 
@@ -316,8 +316,8 @@ void CallStore::RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
         std::vector<RenewResult> answers;
         for (OperationResult& result : results) {
-          answers.push_back({.status = std::move(result.status),
-                             .lease_end_ms = result.claim ? result.claim->lease_end_ms : 0});
+          answers.push_back(
+              {.status = std::move(result.status), .lease_end_ms = result.lease_end_ms});
         }
         done(std::move(answers));
       });

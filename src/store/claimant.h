@@ -28,6 +28,7 @@ struct MadeClaim {
   WantedCall call;
   StoredPayload payload;
   Claim claim;
+  int64_t lease_end_ms = 0;  // on steady time
 };
 
 struct CallEnd {
@@ -42,7 +43,7 @@ struct ClaimTerms {
   TokenHash token_hash{};
   int64_t lease_ms = 0;
   bool waits = false;
-  int64_t wait_until_ms = 0;  // steady time; 0: without end
+  int64_t wait_until_ms = 0;  // elapsed time; 0: without end
   // Its claims are its own: they are released with it.
   bool holds_claims = false;
 };

@@ -18,7 +18,7 @@ constexpr int64_t kRenewalsPerLease = 3;
 
 absl::Status Download::Open(const StoredPayload& stored) {
   stored_ = stored;
-  renewed_ms_ = context_.time->Read().steady_ms;
+  renewed_ms_ = context_.time->Read().elapsed_ms;
   sees_all_ = offset_bytes_ == 0;
   if (offset_bytes_ > stored.size_bytes) {
     return MakeError(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch,
@@ -47,7 +47,7 @@ absl::Status Download::Open(const StoredPayload& stored) {
 
 bool Download::MustRenew() const {
   if (kind_ != PayloadKind::kOutput) return false;
-  return context_.time->Read().steady_ms - renewed_ms_ >= context_.lease_ms / kRenewalsPerLease;
+  return context_.time->Read().elapsed_ms - renewed_ms_ >= context_.lease_ms / kRenewalsPerLease;
 }
 
 void Download::Read(Done done) {
@@ -56,7 +56,7 @@ void Download::Read(Done done) {
     return context_.run(
         [self, done = std::move(done)]() mutable { self->ReadNow(std::move(done)); });
   }
-  renewed_ms_ = context_.time->Read().steady_ms;
+  renewed_ms_ = context_.time->Read().elapsed_ms;
   context_.authorize([self, done = std::move(done)](OperationResult result) mutable {
     self->context_.run([self, status = std::move(result.status), done = std::move(done)]() mutable {
       if (!status.ok()) return done(std::move(status));

@@ -187,12 +187,21 @@ absl::StatusOr<SecretBytes> PayloadCipher::Extract(const StoredPayload& stored,
   return keyring_->Extract(EpochOfDeadline(stored.deadline_ms), secret.ExposeBytes());
 }
 
+// Keys are made hours ahead, but steady time may have jumped by more: the next round of upkeep would
+// make what is missing.
+absl::StatusOr<SecretBytes> PayloadCipher::ExtractForNew(const StoredPayload& stored,
+                                                         const SecretBytes& secret) const {
+  auto extracted = Extract(stored, secret);
+  if (extracted.ok() || !keyring_->EnsureAhead(stored.stored_ms).ok()) return extracted;
+  return Extract(stored, secret);
+}
+
 absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKind kind,
                                                   const SecretBytes& secret,
                                                   const NewPayload& payload,
                                                   const SegmentWriter& write_segment,
                                                   StoredPayload* stored) const {
-  const auto extracted = Extract(*stored, secret);
+  const auto extracted = ExtractForNew(*stored, secret);
   if (!extracted.ok()) return NoEpochKeyError();
   const InputKey input_key(extracted->ExposeBytes());
   const std::string context = ContextOf(key, kind, *stored);
@@ -318,7 +327,11 @@ absl::StatusOr<Sealed> PayloadCipher::SealMetadata(const CallKey& key, PayloadKi
                                                    const StoredPayload& stored,
                                                    const SecretBytes& secret,
                                                    const PayloadMetadata& metadata) const {
-  return SealSegment(key, kind, stored, secret, kMetadataNumber, EncodeMetadata(metadata));
+  const auto extracted = ExtractForNew(stored, secret);
+  if (!extracted.ok()) return NoEpochKeyError();
+  const InputKey input_key(extracted->ExposeBytes());
+  return SealParts(input_key, SegmentContext(ContextOf(key, kind, stored), kMetadataNumber),
+                   {AsBytes(EncodeMetadata(metadata))});
 }
 
 absl::StatusOr<PayloadMetadata> PayloadCipher::OpenMetadata(const CallKey& key, PayloadKind kind,

@@ -48,7 +48,7 @@ class PayloadCipher {
 
   // Seals `payload`, hands its segments to `write_segment` as they are made, and returns the row.
   // Fills in the fingerprint and segment_count of `stored`, whose other fields are fixed by now.
-  // UNAVAILABLE when the deadline's epoch key is not in the keyring.
+  // UNAVAILABLE when the deadline's epoch key is not in the keyring and cannot be made.
   absl::StatusOr<Sealed> SealPayload(const CallKey& key, PayloadKind kind,
                                      const SecretBytes& secret, const NewPayload& payload,
                                      const SegmentWriter& write_segment,
@@ -92,6 +92,9 @@ class PayloadCipher {
 
  private:
   absl::StatusOr<SecretBytes> Extract(const StoredPayload& stored, const SecretBytes& secret) const;
+  // Makes the epoch key if it is missing.
+  absl::StatusOr<SecretBytes> ExtractForNew(const StoredPayload& stored,
+                                            const SecretBytes& secret) const;
 
   Keyring* const keyring_;
 };

@@ -37,7 +37,7 @@ uint64_t BytesOf(const std::vector<Request>& requests) {
 }  // namespace
 
 Shard::Shard(uint32_t number, ShardContext context, const std::vector<TenantUsage>& usage)
-    : number_(number), context_(context), wheel_({.start_ms = context.time->Read().steady_ms}) {
+    : number_(number), context_(context), wheel_({.start_ms = context.time->Read().elapsed_ms}) {
   for (const TenantUsage& used : usage) usage_[used.tenant] = used;
   thread_ = std::thread([this] { Run(); });
   pthread_setname_np(thread_.native_handle(), absl::StrCat("commit-", number).c_str());

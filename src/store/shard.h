@@ -39,6 +39,7 @@
 #include "store/batch.h"
 #include "store/claimant.h"
 #include "store/deferral.h"
+#include "store/id_window.h"
 #include "store/payload_cipher.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
@@ -55,7 +56,7 @@ struct ShardContext {
   Sweeper* sweeper = nullptr;
   Uploads* uploads = nullptr;
   bool sync_puts = true;  // durability = "sync"
-  int64_t id_window_ms = 0;
+  IdWindow id_window;
   int64_t lease_total_max_ms = 0;
   std::atomic<uint64_t>* fence_counter = nullptr;
   std::atomic<bool>* unsynced_rows = nullptr;  // set after a commit that was not synced
@@ -148,6 +149,7 @@ class Shard {
   struct Recorded {
     Effects effects;
     StoredPayload payload;
+    std::vector<UploadId> ended_uploads;
   };
   struct Group {
     Now now;
@@ -295,7 +297,7 @@ class Shard {
   absl::flat_hash_set<CallKey> syncing_;
 
   // The committer's own.
-  TimerWheel wheel_;
+  TimerWheel wheel_;  // on elapsed time
   Erasure erasure_;
   absl::flat_hash_map<CallKey, ClaimRecord> claims_;
   absl::flat_hash_map<uint64_t, CallKey> claim_by_fence_;

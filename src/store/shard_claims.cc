@@ -60,10 +60,10 @@ void Shard::ScheduleLapse(ClaimRecord* record, int64_t now_ms) {
 
 void Shard::AdvanceWheel(const Now& now) {
   std::vector<uint64_t> due;
-  wheel_.Advance(now.steady_ms, kWheelItemsMax, &due);
+  wheel_.Advance(now.elapsed_ms, kWheelItemsMax, &due);
   for (const uint64_t id : due) {
     if (id & kClaimantTimerBit) {
-      TimerDue(id, now.steady_ms);
+      TimerDue(id, now.elapsed_ms);
       continue;
     }
     const auto found = claim_by_fence_.find(id);
@@ -75,7 +75,7 @@ void Shard::AdvanceWheel(const Now& now) {
       const Claim lapsed = record.claim;
       UpdateClaim(key, record.tenant, lapsed, std::nullopt, /*claimable_again=*/true);
     } else {
-      ScheduleLapse(&record, now.steady_ms);
+      ScheduleLapse(&record, now.elapsed_ms);
     }
   }
 }
@@ -153,7 +153,7 @@ void Shard::OfferVisit(const ClaimantVisit& visit, Group* group) {
   }
   if (waits && draining_) claimant->Stop(absl::OkStatus());
   claimant->Visited();
-  if (wants_timer) StartTimer(visit.claimant, group->now.steady_ms + kQuotaRetryMs);
+  if (wants_timer) StartTimer(visit.claimant, group->now.elapsed_ms + kQuotaRetryMs);
   if (waits && terms.wait_until_ms != 0) StartTimer(visit.claimant, terms.wait_until_ms);
 }
 
@@ -231,7 +231,10 @@ bool Shard::ClaimFor(Claimant* claimant, const WantedCall& call, Group* group, b
               /*claimable_again=*/false);
   entry.state = std::move(applied.state);
   if (terms.holds_claims) SetHolder(call.key, claimant);
-  claimant->AddOutput({.call = call, .payload = *result.payload, .claim = *result.claim});
+  claimant->AddOutput({.call = call,
+                       .payload = *result.payload,
+                       .claim = *result.claim,
+                       .lease_end_ms = result.lease_end_ms});
   return true;
 }
 
@@ -272,7 +275,7 @@ void Shard::ServeWaiters(Group* group) {
       const WantedCall call{.index = waiter.index, .key = key};
       bool wants_timer = false;
       const bool is_told = ClaimFor(claimant.get(), call, group, &wants_timer);
-      if (wants_timer) StartTimer(claimant, group->now.steady_ms + kQuotaRetryMs);
+      if (wants_timer) StartTimer(claimant, group->now.elapsed_ms + kQuotaRetryMs);
       if (touched.empty() || touched.back() != claimant) touched.push_back(claimant);
       if (!is_told) waiting.push_back(std::move(waiter));
     }

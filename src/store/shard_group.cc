@@ -140,7 +140,8 @@ absl::Status Shard::LoadEntries(absl::Span<const CallKey> keys, Group* group) {
 
 ApplyContext Shard::ContextFor(const Tenant& tenant, const Now& now) const {
   ApplyContext context = RetentionContext(tenant, now);
-  context.id_window_ms = context_.id_window_ms;
+  context.id_window_ms = context_.id_window.window_ms;
+  context.id_floor_ms = context_.id_window.FloorAt(now.steady_ms);
   context.lease_total_max_ms = context_.lease_total_max_ms;
   return context;
 }
@@ -166,6 +167,9 @@ void Shard::ApplyRequest(Request request, Group* group) {
   if (request.content != nullptr) {
     comparer.emplace(context_, *group, *request.content);
     SetContent(&*comparer, &request.operation);
+    auto* const put = std::get_if<PutInput>(&request.operation);
+    const std::atomic<bool>* const call_has_ended = request.content->call_has_ended;
+    if (put != nullptr && call_has_ended != nullptr) put->began_in_window = !*call_has_ended;
   }
   Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant, group->now));
   if (applied.effects.store.has_value()) {
@@ -212,9 +216,13 @@ absl::Status Shard::CheckRoom(const Request& request, PayloadKind kind) const {
 
 void Shard::RecordChange(const Request& request, const Effects& effects, Entry* entry,
                          Group* group) {
-  group->recorded.push_back(std::make_unique<Recorded>(Recorded{effects, {}}));
+  group->recorded.push_back(std::make_unique<Recorded>(Recorded{effects, {}, {}}));
   Recorded& recorded = *group->recorded.back();
   CallChange change{.key = request.key, .effects = &recorded.effects, .loaded = &entry->loaded};
+  if (effects.tombstone) {
+    recorded.ended_uploads = context_.uploads->OnCallEnding(request.key);
+    change.ended_uploads = recorded.ended_uploads;
+  }
   if (effects.store.has_value()) {
     recorded.payload = *PayloadOf(request.operation);
     change.payload = &recorded.payload;

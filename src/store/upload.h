@@ -60,13 +60,20 @@ using BeginUploadDone = absl::AnyInvocable<void(absl::StatusOr<BegunUpload>)>;
 // The payload's deadline, 0 when the call was consumed since.
 using FinishUploadDone = absl::AnyInvocable<void(absl::StatusOr<int64_t>)>;
 
+class Uploads;
+
 struct Upload {
   using Step = absl::AnyInvocable<void()>;
 
   Upload(Tenant* tenant_of_it, const UploadId& id) : tenant(tenant_of_it) { stored.id = id; }
 
   Tenant* const tenant;
-  std::atomic<int64_t> active_ms{0};  // when the last segment came
+  std::atomic<int64_t> active_ms{0};  // when the last segment came, on elapsed time
+  // Set by the committer of its call's shard, under keep_mutex: what is not on the disk yet does not
+  // get there any more.
+  std::atomic<bool> call_has_ended{false};
+  Mutex keep_mutex;              // while its row is being written
+  std::atomic<int> finishes{0};  // under way: their stream may be gone already
 
   Mutex mutex;
   std::deque<Step> steps GUARDED_BY(mutex);
@@ -77,8 +84,9 @@ struct Upload {
   std::optional<SecretBytes> secret;  // until it is in its slot
   PayloadMetadata metadata;
   std::optional<uint64_t> announced_bytes;
-  uint64_t reserved_bytes = 0;  // of the tenant's bytes
-  uint64_t holder = 0;          // the number of the stream that has it
+  uint64_t reserved_bytes = 0;         // of the tenant's bytes
+  std::weak_ptr<UploadStream> stream;  // that has it, as long as it is there
+  uint64_t holder = 0;                 // its number
   bool has_begun = false;
   bool has_ended = false;
   bool is_restored = true;
@@ -92,10 +100,9 @@ struct Upload {
   bool has_last = false;  // a segment shorter than kSegmentBytes
 };
 
-class Uploads;
-
-// Dropping it leaves the upload to be gone on with. Callbacks run on worker threads. To be used for
-// one thing at a time, but for a read-ahead of segments: they are taken in the order given.
+// Dropping it leaves the upload to be gone on with, but for what was not written. Callbacks run on
+// worker threads. To be used for one thing at a time, but for a read-ahead of segments: they are
+// taken in the order given.
 class UploadStream {
  public:
   UploadStream(Uploads* uploads, std::shared_ptr<Upload> upload, uint64_t number)

@@ -10,6 +10,18 @@
 #include "store/upload_error.h"
 
 namespace mayfly {
+namespace {
+
+// Ended, or on its way there: a crash may have come in between, and the loss of power may have taken
+// with relaxed durability what is known of the end.
+bool HasEnded(const LoadedCall& call) {
+  const auto is_erased = [](const std::optional<StoredPayload>& row) { return row && row->erased; };
+  return call.state.tombstone || call.dead_input || call.dead_output ||
+         is_erased(call.state.input) || is_erased(call.state.output);
+}
+
+}  // namespace
+
 void UploadStream::Append(UploadSegment segment, absl::AnyInvocable<void(absl::Status)> done) {
   uploads_->Append(upload_, number_, std::move(segment), std::move(done));
 }
@@ -23,7 +35,8 @@ void UploadStream::Finish(const UploadEnd& end, FinishUploadDone done) {
 absl::Status Uploads::Start() {
   auto loaded = context_.storage->LoadUploads();
   RETURN_IF_ERROR(loaded.status());
-  const int64_t now_ms = context_.time->Read().steady_ms;
+  const int64_t now_ms = context_.time->Read().elapsed_ms;
+  bool has_removed = false;
   for (StoredUpload& stored : *loaded) {
     Tenant* const tenant = context_.tenants->ByNumber(stored.key.tenant);
     const auto secret = context_.storage->ReadSecret(stored.payload.slot);
@@ -33,10 +46,10 @@ absl::Status Uploads::Start() {
                         ? context_.cipher->OpenMetadata(stored.key, stored.kind, stored.payload,
                                                         *secret, stored.metadata)
                         : secret.status();
-    // A call that has ended must not be revived, and a crash may have come in between.
-    if (tenant == nullptr || !metadata.ok() || !call.status.ok() ||
-        call.state.tombstone.has_value()) {
+    // A call that has ended must not be revived, and of one that cannot be read nobody knows.
+    if (tenant == nullptr || !metadata.ok() || !call.status.ok() || HasEnded(call)) {
       RETURN_IF_ERROR(context_.storage->RemoveUpload(stored));
+      has_removed = true;
       continue;
     }
     auto upload = std::make_shared<Upload>(tenant, stored.id);
@@ -54,7 +67,8 @@ absl::Status Uploads::Start() {
     by_id_[{tenant->number, upload->stored.id}] = upload;
     by_call_[upload->stored.key].push_back(upload);
   }
-  return absl::OkStatus();
+  // Or a loss of power would bring it back, when the tombstone may be gone.
+  return has_removed ? context_.storage->Sync() : absl::OkStatus();
 }
 
 std::shared_ptr<Upload> Uploads::Find(Tenant* tenant, const UploadId& id) {
@@ -84,22 +98,34 @@ void Uploads::End(Upload* upload) {
   Remove(upload);
 }
 
+// Its id is free for another upload only when its row is out.
 void Uploads::Abandon(Upload* upload) {
-  End(upload);
   const absl::Status removed = context_.storage->RemoveUpload(upload->stored);
   if (!removed.ok()) (*context_.on_fatal)(removed);
+  context_.unsynced_rows->store(true, std::memory_order_release);
+  End(upload);
+}
+
+std::vector<std::shared_ptr<Upload>> Uploads::Of(const CallKey& key) {
+  if (count() == 0) return {};
+  MutexLock lock(&mutex_);
+  const auto of_call = by_call_.find(key);
+  if (of_call == by_call_.end()) return {};
+  return of_call->second;
+}
+
+std::vector<UploadId> Uploads::OnCallEnding(const CallKey& key) {
+  std::vector<UploadId> ids;
+  for (const std::shared_ptr<Upload>& upload : Of(key)) {
+    MutexLock lock(&upload->keep_mutex);
+    upload->call_has_ended = true;
+    ids.push_back(upload->stored.id);
+  }
+  return ids;
 }
 
 void Uploads::OnCallEnded(const CallKey& key) {
-  if (count() == 0) return;
-  std::vector<std::shared_ptr<Upload>> ended;
-  {
-    MutexLock lock(&mutex_);
-    const auto of_call = by_call_.find(key);
-    if (of_call == by_call_.end()) return;
-    ended = of_call->second;
-  }
-  for (const std::shared_ptr<Upload>& upload : ended) {
+  for (const std::shared_ptr<Upload>& upload : Of(key)) {
     AddStep(upload, [this, upload] {
       if (!upload->has_ended) Abandon(upload.get());
       EndStep(upload);
@@ -116,12 +142,13 @@ void Uploads::Sweep() {
   }
   const Now now = context_.time->Read();
   for (const std::shared_ptr<Upload>& upload : uploads) {
-    const bool may_be_idle = upload->active_ms + context_.idle_timeout_ms <= now.steady_ms;
-    AddStep(upload, [this, upload, now, may_be_idle] {
-      const bool is_idle =
-          may_be_idle && upload->active_ms + context_.idle_timeout_ms <= now.steady_ms;
-      const bool is_past = upload->stored.payload.deadline_ms <= now.read_ms;
+    AddStep(upload, [this, upload, now] {
+      const bool is_idle = upload->active_ms + context_.idle_timeout_ms <= now.elapsed_ms;
+      // Both clocks must say so; a finish is refused as soon as one does.
+      const bool is_past = upload->stored.payload.deadline_ms <= now.erase_ms;
       if (upload->has_begun && !upload->has_ended && (is_idle || is_past)) Abandon(upload.get());
+      // In this order: who finishes may let go of the stream at once.
+      if (upload->stream.expired() && upload->finishes == 0) DropUnwritten(upload.get());
       EndStep(upload);
     });
   }
@@ -191,7 +218,9 @@ void Uploads::Begin(Tenant* tenant, NewUpload request, BeginUploadDone done) {
 
 std::shared_ptr<UploadStream> Uploads::TakeOver(std::shared_ptr<Upload> upload) {
   const uint64_t number = ++upload->holder;
-  return std::make_shared<UploadStream>(this, std::move(upload), number);
+  auto stream = std::make_shared<UploadStream>(this, upload, number);
+  upload->stream = stream;
+  return stream;
 }
 
 void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done) {
@@ -200,6 +229,11 @@ void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginU
     End(upload.get());
     done(status);
     return EndStep(upload);
+  }
+  {
+    // Before the rules are asked, so that any end they do not see ends the upload.
+    MutexLock lock(&mutex_);
+    by_call_[upload->stored.key].push_back(upload);
   }
   auto content = std::make_unique<PutContent>();
   content->metadata = upload->metadata;
@@ -278,7 +312,12 @@ absl::Status Uploads::KeepNew(Upload* upload) {
                                               *upload->secret, upload->metadata);
   RETURN_IF_ERROR(sealed.status());
   stored.metadata = *std::move(sealed);
-  const absl::Status kept = context_.storage->StoreUpload(stored, *upload->secret);
+  absl::Status kept;
+  {
+    MutexLock lock(&upload->keep_mutex);
+    if (upload->call_has_ended) return absl::OkStatus();
+    kept = context_.storage->StoreUpload(stored, *upload->secret);
+  }
   upload->secret.reset();
   if (!kept.ok()) {
     // Written or not: the next start tells.
@@ -287,10 +326,8 @@ absl::Status Uploads::KeepNew(Upload* upload) {
     return kept;
   }
   upload->has_begun = true;
-  upload->active_ms = context_.time->Read().steady_ms;
+  upload->active_ms = context_.time->Read().elapsed_ms;
   context_.unsynced_rows->store(true, std::memory_order_release);
-  MutexLock lock(&mutex_);
-  by_call_[stored.key].push_back(by_id_[Key{upload->tenant->number, stored.id}]);
   return absl::OkStatus();
 }
 
@@ -302,16 +339,19 @@ absl::Status Uploads::Resume(Upload* upload, const NewUpload& request) {
                      "header.upload_id is that of an upload to another call, kind or attempt");
   }
   RETURN_IF_ERROR(Restore(upload));
-  // What was not written is sent again.
-  if (!upload->small.empty()) {
-    upload->small.clear();
-    upload->crc32c = 0;
-    upload->has_last = false;
-  }
+  DropUnwritten(upload);
   if (request.offset_bytes != upload->committed_bytes) {
     return UploadOffsetError("header.offset_bytes", request.offset_bytes, upload->committed_bytes);
   }
   return absl::OkStatus();
+}
+
+// It is sent again.
+void Uploads::DropUnwritten(Upload* upload) {
+  if (upload->small.empty()) return;
+  upload->small = std::string();
+  upload->crc32c = 0;
+  upload->has_last = false;
 }
 
 absl::Status Uploads::Restore(Upload* upload) {
@@ -348,9 +388,11 @@ void Uploads::Query(Tenant* tenant, const UploadId& id,
     absl::Status status =
         upload->has_ended || !upload->has_begun ? UnknownUploadError() : Restore(upload.get());
     if (status.ok()) {
+      const Now now = context_.time->Read();
+      const int64_t idle_ms = now.elapsed_ms - upload->active_ms;
       done(UploadProgress{.call_id = upload->stored.key.id,
                           .committed_bytes = upload->committed_bytes,
-                          .expire_ms = std::min(upload->active_ms + context_.idle_timeout_ms,
+                          .expire_ms = std::min(now.steady_ms + context_.idle_timeout_ms - idle_ms,
                                                 upload->stored.payload.deadline_ms)});
     } else {
       done(std::move(status));

@@ -10,7 +10,8 @@
 // comes for limits.upload_idle_timeout.
 //
 // The steps of one upload run one after another, those of different uploads in parallel, on worker
-// threads; callbacks run there too. Memory: about 1 KiB for each upload, and what Append is given.
+// threads; callbacks run there too. Memory: about 1 KiB for each upload, what Append
+// is given, and the one segment of a small payload as long as there is a stream.
 // Thread-safe.
 #pragma once
 
@@ -82,8 +83,10 @@ class Uploads {
   void Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
               FinishUploadDone done);
 
-  // A call has ended, and uploads to it with it: no late one may revive it when its tombstone is
-  // gone. Cheap when there are none.
+  // A call ends, and uploads to it with it: no late one may revive it when its tombstone is gone. For
+  // the committer of the call's shard: before it commits the end, whose batch has to take out the
+  // rows of the uploads named here, and after that. Cheap when there are none.
+  std::vector<UploadId> OnCallEnding(const CallKey& key) EXCLUDES_LOCK(mutex_);
   void OnCallEnded(const CallKey& key) EXCLUDES_LOCK(mutex_);
   // Ends what is past its time; to be called about every second.
   void Sweep() EXCLUDES_LOCK(mutex_);
@@ -93,6 +96,7 @@ class Uploads {
  private:
   using Key = std::pair<TenantNumber, UploadId>;
 
+  std::vector<std::shared_ptr<Upload>> Of(const CallKey& key) EXCLUDES_LOCK(mutex_);
   std::shared_ptr<Upload> Find(Tenant* tenant, const UploadId& id) EXCLUDES_LOCK(mutex_);
   void Remove(Upload* upload) EXCLUDES_LOCK(mutex_);
 
@@ -104,7 +108,9 @@ class Uploads {
   void StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done);
   void OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result, BeginUploadDone done);
   absl::Status PrepareNew(Upload* upload, const NewUpload& request);
+  // An upload without rows when the call has ended since the rules were asked.
   absl::Status KeepNew(Upload* upload);
+  static void DropUnwritten(Upload* upload);
   absl::Status Resume(Upload* upload, const NewUpload& request);
   std::shared_ptr<UploadStream> TakeOver(std::shared_ptr<Upload> upload);
   absl::Status CheckHolder(const Upload& upload, uint64_t stream) const;

@@ -14,14 +14,16 @@
 namespace mayfly {
 namespace {
 
-// Of a fault of ours or the machine's: the upload is worth keeping.
+// Of a fault of ours or the machine's: the upload is worth keeping. So it is when its time or its
+// call's is over, which may be one clock's word: the sweep ends it when both say so.
 bool MayPassLater(const absl::Status& status) {
-  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status) ||
+         ReasonOf(status) == Reason::kCallExpired;
 }
 
-Operation PutOf(const Upload& upload, int64_t id_time_ms) {
+Operation PutOf(const Upload& upload) {
   if (upload.stored.kind == PayloadKind::kInput) {
-    return PutInput{.id_time_ms = id_time_ms, .payload = upload.stored.payload};
+    return PutInput{.id_time_ms = upload.stored.key.id.time_ms(), .payload = upload.stored.payload};
   }
   return PutOutput{.payload = upload.stored.payload};
 }
@@ -76,7 +78,7 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   }
   upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(segment.data));
   upload->has_last = segment.data.size() < kSegmentBytes;
-  upload->active_ms = context_.time->Read().steady_ms;
+  upload->active_ms = context_.time->Read().elapsed_ms;
   return absl::OkStatus();
 }
 
@@ -109,9 +111,11 @@ absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
 
 void Uploads::Finish(std::shared_ptr<Upload> upload, uint64_t stream, const UploadEnd& end,
                      FinishUploadDone done) {
+  ++upload->finishes;
   AddStep(upload, [this, upload, stream, end, done = std::move(done)]() mutable {
     absl::StatusOr<Sealed> row = SealRow(upload.get(), stream, end);
     if (row.ok()) return SubmitPut(upload, *std::move(row), std::move(done));
+    --upload->finishes;
     done(row.status());
     EndStep(upload);
   });
@@ -157,10 +161,9 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
   content->row = std::move(row);
   content->upload = upload->stored.id;
   content->reserved_bytes = upload->reserved_bytes;
-  // That the id was minted lately was asked when the upload began, and the call has not ended since.
-  const int64_t id_time_ms = context_.time->Read().steady_ms;
+  content->call_has_ended = &upload->call_has_ended;
   context_.submit(
-      upload->tenant, upload->stored.key, PutOf(*upload, id_time_ms), std::move(content),
+      upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
       [this, upload, done = std::move(done)](OperationResult result) mutable {
         context_.run([this, upload, result = std::move(result), done = std::move(done)]() mutable {
           OnPutDecided(upload, std::move(result), std::move(done));
@@ -170,6 +173,7 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
 
 void Uploads::OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result,
                            FinishUploadDone done) {
+  --upload->finishes;
   const bool is_stored = result.payload && result.payload->slot == upload->stored.payload.slot;
   if (is_stored) {
     End(upload.get());

@@ -28,6 +28,7 @@ class ApplyTest : public testing::Test {
   void Wait(int64_t ms) {
     context_.now.read_ms += ms;
     context_.now.steady_ms += ms;
+    context_.now.elapsed_ms += ms;
     if (context_.now.erase_ms != Now::kNeverMs) context_.now.erase_ms += ms;
   }
 
@@ -111,6 +112,86 @@ TEST_F(ApplyTest, NoLateRetryRevivesACallWhoseTombstoneIsGone) {
   MakeConsumed();
   Wait(context_.tombstone_ttl_ms);
   EXPECT_EQ(ReasonFor(Input()), Reason::kIdOutsideWindow);
+}
+
+// A call that ended under narrow settings, and wide ones that came into force before or after its
+// tombstone went by the narrow ones.
+TEST_F(ApplyTest, ATombstoneLastsAsLongAsTheSettingsOfNowSay) {
+  for (const int64_t widened_after_ms : {int64_t{0}, 79 * kSecond, 81 * kSecond}) {
+    context_ = ContextAt(kNow);
+    context_.id_window_ms = 10 * kSecond;
+    context_.tombstone_ttl_ms = 80 * kSecond;
+    state_ = CallState();
+    MakeConsumed();
+    Wait(widened_after_ms);
+    context_.id_window_ms = kHour;
+    context_.tombstone_ttl_ms = 2 * kHour + kMinute;
+    for (int minute = 0; minute < 3 * 60; ++minute) {
+      const OperationResult put = Do(Input());
+      EXPECT_FALSE(effects_.store) << minute << " minutes after, " << put.status;
+      Wait(kMinute);
+    }
+  }
+}
+
+TEST_F(ApplyTest, ATombstoneLastsAsLongAsItSaysWhenTheSettingWasLowered) {
+  MakeConsumed();
+  context_.tombstone_ttl_ms = 80 * kSecond;
+  context_.id_window_ms = 10 * kSecond;
+  Wait(15 * kMinute - 1);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kOutputConsumed);
+  Wait(1);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallUnknown);
+}
+
+TEST_F(ApplyTest, ATombstoneThatIsThereRefusesAPutHoweverOldItIs) {
+  context_.now.steady_ms -= kHour;  // set back since the id was minted
+  context_.now.read_ms = context_.now.steady_ms;
+  state_.tombstone = Tombstone{.reason = EndReason::kDeleted,
+                               .ended_ms = context_.now.steady_ms - kHour,
+                               .forget_ms = context_.now.steady_ms - 45 * kMinute};
+  const Tombstone tombstone = *state_.tombstone;
+  Wait(kHour);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallUnknown);
+  state_.tombstone = tombstone;
+  EXPECT_EQ(ReasonFor(Input()), Reason::kCallDeleted);
+  state_.tombstone = tombstone;
+  PutInput upload = Input();
+  upload.began_in_window = true;
+  EXPECT_EQ(ReasonFor(upload), Reason::kCallDeleted);
+}
+
+TEST_F(ApplyTest, AnIdAtTheFloorIsOutsideTheWindow) {
+  Wait(kMinute);
+  context_.id_floor_ms = kNow;
+  EXPECT_EQ(ReasonFor(Input()), Reason::kIdOutsideWindow);
+  context_.id_floor_ms = kNow - 1;
+  EXPECT_TRUE(Do(Input()).status.ok());
+}
+
+TEST_F(ApplyTest, AnUploadThatBeganInTheWindowMayEndOutsideIt) {
+  PutInput put = Input(kSameContent, 24 * kHour);
+  Wait(2 * kHour);
+  EXPECT_EQ(ReasonFor(put), Reason::kIdOutsideWindow);
+  put.began_in_window = true;
+  EXPECT_TRUE(Do(put).status.ok());
+}
+
+TEST_F(ApplyTest, ALeaseLastsAsLongAsItSaysWhateverSteadyTimeDoes) {
+  for (const int64_t jump_ms : {-kHour, 30 * kMinute}) {
+    context_ = ContextAt(kNow);
+    state_ = CallState();
+    MakeReady();
+    const uint64_t fence = Claimed(kAnna);
+    context_.now.steady_ms += jump_ms;
+    context_.now.read_ms = context_.now.steady_ms;
+    Wait(kLease - 1);
+    EXPECT_TRUE(Do(ClaimBy(kBert)).pending);
+    const OperationResult again = Do(RenewClaim{TokenOf(kAnna), fence, kLease});
+    EXPECT_EQ(again.lease_end_ms, context_.now.steady_ms + kLease) << "what clients are told";
+    Wait(kLease);
+    EXPECT_TRUE(Do(ClaimBy(kBert)).claim);
+  }
 }
 
 TEST_F(ApplyTest, AnInputWhoseTimeIsOverIsNotPutAgainWhetherSweptOrNot) {

@@ -28,12 +28,13 @@ constexpr int64_t kNow = 1'700'000'000'000;
 
 // Both clocks right, and the limits that a configuration has by default.
 inline ApplyContext ContextAt(int64_t now_ms) {
-  return ApplyContext{.now = {.read_ms = now_ms, .erase_ms = now_ms, .steady_ms = now_ms},
-                      .max_ttl_ms = 24 * kHour,
-                      .dead_before_ms = 0,
-                      .tombstone_ttl_ms = 15 * kMinute,
-                      .id_window_ms = 5 * kMinute,
-                      .lease_total_max_ms = kHour};
+  return ApplyContext{
+      .now = {.read_ms = now_ms, .erase_ms = now_ms, .steady_ms = now_ms, .elapsed_ms = now_ms},
+      .max_ttl_ms = 24 * kHour,
+      .dead_before_ms = 0,
+      .tombstone_ttl_ms = 15 * kMinute,
+      .id_window_ms = 5 * kMinute,
+      .lease_total_max_ms = kHour};
 }
 
 // A token that everybody's `number` has, and the hash that goes with it.

@@ -137,7 +137,9 @@ class History {
   }
 
   void LetTimePass() {
-    steady_ms_ += PickDuration();
+    const int64_t passed_ms = PickDuration();
+    steady_ms_ += passed_ms;
+    elapsed_ms_ += passed_ms;
     if (OneIn(25)) wall_ahead_ms_ = Between(-2, 2) * PickDuration();
     if (OneIn(40)) AnchorAnew();
     if (OneIn(30)) trusted_ = !trusted_;
@@ -145,6 +147,7 @@ class History {
     if (OneIn(60)) LimitTtl(Between(1, 24) * kHour);
     const int64_t wall_ms = steady_ms_ + wall_ahead_ms_;
     context_.now.steady_ms = steady_ms_;
+    context_.now.elapsed_ms = elapsed_ms_;
     context_.now.read_ms = std::max(wall_ms, steady_ms_);
     context_.now.erase_ms = trusted_ ? std::min(wall_ms, steady_ms_) : Now::kNeverMs;
   }
@@ -175,7 +178,7 @@ class History {
   // What is over when somebody looks stays over, should the clock be set back afterwards.
   void Forget(Call& call) {
     const Memory memory = Recall(call.log);
-    if (memory.held && memory.held->lease_end_ms <= steady_ms_) {
+    if (memory.held && memory.held->lease_end_ms <= elapsed_ms_) {
       call.log.push_back({.what = Event::kReleased, .steady_ms = steady_ms_});
     }
     const std::optional<Event>& end = memory.end;
@@ -213,7 +216,7 @@ class History {
                         : memory.end->token_hash == HashOf(token)   ? Story::kConsumedByMe
                                                                     : Story::kConsumedByOther;
     } else if (memory.output) {
-      const bool held = memory.held && steady_ms_ < memory.held->lease_end_ms;
+      const bool held = memory.held && elapsed_ms_ < memory.held->lease_end_ms;
       situation.story = SomeClockSaysOver(*memory.output)      ? Story::kExpired
                         : !held                                ? Story::kReady
                         : memory.held->token != TokenOf(token) ? Story::kClaimedByOther
@@ -256,7 +259,8 @@ class History {
         request = outside ? (same ? Request::kPutInputSameOutsideWindow
                                   : Request::kPutInputOtherOutsideWindow)
                           : (same ? Request::kPutInputSame : Request::kPutInputOther);
-        operation = PutInput{call.id_time_ms, NewPayload(0, content), &comparer};
+        operation = PutInput{
+            .id_time_ms = call.id_time_ms, .payload = NewPayload(0, content), .content = &comparer};
         break;
       }
       case 1:
@@ -358,10 +362,12 @@ class History {
       EXPECT_EQ(result.claim->fence, fence_max) << "a claim that is not the last";
       EXPECT_GE(result.claim->lease_end_ms, memory.held->lease_end_ms) << "a promise taken back";
     }
-    const int64_t first_ms = answer == Answer::kClaimed ? steady_ms_ : memory.held->claimed_ms;
+    const int64_t first_ms = answer == Answer::kClaimed ? elapsed_ms_ : memory.held->claimed_ms;
+    const int64_t left_ms =
+        std::min(result.payload->deadline_ms, result.payload->stored_ms + context_.max_ttl_ms) -
+        steady_ms_;
     const int64_t end_ms =
-        std::min({steady_ms_ + lease_ms, first_ms + kHour, result.payload->deadline_ms,
-                  result.payload->stored_ms + context_.max_ttl_ms});
+        std::min({elapsed_ms_ + lease_ms, first_ms + kHour, elapsed_ms_ + left_ms});
     const int64_t promised_ms = answer == Answer::kClaimed ? 0 : memory.held->lease_end_ms;
     EXPECT_EQ(result.claim->lease_end_ms, std::max(end_ms, promised_ms));
   }
@@ -426,6 +432,7 @@ class History {
   ApplyContext context_;
   std::map<Answer, int>* const answers_;
   int64_t steady_ms_ = kNow;
+  int64_t elapsed_ms_ = kHour;  // the clock of leases: no step of another moves it
   int64_t wall_ahead_ms_ = 0;
   int64_t steps_back_ms_ = 0;
   bool trusted_ = true;

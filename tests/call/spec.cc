@@ -77,6 +77,9 @@ Answer Expected(Request request, const Situation& situation) {
   if (HasOutput(situation.story) && ConcernsInput(request) && !situation.input_readable) {
     return Answer::kExpired;
   }
+  // Not put anew, whatever the window around ids says, which steady time may have been set back into.
+  const bool puts_input = request == Request::kPutInputSame || request == Request::kPutInputOther;
+  if (situation.has_old_tombstone && puts_input) return Answer::kLateOk;
   return kTable[static_cast<size_t>(request)][static_cast<size_t>(situation.story)];
 }
 

@@ -85,6 +85,8 @@ struct Situation {
   Story story = Story::kNever;
   // Whether workers can still read the input, which may end before the output does.
   bool input_readable = false;
+  // The call has ended and was forgotten, but its tombstone is still there.
+  bool has_old_tombstone = false;
 };
 
 Answer Expected(Request request, const Situation& situation);

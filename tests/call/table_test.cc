@@ -25,6 +25,8 @@ constexpr uint64_t kInputGeneration = 101;
 constexpr uint64_t kOutputGeneration = 202;
 constexpr uint64_t kNewGeneration = 303;
 constexpr int64_t kClocksApart = kMinute;
+// How long the process has run: leases are counted on it, and it is no time of day.
+constexpr int64_t kElapsed = 5 * kHour;
 
 // How the two clocks stand. The later of them always reads kNow.
 enum class Clocks { kAgree, kWallAhead, kWallBehind, kUntrusted, kCount };
@@ -101,6 +103,7 @@ ApplyContext ContextOf(const Case& c) {
   ApplyContext context = ContextAt(kNow);
   if (c.clocks != Clocks::kAgree) context.now.erase_ms = kNow - kClocksApart;
   if (c.clocks == Clocks::kWallAhead) context.now.steady_ms = kNow - kClocksApart;
+  context.now.elapsed_ms = kElapsed;
   if (c.clocks == Clocks::kUntrusted) context.now.erase_ms = Now::kNeverMs;
   context.dead_before_ms = c.SomeDead() ? kNow - 2 * kHour : kNow - 48 * kHour;
   return context;
@@ -116,15 +119,15 @@ CallState StateOf(const Case& c) {
     state.claim = Claim{.token = TokenOf(holder),
                         .token_hash = HashOf(holder),
                         .fence = kMyFence,
-                        .claimed_ms = steady_ms - 10 * kSecond,
-                        .lease_end_ms = c.holder == Holder::kLapsed ? steady_ms : steady_ms + 1};
+                        .claimed_ms = kElapsed - 10 * kSecond,
+                        .lease_end_ms = c.holder == Holder::kLapsed ? kElapsed : kElapsed + 1};
   }
   if (!c.grave) return state;
   const EndReason reason = *c.grave == Grave::kDeleted   ? EndReason::kDeleted
                            : *c.grave == Grave::kExpired ? EndReason::kExpired
                                                          : EndReason::kConsumed;
   state.tombstone = Tombstone{.reason = reason,
-                              .ended_ms = steady_ms - kMinute,
+                              .ended_ms = steady_ms - 15 * kMinute,
                               .forget_ms = steady_ms + (*c.grave == Grave::kForgotten ? 0 : 1),
                               .token = {},
                               .input = {1, kInputGeneration},
@@ -275,7 +278,9 @@ Outcome OutcomeOf(Answer answer, const Operation& operation, const Case& c) {
   const int64_t steady_ms = ContextOf(c).now.steady_ms;
   Outcome outcome{.state = AfterTime(c), .effects = {}};
   CallState& state = outcome.state;
-  const auto lease_end_ms = [&] { return std::min(steady_ms + kLease, state.output->deadline_ms); };
+  const auto lease_end_ms = [&] {
+    return kElapsed + std::min(kLease, state.output->deadline_ms - steady_ms);
+  };
   if (answer == Answer::kStored || answer == Answer::kReplaced) {
     if (const auto* put = std::get_if<PutInput>(&operation)) {
       outcome.effects.store = PayloadKind::kInput;
@@ -289,7 +294,7 @@ Outcome OutcomeOf(Answer answer, const Operation& operation, const Case& c) {
     state.claim = Claim{.token = TokenOf(kMyself),
                         .token_hash = HashOf(kMyself),
                         .fence = kNewFence,
-                        .claimed_ms = steady_ms,
+                        .claimed_ms = kElapsed,
                         .lease_end_ms = lease_end_ms()};
   } else if (answer == Answer::kReclaimed || answer == Answer::kRenewed) {
     state.claim->lease_end_ms = lease_end_ms();
@@ -365,9 +370,10 @@ void ExpectInvariants(const Applied& applied, const Case& c) {
     EXPECT_FALSE(state.claim);
   }
   if (state.claim && state.claim != before.claim) {
-    EXPECT_LE(state.claim->lease_end_ms, state.output->deadline_ms);
+    const int64_t left_ms = state.output->deadline_ms - ContextOf(c).now.steady_ms;
+    EXPECT_LE(state.claim->lease_end_ms, kElapsed + left_ms);
     EXPECT_LE(state.claim->lease_end_ms, state.claim->claimed_ms + kHour);
-    EXPECT_GT(state.claim->lease_end_ms, ContextOf(c).now.steady_ms);
+    EXPECT_GT(state.claim->lease_end_ms, kElapsed);
   }
 }
 
@@ -376,7 +382,9 @@ TEST(CallTable, EveryRequestInEveryStateIsAnsweredAsTheSpecificationSays) {
   for (const Case& c : AllCases()) {
     for (int row = 0; row < static_cast<int>(Request::kCount); ++row) {
       const auto request = static_cast<Request>(row);
-      const Situation situation{.story = StoryOf(c), .input_readable = IsReadableLife(c.input)};
+      const Situation situation{.story = StoryOf(c),
+                                .input_readable = IsReadableLife(c.input),
+                                .has_old_tombstone = c.grave == Grave::kForgotten};
       SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
       const Operation operation = OperationOf(request, c);
       const Applied applied = Apply(StateOf(c), operation, ContextOf(c));
@@ -403,7 +411,9 @@ TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
     for (int row = 0; row < static_cast<int>(Request::kClaim); ++row) {
       const auto request = static_cast<Request>(row);
       if (request == Request::kGetInput) continue;
-      const Situation situation{.story = StoryOf(c), .input_readable = IsReadableLife(c.input)};
+      const Situation situation{.story = StoryOf(c),
+                                .input_readable = IsReadableLife(c.input),
+                                .has_old_tombstone = c.grave == Grave::kForgotten};
       SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
       const Operation put = OperationOf(request, c);
       const Answer answer = Expected(request, situation);

@@ -22,6 +22,8 @@ struct StorageHooks {
   std::function<absl::Status()> sync;  // of both kinds
   // Called with what Load and Peek have found.
   std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
+  std::function<absl::Status()> write_segment;
+  std::function<absl::Status()> store_upload;
   // Called instead.
   std::function<absl::StatusOr<Sealed>(Storage*, const CallKey&, SlotRef, uint32_t number)>
       read_segment;
@@ -83,13 +85,15 @@ class InterposedStorage final : public Storage {
   }
   absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
                             const Sealed& segment) override {
-    return storage_->WriteSegment(key, slot, number, segment);
+    const absl::Status status = Ask(hooks_.write_segment);
+    return status.ok() ? storage_->WriteSegment(key, slot, number, segment) : status;
   }
   absl::Status RemoveSegments(const SegmentsRef& segments) override {
     return storage_->RemoveSegments(segments);
   }
   absl::Status StoreUpload(const StoredUpload& upload, const SecretBytes& secret) override {
-    return storage_->StoreUpload(upload, secret);
+    const absl::Status status = Ask(hooks_.store_upload);
+    return status.ok() ? storage_->StoreUpload(upload, secret) : status;
   }
   absl::Status RemoveUpload(const StoredUpload& upload) override {
     return storage_->RemoveUpload(upload);
@@ -109,6 +113,12 @@ class InterposedStorage final : public Storage {
   absl::StatusOr<std::vector<TenantUsage>> LoadUsage() override { return storage_->LoadUsage(); }
   absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) override {
     return storage_->LoadUsage(shard);
+  }
+  absl::StatusOr<std::optional<IdWindowRecord>> LoadIdWindow() override {
+    return storage_->LoadIdWindow();
+  }
+  absl::Status SaveIdWindow(const IdWindowRecord& record) override {
+    return storage_->SaveIdWindow(record);
   }
   absl::StatusOr<std::optional<std::string>> LoadTimeRecord() override {
     return storage_->LoadTimeRecord();

@@ -82,10 +82,12 @@ void StoreHarness::Settle() {
   for (int i = 0; i < 3; ++i) store_->Tick();
 }
 
-CallId StoreHarness::NewId() {
+CallId StoreHarness::NewId() { return NewId(clock.Read().wall); }
+
+CallId StoreHarness::NewId(absl::Time minted) {
   uint8_t random[10] = {};
   StoreBigEndian(random + 2, ++ids_ * 0x9e3779b97f4a7c15);
-  return CallId::Mint(clock.Read().wall, random);
+  return CallId::Mint(minted, random);
 }
 
 PutResult StoreHarness::PutInput(const CallId& id, absl::string_view data, absl::Duration ttl,

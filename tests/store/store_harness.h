@@ -84,8 +84,9 @@ class StoreHarness {
   // over: a look, an offer, and the look that comes of it.
   void Settle();
 
-  // A new id, minted now.
+  // A new id, minted now, or when somebody else's clock says.
   CallId NewId();
+  CallId NewId(absl::Time minted);
 
   PutResult PutInput(const CallId& id, absl::string_view data, absl::Duration ttl = absl::Hours(1),
                      Tenant* owner = nullptr);

@@ -1,6 +1,7 @@
 // Uploads and downloads: what becomes visible when, what can be gone on with, and what goes.
 
 #include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "store/store_harness.h"
+#include "support/process_memory.h"
 
 namespace mayfly {
 namespace {
@@ -305,6 +307,49 @@ TEST_F(UploadTest, IsSweptWhenNothingComesForTheIdleTimeout) {
   EXPECT_EQ(ReasonOf(StoreHarness::Append(*begun, 2 * kSegmentBytes, "more")),
             Reason::kUploadUnknown);
   EXPECT_EQ(StoredUploads(), 0u);
+}
+
+TEST_F(UploadTest, HoldsNoDataWithoutAStream) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers keep freed memory";
+#endif
+  constexpr int kUploads = 1500;
+  constexpr int kWarmUp = 300;
+  harness_.Close();
+  harness_.config.limits.uploads_max = kWarmUp + kUploads;
+  harness_.Open();
+  const std::string segment = MakeData(kInlineBytesMax);
+  int64_t before_bytes = 0;
+  for (int i = 0; i < kWarmUp + kUploads; ++i) {
+    if (i == kWarmUp) before_bytes = ReadProcessMemory(getpid()).anonymous_bytes;
+    NewUpload upload = InputUpload(harness_.NewId(), 0);
+    upload.id[1] = static_cast<uint8_t>(i / 256);
+    upload.id[2] = static_cast<uint8_t>(i % 256);
+    {
+      const auto begun = harness_.BeginUpload(upload);
+      ASSERT_TRUE(begun.ok()) << begun.status();
+      ASSERT_EQ(StoreHarness::Append(*begun, 0, segment), absl::OkStatus());
+      harness_.clock.Advance(absl::Milliseconds(100));
+      harness_.store()->Tick();
+    }
+  }
+  const int64_t grown_bytes = ReadProcessMemory(getpid()).anonymous_bytes - before_bytes;
+  EXPECT_LT(grown_bytes, kUploads * static_cast<int64_t>(kInlineBytesMax) / 2);
+}
+
+// The wall clock alone is no reason to destroy anything.
+TEST_F(UploadTest, SurvivesAWallThatIsAheadForAWhile) {
+  const CallId id = harness_.NewId();
+  const std::string data = MakeData(100);
+  const auto begun = harness_.BeginUpload(InputUpload(id, 1));
+  ASSERT_EQ(StoreHarness::Append(*begun, 0, data), absl::OkStatus());
+  harness_.clock.JumpWall(absl::Hours(2));
+  harness_.clock.Advance(absl::Seconds(2));
+  harness_.store()->Tick();
+  EXPECT_EQ(ReasonOf(StoreHarness::Finish(*begun, data).status()), Reason::kCallExpired);
+  EXPECT_TRUE(Query(1).ok());
+  harness_.clock.JumpWall(-absl::Hours(2));
+  EXPECT_TRUE(StoreHarness::Finish(*begun, data).ok());
 }
 
 TEST_F(UploadTest, IsSweptAtItsOwnDeadlineHoweverBusy) {

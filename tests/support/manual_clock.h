@@ -37,6 +37,11 @@ class ManualClock : public Clock {
     MutexLock lock(&mutex_);
     reading_.wall += duration;
   }
+  // CLOCK_BOOTTIME alone, as it looks to who did not run meanwhile and whose wall clock was set.
+  void JumpBoottime(absl::Duration duration) {
+    MutexLock lock(&mutex_);
+    reading_.boottime += duration;
+  }
   void SetSynchronised(bool synchronised) {
     MutexLock lock(&mutex_);
     reading_.synchronised = synchronised;

@@ -26,7 +26,7 @@
 namespace mayfly {
 
 enum class Family : size_t {
-  kDefault,  // the format's version
+  kDefault,  // the format's version, the window around ids
   kCalls,
   kSegments,
   kDeadlines,

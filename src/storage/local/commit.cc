@@ -39,6 +39,9 @@ class LocalStorage::CommitBatch {
       batch_.Put(family(Family::kTombstones), AsSlice(EncodeTombstoneKey(change.key)),
                  EncodeTombstone(*effects.tombstone));
       call.has_tombstone = true;
+      for (const UploadId& upload : change.ended_uploads) {
+        batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, upload));
+      }
     }
   }
 

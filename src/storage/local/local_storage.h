@@ -121,6 +121,8 @@ class LocalStorage : public Storage {
   absl::StatusOr<std::vector<TenantUsage>> LoadUsage() override;
   absl::StatusOr<std::vector<TenantUsage>> LoadUsage(uint32_t shard) override;
 
+  absl::StatusOr<std::optional<IdWindowRecord>> LoadIdWindow() override;
+  absl::Status SaveIdWindow(const IdWindowRecord& record) override;
   absl::StatusOr<std::optional<std::string>> LoadTimeRecord() override;
   absl::Status SaveTimeRecord(absl::string_view record) override;
 

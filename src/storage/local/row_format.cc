@@ -11,6 +11,7 @@ constexpr uint8_t kRowVersion = 1;
 constexpr size_t kDueValueSize = 28;
 constexpr size_t kTombstoneSize = 58;
 constexpr size_t kTenantFixedSize = 16;
+constexpr size_t kIdWindowSize = 3 * sizeof(int64_t);
 constexpr size_t kUsageSize = 16;
 constexpr size_t kUploadKeySize = 20;
 constexpr size_t kUploadFixedSize = 17 + kRowHeaderSize;
@@ -273,6 +274,24 @@ std::optional<std::pair<uint32_t, TenantUsage>> DecodeUsage(absl::string_view ke
   usage.live_calls = reader.Read<int64_t>();
   usage.live_bytes = reader.Read<int64_t>();
   return std::make_pair(shard, usage);
+}
+
+std::string EncodeIdWindow(const IdWindowRecord& record) {
+  std::string out;
+  AppendBigEndian(&out, record.window_ms);
+  AppendBigEndian(&out, record.narrower_ms);
+  AppendBigEndian(&out, record.floor_ms);
+  return out;
+}
+
+std::optional<IdWindowRecord> DecodeIdWindow(absl::string_view value) {
+  if (value.size() != kIdWindowSize) return std::nullopt;
+  FieldReader reader(value);
+  IdWindowRecord record;
+  record.window_ms = reader.Read<int64_t>();
+  record.narrower_ms = reader.Read<int64_t>();
+  record.floor_ms = reader.Read<int64_t>();
+  return record;
 }
 
 std::string EncodeUploadKey(TenantNumber tenant, const UploadId& id) {

@@ -2,6 +2,7 @@
 // unless named otherwise.
 //
 //   family      key                                              value
+//   default     "id_window"                                      window 8, narrower 8, floor 8
 //   calls       id 16, tenant 4, kind 1                          header 64, ciphertext
 //   segments    id 16, tenant 4, slot 4, generation 8, number 4  ciphertext
 //   deadlines   due second 8, id 16, tenant 4, kind 1            slot 4, generation 8, size 8,
@@ -87,6 +88,9 @@ std::string EncodeUsageKey(uint32_t shard, TenantNumber tenant);
 std::string EncodeUsage(const TenantUsage& usage);
 std::optional<std::pair<uint32_t, TenantUsage>> DecodeUsage(absl::string_view key,
                                                             absl::string_view value);
+
+std::string EncodeIdWindow(const IdWindowRecord& record);
+std::optional<IdWindowRecord> DecodeIdWindow(absl::string_view value);
 
 std::string EncodeUploadKey(TenantNumber tenant, const UploadId& id);
 std::string EncodeUpload(const StoredUpload& upload);

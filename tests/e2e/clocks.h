@@ -1,0 +1,62 @@
+// Moves the clocks of a server that a test starts, while it runs.
+//
+//   Clocks clocks;
+//   clocks.Start(&server);
+//   clocks.JumpWall(3600);
+//   clocks.Suspend(868);  // as it looks afterwards
+//
+// The wall clock counts as synchronised. Not thread-safe, and not for builds with sanitizers.
+#pragma once
+
+#include <cstdlib>
+#include <fcntl.h>
+#include <new>
+#include <unistd.h>
+
+#include <sys/mman.h>
+
+#include "base/check.h"
+#include "support/clock_shim.h"
+#include "support/temporary_directory.h"
+#include "support/test_server.h"
+
+namespace mayfly {
+
+class Clocks {
+ public:
+  Clocks() {
+    const int file = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    Check(file >= 0 && ftruncate(file, sizeof(ClockOffsets)) == 0, "the offsets have a file");
+    void* const mapped =
+        mmap(nullptr, sizeof(ClockOffsets), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    close(file);
+    Check(mapped != MAP_FAILED, "the offsets can be mapped");
+    offsets_ = new (mapped) ClockOffsets;
+  }
+  ~Clocks() { munmap(offsets_, sizeof(ClockOffsets)); }
+  Clocks(const Clocks&) = delete;
+  Clocks& operator=(const Clocks&) = delete;
+
+  void Start(TestServer* server) {
+    setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);
+    setenv(kClockShimVariable, path_.c_str(), /*overwrite=*/1);
+    server->Start();
+    unsetenv("LD_PRELOAD");
+    unsetenv(kClockShimVariable);
+  }
+
+  void JumpWall(int64_t seconds) { offsets_->wall_s += seconds; }
+  // Both clocks run on while the machine, or the process, does not.
+  void Suspend(int64_t seconds) {
+    offsets_->wall_s += seconds;
+    offsets_->boottime_s += seconds;
+  }
+  int64_t wall_s() const { return offsets_->wall_s; }
+
+ private:
+  TemporaryDirectory directory_;
+  const std::string path_ = directory_ / "clocks";
+  ClockOffsets* offsets_ = nullptr;
+};
+
+}  // namespace mayfly
