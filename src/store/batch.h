@@ -13,6 +13,7 @@
 
 #include "base/secret_bytes.h"
 #include "call/operation.h"
+#include "storage/room.h"
 #include "storage/sealed.h"
 #include "store/payload.h"
 #include "store/tenant.h"
@@ -48,6 +49,8 @@ struct PutContent {
   // Uploaded: the slot is written already, and bytes of the tenant's quota are reserved.
   std::optional<UploadId> upload = std::nullopt;
   uint64_t reserved_bytes = 0;
+  // Empty when the disk has no room for it: then it is refused, unless it is stored already.
+  RoomLease room = {};
 };
 
 struct Request {

@@ -25,7 +25,7 @@ certificate_file = "certificates/server.pem"
 key_file = "certificates/server.key"
 [storage]
 data_dir = "data"
-disk_reserve_bytes = 0
+{storage}
 allow_unsafe_filesystem = true
 [keys]
 root_key_file = "root.key"
@@ -39,11 +39,12 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]."""
+    the first ones of [retention]; `storage` are lines of [storage]."""
 
-    def __init__(self, mayflyd: str, settings: str = ""):
+    def __init__(self, mayflyd: str, settings: str = "", storage: str = "disk_reserve_bytes = 0"):
         self._mayflyd = mayflyd
         self._settings = settings
+        self._storage = storage
         self._process: Any = None
         self.port = 0
         self.directory = tempfile.mkdtemp(prefix="mayfly_live_server_")
@@ -72,7 +73,9 @@ class LiveServer:
         if os.path.exists(self.path("port")):
             os.remove(self.path("port"))
         with open(self.path("mayfly.toml"), "w") as file:
-            file.write(CONFIG.format(port=self.port, settings=self._settings))
+            file.write(
+                CONFIG.format(port=self.port, settings=self._settings, storage=self._storage)
+            )
         self._process = subprocess.Popen([self._mayflyd, "--config", self.path("mayfly.toml")])
         end = time.monotonic() + START_TIMEOUT_S
         while not os.path.exists(self.path("port")):

@@ -44,6 +44,9 @@ struct FamilySizes {
   uint64_t tombstone_file_ttl_s = 0;
 };
 
+// What one compaction below the base level takes at most, but for rows larger than that.
+uint64_t CompactionBytesMax(uint64_t memtable_bytes);
+
 std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes& sizes);
 
 // The options of the database as a whole, without environment, log and listeners.

@@ -13,6 +13,11 @@ constexpr int64_t kEndedAgeMs = 49 * kHourMs + int64_t{10} * 60 * 1000;
 // What is due this long ago was swept.
 constexpr int64_t kSweptAgeMs = 2 * kHourMs;
 
+// A compaction that does not fit on the disk is left to the next round.
+bool IsDoneOrTooLarge(const rocksdb::Status& status) {
+  return status.ok() || status.IsCompactionTooLarge();
+}
+
 }  // namespace
 
 absl::Status LocalStorage::Maintain(int64_t now_ms) {
@@ -45,7 +50,7 @@ absl::Status LocalStorage::DropOldTombstones() {
   const rocksdb::Slice range(key);
   const rocksdb::Status status =
       (*database_)->CompactRange(rocksdb::CompactRangeOptions(), family, &range, &range);
-  if (!status.ok()) return health_.Fail("dropping tombstones", status.ToString());
+  if (!IsDoneOrTooLarge(status)) return health_.Fail("dropping tombstones", status.ToString());
   return absl::OkStatus();
 }
 
@@ -66,7 +71,7 @@ absl::Status LocalStorage::CompactEnded(int64_t now_ms) {
     const rocksdb::Slice end(*last);
     const rocksdb::Status status =
         (*database_)->CompactRange(options, database_->family(family), nullptr, &end);
-    if (!status.ok()) return health_.Fail("compacting", status.ToString());
+    if (!IsDoneOrTooLarge(status)) return health_.Fail("compacting", status.ToString());
   }
   return absl::OkStatus();
 }
