@@ -111,9 +111,9 @@ class Filler:
         try:
             while not self._stop.is_set():
                 getattr(self, f"_put_{self._fill}")()
-        except grpc.RpcError as error:
+        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel is closed
             if not self.may_break:
-                self.failure = f"{error.code()} {error.details()}"
+                self.failure = f"{type(error).__name__} {error}"
         except Failure as error:
             self.failure = str(error)
 

@@ -103,6 +103,10 @@ rocksdb::ColumnFamilyOptions WithFifo(rocksdb::ColumnFamilyOptions options, uint
 
 }  // namespace
 
+uint64_t BaseLevelBytes(uint64_t memtable_bytes) {
+  return std::clamp(memtable_bytes, kBaseLevelBytesMin, kBaseLevelBytesMax);
+}
+
 uint64_t CompactionBytesMax(uint64_t memtable_bytes) {
   return kTableFilesPerCompaction * TableFileBytes(memtable_bytes);
 }
@@ -112,8 +116,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes
   const auto sized = [&](uint64_t family_bytes) {
     rocksdb::ColumnFamilyOptions options = CommonOptions(cache, family_bytes);
     options.target_file_size_base = TableFileBytes(sizes.memtable_bytes);
-    options.max_bytes_for_level_base =
-        std::clamp(sizes.memtable_bytes, kBaseLevelBytesMin, kBaseLevelBytesMax);
+    options.max_bytes_for_level_base = BaseLevelBytes(sizes.memtable_bytes);
     options.max_compaction_bytes = CompactionBytesMax(sizes.memtable_bytes);
     return options;
   };

@@ -137,9 +137,6 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
   database->GetColumnFamilyMetaData(handle, &files);
   uint64_t memtable_bytes = 0;
   database->GetIntProperty(handle, rocksdb::DB::Properties::kCurSizeAllMemTables, &memtable_bytes);
-  uint64_t removals_in_memory = 0;
-  database->GetIntProperty(handle, rocksdb::DB::Properties::kNumDeletesActiveMemTable,
-                           &removals_in_memory);
 
   FamilyState state;
   uint64_t rows = 0;
@@ -153,16 +150,18 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
     }
   }
   const uint64_t level0_bytes = files.levels.empty() ? 0 : files.levels.front().size;
-  // Segments are in blob files, and their memtable goes there.
-  const uint64_t flushed = family == Family::kSegments ? 0 : memtable_bytes;
   state.level0_files = files.levels.empty() ? 0 : files.levels.front().files.size();
+  // Segments are in blob files, and their memtable goes there.
+  const uint64_t new_bytes = level0_bytes + (family == Family::kSegments ? 0 : memtable_bytes);
+  // A base level that is larger than this is left as it is, and one above it is begun.
+  const uint64_t base_bytes =
+      std::min(base_level_bytes, std::max(new_bytes, BaseLevelBytes(context_.plan.memtable_bytes)));
   state.compaction_bytes =
-      std::min(files.size + flushed, std::max(level0_bytes + flushed + base_level_bytes,
-                                              CompactionBytesMax(context_.plan.memtable_bytes)));
+      std::min(files.size + memtable_bytes,
+               std::max(new_bytes + base_bytes, CompactionBytesMax(context_.plan.memtable_bytes)));
   state.file_bytes = files.size + files.blob_file_size;
   state.row_bytes = rows == 0 ? 0 : state.file_bytes / rows;
   state.ended_bytes = std::min(removals, rows) * state.row_bytes;
-  state.ending_bytes = std::min(removals_in_memory, rows) * state.row_bytes;
   return state;
 }
 
@@ -208,10 +207,9 @@ void DiskRoom::LogChange() {
 absl::Duration DiskRoom::Reclaim() {
   const absl::Time begun = absl::Now();
   const DiskPlan& plan = context_.plan;
-  uint64_t ending_bytes = 0;
-  for (const Family family : kMergedFamilies) ending_bytes += StateOf(family).ending_bytes;
-  if (ending_bytes >= plan.gain_bytes_min ||
+  if (removed_bytes_.load(std::memory_order_relaxed) >= plan.gain_bytes_min ||
       LogBytes(context_.database_directory) >= plan.log_bytes_short) {
+    removed_bytes_.store(0, std::memory_order_relaxed);
     if (!context_.flush().ok()) return kReclaimPauseMin;
     Measure();
   }

@@ -13,6 +13,7 @@
 // Thread-safe.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -59,6 +60,9 @@ class DiskRoom {
   RoomLease Claim(uint64_t bytes) { return budget_.Claim(bytes); }
   absl::Status Refusal(uint64_t bytes) const { return budget_.Refusal(bytes); }
 
+  // Payload bytes whose rows or segments are removed: they leave the disk after a flush.
+  void NoteRemoved(uint64_t bytes) { removed_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+
   // One round each; the thread calls them.
   void Measure() EXCLUDES_LOCK(measure_mutex_);
   // Returns how long the next one should wait.
@@ -72,7 +76,6 @@ class DiskRoom {
     uint64_t file_bytes = 0;        // blob files included
     uint64_t row_bytes = 0;         // of one, on the average
     uint64_t ended_bytes = 0;       // removed by rows in files
-    uint64_t ending_bytes = 0;      // removed by rows in the memtable
   };
 
   void Run();
@@ -87,6 +90,7 @@ class DiskRoom {
 
   const Context context_;
   RoomBudget budget_;
+  std::atomic<uint64_t> removed_bytes_{0};  // since the last flush
 
   Mutex measure_mutex_;
   Ballast ballast_ GUARDED_BY(measure_mutex_);
