@@ -15,12 +15,11 @@ import argparse
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -44,16 +43,11 @@ DRAIN_TIMEOUT_S = 300
 # After everything has ended so much of the disk must be stored again.
 AGAIN_PART = 5
 EXPIRY_TTL_S = 100
+LONG_TTL_S = 3600
+INLINE_BYTES_MAX = 64 << 10
 RESOURCE_EXHAUSTED = 8
 ID_BATCH = 256
-# Sent on, but for their disk; what they store on it is so small that they cannot fill it.
 FILLS = ("small", "medium", "large", "uploads", "outputs")
-
-
-class Put(NamedTuple):
-    kind: str  # "input" or "output"
-    size: int
-    attempt: int
 
 
 def mint_id() -> str:
@@ -78,7 +72,7 @@ class Failure(Exception):
 class Filler:
     """Puts of one kind on several threads, and what of them was acknowledged."""
 
-    def __init__(self, server: "FullDiskServer", messages: Any, fill: str, ttl_s: float):
+    def __init__(self, server: "FullDiskServer", messages: Any, fill: str, ttl_s: int):
         self._server = server
         self._messages = messages
         self._fill = fill
@@ -144,7 +138,7 @@ class Filler:
         requests = []
         for call_id, size in items:
             payload = {"data": content(call_id, size)}
-            item = {"call_id": call_id, "payload": payload, "ttl": {"seconds": int(self._ttl_s)}}
+            item = {"call_id": call_id, "payload": payload, "ttl": {"seconds": self._ttl_s}}
             if kind == "output":
                 item["attempt"] = 1
             requests.append(item)
@@ -159,7 +153,7 @@ class Filler:
         request = self._messages.UploadRequest
 
         def steps() -> Iterator[Any]:
-            item = self._messages.InputItem(call_id=call_id, ttl={"seconds": int(self._ttl_s)})
+            item = self._messages.InputItem(call_id=call_id, ttl={"seconds": self._ttl_s})
             yield request(header={"upload_id": os.urandom(16), "input": item})
             for offset in range(0, UPLOAD_BYTES, MIB):
                 data = UPLOAD_CONTENT[offset : offset + MIB]
@@ -216,10 +210,13 @@ class FullDiskServer(CalledServer):
 class Round:
     def __init__(self, server: FullDiskServer, messages: Any, disk: "LoopDisk", fill: str, drain: str):
         self._server = server
+        self._messages = messages
         self._disk = disk
+        self._fill = fill
         self._drain = drain
-        ttl_s = EXPIRY_TTL_S if drain == "expiry" else 3600
-        self._filler = Filler(server, messages, fill, ttl_s)
+        # Payloads that may expire just now are not asked for.
+        self._lasts = drain != "expiry"
+        self._filler = Filler(server, messages, fill, LONG_TTL_S if self._lasts else EXPIRY_TTL_S)
         self.free_min = disk.free_bytes()
 
     def run(self) -> str:
@@ -268,31 +265,27 @@ class Round:
 
     def _check_kept(self) -> int:
         """Everything that was acknowledged and is not due."""
-        sizes = {key: size for (kind, key), size in self._filler.stored.items() if kind == "input"}
-        outputs = {key for kind, key in self._filler.stored if kind == "output"}
-        kept = 0
-        for ids in batches(list(sizes), ID_BATCH):
-            if self._filler._ttl_s < 3600:
-                break  # they may expire just now
-            if sizes[ids[0]] > 64 * 1024:
-                results = self._server.call("client", "DescribeCalls", call_ids=ids).results
-                for result in results:
-                    if result.input.size_bytes != sizes[result.call_id]:
-                        raise Failure(f"lost a large input, the state is {result.state}")
-            else:
-                self._check_inputs(ids, sizes)
-            kept += len(ids)
-        for ids in batches(list(outputs), ID_BATCH):
-            for result in self._server.call("client", "DescribeCalls", call_ids=ids).results:
-                if not result.output.size_bytes and self._filler._ttl_s >= 3600:
+        if not self._lasts:
+            return 0
+        stored = self._filler.stored
+        inputs = {key: size for (kind, key), size in stored.items() if kind == "input"}
+        outputs = {key: size for (kind, key), size in stored.items() if kind == "output"}
+        for ids in batches(list(inputs), ID_BATCH):
+            results = self._server.call("client", "DescribeCalls", call_ids=ids).results
+            for result in results:
+                if result.input.size_bytes != inputs[result.call_id]:
+                    raise Failure(f"lost an input, the state is {result.state}")
+                if result.output.size_bytes < outputs.get(result.call_id, 0):
                     raise Failure(f"lost an output, the state is {result.state}")
-        return kept + len(outputs)
+            if inputs[ids[0]] <= INLINE_BYTES_MAX:
+                self._check_inputs(ids, inputs)
+        return len(stored)
 
     def _check_inputs(self, ids: List[str], sizes: Dict[str, int]) -> None:
         results = self._server.call("worker", "GetInputs", call_ids=ids, max_bytes=32 * MIB).results
         for result in results:
             size = sizes[result.call_id]
-            if result.status.code or result.size_bytes != size:
+            if result.status.code:
                 raise Failure(f"lost an input: {result.status.message}")
             if result.payload.data not in (b"", content(result.call_id, size)):
                 raise Failure("an input has another content")
@@ -300,25 +293,14 @@ class Round:
     def _end_all(self) -> None:
         if self._drain == "expiry":
             return self._wait_for_expiry()
-        if self._filler._fill == "outputs":
-            self._claim_and_ack()
-        ids = list({key for _, key in self._filler.stored})
-        for part in batches(ids, ID_BATCH):
-            for result in self._server.call("client", "DeleteCalls", call_ids=part).results:
-                if result.status.code and "DELETE" not in self._drain:
-                    if result.call_id not in self.acked():
-                        raise Failure(f"a delete failed: {result.status}")
-            self._watch()
+        outputs = [key for kind, key in self._filler.stored if kind == "output"]
+        self._claim_and_ack(outputs)
+        self._delete({key for _, key in self._filler.stored} - set(outputs))
 
-    def acked(self) -> Dict[str, bool]:
-        return getattr(self, "_acked", {})
-
-    def _claim_and_ack(self) -> None:
-        self._acked: Dict[str, bool] = {}
-        ids = [key for kind, key in self._filler.stored if kind == "output"]
+    def _claim_and_ack(self, ids: List[str]) -> None:
         for part in batches(ids, ID_BATCH):
             token = os.urandom(16)
-            while len(part) > 0:
+            while part:
                 claimed = self._server.call(
                     "client", "ClaimOutputs", call_ids=part, max_count=ID_BATCH, claim_token=token
                 ).outputs
@@ -331,8 +313,8 @@ class Round:
                 for result in self._server.call("client", "AckOutputs", items=acks).results:
                     if result.status.code:
                         raise Failure(f"an ack failed: {result.status}")
-                    self._acked[result.call_id] = True
-                part = [key for key in part if key not in self._acked]
+                acked = {ack["call_id"] for ack in acks}
+                part = [key for key in part if key not in acked]
             self._watch()
 
     def _wait_for_expiry(self) -> None:
@@ -347,27 +329,28 @@ class Round:
         raise Failure("payloads live on after their deadline")
 
     def _put_again(self) -> int:
-        filler = self._filler
-        stored = {key for _, key in filler.stored}
-        before = filler.stored_bytes
-        wanted = min(self._disk.size_bytes // AGAIN_PART, before * 2 // 3)
-        filler.may_break = False
+        filler = Filler(self._server, self._messages, self._fill, LONG_TTL_S)
+        wanted = min(self._disk.size_bytes // AGAIN_PART, self._filler.stored_bytes * 2 // 3)
         filler.start()
         end = time.monotonic() + DRAIN_TIMEOUT_S
-        while filler.stored_bytes - before < wanted and not filler.failure:
+        while filler.stored_bytes < wanted and not filler.failure and time.monotonic() < end:
             self._watch()
-            if time.monotonic() > end:
-                filler.stop()
-                raise Failure(
-                    f"{(filler.stored_bytes - before) // MIB} MiB were taken again, of"
-                    f" {wanted // MIB}: {filler.refusal}"
-                )
             time.sleep(0.02)
         filler.stop()
-        ids = list({key for _, key in filler.stored} - stored)
-        for part in batches(ids, ID_BATCH):
-            self._server.call("client", "DeleteCalls", call_ids=part)
-        return filler.stored_bytes - before
+        if filler.stored_bytes < wanted:
+            raise Failure(
+                f"{filler.stored_bytes // MIB} MiB were taken again, of {wanted // MIB}:"
+                f" {filler.refusal}"
+            )
+        self._delete({key for _, key in filler.stored})
+        return filler.stored_bytes
+
+    def _delete(self, ids: Set[str]) -> None:
+        for part in batches(list(ids), ID_BATCH):
+            for result in self._server.call("client", "DeleteCalls", call_ids=part).results:
+                if result.status.code:
+                    raise Failure(f"a delete failed: {result.status}")
+            self._watch()
 
 
 def batches(ids: List[str], size: int) -> Iterator[List[str]]:
