@@ -40,6 +40,7 @@
 #include "keys/keyring.h"
 #include "keys/slot_file.h"
 #include "retention/due.h"
+#include "storage/room.h"
 #include "storage/sealed.h"
 
 namespace mayfly {
@@ -197,9 +198,13 @@ class Storage : public DueSource {
 
   // UNAVAILABLE (STORAGE_DOWN) after the first failure, of background work too.
   virtual absl::Status Health() const = 0;
-  // RESOURCE_EXHAUSTED (DISK_FULL) when free disk space is below the reserve: puts are refused, acks
-  // and sweeps go on.
-  virtual absl::Status CheckRoomForPuts() = 0;
+  // Room for a put or a segment, by RoomBudget::CostOf*; empty when there is none: puts are refused,
+  // acks and sweeps go on.
+  virtual RoomLease ReserveRoom(uint64_t bytes) = 0;
+  // The same, whether there is room or not: for little, by which room comes back.
+  virtual RoomLease ClaimRoom(uint64_t bytes) = 0;
+  // What a put is then told: RESOURCE_EXHAUSTED (DISK_FULL), with a retry delay.
+  virtual absl::Status RoomRefusal(uint64_t bytes) const = 0;
   // Physical clean-up that is due by now: called about every minute, may take long.
   virtual absl::Status Maintain(int64_t now_ms) = 0;
   virtual absl::StatusOr<Orphans> FindOrphans() = 0;

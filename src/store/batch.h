@@ -13,6 +13,7 @@
 
 #include "base/secret_bytes.h"
 #include "call/operation.h"
+#include "storage/room.h"
 #include "storage/sealed.h"
 #include "store/payload.h"
 #include "store/tenant.h"
@@ -50,6 +51,8 @@ struct PutContent {
   uint64_t reserved_bytes = 0;
   // Whether its call has ended since the upload began; outlives the request.
   const std::atomic<bool>* call_has_ended = nullptr;
+  // Empty when the disk has no room for it: then it is refused, unless it is stored already.
+  RoomLease room = {};
 };
 
 struct Request {

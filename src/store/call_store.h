@@ -273,6 +273,8 @@ class CallStore : private ExpirySink, private SubscriptionHost {
   void End() EXCLUDES_LOCK(in_flight_mutex_);
 
   void PutPayloads(Tenant* tenant, std::vector<Put> puts, Callback<std::vector<PutResult>> done);
+  // What storing it takes on the disk.
+  static uint64_t RoomFor(const NewPayload& payload);
   absl::Status PreparePut(Tenant* tenant, const Put& put, SlotLease* lease, int64_t now_ms,
                           Request* request);
   void FinishPuts(PutJob* job, std::vector<OperationResult> results);

@@ -22,6 +22,7 @@ struct CallStore::PutJob {
     size_t index = 0;  // in results
     CallKey key;
     StoredPayload payload;
+    bool has_room = false;  // else no segment was written
   };
   std::vector<PutResult> results;
   std::vector<Submitted> submitted;  // in the order of the batch
@@ -86,7 +87,8 @@ void CallStore::PutPayloads(Tenant* tenant, std::vector<Put> puts,
     job->submitted.push_back(
         {.index = i,
          .key = request.key,
-         .payload = input ? input->payload : std::get<PutOutput>(request.operation).payload});
+         .payload = input ? input->payload : std::get<PutOutput>(request.operation).payload,
+         .has_room = !request.content->room.empty()});
     request.index = requests.size();
     requests.push_back(std::move(request));
   }
@@ -101,6 +103,15 @@ void CallStore::PutPayloads(Tenant* tenant, std::vector<Put> puts,
   Submit(std::move(requests));
 }
 
+uint64_t CallStore::RoomFor(const NewPayload& payload) {
+  const uint64_t data_bytes = payload.data.size();
+  const uint64_t metadata_bytes = SizeOf(payload.metadata);
+  if (data_bytes <= kInlineBytesMax) return RoomBudget::CostOfRow(data_bytes + metadata_bytes);
+  const uint64_t segment_count = (data_bytes - 1) / kSegmentBytes + 1;
+  return RoomBudget::CostOfSegment(data_bytes) +
+         (segment_count - 1) * RoomBudget::CostOfSegment(0) + RoomBudget::CostOfRow(metadata_bytes);
+}
+
 absl::Status CallStore::PreparePut(Tenant* tenant, const Put& put, SlotLease* lease, int64_t now_ms,
                                    Request* request) {
   const CallKey key{.id = put.call_id, .tenant = tenant->number};
@@ -109,7 +120,11 @@ absl::Status CallStore::PreparePut(Tenant* tenant, const Put& put, SlotLease* le
                        .size_bytes = put.payload.data.size(),
                        .stored_ms = now_ms,
                        .deadline_ms = now_ms + put.ttl_ms};
+  RoomLease room = storage_->ReserveRoom(RoomFor(put.payload));
+  // Without room the payload is sealed all the same: the put may be the retry of one that is stored,
+  // which is told by its fingerprint.
   const auto write_segment = [&](uint32_t number, const Sealed& segment) {
+    if (room.empty()) return absl::OkStatus();
     return storage_->WriteSegment(key, stored.slot, number, segment);
   };
   auto row = cipher_.SealPayload(key, put.kind, lease->secret, put.payload, write_segment, &stored);
@@ -127,7 +142,8 @@ absl::Status CallStore::PreparePut(Tenant* tenant, const Put& put, SlotLease* le
   request->content = std::make_unique<PutContent>(PutContent{.metadata = put.payload.metadata,
                                                              .size_bytes = stored.size_bytes,
                                                              .secret = std::move(lease->secret),
-                                                             .row = *std::move(row)});
+                                                             .row = *std::move(row),
+                                                             .room = std::move(room)});
   return absl::OkStatus();
 }
 
@@ -142,7 +158,7 @@ void CallStore::FinishPuts(PutJob* job, std::vector<OperationResult> results) {
     const bool is_stored = result.payload && result.payload->slot == submitted.payload.slot;
     if (is_stored || result.is_uncertain) continue;
     unused.push_back(submitted.payload.slot);
-    if (submitted.payload.segment_count == 0) continue;
+    if (submitted.payload.segment_count == 0 || !submitted.has_room) continue;
     const absl::Status removed =
         storage_->RemoveSegments({.key = submitted.key,
                                   .slot = submitted.payload.slot,

@@ -30,6 +30,13 @@ struct PayloadMetadata {
   friend bool operator==(const PayloadMetadata&, const PayloadMetadata&) = default;
 };
 
+// Its texts.
+inline uint64_t SizeOf(const PayloadMetadata& metadata) {
+  uint64_t bytes = metadata.content_type.size() + metadata.encryption_key_id.size();
+  for (const auto& [name, value] : metadata.labels) bytes += name.size() + value.size();
+  return bytes;
+}
+
 // To be stored. `data` is the caller's and must outlive the call it is given to, not longer.
 struct NewPayload {
   absl::string_view data;

@@ -210,8 +210,8 @@ absl::Status Shard::CheckRoom(const Request& request, PayloadKind kind) const {
   const PutContent& content = *request.content;
   RETURN_IF_ERROR(CheckBytesQuota(tenant, static_cast<int64_t>(content.size_bytes) -
                                               static_cast<int64_t>(content.reserved_bytes)));
-  absl::Status room = context_.storage->CheckRoomForPuts();
-  return room.ok() ? room : WithRetryDelay(std::move(room), kRetryDelay);
+  if (!content.room.empty()) return absl::OkStatus();
+  return context_.storage->RoomRefusal(RoomBudget::CostOfSegment(content.size_bytes));
 }
 
 void Shard::RecordChange(const Request& request, const Effects& effects, Entry* entry,

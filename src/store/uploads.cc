@@ -257,7 +257,8 @@ void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginU
 void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result,
                              BeginUploadDone done) {
   const bool is_wanted = result.status.ok() && result.pending;
-  absl::Status status = is_wanted ? KeepNew(upload.get()) : std::move(result.status);
+  absl::Status status = is_wanted ? CheckRoom(*upload) : std::move(result.status);
+  if (is_wanted && status.ok()) status = KeepNew(upload.get());
   if (!upload->has_begun && !upload->has_ended) {
     context_.storage->ReturnSlots({&upload->stored.payload.slot, 1});
     End(upload.get());
@@ -304,6 +305,15 @@ absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
   upload->metadata = request.metadata;
   upload->announced_bytes = request.size_bytes;
   return absl::OkStatus();
+}
+
+// Told before a byte is sent. The segments reserve what they take as they come: by then the log may
+// have let go of the first of them.
+absl::Status Uploads::CheckRoom(const Upload& upload) const {
+  const uint64_t bytes =
+      upload.announced_bytes.value_or(0) + RoomBudget::CostOfRow(SizeOf(upload.metadata));
+  const RoomLease room = context_.storage->ReserveRoom(bytes);
+  return room.empty() ? context_.storage->RoomRefusal(bytes) : absl::OkStatus();
 }
 
 absl::Status Uploads::KeepNew(Upload* upload) {

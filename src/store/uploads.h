@@ -108,6 +108,8 @@ class Uploads {
   void StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done);
   void OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result, BeginUploadDone done);
   absl::Status PrepareNew(Upload* upload, const NewUpload& request);
+  // DISK_FULL when what was announced does not fit.
+  absl::Status CheckRoom(const Upload& upload) const;
   // An upload without rows when the call has ended since the rules were asked.
   absl::Status KeepNew(Upload* upload);
   static void DropUnwritten(Upload* upload);
@@ -117,6 +119,7 @@ class Uploads {
   absl::Status AppendSegment(Upload* upload, const UploadSegment& segment);
   absl::Status WriteSegment(Upload* upload, absl::string_view data);
   absl::StatusOr<Sealed> SealRow(Upload* upload, uint64_t stream, const UploadEnd& end);
+  RoomLease RoomForRow(const Upload& upload) const;
   void SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done);
   void OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result, FinishUploadDone done);
   // Reads what a restart has left of it.

@@ -69,8 +69,9 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
     return UploadTooLargeError(size_bytes, *upload->announced_bytes);
   }
   RETURN_IF_ERROR(Reserve(upload, size_bytes));
-  absl::Status room = context_.storage->CheckRoomForPuts();
-  if (!room.ok()) return WithRetryDelay(std::move(room), kUploadRetryDelay);
+  const uint64_t room_bytes = RoomBudget::CostOfSegment(segment.data.size());
+  const RoomLease room = context_.storage->ReserveRoom(room_bytes);
+  if (room.empty()) return context_.storage->RoomRefusal(room_bytes);
   if (next == 0 && segment.data.size() <= kInlineBytesMax) {
     upload->small = segment.data;
   } else {
@@ -154,6 +155,14 @@ absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const U
                                       no_segments, &stored.payload);
 }
 
+// An upload whose segments are stored is finished in any case: its row takes next to nothing, and
+// what it has would else lie there until it is swept.
+RoomLease Uploads::RoomForRow(const Upload& upload) const {
+  const uint64_t bytes = RoomBudget::CostOfRow(upload.small.size() + SizeOf(upload.metadata));
+  return upload.segment_count > 0 ? context_.storage->ClaimRoom(bytes)
+                                  : context_.storage->ReserveRoom(bytes);
+}
+
 void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done) {
   auto content = std::make_unique<PutContent>();
   content->metadata = upload->metadata;
@@ -162,6 +171,7 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
   content->upload = upload->stored.id;
   content->reserved_bytes = upload->reserved_bytes;
   content->call_has_ended = &upload->call_has_ended;
+  content->room = RoomForRow(*upload);
   context_.submit(
       upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
       [this, upload, done = std::move(done)](OperationResult result) mutable {

@@ -278,27 +278,18 @@ TEST_F(LocalStorageTest, AnswersFromTheIndexAsFromTheDisk) {
   EXPECT_EQ(storage_->IndexedCalls(), 0u);
 }
 
-class HandClock : public Clock {
- public:
-  ClockReading Read() override { return {.boottime = boottime}; }
-  std::string BootId() override { return "boot"; }
-  absl::Duration boottime;
-};
-
-TEST(LocalStorage, RefusesPutsBelowTheReserveAndLooksOnceASecond) {
-  HandClock clock;
+TEST(LocalStorage, RefusesPutsBelowTheReserve) {
   StorageHarness storage;
-  storage.options.clock = &clock;
   storage.options.disk_reserve_bytes = UINT64_MAX;
   ASSERT_TRUE(storage.Open().ok());
-  const absl::Status refused = storage->CheckRoomForPuts();
+  EXPECT_TRUE(storage->ReserveRoom(1).empty());
+  const absl::Status refused = storage->RoomRefusal(1);
   EXPECT_EQ(ReasonOf(refused), Reason::kDiskFull);
-  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("disk_reserve_bytes is "));
-  storage.options.disk_reserve_bytes = 1;
+  EXPECT_GT(RetryDelayOf(refused), absl::ZeroDuration());
+  EXPECT_THAT(std::string(refused.message()), testing::HasSubstr("disk_reserve_bytes"));
+  storage.options.disk_reserve_bytes = 0;
   ASSERT_TRUE(storage.Open().ok());
-  EXPECT_TRUE(storage->CheckRoomForPuts().ok());
-  clock.boottime += absl::Seconds(2);
-  EXPECT_TRUE(storage->CheckRoomForPuts().ok());
+  EXPECT_FALSE(storage->ReserveRoom(1).empty());
 }
 
 }  // namespace

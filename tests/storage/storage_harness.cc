@@ -62,7 +62,7 @@ absl::Status StorageHarness::Open() {
   opened.file_system = options.file_system;
   opened.rocksdb_file_system = options.rocksdb_file_system;
   opened.rocksdb_clock = options.rocksdb_clock;
-  opened.clock = options.clock;
+  opened.disk_bytes = options.disk_bytes;
   auto storage = LocalStorage::Open(std::move(opened));
   RETURN_IF_ERROR(storage.status());
   storage_ = *std::move(storage);

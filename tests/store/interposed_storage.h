@@ -127,7 +127,9 @@ class InterposedStorage final : public Storage {
     return storage_->SaveTimeRecord(record);
   }
   absl::Status Health() const override { return storage_->Health(); }
-  absl::Status CheckRoomForPuts() override { return storage_->CheckRoomForPuts(); }
+  RoomLease ReserveRoom(uint64_t bytes) override { return storage_->ReserveRoom(bytes); }
+  RoomLease ClaimRoom(uint64_t bytes) override { return storage_->ClaimRoom(bytes); }
+  absl::Status RoomRefusal(uint64_t bytes) const override { return storage_->RoomRefusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override { return storage_->Maintain(now_ms); }
   absl::StatusOr<Orphans> FindOrphans() override { return storage_->FindOrphans(); }
   absl::Status RemoveOrphans(const Orphans& orphans) override {

@@ -25,7 +25,7 @@ certificate_file = "certificates/server.pem"
 key_file = "certificates/server.key"
 [storage]
 data_dir = "data"
-disk_reserve_bytes = 0
+{storage}
 allow_unsafe_filesystem = true
 {storage_settings}
 [keys]
@@ -40,11 +40,12 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]."""
+    the first ones of [retention]; `storage` are lines of [storage]."""
 
-    def __init__(self, mayflyd: str, settings: str = ""):
+    def __init__(self, mayflyd: str, settings: str = "", storage: str = "disk_reserve_bytes = 0"):
         self._mayflyd = mayflyd
         self._settings = settings
+        self._storage = storage
         # Further lines of [storage], for the next start.
         self.storage_settings = ""
         self._process: Any = None
@@ -91,7 +92,10 @@ class LiveServer:
 
     def _write_config(self) -> None:
         config = CONFIG.format(
-            port=self.port, settings=self._settings, storage_settings=self.storage_settings
+            port=self.port,
+            settings=self._settings,
+            storage=self._storage,
+            storage_settings=self.storage_settings,
         )
         with open(self.path("mayfly.toml"), "w") as file:
             file.write(config)

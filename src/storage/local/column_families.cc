@@ -20,6 +20,14 @@ constexpr uint64_t kSmallFamilyBytes = 1 << 20;
 // A larger one would save nothing: few segments are removed while they are in it.
 constexpr uint64_t kSegmentsBytes = 4 << 20;
 
+// Table files and levels shrink with the memtables, so that compactions do (disk_plan.h). At 256 MiB
+// and above they are RocksDB's defaults.
+constexpr uint64_t kTableFileBytesMin = 1 << 20;
+constexpr uint64_t kTableFileBytesMax = 64 << 20;
+constexpr uint64_t kBaseLevelBytesMin = 4 << 20;
+constexpr uint64_t kBaseLevelBytesMax = 256 << 20;
+constexpr uint64_t kTableFilesPerCompaction = 16;
+
 // Blocks, indexes and filters of all families; a bound, so that memory does not grow with what is
 // stored.
 constexpr size_t kBlockCacheBytes = 64 << 20;
@@ -30,6 +38,16 @@ constexpr uint64_t kSyncStepBytes = 1 << 20;
 
 constexpr uint64_t kBlobBytesMin = 4 << 10;
 constexpr uint64_t kBlobFileBytes = 256 << 20;
+
+// Begun anew when it is as long; by default a GiB.
+constexpr uint64_t kManifestBytes = 4 << 20;
+// RocksDB slows down or stops all writes, acks too, when compactions lag. Here puts are refused
+// instead (disk_room.cc).
+constexpr int kNeverStopWrites = 1 << 20;
+
+uint64_t TableFileBytes(uint64_t memtable_bytes) {
+  return std::clamp(memtable_bytes / 4, kTableFileBytesMin, kTableFileBytesMax);
+}
 
 rocksdb::ColumnFamilyOptions CommonOptions(const std::shared_ptr<rocksdb::Cache>& cache,
                                            uint64_t memtable_bytes) {
@@ -44,6 +62,10 @@ rocksdb::ColumnFamilyOptions CommonOptions(const std::shared_ptr<rocksdb::Cache>
   rocksdb::ColumnFamilyOptions options;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   options.write_buffer_size = memtable_bytes;
+  options.level0_slowdown_writes_trigger = kNeverStopWrites;
+  options.level0_stop_writes_trigger = kNeverStopWrites;
+  options.soft_pending_compaction_bytes_limit = 0;
+  options.hard_pending_compaction_bytes_limit = 0;
   options.compression = rocksdb::kNoCompression;  // ciphertext
   options.bottommost_compression = rocksdb::kNoCompression;
   options.level_compaction_dynamic_level_bytes = true;
@@ -81,16 +103,33 @@ rocksdb::ColumnFamilyOptions WithFifo(rocksdb::ColumnFamilyOptions options, uint
 
 }  // namespace
 
+uint64_t BaseLevelBytes(uint64_t memtable_bytes) {
+  return std::clamp(memtable_bytes, kBaseLevelBytesMin, kBaseLevelBytesMax);
+}
+
+uint64_t CompactionBytesMax(uint64_t memtable_bytes) {
+  return kTableFilesPerCompaction * TableFileBytes(memtable_bytes);
+}
+
 std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes& sizes) {
   const std::shared_ptr<rocksdb::Cache> cache = rocksdb::NewLRUCache(kBlockCacheBytes);
-  const auto common = [&](uint64_t parts) {
-    return CommonOptions(cache, std::max(sizes.memtable_bytes / 16 * parts, kSmallFamilyBytes));
+  const auto sized = [&](uint64_t family_bytes) {
+    rocksdb::ColumnFamilyOptions options = CommonOptions(cache, family_bytes);
+    options.target_file_size_base = TableFileBytes(sizes.memtable_bytes);
+    options.max_bytes_for_level_base = BaseLevelBytes(sizes.memtable_bytes);
+    options.max_compaction_bytes = CompactionBytesMax(sizes.memtable_bytes);
+    return options;
   };
-  const rocksdb::ColumnFamilyOptions small = CommonOptions(cache, kSmallFamilyBytes);
+  const auto common = [&](uint64_t parts) {
+    return sized(std::max(sizes.memtable_bytes / 16 * parts, kSmallFamilyBytes));
+  };
+  const rocksdb::ColumnFamilyOptions small = sized(kSmallFamilyBytes);
+  const uint64_t segments_bytes =
+      std::clamp(sizes.memtable_bytes, kSmallFamilyBytes, kSegmentsBytes);
   return {
       {rocksdb::kDefaultColumnFamilyName, small},
       {"calls", WithRowTable(common(kCallsParts))},
-      {"segments", WithBlobFiles(CommonOptions(cache, kSegmentsBytes))},
+      {"segments", WithBlobFiles(sized(segments_bytes))},
       {"deadlines", WithRowTable(common(kDeadlinesParts))},
       {"tombstones", WithFifo(WithRowTable(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
       {"tenants", small},
@@ -116,6 +155,10 @@ rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
   // up those of everybody else.
   options.wal_bytes_per_sync = kSyncStepBytes;
   options.bytes_per_sync = kSyncStepBytes;
+  // A log would else take a memtable's size of the disk when it is begun, and table files a tenth more
+  // than they need while they are written: room that nobody has reserved.
+  options.allow_fallocate = false;
+  options.max_manifest_file_size = kManifestBytes;
   options.max_open_files = -1;  // FIFO with TTL needs it
   // By default every family starts 16 threads to open its files, at each start.
   options.max_file_opening_threads = 1;

@@ -44,6 +44,11 @@ struct FamilySizes {
   uint64_t tombstone_file_ttl_s = 0;
 };
 
+// How large the level that new files are merged with may get.
+uint64_t BaseLevelBytes(uint64_t memtable_bytes);
+// What one compaction below the base level takes at most, but for rows larger than that.
+uint64_t CompactionBytesMax(uint64_t memtable_bytes);
+
 std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes& sizes);
 
 // The options of the database as a whole, without environment, log and listeners.

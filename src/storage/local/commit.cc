@@ -181,6 +181,8 @@ void LocalStorage::RemoveRowIn(const CallKey& key, PayloadKind kind, const Store
                       AsSlice(EncodeDueKey(DueOf(key, kind, row))));
   if (row.segment_count > 0) {
     RemoveSegmentsIn({.key = key, .slot = row.slot, .count = row.segment_count}, batch);
+  } else {
+    room_->NoteRemoved(row.size_bytes);
   }
 }
 

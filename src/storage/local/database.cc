@@ -49,6 +49,8 @@ class ForwardingLogger : public rocksdb::Logger {
     std::vsnprintf(text, sizeof text, format, arguments);
     // Rows that annihilated each other were counted and are not read: row_table.h.
     if (absl::StrContains(text, "entries in memtables, but read")) return;
+    // Asked again every second while there is no room for a compaction: disk_room.h.
+    if (absl::StrContains(text, "Compaction too large")) return;
     health_->Log(level >= rocksdb::InfoLogLevel::ERROR_LEVEL ? StorageLogLevel::kError
                                                              : StorageLogLevel::kWarning,
                  absl::StrCat("rocksdb: ", text));
@@ -96,6 +98,13 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
   rocksdb::DBOptions database_options = DatabaseOptions(options.sizes);
   database_options.env = database->environment_.get();
   database_options.info_log = std::make_shared<ForwardingLogger>(health);
+  database->file_manager_.reset(rocksdb::NewSstFileManager(
+      database->environment_.get(), database_options.info_log, /*trash_dir=*/"",
+      /*rate_bytes_per_sec=*/0));
+  database->file_manager_->SetCompactionBufferSize(kCompactionMarginBytes);
+  database->file_manager_->SetMaxAllowedSpaceUsage(kCompactionMarginBytes +
+                                                   options.compaction_room_bytes);
+  database_options.sst_file_manager = database->file_manager_;
   database_options.listeners.push_back(
       std::make_shared<FailureListener>(health, database->damaged_families_));
 

@@ -19,6 +19,7 @@
 #include "rocksdb/env.h"
 #include "rocksdb/file_system.h"
 #include "rocksdb/slice.h"
+#include "rocksdb/sst_file_manager.h"
 #include "rocksdb/system_clock.h"
 
 #include "keys/store_id.h"
@@ -40,9 +41,16 @@ inline absl::string_view AsText(const rocksdb::Slice& slice) {
 
 class Database {
  public:
+  // RocksDB fails when its files exceed the file manager's limit by any means, and skips a compaction
+  // that would take them within this of it. So the limit is never near, and this margin below it
+  // says what compactions may take.
+  static constexpr uint64_t kCompactionMarginBytes = uint64_t{1} << 60;
+
   struct Options {
     std::string directory;
     FamilySizes sizes;
+    // What compactions may add to all table and blob files until the file manager is told otherwise.
+    uint64_t compaction_room_bytes = 0;
     std::shared_ptr<rocksdb::FileSystem> file_system;  // null: the machine's
     std::shared_ptr<rocksdb::SystemClock> clock;       // null: the machine's
   };
@@ -59,6 +67,9 @@ class Database {
     return families_[static_cast<size_t>(family)];
   }
   const std::vector<rocksdb::ColumnFamilyHandle*>& families() const { return families_; }
+  // Knows the sizes of all table and blob files, and starts no compaction that would take them above
+  // its limit.
+  rocksdb::SstFileManager* file_manager() const { return file_manager_.get(); }
   rocksdb::FileSystem* file_system() const { return environment_->GetFileSystem().get(); }
 
   // True when the database is new and has no format yet. FAILED_PRECONDITION for a version that this
@@ -78,6 +89,7 @@ class Database {
   const std::shared_ptr<std::atomic<uint32_t>> damaged_families_ =
       std::make_shared<std::atomic<uint32_t>>(0);
   std::unique_ptr<rocksdb::Env> environment_;
+  std::shared_ptr<rocksdb::SstFileManager> file_manager_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // by Family
   std::unique_ptr<rocksdb::DB> database_;
 };

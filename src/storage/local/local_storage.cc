@@ -1,5 +1,6 @@
 #include "storage/local/local_storage.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -18,7 +19,6 @@ constexpr char kTimeRecordName[] = "clock";
 constexpr absl::string_view kTimeRecordStore = "store ";
 constexpr uint64_t kTimeRecordBytesMax = 4096;
 constexpr size_t kEraseAgainCount = 4096;
-constexpr absl::Duration kRoomCheckInterval = absl::Seconds(1);
 // For whoever meets a sector that the disk would not read.
 constexpr absl::Duration kReadRetryDelay = absl::Seconds(1);
 
@@ -57,12 +57,12 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   RETURN_IF_ERROR(storage->tenants_->Load());
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
   RETURN_IF_ERROR(storage->Sync());
+  storage->room_->StartThread();
   return storage;
 }
 
 LocalStorage::LocalStorage(LocalStorageOptions options)
     : options_(std::move(options)),
-      clock_(options_.clock != nullptr ? options_.clock : MachineClock()),
       health_(options_.log),
       index_(options_.index_calls_max),
       row_cache_(options_.row_cache_bytes),
@@ -114,17 +114,47 @@ absl::Status LocalStorage::OpenDatabase() {
   // A file is dropped when all in it is forgotten: it may have been filled for as long as a flush
   // interval before it was written.
   const int64_t file_ttl_ms = options_.tombstone_ttl_ms_max + kFlushIntervalMs;
+  const DiskPlan plan = PlanDisk();
+  const std::string& path = directory_->database_path();
+  Ballast ballast(options_.data_dir, plan.ballast_bytes);
+  // The log is written into table files before it goes.
+  const uint64_t recovery_bytes = RoomBudget::FlushBytes(LogBytes(path)) + plan.limits.fixed_bytes;
+  if (FreeDiskBytes(path) < recovery_bytes) ballast.Release();
+  const uint64_t free_bytes = FreeDiskBytes(path);
   auto database =
-      Database::Open({.directory = directory_->database_path(),
-                      .sizes = {.memtable_bytes = options_.memtable_bytes,
+      Database::Open({.directory = path,
+                      .sizes = {.memtable_bytes = plan.memtable_bytes,
                                 .tombstone_file_ttl_s = static_cast<uint64_t>(file_ttl_ms / 1000)},
+                      .compaction_room_bytes = free_bytes - std::min(free_bytes, recovery_bytes),
                       .file_system = options_.rocksdb_file_system,
                       .clock = options_.rocksdb_clock},
                      &health_);
   RETURN_IF_ERROR(database.status());
   database_ = *std::move(database);
   tenants_ = std::make_unique<TenantTable>(database_.get(), &health_);
+  room_ = std::make_unique<DiskRoom>(DiskRoom::Context{.database_directory = path,
+                                                       .plan = plan,
+                                                       .database = database_.get(),
+                                                       .slots = slots_.get(),
+                                                       .health = &health_,
+                                                       .flush = [this] { return FlushAll(); }},
+                                     std::move(ballast));
   return absl::OkStatus();
+}
+
+DiskPlan LocalStorage::PlanDisk() const {
+  const uint64_t disk_bytes =
+      options_.disk_bytes != 0 ? options_.disk_bytes : DiskBytes(directory_->database_path());
+  const DiskPlan plan = PlanFor({.disk_bytes = disk_bytes,
+                                 .memtable_bytes = options_.memtable_bytes,
+                                 .reserve_bytes = options_.disk_reserve_bytes});
+  if (plan.memtable_bytes < options_.memtable_bytes) {
+    health_.Log(StorageLogLevel::kInfo,
+                absl::StrCat("memtables have ", plan.memtable_bytes,
+                             " bytes instead of storage.memtable_bytes, ", options_.memtable_bytes,
+                             ": the file system has ", disk_bytes, " bytes"));
+  }
+  return plan;
 }
 
 absl::Status LocalStorage::CheckRecovered() {
@@ -325,31 +355,6 @@ absl::Status LocalStorage::SaveTimeRecord(absl::string_view record) {
       ReplaceFile(options_.file_system, directory_->keys_path(), kTimeRecordName, AsBytes(text));
   if (!status.ok()) return health_.Fail("saving the clock's record", status.message());
   return absl::OkStatus();
-}
-
-absl::Status LocalStorage::CheckRoomForPuts() {
-  const absl::Duration now = clock_->Read().boottime;
-  MutexLock lock(&room_mutex_);
-  if (now - room_checked_ < kRoomCheckInterval) return room_;
-  room_checked_ = now;
-  uint64_t free_bytes = 0;
-  const rocksdb::IOStatus status = database_->file_system()->GetFreeSpace(
-      directory_->database_path(), rocksdb::IOOptions(), &free_bytes, nullptr);
-  const bool had_room = room_.ok();
-  room_ = absl::OkStatus();
-  if (!status.ok() || free_bytes < options_.disk_reserve_bytes) {
-    room_ = MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
-                      status.ok() ? absl::StrCat("free disk space is ", free_bytes,
-                                                 " bytes, storage.disk_reserve_bytes is ",
-                                                 options_.disk_reserve_bytes)
-                                  : "free disk space is not known");
-  }
-  if (had_room != room_.ok()) {
-    health_.Log(StorageLogLevel::kWarning,
-                room_.ok() ? "puts are taken again: there is room on the disk"
-                           : absl::StrCat("puts are refused: ", room_.message()));
-  }
-  return room_;
 }
 
 absl::Status LocalStorage::Write(rocksdb::WriteBatch* batch, absl::string_view operation) {

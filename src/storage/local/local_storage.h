@@ -25,7 +25,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#include "base/clock.h"
 #include "base/file_system.h"
 #include "base/mutex.h"
 #include "base/secret_bytes.h"
@@ -35,6 +34,7 @@
 #include "storage/local/call_index.h"
 #include "storage/local/data_directory.h"
 #include "storage/local/database.h"
+#include "storage/local/disk_room.h"
 #include "storage/local/row_cache.h"
 #include "storage/local/row_walk.h"
 #include "storage/local/storage_health.h"
@@ -49,16 +49,16 @@ struct LocalStorageOptions {
   SecretBytes root_key;
   // What the clock says at start, on steady time.
   int64_t now_ms = 0;
-  // All memtables that are written to. Replaying them after a crash takes about 5 s per GiB.
-  // Default: 350 MiB.
+  // All memtables that are written to; less on a small disk (disk_plan.h). Replaying them after a
+  // crash takes about 5 s per GiB. Default: 350 MiB.
   uint64_t memtable_bytes = uint64_t{350} << 20;
   // Default: 200,000 calls, about 45 MiB.
   size_t index_calls_max = 200'000;
   // Rows kept in memory for those who read them soon. Default: 32 MiB.
   size_t row_cache_bytes = size_t{32} << 20;
-  // Puts are refused when less than this is free, so that acks and sweeps can go on.
-  // Default: 2 GiB.
-  uint64_t disk_reserve_bytes = uint64_t{2} << 30;
+  // Room left to other programs: puts are refused when less than this is free beside what the store
+  // needs to go on. Default: 64 MiB.
+  uint64_t disk_reserve_bytes = uint64_t{64} << 20;
   // The longest that any tenant's tombstones are to last. Default: 24 h.
   int64_t tombstone_ttl_ms_max = int64_t{24} * 3600 * 1000;
   // Keys on a file system that keeps copies of overwritten pages.
@@ -72,7 +72,7 @@ struct LocalStorageOptions {
   FileSystem* file_system = nullptr;
   std::shared_ptr<rocksdb::FileSystem> rocksdb_file_system;
   std::shared_ptr<rocksdb::SystemClock> rocksdb_clock;
-  Clock* clock = nullptr;
+  uint64_t disk_bytes = 0;  // of the file system
 };
 
 class LocalStorage : public Storage {
@@ -127,7 +127,9 @@ class LocalStorage : public Storage {
   absl::Status SaveTimeRecord(absl::string_view record) override;
 
   absl::Status Health() const override { return health_.Check(); }
-  absl::Status CheckRoomForPuts() override EXCLUDES_LOCK(room_mutex_);
+  RoomLease ReserveRoom(uint64_t bytes) override { return room_->Reserve(bytes); }
+  RoomLease ClaimRoom(uint64_t bytes) override { return room_->Claim(bytes); }
+  absl::Status RoomRefusal(uint64_t bytes) const override { return room_->Refusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
   absl::Status RemoveOrphans(const Orphans& orphans) override;
@@ -151,6 +153,7 @@ class LocalStorage : public Storage {
 
   absl::Status OpenKeys();
   absl::Status OpenDatabase();
+  DiskPlan PlanDisk() const;
   absl::Status CheckRecovered();
   std::string StoreIdText() const;
   absl::Status EraseWhatTombstonesName();
@@ -214,7 +217,6 @@ class LocalStorage : public Storage {
   absl::StatusOr<std::vector<TenantUsage>> SumUsage(std::optional<uint32_t> shard);
 
   LocalStorageOptions options_;
-  Clock* const clock_;
   StorageHealth health_;
   std::unique_ptr<DataDirectory> directory_;
   std::unique_ptr<Keyring> keyring_;
@@ -237,15 +239,12 @@ class LocalStorage : public Storage {
 
   Mutex time_record_mutex_;
 
-  Mutex room_mutex_;
-  absl::Duration room_checked_ GUARDED_BY(room_mutex_) = -absl::InfiniteDuration();
-  absl::Status room_ GUARDED_BY(room_mutex_);
-
   Mutex maintain_mutex_;
   int64_t flushed_ms_ GUARDED_BY(maintain_mutex_);
 
-  // Last: its thread uses what is above.
+  // Last: their threads use what is above.
   ThreadPool slot_sync_thread_;
+  std::unique_ptr<DiskRoom> room_;
 };
 
 }  // namespace mayfly

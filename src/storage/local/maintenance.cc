@@ -13,6 +13,11 @@ constexpr int64_t kEndedAgeMs = 49 * kHourMs + int64_t{10} * 60 * 1000;
 // What is due this long ago was swept.
 constexpr int64_t kSweptAgeMs = 2 * kHourMs;
 
+// A compaction that does not fit on the disk is left to the next round.
+bool IsDoneOrTooLarge(const rocksdb::Status& status) {
+  return status.ok() || status.IsCompactionTooLarge();
+}
+
 }  // namespace
 
 absl::Status LocalStorage::Maintain(int64_t now_ms) {
@@ -46,7 +51,7 @@ absl::Status LocalStorage::DropOldTombstones() {
   const rocksdb::Slice range(key);
   const rocksdb::Status status =
       (*database_)->CompactRange(rocksdb::CompactRangeOptions(), family, &range, &range);
-  if (!status.ok()) return FailedCompaction("dropping tombstones", status);
+  if (!IsDoneOrTooLarge(status)) return FailedCompaction("dropping tombstones", status);
   return absl::OkStatus();
 }
 
@@ -67,7 +72,7 @@ absl::Status LocalStorage::CompactEnded(int64_t now_ms) {
     const rocksdb::Slice end(*last);
     const rocksdb::Status status =
         (*database_)->CompactRange(options, database_->family(family), nullptr, &end);
-    if (!status.ok()) RETURN_IF_ERROR(FailedCompaction("compacting", status));
+    if (!IsDoneOrTooLarge(status)) RETURN_IF_ERROR(FailedCompaction("compacting", status));
   }
   return absl::OkStatus();
 }

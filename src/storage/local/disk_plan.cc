@@ -1,0 +1,34 @@
+#include "storage/local/disk_plan.h"
+
+#include <algorithm>
+
+namespace mayfly {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kMemtablesPerDisk = 32;
+constexpr uint64_t kMemtableBytesMin = kMiB;
+
+// The manifest and its successor (column_families.cc bounds it), RocksDB's options, keyring, clock
+// record, and the blocks that name other blocks.
+constexpr uint64_t kRecordsBytes = 12 * kMiB;
+constexpr uint64_t kMetadataPerDisk = 512;
+
+}  // namespace
+
+DiskPlan PlanFor(const DiskSettings& settings) {
+  const uint64_t disk = settings.disk_bytes;
+  DiskPlan plan;
+  plan.memtable_bytes =
+      std::min(settings.memtable_bytes, std::max(disk / kMemtablesPerDisk, kMemtableBytesMin));
+  plan.ballast_bytes = plan.memtable_bytes + 2 * kMiB;
+  plan.limits.reserve_bytes = settings.reserve_bytes;
+  plan.limits.fixed_bytes = kRecordsBytes + disk / kMetadataPerDisk;
+  plan.limits.low_bytes = std::clamp(plan.memtable_bytes / 8, kMiB / 4, 16 * kMiB);
+  plan.limits.resume_bytes = 2 * plan.limits.low_bytes;
+  plan.log_bytes_short = std::max(plan.memtable_bytes / 4, kMiB);
+  plan.gain_bytes_min = std::clamp(disk / 128, kMiB, 1024 * kMiB);
+  return plan;
+}
+
+}  // namespace mayfly

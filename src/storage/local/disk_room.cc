@@ -1,0 +1,237 @@
+#include "storage/local/disk_room.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <pthread.h>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "rocksdb/sst_file_manager.h"
+#include <sys/statvfs.h>
+
+namespace mayfly {
+namespace {
+
+constexpr absl::Duration kMeasurePause = absl::Milliseconds(200);
+constexpr absl::Duration kReclaimPauseMin = absl::Seconds(1);
+constexpr int kReclaimPauseFactor = 4;
+constexpr uint64_t kMiB = 1 << 20;
+
+// Families that are merged level by level and may be large.
+constexpr Family kMergedFamilies[] = {Family::kCalls, Family::kSegments, Family::kDeadlines};
+// Beyond it reads get slow. RocksDB would stop all writes, acks included.
+constexpr uint64_t kLevel0FilesMax = 48;
+// The file of slots grows by an eighth, within these (keys/slot_file.cc).
+constexpr uint64_t kSlotGrowthBytesMax = 16 * kMiB;
+
+}  // namespace
+
+uint64_t DiskBytes(const std::string& directory) {
+  struct statvfs info {};
+  if (statvfs(directory.c_str(), &info) != 0) return 0;
+  return uint64_t{info.f_blocks} * info.f_frsize;
+}
+
+uint64_t FreeDiskBytes(const std::string& directory) {
+  struct statvfs info {};
+  if (statvfs(directory.c_str(), &info) != 0) return 0;
+  // Blocks that are set aside for the superuser are no use to others.
+  const uint64_t blocks = geteuid() == 0 ? info.f_bfree : info.f_bavail;
+  return blocks * info.f_frsize;
+}
+
+uint64_t LogBytes(const std::string& database_directory) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(database_directory, error)) {
+    if (entry.path().extension() != ".log") continue;
+    std::error_code gone;
+    const uintmax_t size = entry.file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
+DiskRoom::DiskRoom(Context context, Ballast ballast)
+    : context_(std::move(context)), budget_(context_.plan.limits), ballast_(std::move(ballast)) {
+  Measure();
+}
+
+DiskRoom::~DiskRoom() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  stop_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+void DiskRoom::StartThread() {
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "disk-room");
+}
+
+void DiskRoom::Run() {
+  absl::Time reclaim_after = absl::InfinitePast();
+  while (true) {
+    {
+      MutexLock lock(&mutex_);
+      if (!stopping_) stop_.WaitFor(&mutex_, kMeasurePause);
+      if (stopping_) return;
+    }
+    if (!context_.health->Check().ok()) return;
+    Measure();
+    const bool is_short = budget_.TakeRefused() || budget_.is_full();
+    if (!is_short || absl::Now() < reclaim_after) continue;
+    const absl::Duration pause = Reclaim();
+    reclaim_after = absl::Now() + pause;
+  }
+}
+
+// ---- Measuring
+
+// The order matters. What is flushed or deleted between two of these readings then counts twice as
+// needed, never twice as free.
+void DiskRoom::Measure() {
+  MutexLock lock(&measure_mutex_);
+  const uint64_t mark = budget_.Mark();
+  RoomUse use;
+  use.memtable_bytes = MemtableBytes();
+  uint64_t level0_files = 0;
+  for (const Family family : kMergedFamilies) {
+    const FamilyState state = StateOf(family);
+    level0_files = std::max(level0_files, state.level0_files);
+    use.compaction_bytes = std::max(use.compaction_bytes, state.compaction_bytes);
+  }
+  use.compaction_is_behind = level0_files > kLevel0FilesMax;
+  use.live_payloads = context_.slots->Counts().live;
+  use.free_bytes = FreeDiskBytes(context_.database_directory);
+  LimitCompactions(use.free_bytes, use.memtable_bytes);
+  const uint64_t slot_growth = SlotGrowthBytes();
+  use.free_bytes -= std::min(use.free_bytes, slot_growth);
+  MaintainBallast(use);
+  use.missing_ballast_bytes = ballast_.missing_bytes();
+  budget_.Update(mark, use);
+  LogChange();
+}
+
+uint64_t DiskRoom::MemtableBytes() const {
+  uint64_t bytes = 0;
+  (*context_.database)
+      ->GetAggregatedIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &bytes);
+  return bytes;
+}
+
+uint64_t DiskRoom::SlotGrowthBytes() const {
+  return std::clamp(uint64_t{context_.slots->capacity()} * kSlotBytes / 8, kMiB,
+                    kSlotGrowthBytesMax);
+}
+
+DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
+  rocksdb::DB* const database = context_.database->operator->();
+  rocksdb::ColumnFamilyHandle* const handle = context_.database->family(family);
+  rocksdb::ColumnFamilyMetaData files;
+  database->GetColumnFamilyMetaData(handle, &files);
+  uint64_t memtable_bytes = 0;
+  database->GetIntProperty(handle, rocksdb::DB::Properties::kCurSizeAllMemTables, &memtable_bytes);
+
+  FamilyState state;
+  uint64_t rows = 0;
+  uint64_t removals = 0;
+  uint64_t base_level_bytes = 0;
+  for (const rocksdb::LevelMetaData& level : files.levels) {
+    if (level.level > 0 && base_level_bytes == 0) base_level_bytes = level.size;
+    for (const rocksdb::SstFileMetaData& file : level.files) {
+      rows += file.num_entries - std::min(file.num_entries, file.num_deletions);
+      removals += file.num_deletions;
+    }
+  }
+  const uint64_t level0_bytes = files.levels.empty() ? 0 : files.levels.front().size;
+  state.level0_files = files.levels.empty() ? 0 : files.levels.front().files.size();
+  // Segments are in blob files, and their memtable goes there.
+  const uint64_t new_bytes = level0_bytes + (family == Family::kSegments ? 0 : memtable_bytes);
+  // A base level that is larger than this is left as it is, and one above it is begun.
+  const uint64_t base_bytes =
+      std::min(base_level_bytes, std::max(new_bytes, BaseLevelBytes(context_.plan.memtable_bytes)));
+  state.compaction_bytes =
+      std::min(files.size + memtable_bytes,
+               std::max(new_bytes + base_bytes, CompactionBytesMax(context_.plan.memtable_bytes)));
+  state.file_bytes = files.size + files.blob_file_size;
+  state.row_bytes = rows == 0 ? 0 : state.file_bytes / rows;
+  state.ended_bytes = std::min(removals, rows) * state.row_bytes;
+  return state;
+}
+
+void DiskRoom::LimitCompactions(uint64_t free_bytes, uint64_t memtable_bytes) {
+  const auto left = static_cast<int64_t>(free_bytes) -
+                    static_cast<int64_t>(context_.plan.limits.fixed_bytes) -
+                    static_cast<int64_t>(RoomBudget::FlushBytes(memtable_bytes)) -
+                    static_cast<int64_t>(budget_.promised_bytes());
+  rocksdb::SstFileManager* const files = context_.database->file_manager();
+  files->SetMaxAllowedSpaceUsage(Database::kCompactionMarginBytes + files->GetTotalSize() +
+                                 static_cast<uint64_t>(std::max<int64_t>(left, 0)));
+}
+
+void DiskRoom::MaintainBallast(const RoomUse& use) {
+  const uint64_t flush = RoomBudget::FlushBytes(use.memtable_bytes);
+  if (use.free_bytes < flush + context_.plan.limits.fixed_bytes / 2) {
+    if (ballast_.missing_bytes() == 0) {
+      context_.health->Log(StorageLogLevel::kError,
+                           absl::StrCat("the disk is full, ", use.free_bytes,
+                                        " bytes are free: the ballast is given up so that acks and "
+                                        "expiry can go on"));
+    }
+    ballast_.Release();
+    return;
+  }
+  const uint64_t missing = ballast_.missing_bytes();
+  if (missing > 0 && use.free_bytes >= flush + context_.plan.limits.fixed_bytes + 2 * missing) {
+    ballast_.Make();
+  }
+}
+
+void DiskRoom::LogChange() {
+  const bool is_full = budget_.is_full();
+  if (is_full == was_full_) return;
+  was_full_ = is_full;
+  context_.health->Log(StorageLogLevel::kWarning,
+                       is_full ? absl::StrCat("puts are refused: ", budget_.Refusal(0).message())
+                               : std::string("puts are taken again: there is room on the disk"));
+}
+
+// ---- Reclaiming
+
+absl::Duration DiskRoom::Reclaim() {
+  const absl::Time begun = absl::Now();
+  const DiskPlan& plan = context_.plan;
+  if (removed_bytes_.load(std::memory_order_relaxed) >= plan.gain_bytes_min ||
+      LogBytes(context_.database_directory) >= plan.log_bytes_short) {
+    removed_bytes_.store(0, std::memory_order_relaxed);
+    if (!context_.flush().ok()) return kReclaimPauseMin;
+    Measure();
+  }
+  for (const Family family : kMergedFamilies) {
+    const FamilyState state = StateOf(family);
+    if (state.ended_bytes < std::max(plan.gain_bytes_min, state.file_bytes / 16)) continue;
+    Compact(family);
+    Measure();
+  }
+  return std::max(kReclaimPauseMin, kReclaimPauseFactor * (absl::Now() - begun));
+}
+
+void DiskRoom::Compact(Family family) {
+  rocksdb::CompactRangeOptions options;
+  // RocksDB's own go on meanwhile.
+  options.exclusive_manual_compaction = false;
+  const rocksdb::Status status =
+      (*context_.database)
+          ->CompactRange(options, context_.database->family(family), nullptr, nullptr);
+  // What does not fit now is tried again.
+  if (status.ok() || status.IsCompactionTooLarge() || status.IsIncomplete()) return;
+  (void)context_.health->Fail("compacting", status.ToString());
+}
+
+}  // namespace mayfly

@@ -1,0 +1,105 @@
+// The DiskRoom keeps the database within the disk: it measures what is free and what is still to be
+// written, lends puts what is left, keeps RocksDB's compactions within the rest, and makes room when
+// puts are refused.
+//
+// A thread of its own measures five times a second. When room is short it
+//   - flushes all families when the log has grown, or when rows that end stored payloads wait in
+//     memory: the log goes, and what ended with it;
+//   - compacts a family when enough of what its files hold has ended;
+//   - gives up the ballast when something else has filled the disk.
+// After each it pauses four times as long as that took, so that reclaiming takes a fifth of the disk
+// at most.
+//
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/time/time.h"
+
+#include "base/mutex.h"
+#include "keys/slot_file.h"
+#include "storage/local/ballast.h"
+#include "storage/local/database.h"
+#include "storage/local/disk_plan.h"
+#include "storage/local/storage_health.h"
+#include "storage/room.h"
+
+namespace mayfly {
+
+// The size of the file system that holds `directory`, 0 when it is not known.
+uint64_t DiskBytes(const std::string& directory);
+// Free on it for this process, 0 when it is not known.
+uint64_t FreeDiskBytes(const std::string& directory);
+// All logs in the database's directory.
+uint64_t LogBytes(const std::string& database_directory);
+
+class DiskRoom {
+ public:
+  struct Context {
+    std::string database_directory;
+    DiskPlan plan;
+    Database* database = nullptr;
+    const SlotFile* slots = nullptr;
+    StorageHealth* health = nullptr;
+    // Writes all memtables to files.
+    std::function<absl::Status()> flush;
+  };
+
+  // Measures once. Everything pointed to outlives it.
+  DiskRoom(Context context, Ballast ballast);
+  // Stops the thread, if it runs.
+  ~DiskRoom();
+  void StartThread();
+
+  RoomLease Reserve(uint64_t bytes) { return budget_.Reserve(bytes); }
+  RoomLease Claim(uint64_t bytes) { return budget_.Claim(bytes); }
+  absl::Status Refusal(uint64_t bytes) const { return budget_.Refusal(bytes); }
+
+  // Payload bytes whose rows or segments are removed: they leave the disk after a flush.
+  void NoteRemoved(uint64_t bytes) { removed_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+
+  // One round each; the thread calls them.
+  void Measure() EXCLUDES_LOCK(measure_mutex_);
+  // Returns how long the next one should wait.
+  absl::Duration Reclaim();
+
+ private:
+  // Of one family, with what its files say of themselves.
+  struct FamilyState {
+    uint64_t level0_files = 0;
+    uint64_t compaction_bytes = 0;  // inputs of the largest compaction that may come
+    uint64_t file_bytes = 0;        // blob files included
+    uint64_t row_bytes = 0;         // of one, on the average
+    uint64_t ended_bytes = 0;       // removed by rows in files
+  };
+
+  void Run();
+  FamilyState StateOf(Family family) const;
+  uint64_t MemtableBytes() const;
+  uint64_t SlotGrowthBytes() const;
+  // Compactions get what flushes and admitted puts leave.
+  void LimitCompactions(uint64_t free_bytes, uint64_t memtable_bytes);
+  void MaintainBallast(const RoomUse& use) REQUIRES_LOCK(measure_mutex_);
+  void LogChange() REQUIRES_LOCK(measure_mutex_);
+  void Compact(Family family);
+
+  const Context context_;
+  RoomBudget budget_;
+  std::atomic<uint64_t> removed_bytes_{0};  // since the last flush
+
+  Mutex measure_mutex_;
+  Ballast ballast_ GUARDED_BY(measure_mutex_);
+  bool was_full_ GUARDED_BY(measure_mutex_) = false;
+
+  Mutex mutex_;
+  ConditionVariable stop_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace mayfly

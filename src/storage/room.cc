@@ -1,0 +1,90 @@
+#include "storage/room.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+#include "base/error.h"
+
+namespace mayfly {
+namespace {
+
+// A flush and the next measurement take about as long.
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+}  // namespace
+
+RoomLease::~RoomLease() {
+  if (budget_ != nullptr) budget_->GiveBack(bytes_);
+}
+
+RoomLease RoomBudget::Reserve(uint64_t bytes) {
+  if (!is_full()) {
+    held_.fetch_add(bytes, std::memory_order_acq_rel);
+    const int64_t spare = SpareBytes();
+    if (spare >= 0) return RoomLease(this, bytes);
+    held_.fetch_sub(bytes, std::memory_order_acq_rel);
+    if (spare + static_cast<int64_t>(bytes) < static_cast<int64_t>(limits_.low_bytes)) {
+      is_full_.store(true, std::memory_order_relaxed);
+    }
+  }
+  refused_.store(true, std::memory_order_relaxed);
+  return RoomLease();
+}
+
+RoomLease RoomBudget::Claim(uint64_t bytes) {
+  held_.fetch_add(bytes, std::memory_order_acq_rel);
+  return RoomLease(this, bytes);
+}
+
+// First into the sum of what was given back: in between it counts twice, never not at all.
+void RoomBudget::GiveBack(uint64_t bytes) {
+  given_back_.fetch_add(bytes, std::memory_order_acq_rel);
+  held_.fetch_sub(bytes, std::memory_order_acq_rel);
+}
+
+uint64_t RoomBudget::promised_bytes() const {
+  const uint64_t held = held_.load(std::memory_order_acquire);
+  const uint64_t mark = given_back_mark_.load(std::memory_order_acquire);
+  return held + given_back_.load(std::memory_order_acquire) - mark;
+}
+
+int64_t RoomBudget::SpareBytes() const {
+  return measured_.load(std::memory_order_acquire) - static_cast<int64_t>(promised_bytes());
+}
+
+void RoomBudget::Update(uint64_t mark, const RoomUse& use) {
+  // A reserve may be as large as the type, so what is needed is capped before it becomes signed.
+  constexpr uint64_t kNeededMax = uint64_t{1} << 62;
+  const uint64_t reserve = std::min(limits_.reserve_bytes, kNeededMax);
+  const uint64_t needed = limits_.fixed_bytes + FlushBytes(use.memtable_bytes) +
+                          use.compaction_bytes + use.live_payloads * kEndBytes +
+                          use.missing_ballast_bytes + reserve;
+  const uint64_t free = std::min(use.free_bytes, kNeededMax);
+  free_.store(free, std::memory_order_relaxed);
+  measured_.store(static_cast<int64_t>(free) - static_cast<int64_t>(std::min(needed, kNeededMax)),
+                  std::memory_order_release);
+  given_back_mark_.store(mark, std::memory_order_release);
+
+  const int64_t spare = SpareBytes();
+  if (spare < static_cast<int64_t>(limits_.low_bytes) || use.compaction_is_behind) {
+    is_full_.store(true, std::memory_order_relaxed);
+  } else if (spare >= static_cast<int64_t>(limits_.resume_bytes)) {
+    is_full_.store(false, std::memory_order_relaxed);
+  }
+}
+
+absl::Status RoomBudget::Refusal(uint64_t bytes) const {
+  const auto free = static_cast<int64_t>(free_.load(std::memory_order_relaxed));
+  const int64_t kept = free - SpareBytes();
+  const int64_t wanted = is_full() ? std::max(bytes, limits_.resume_bytes) : bytes;
+  return WithRetryDelay(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
+                absl::StrCat("free disk space is ", free, " bytes, needed are ", kept + wanted,
+                             ": ", wanted, " for the put, ", kept,
+                             " for acks, expiry, compaction and storage.disk_reserve_bytes")),
+      kRetryDelay);
+}
+
+}  // namespace mayfly
