@@ -30,8 +30,8 @@ namespace {
 constexpr int kBacklog = 4096;
 // So that ends of connections are noticed while new ones keep coming.
 constexpr int kAcceptedAtOnceMax = 64;
-// When there are no descriptors, trying again at once would only take the processor too.
-constexpr absl::Duration kPause = absl::Milliseconds(20);
+// While there is no room, trying again at once would only take the processor too.
+constexpr absl::Duration kPause = absl::Milliseconds(5);
 constexpr absl::Duration kLossesInterval = absl::Minutes(1);
 
 // Ages of connections and pauses are of the machine, whatever clock the store has.
@@ -56,6 +56,9 @@ int PortOf(const Descriptor& socket) {
   return ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
 }
 
+// TLS clients speak first: the kernel keeps a connection to itself until its first byte, or forgets it.
+constexpr int kSilentSecondsMax = 10;
+
 // None, with errno, when it cannot be listened on. `port` is used where the address has none.
 Descriptor ListenOn(const sockaddr* address, socklen_t size, int port) {
   sockaddr_storage bound = {};
@@ -71,6 +74,8 @@ Descriptor ListenOn(const sockaddr* address, socklen_t size, int port) {
   // inherit that nothing waits for more to send.
   setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(socket.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, &kSilentSecondsMax,
+             sizeof kSilentSecondsMax);
   if (address->sa_family == AF_INET6) {
     setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, IsWildcard(address) ? &off : &on,
                sizeof on);
@@ -211,7 +216,7 @@ void ConnectionListener::Run() {
     const int timeout_ms =
         accepting_ ? -1 : static_cast<int>(absl::ToInt64Milliseconds(std::max(pause, {}))) + 1;
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), timeout_ms);
-    if (!accepting_ && Now() >= resume_at_) ResumeAccepting();
+    if (!accepting_ && Now() >= resume_at_) TryAgain();
     // Ends come first: an accepted connection may get the number of one that has ended.
     for (int i = 0; i < count; ++i) {
       if (connections_.contains(events[i].data.fd)) Forget(events[i].data.fd);
@@ -219,6 +224,7 @@ void ConnectionListener::Run() {
     for (int i = 0; i < count; ++i) {
       if (events[i].data.fd == stop_.get()) {
         while (!connections_.empty()) Forget(*connections_.begin());
+        waiting_ = Descriptor();
         return;
       }
       for (const Descriptor& socket : listening_) {
@@ -246,33 +252,35 @@ bool ConnectionListener::AcceptOne(int listening) {
     }
     return true;  // this one connection failed: accept(2), "Error handling"
   }
-  const ConnectionPeer peer = PeerOf(connection.get());
-  if (!peer.name.empty()) TakeIn(listening, std::move(connection), peer);
-  return true;
+  if (TakeIn(listening, &connection)) return true;
+  waiting_ = std::move(connection);
+  waiting_from_ = listening;
+  PauseAccepting();
+  return false;
 }
 
-void ConnectionListener::TakeIn(int listening, Descriptor connection, const ConnectionPeer& peer) {
-  Descriptor second(fcntl(connection.get(), F_DUPFD_CLOEXEC, 0));
+bool ConnectionListener::TakeIn(int listening, Descriptor* connection) {
+  const ConnectionPeer peer = PeerOf(connection->get());
+  if (peer.name.empty()) return true;
+  Descriptor second(fcntl(connection->get(), F_DUPFD_CLOEXEC, 0));
   if (second.get() < 0 || second.get() >= descriptor_end_ ||
-      connection.get() >= descriptor_end_) {
-    ++losses_.refused;
+      connection->get() >= descriptor_end_) {
     Evict(table_->Evict(Now()));
-    return PauseAccepting();
+    return false;
   }
   const ConnectionTable::Verdict verdict = table_->Admit(second.get(), peer, Now());
   Evict(verdict.evicted);
-  if (!verdict.admitted) {
-    ++losses_.refused;
-    return;
-  }
+  if (verdict.decision == ConnectionTable::Decision::kLater) return false;
   epoll_event event = {.events = 0, .data = {.fd = second.get()}};
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, second.get(), &event) != 0) {
+  if (verdict.decision == ConnectionTable::Decision::kRefused ||
+      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, second.get(), &event) != 0) {
     table_->Remove(second.get());
     ++losses_.refused;
-    return;
+    return true;
   }
   connections_.insert(second.Release());
-  hand_over_(listening, connection.Release());
+  hand_over_(listening, connection->Release());
+  return true;
 }
 
 void ConnectionListener::Evict(int descriptor) {
@@ -300,7 +308,15 @@ void ConnectionListener::PauseAccepting() {
   }
 }
 
-void ConnectionListener::ResumeAccepting() {
+void ConnectionListener::TryAgain() {
+  if (waiting_.get() >= 0) {
+    Descriptor connection = std::move(waiting_);
+    if (!TakeIn(waiting_from_, &connection)) {
+      waiting_ = std::move(connection);
+      resume_at_ = Now() + kPause;
+      return;
+    }
+  }
   accepting_ = true;
   for (const Descriptor& socket : listening_) {
     epoll_event event = {.events = EPOLLIN, .data = {.fd = socket.get()}};

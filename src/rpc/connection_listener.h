@@ -78,11 +78,12 @@ class ConnectionListener {
   void AcceptFrom(int listening);
   // False when nothing more can be accepted now.
   bool AcceptOne(int listening);
-  void TakeIn(int listening, Descriptor connection, const ConnectionPeer& peer);
+  // False when `connection` has to wait until others are closed.
+  bool TakeIn(int listening, Descriptor* connection);
   void Evict(int descriptor);
   void Forget(int descriptor);
   void PauseAccepting();
-  void ResumeAccepting();
+  void TryAgain();
   void WriteLosses();
 
   std::vector<Descriptor> listening_;
@@ -100,6 +101,8 @@ class ConnectionListener {
   std::unordered_set<int> connections_;  // second descriptors, as in the table
   bool accepting_ = true;
   absl::Duration resume_at_;
+  Descriptor waiting_;  // accepted, and to be taken in before any other
+  int waiting_from_ = -1;
   Losses losses_;
   absl::Duration losses_written_ = -absl::InfiniteDuration();
 };

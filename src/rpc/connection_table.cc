@@ -22,8 +22,8 @@ constexpr uint64_t kUnprovenShare = 4;
 constexpr uint64_t kUnprovenMax = 1024;
 
 // What a client gets at least for its handshake and its first call. In a flood that would push
-// connections out earlier than that, new ones are refused instead.
-constexpr absl::Duration kUnprovenAgeMin = absl::Milliseconds(250);
+// connections out earlier, new ones wait in the kernel's queue.
+constexpr absl::Duration kUnprovenAgeMin = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -53,14 +53,14 @@ ConnectionTable::Verdict ConnectionTable::Admit(int descriptor, const Connection
   Verdict verdict;
   const auto count = count_by_address_.find(peer.address);
   if (count != count_by_address_.end() && count->second >= limits_.per_address_max) {
+    if (!unproven_.contains(peer.address)) return {.decision = Decision::kRefused};
     verdict.evicted = EvictFrom(peer.address, now);
-    if (verdict.evicted == kNone) return verdict;
+    if (verdict.evicted == kNone) return {.decision = Decision::kLater};
   } else if (unproven_count_ >= limits_.unproven_max) {
     verdict.evicted = EvictFromLargest(now);
-    if (verdict.evicted == kNone) return verdict;
+    if (verdict.evicted == kNone) return {.decision = Decision::kLater};
   }
   Insert(descriptor, peer, now);
-  verdict.admitted = true;
   return verdict;
 }
 

@@ -50,8 +50,13 @@ class ConnectionTable {
  public:
   static constexpr int kNone = -1;
 
+  enum class Decision {
+    kAdmitted,
+    kRefused,  // its address has its maximum, all of them proven
+    kLater,    // unproven connections have their maximum, and each is too young to be closed
+  };
   struct Verdict {
-    bool admitted = false;
+    Decision decision = Decision::kAdmitted;
     int evicted = kNone;  // has left the table; the caller closes it
   };
 
@@ -86,7 +91,7 @@ class ConnectionTable {
   void Insert(int descriptor, const ConnectionPeer& peer, absl::Duration now) REQUIRES_LOCK(mutex_);
   void Erase(Connections::iterator connection) REQUIRES_LOCK(mutex_);
   void LeaveUnproven(int descriptor, const Connection& connection) REQUIRES_LOCK(mutex_);
-  // kNone when the oldest unproven connection there is too young.
+  // The oldest unproven connection. kNone when there is none, or it is too young.
   int EvictFrom(const std::string& address, absl::Duration now) REQUIRES_LOCK(mutex_);
   int EvictFromLargest(absl::Duration now) REQUIRES_LOCK(mutex_);
 

@@ -39,11 +39,12 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]."""
+    the first ones of [retention]. `open_files` is the server's limit of them, 0 for this process's."""
 
-    def __init__(self, mayflyd: str, settings: str = ""):
+    def __init__(self, mayflyd: str, settings: str = "", open_files: int = 0):
         self._mayflyd = mayflyd
         self._settings = settings
+        self._open_files = open_files
         self._process: Any = None
         self.port = 0
         self.directory = tempfile.mkdtemp(prefix="mayfly_live_server_")
@@ -73,7 +74,10 @@ class LiveServer:
             os.remove(self.path("port"))
         with open(self.path("mayfly.toml"), "w") as file:
             file.write(CONFIG.format(port=self.port, settings=self._settings))
-        self._process = subprocess.Popen([self._mayflyd, "--config", self.path("mayfly.toml")])
+        command = [self._mayflyd, "--config", self.path("mayfly.toml")]
+        if self._open_files != 0:
+            command = ["prlimit", f"--nofile={self._open_files}"] + command
+        self._process = subprocess.Popen(command)
         end = time.monotonic() + START_TIMEOUT_S
         while not os.path.exists(self.path("port")):
             assert self._process.poll() is None, "the server refused to start"
