@@ -15,8 +15,11 @@
 #include <sys/resource.h>
 
 #include "base/check.h"
+#include "base/error.h"
 #include "rpc/grpc_log.h"
+#include "rpc/http2_settings.h"
 #include "rpc/tls.h"
+#include "rpc/tls_guard.h"
 
 namespace mayfly {
 namespace {
@@ -109,7 +112,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   // Its graph of all locks costs a lock of its own at every lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
-  if (absl::Status status = RequireTls13(); !status.ok()) return status;
+  RETURN_IF_ERROR(RequireTls13());
+  RETURN_IF_ERROR(GuardHeaders(config.server.metadata_bytes_max));
+  RETURN_IF_ERROR(SetHttp2Defaults(config.server.metadata_bytes_max,
+                                   config.server.streams_per_connection_max));
   auto credentials = MakeServerCredentials(config.tls);
   if (!credentials.ok()) return credentials.status();
   const auto limits = ConnectionLimits::For(config.server, DescriptorsMax());
