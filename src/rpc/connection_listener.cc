@@ -10,16 +10,15 @@
 #include <unistd.h>
 #include <utility>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 
 #include "base/check.h"
 
@@ -35,7 +34,7 @@ constexpr absl::Duration kPause = absl::Milliseconds(5);
 constexpr absl::Duration kLossesInterval = absl::Minutes(1);
 
 // Ages of connections and pauses are of the machine, whatever clock the store has.
-absl::Duration Now() {
+absl::Duration SteadyNow() {
   return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
@@ -47,6 +46,8 @@ bool IsWildcard(const sockaddr* address) {
   }
   return IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
 }
+
+Descriptor Duplicate(int descriptor) { return Descriptor(fcntl(descriptor, F_DUPFD_CLOEXEC, 0)); }
 
 int PortOf(const Descriptor& socket) {
   sockaddr_storage address = {};
@@ -144,9 +145,8 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Open(
   if (!host.empty() && host.front() == '[') host = host.substr(1, host.size() - 2);
   const absl::Status status = listener->Listen(host, address.substr(colon + 1));
   if (status.ok()) return listener;
-  return absl::FailedPreconditionError(absl::StrCat("server.listen is ", address,
-                                                    ", which cannot be listened on: ",
-                                                    status.message()));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "server.listen is ", address, ", which cannot be listened on: ", status.message()));
 }
 
 absl::Status ConnectionListener::Listen(const std::string& host, const std::string& port) {
@@ -212,11 +212,11 @@ void ConnectionListener::Stop() {
 void ConnectionListener::Run() {
   std::array<epoll_event, 256> events;
   while (true) {
-    const absl::Duration pause = accepting_ ? absl::InfiniteDuration() : resume_at_ - Now();
+    const absl::Duration pause = accepting_ ? absl::InfiniteDuration() : resume_at_ - SteadyNow();
     const int timeout_ms =
         accepting_ ? -1 : static_cast<int>(absl::ToInt64Milliseconds(std::max(pause, {}))) + 1;
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), timeout_ms);
-    if (!accepting_ && Now() >= resume_at_) TryAgain();
+    if (!accepting_ && SteadyNow() >= resume_at_) TryAgain();
     // Ends come first: an accepted connection may get the number of one that has ended.
     for (int i = 0; i < count; ++i) {
       if (connections_.contains(events[i].data.fd)) Forget(events[i].data.fd);
@@ -262,13 +262,14 @@ bool ConnectionListener::AcceptOne(int listening) {
 bool ConnectionListener::TakeIn(int listening, Descriptor* connection) {
   const ConnectionPeer peer = PeerOf(connection->get());
   if (peer.name.empty()) return true;
-  Descriptor second(fcntl(connection->get(), F_DUPFD_CLOEXEC, 0));
-  if (second.get() < 0 || second.get() >= descriptor_end_ ||
-      connection->get() >= descriptor_end_) {
-    Evict(table_->Evict(Now()));
-    return false;
+  // Lower numbers may have become free while it waited.
+  if (connection->get() >= descriptor_end_) *connection = Duplicate(connection->get());
+  Descriptor second = Duplicate(connection->get());
+  if (second.get() < 0 || std::max(second.get(), connection->get()) >= descriptor_end_) {
+    Evict(table_->Evict(SteadyNow()));
+    return connection->get() < 0;
   }
-  const ConnectionTable::Verdict verdict = table_->Admit(second.get(), peer, Now());
+  const ConnectionTable::Verdict verdict = table_->Admit(second.get(), peer, SteadyNow());
   Evict(verdict.evicted);
   if (verdict.decision == ConnectionTable::Decision::kLater) return false;
   epoll_event event = {.events = 0, .data = {.fd = second.get()}};
@@ -301,7 +302,7 @@ void ConnectionListener::Forget(int descriptor) {
 
 void ConnectionListener::PauseAccepting() {
   accepting_ = false;
-  resume_at_ = Now() + kPause;
+  resume_at_ = SteadyNow() + kPause;
   for (const Descriptor& socket : listening_) {
     epoll_event event = {.events = 0, .data = {.fd = socket.get()}};
     epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket.get(), &event);
@@ -313,7 +314,7 @@ void ConnectionListener::TryAgain() {
     Descriptor connection = std::move(waiting_);
     if (!TakeIn(waiting_from_, &connection)) {
       waiting_ = std::move(connection);
-      resume_at_ = Now() + kPause;
+      resume_at_ = SteadyNow() + kPause;
       return;
     }
   }
@@ -326,7 +327,7 @@ void ConnectionListener::TryAgain() {
 
 void ConnectionListener::WriteLosses() {
   if (losses_.refused + losses_.evicted + losses_.failed == 0) return;
-  if (Now() - losses_written_ < kLossesInterval) return;
+  if (SteadyNow() - losses_written_ < kLossesInterval) return;
   log_->Write(Config::LogLevel::kWarning,
               "connections were refused or closed before their first call: there are too many",
               {{"refused", losses_.refused},
@@ -335,7 +336,7 @@ void ConnectionListener::WriteLosses() {
                {"in_use", static_cast<int64_t>(table_->proven_count())},
                {"before_first_call", static_cast<int64_t>(table_->unproven_count())}});
   losses_ = Losses();
-  losses_written_ = Now();
+  losses_written_ = SteadyNow();
 }
 
 }  // namespace mayfly

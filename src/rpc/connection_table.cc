@@ -103,8 +103,7 @@ size_t ConnectionTable::unproven_count() const {
 void ConnectionTable::Insert(int descriptor, const ConnectionPeer& peer, absl::Duration now) {
   std::list<int>& unproven = unproven_[peer.address];
   const auto place = unproven.insert(unproven.end(), descriptor);
-  connections_[descriptor] =
-      Connection{.peer = peer, .tenant = "", .since = now, .place = place};
+  connections_[descriptor] = Connection{.peer = peer, .tenant = "", .since = now, .place = place};
   unproven_by_name_[peer.name] = descriptor;
   ++count_by_address_[peer.address];
   ++unproven_count_;

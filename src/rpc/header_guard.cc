@@ -18,7 +18,7 @@ constexpr size_t kBlockOverheadBytes = 1 << 10;
 
 HeaderGuard::HeaderGuard(size_t metadata_bytes_max)
     : block_bytes_max_(metadata_bytes_max + kBlockOverheadBytes),
-      block_frames_max_(2 * (block_bytes_max_ / kFrameBytes + 1)),
+      block_frames_max_(block_bytes_max_ / kFrameBytes + 1),
       skip_bytes_(kPrefaceBytes) {}
 
 bool HeaderGuard::Feed(ByteSpan bytes) {

@@ -20,15 +20,15 @@ struct grpc_chttp2_setting_parameters {
   uint32_t error_value;        // RFC 9113, section 7
 };
 
-__attribute__((visibility("default"))) grpc_chttp2_setting_parameters
-    grpc_chttp2_settings_parameters[7] = {
-        {"HEADER_TABLE_SIZE", 4096, 0, UINT32_MAX, 0, 1},
-        {"ENABLE_PUSH", 1, 0, 1, 1, 1},
-        {"MAX_CONCURRENT_STREAMS", UINT32_MAX, 0, UINT32_MAX, 1, 1},
-        {"INITIAL_WINDOW_SIZE", 65535, 0, INT32_MAX, 1, 3},
-        {"MAX_FRAME_SIZE", 16384, 16384, 16777215, 1, 1},
-        {"MAX_HEADER_LIST_SIZE", 16 << 20, 0, 16 << 20, 0, 1},
-        {"GRPC_ALLOW_TRUE_BINARY_METADATA", 0, 0, 1, 0, 1},
+__attribute__((visibility("default")))
+grpc_chttp2_setting_parameters grpc_chttp2_settings_parameters[7] = {
+    {"HEADER_TABLE_SIZE", 4096, 0, UINT32_MAX, 0, 1},
+    {"ENABLE_PUSH", 1, 0, 1, 1, 1},
+    {"MAX_CONCURRENT_STREAMS", UINT32_MAX, 0, UINT32_MAX, 1, 1},
+    {"INITIAL_WINDOW_SIZE", 65535, 0, INT32_MAX, 1, 3},
+    {"MAX_FRAME_SIZE", 16384, 16384, 16777215, 1, 1},
+    {"MAX_HEADER_LIST_SIZE", 16 << 20, 0, 16 << 20, 0, 1},
+    {"GRPC_ALLOW_TRUE_BINARY_METADATA", 0, 0, 1, 0, 1},
 };
 
 namespace mayfly {

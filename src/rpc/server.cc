@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "rpc/binary_metadata.h"
 #include "rpc/grpc_log.h"
 #include "rpc/http2_settings.h"
 #include "rpc/tls.h"
@@ -114,8 +115,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   SendGrpcLogTo(log);
   RETURN_IF_ERROR(RequireTls13());
   RETURN_IF_ERROR(GuardHeaders(config.server.metadata_bytes_max));
-  RETURN_IF_ERROR(SetHttp2Defaults(config.server.metadata_bytes_max,
-                                   config.server.streams_per_connection_max));
+  RETURN_IF_ERROR(
+      SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
+  RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
   auto credentials = MakeServerCredentials(config.tls);
   if (!credentials.ok()) return credentials.status();
   const auto limits = ConnectionLimits::For(config.server, DescriptorsMax());

@@ -16,16 +16,16 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(30);
-constexpr ConnectionLimits kLimits = {.proven_max = 100,
-                                      .unproven_max = 4,
-                                      .per_address_max = 100,
-                                      .per_tenant_max = 100,
-                                      .descriptor_end = 1000};
+constexpr absl::Duration kListenerPatience = absl::Seconds(30);
+constexpr ConnectionLimits kListenerLimits = {.proven_max = 100,
+                                              .unproven_max = 4,
+                                              .per_address_max = 100,
+                                              .per_tenant_max = 100,
+                                              .descriptor_end = 1000};
 
 template <typename Condition>
 bool Eventually(Condition condition) {
-  const absl::Time end = absl::Now() + kPatience;
+  const absl::Time end = absl::Now() + kListenerPatience;
   while (!condition()) {
     if (absl::Now() > end) return false;
     absl::SleepFor(absl::Milliseconds(1));
@@ -54,7 +54,7 @@ class ConnectionListenerTest : public ::testing::Test {
   }
   ~ConnectionListenerTest() override { listener_->Stop(); }
 
-  void Start(int descriptor_end = kLimits.descriptor_end) {
+  void Start(int descriptor_end = kListenerLimits.descriptor_end) {
     listener_->Start(
         &table_, descriptor_end,
         [this](int, int connection) {
@@ -69,7 +69,7 @@ class ConnectionListenerTest : public ::testing::Test {
   }
 
   std::unique_ptr<ConnectionListener> listener_;
-  ConnectionTable table_{kLimits};
+  ConnectionTable table_{kListenerLimits};
   RecordingLog log_;
   Mutex mutex_;
   std::vector<LoopbackSocket> accepted_ GUARDED_BY(mutex_);

@@ -11,7 +11,7 @@ namespace {
 
 using Decision = ConnectionTable::Decision;
 
-constexpr ConnectionLimits kLimits = {
+constexpr ConnectionLimits kTableLimits = {
     .proven_max = 4, .unproven_max = 4, .per_address_max = 6, .per_tenant_max = 3};
 
 class ConnectionTableTest : public ::testing::Test {
@@ -30,7 +30,7 @@ class ConnectionTableTest : public ::testing::Test {
     table_.Prove(NameOf(descriptor), tenant);
   }
 
-  ConnectionTable table_{kLimits};
+  ConnectionTable table_{kTableLimits};
   absl::Duration now_ = absl::Hours(1);
   int last_ = 0;
 };

@@ -17,8 +17,15 @@ constexpr uint8_t kSettings = 0x4;
 constexpr uint8_t kContinuation = 0x9;
 
 std::string Frame(uint8_t type, size_t size, char fill = '\x09') {
-  std::string frame = {static_cast<char>(size >> 16), static_cast<char>(size >> 8),
-                       static_cast<char>(size), static_cast<char>(type), 0, 0, 0, 0, 1};
+  std::string frame = {static_cast<char>(size >> 16),
+                       static_cast<char>(size >> 8),
+                       static_cast<char>(size),
+                       static_cast<char>(type),
+                       0,
+                       0,
+                       0,
+                       0,
+                       1};
   return frame + std::string(size, fill);
 }
 
@@ -55,7 +62,7 @@ TEST_F(HeaderGuardTest, RefusesManySmallOrEmptyFrames) {
   EXPECT_TRUE(Feed(Frame(kHeaders, 1)));
   int taken = 0;
   while (taken < 1000 && Feed(Frame(kContinuation, 0))) ++taken;
-  EXPECT_LT(taken, 12);
+  EXPECT_LE(taken, 5);
 }
 
 TEST_F(HeaderGuardTest, FindsFramesWhereverTheBytesAreCut) {
