@@ -1,15 +1,18 @@
 #include "base/file_system.h"
 
+#include <cstring>
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <cstring>
 #include <utility>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include <sys/mman.h>
+#include <sys/stat.h>
+
 #include "base/error.h"
 #include "base/mutex.h"
 
@@ -19,6 +22,20 @@ namespace {
 absl::Status ErrnoError(absl::string_view operation, int error) {
   const std::string text = absl::StrCat(operation, " failed: ", strerrordesc_np(error));
   return error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
+}
+
+constexpr char kWroteNothing[] = "mayfly/wrote_nothing";
+// Descriptors come back when connections or files are closed.
+constexpr absl::Duration kDescriptorTimeout = absl::Seconds(5);
+constexpr absl::Duration kDescriptorPause = absl::Milliseconds(20);
+
+// open(2), again while the process or the system has no descriptor free: that has changed nothing.
+int OpenPatiently(const std::string& path, int flags) {
+  for (absl::Duration waited; true; waited += kDescriptorPause) {
+    const int fd = open(path.c_str(), flags | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || waited >= kDescriptorTimeout) return fd;
+    absl::SleepFor(kDescriptorPause);
+  }
 }
 
 class PosixFile : public File {
@@ -79,8 +96,13 @@ class PosixFile : public File {
 class PosixFiles : public FileSystem {
  public:
   absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) override {
-    const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
-    if (fd < 0) return ErrnoError("open", errno);
+    const int fd = OpenPatiently(path, O_RDWR | (create ? O_CREAT : 0));
+    if (fd < 0) {
+      const bool no_descriptor = errno == EMFILE || errno == ENFILE;
+      absl::Status status = ErrnoError("open", errno);
+      if (no_descriptor) status.SetPayload(kWroteNothing, absl::Cord());
+      return status;
+    }
     return std::make_unique<PosixFile>(fd);
   }
   absl::Status Rename(const std::string& from, const std::string& to) override {
@@ -90,7 +112,7 @@ class PosixFiles : public FileSystem {
     return unlink(path.c_str()) == 0 ? absl::OkStatus() : ErrnoError("unlink", errno);
   }
   absl::Status SyncDirectory(const std::string& path) override {
-    const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = OpenPatiently(path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) return ErrnoError("open directory", errno);
     const int result = fsync(fd);
     const int error = errno;
@@ -121,6 +143,10 @@ absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
   }
   RETURN_IF_ERROR(file_system->Rename(temporary, path));
   return file_system->SyncDirectory(directory);
+}
+
+bool WroteNothing(const absl::Status& status) {
+  return status.GetPayload(kWroteNothing).has_value();
 }
 
 absl::StatusOr<std::string> ReadFile(FileSystem* file_system, const std::string& path,

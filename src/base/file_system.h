@@ -2,7 +2,7 @@
 // sync or rename fail, or drop what was not synced.
 //
 // Every error is UNAVAILABLE or NOT_FOUND with errno's text and the operation's name, never a
-// path. A failed Sync is final: the kernel may have dropped the dirty pages, so the caller must
+// path. When no descriptor is free, an operation that needs one waits for up to 5 s before it fails. A failed Sync is final: the kernel may have dropped the dirty pages, so the caller must
 // not sync again and believe the answer.
 #pragma once
 
@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "base/bytes.h"
 
 namespace mayfly {
@@ -49,6 +50,10 @@ FileSystem* PosixFileSystem();
 // neighbour, sync, rename, sync the directory.
 absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
                          const std::string& name, ByteSpan content);
+
+// Whether the operation that failed with `status` changed nothing for want of a descriptor, so that
+// it may be tried again.
+bool WroteNothing(const absl::Status& status);
 
 // The whole content of a file of at most `bytes_max` bytes.
 absl::StatusOr<std::string> ReadFile(FileSystem* file_system, const std::string& path,

@@ -32,11 +32,15 @@ struct Config {
     uint64_t worker_threads = 0;            // 0: one per core
     bool reflection = false;
     absl::Duration drain_timeout = absl::Seconds(30);
+    absl::Duration handshake_timeout = absl::Seconds(10);
+    uint64_t connections_max = 8192;
+    uint64_t connections_per_address_max = 4096;
+    uint64_t connections_per_tenant_max = 4096;
     absl::Duration keepalive_ping_min_interval = absl::Seconds(10);
     absl::Duration connection_age_max = absl::Hours(1);
     absl::Duration connection_age_grace = absl::Minutes(5);
     uint64_t streams_per_connection_max = 256;
-    uint64_t metadata_bytes_max = 8 << 10;
+    uint64_t metadata_bytes_max = 64 << 10;
   };
 
   struct Tls {

@@ -196,23 +196,23 @@ absl::Status Keyring::Replace(absl::string_view content) {
     RETURN_IF_ERROR((*file)->WriteAt(0, AsBytes(content)));
     RETURN_IF_ERROR((*file)->Sync());
   }
-  const absl::Status published = Publish();
-  failed_ = !published.ok();
-  return published;
-}
-
-// The new file takes the old one's place, and the old one's keys are overwritten: not before the
-// new one is durable.
-absl::Status Keyring::Publish() {
   std::unique_ptr<File> replaced;
   if (file_system_->Exists(path_)) {
     auto file = file_system_->Open(path_, /*create=*/false);
     RETURN_IF_ERROR(file.status());
     replaced = *std::move(file);
   }
+  const absl::Status published = Publish(replaced.get());
+  failed_ = !published.ok();
+  return published;
+}
+
+// The new file takes the old one's place, and the old one's keys are overwritten: not before the
+// new one is durable.
+absl::Status Keyring::Publish(File* replaced) {
   RETURN_IF_ERROR(file_system_->Rename(new_path_, path_));
   RETURN_IF_ERROR(file_system_->SyncDirectory(directory_));
-  return replaced == nullptr ? absl::OkStatus() : Overwrite(replaced.get());
+  return replaced == nullptr ? absl::OkStatus() : Overwrite(replaced);
 }
 
 // What a crash or a full disk left of a new file holds wrapped keys too.

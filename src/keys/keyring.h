@@ -105,7 +105,7 @@ class Keyring {
   // Writes the file with these keys and then uses them.
   absl::Status Change(EpochKeys keys) EXCLUDES_LOCK(mutex_) REQUIRES_LOCK(file_mutex_);
   absl::Status Replace(absl::string_view content) REQUIRES_LOCK(file_mutex_);
-  absl::Status Publish() REQUIRES_LOCK(file_mutex_);
+  absl::Status Publish(File* replaced) REQUIRES_LOCK(file_mutex_);
   absl::Status RemoveLeftover();
   EpochKeys Keys() const EXCLUDES_LOCK(mutex_);
 

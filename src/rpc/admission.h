@@ -10,12 +10,14 @@
 
 #include "absl/status/statusor.h"
 #include <grpcpp/security/auth_context.h>
+#include <grpcpp/server_context.h>
 
 #include "base/clock.h"
 #include "config/config.h"
 #include "identity/identity.h"
 #include "identity/rate_limiter.h"
 #include "rpc/access.h"
+#include "rpc/connection_table.h"
 #include "store/call_store.h"
 
 namespace mayfly {
@@ -47,8 +49,9 @@ struct ItemCount {
 
 class Admission {
  public:
-  // Both outlive it.
-  Admission(const Config& config, Clock* clock) : config_(config), clock_(clock) {}
+  // All outlive it.
+  Admission(const Config& config, ConnectionTable* connections, Clock* clock)
+      : config_(config), connections_(connections), clock_(clock) {}
 
   // From here on RPCs reach `store`, which outlives the server.
   void Open(CallStore* store) { store_.store(store, std::memory_order_release); }
@@ -67,6 +70,11 @@ class Admission {
   // RESOURCE_EXHAUSTED (QUOTA_RATE), with the delay after which they may go on.
   absl::Status TakeRate(const Tenant& tenant, int64_t item_count);
 
+  // An RPC of `tenant` was admitted: its connection is not closed for another one from here on.
+  void ProveConnection(const grpc::ServerContextBase& context, const Tenant& tenant) {
+    if (connections_->has_unproven()) connections_->Prove(context.peer(), tenant.name);
+  }
+
  private:
   struct Caller {
     Identity identity;
@@ -76,6 +84,7 @@ class Admission {
   absl::StatusOr<Admitted> ResolveTenant(const Caller& caller) const;
 
   const Config& config_;
+  ConnectionTable* const connections_;
   Clock* const clock_;
   RateLimiter rate_limiter_;
   std::atomic<CallStore*> store_{nullptr};

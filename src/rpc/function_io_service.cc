@@ -147,6 +147,7 @@ FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* c
     begun.call->FinishWith(admitted.status());
     return begun;
   }
+  admission_->ProveConnection(*context, *admitted->tenant);
   begun.call->set_tenant(admitted->tenant->name);
   begun.store = admitted->store;
   begun.tenant = admitted->tenant;
@@ -329,6 +330,7 @@ grpc::ServerReadReactor<v1::UploadRequest>* FunctionIoService::Upload(
   auto* const call = new UploadCall(config_, in_flight_, log_, clock_, response);
   const auto admitted = admission_->Admit(*context->auth_context(), Rpc::kUpload, kOneUpload);
   if (admitted.ok()) {
+    admission_->ProveConnection(*context, *admitted->tenant);
     call->Start(*admitted);
   } else {
     call->Refuse(admitted.status());
@@ -361,6 +363,7 @@ grpc::ServerWriteReactor<v1::DownloadResponse>* FunctionIoService::Download(
   const auto admitted =
       admission_->Admit(*context->auth_context(), Rpc::kDownload, {.field = "call_id", .count = 1});
   if (admitted.ok()) {
+    admission_->ProveConnection(*context, *admitted->tenant);
     call->Start(*admitted, *request);
   } else {
     call->Refuse(admitted.status());

@@ -45,6 +45,7 @@ OutputStream::OutputStream(grpc::CallbackServerContext* context, const Config& c
     released_ = true;
     return;
   }
+  admission->ProveConnection(*context, *admitted->tenant);
   store_ = admitted->store;
   tenant_ = admitted->tenant;
   set_tenant_name(tenant_->name);

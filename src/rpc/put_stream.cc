@@ -26,6 +26,7 @@ PutStream::PutStream(grpc::CallbackServerContext* context, const Config& config,
     closing_ = admitted.status();
     return;
   }
+  admission->ProveConnection(*context, *admitted->tenant);
   store_ = admitted->store;
   tenant_ = admitted->tenant;
   role_ = admitted->role;

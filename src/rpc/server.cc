@@ -6,16 +6,21 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/server_builder.h>
+#include <sys/resource.h>
 
+#include "base/check.h"
+#include "base/error.h"
+#include "rpc/binary_metadata.h"
 #include "rpc/grpc_log.h"
+#include "rpc/http2_settings.h"
 #include "rpc/tls.h"
+#include "rpc/tls_guard.h"
 
 namespace mayfly {
 namespace {
@@ -65,8 +70,8 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kPingTimeout));
   set(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(server.connection_age_max));
   set(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Milliseconds(server.connection_age_grace));
-  // A second server on the port must fail, not take half of the connections.
-  set(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Until TLS is set up and the client's HTTP/2 settings have come.
+  set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(server.handshake_timeout));
   // Statistics of every call, for a debugging service that is not offered.
   set(GRPC_ARG_ENABLE_CHANNELZ, 0);
   set(GRPC_ARG_ENABLE_CENSUS, 0);
@@ -77,10 +82,30 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
 }
 
+// How many files this process may have open.
+uint64_t DescriptorsMax() {
+  rlimit files = {};
+  Check(getrlimit(RLIMIT_NOFILE, &files) == 0, "the limit of open files can be read");
+  return files.rlim_cur;
+}
+
+void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& limits, Log* log) {
+  const bool lowered = limits.proven_max < config.connections_max;
+  log->Write(lowered ? Config::LogLevel::kWarning : Config::LogLevel::kInfo,
+             lowered ? "server.connections_max is more than the limit of open files leaves room for"
+                     : "connections",
+             {{"open_files_max", static_cast<int64_t>(DescriptorsMax())},
+              {"connections_max", static_cast<int64_t>(limits.proven_max)},
+              {"before_first_call_max", static_cast<int64_t>(limits.unproven_max)},
+              {"per_address_max", static_cast<int64_t>(limits.per_address_max)},
+              {"per_tenant_max", static_cast<int64_t>(limits.per_tenant_max)}});
+}
+
 }  // namespace
 
-Server::Server(const Config& config, Log* log, Clock* clock)
-    : admission_(config, clock),
+Server::Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock)
+    : connections_(limits),
+      admission_(config, &connections_, clock),
       service_(config, &admission_, &in_flight_, &open_streams_, log, clock) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
@@ -88,25 +113,42 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   // Its graph of all locks costs a lock of its own at every lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
-  if (absl::Status status = RequireTls13(); !status.ok()) return status;
+  RETURN_IF_ERROR(RequireTls13());
+  RETURN_IF_ERROR(GuardHeaders(config.server.metadata_bytes_max));
+  RETURN_IF_ERROR(
+      SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
+  RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
   auto credentials = MakeServerCredentials(config.tls);
   if (!credentials.ok()) return credentials.status();
+  const auto limits = ConnectionLimits::For(config.server, DescriptorsMax());
+  if (!limits.ok()) return limits.status();
+  auto listener = ConnectionListener::Open(config.server.listen);
+  if (!listener.ok()) return listener.status();
 
-  auto server = std::unique_ptr<Server>(new Server(config, log, clock));
+  auto server = std::unique_ptr<Server>(new Server(config, *limits, log, clock));
+  server->listener_ = *std::move(listener);
   grpc::EnableDefaultHealthCheckService(true);
   // Once in the process however often it is asked for, and before the builder takes plugins up.
   if (config.server.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetArguments(config, &builder);
   if (!config.server.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
-  builder.AddListeningPort(config.server.listen, *credentials, &server->port_);
+  server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, *credentials);
   builder.RegisterService(&server->service_);
   server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr || server->port_ == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("server.listen is ", config.server.listen, ", which cannot be listened on"));
-  }
+  if (server->server_ == nullptr) return absl::FailedPreconditionError("gRPC does not start");
   server->SetHealth(false);
+  LogConnectionLimits(config.server, *limits, log);
+  server->listener_->Start(
+      &server->connections_, limits->descriptor_end,
+      [acceptor = server->acceptor_.get()](int listening, int connection) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+        parameters.listener_fd = listening;
+        parameters.fd = connection;
+        acceptor->HandleNewConnection(&parameters);
+      },
+      log);
   return server;
 }
 
@@ -129,6 +171,7 @@ void Server::Drain() {
 void Server::Shutdown(absl::Duration timeout) {
   if (server_ == nullptr) return;
   in_flight_.WaitForNone(timeout);
+  listener_->Stop();
   server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kGoodbye));
   server_ = nullptr;
 }

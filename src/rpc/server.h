@@ -15,10 +15,13 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 
 #include "base/clock.h"
 #include "config/config.h"
 #include "rpc/admission.h"
+#include "rpc/connection_listener.h"
+#include "rpc/connection_table.h"
 #include "rpc/function_io_service.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
@@ -36,7 +39,7 @@ class Server {
                                                        Clock* clock);
   ~Server();
 
-  int port() const { return port_; }
+  int port() const { return listener_->port(); }
 
   // `store` must outlive the server's Shutdown.
   void Serve(CallStore* store);
@@ -44,16 +47,18 @@ class Server {
   void Shutdown(absl::Duration timeout);
 
  private:
-  Server(const Config& config, Log* log, Clock* clock);
+  Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock);
 
   void SetHealth(bool serving);
 
+  ConnectionTable connections_;
   Admission admission_;
   InFlight in_flight_;
   OpenStreams open_streams_;
   FunctionIoService service_;
-  int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<ConnectionListener> listener_;
 };
 
 }  // namespace mayfly

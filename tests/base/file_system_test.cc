@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdlib.h>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
+#include "support/descriptor_famine.h"
+#include "support/temporary_directory.h"
 
 namespace mayfly {
 namespace {
@@ -201,6 +204,32 @@ TEST_F(FileSystemTest, AMappingShowsLaterWritesAndOutlivesALargerOne) {
   ASSERT_TRUE((*file)->WriteAt(1, AsBytes("c")).ok());
   EXPECT_EQ(AsText(small->first(3)), "aca");
   EXPECT_EQ(AsText(large->subspan(4095, 2)), "ab");
+}
+
+TEST(DescriptorFamineTest, AnOpenThatFindsNoDescriptorHasWrittenNothing) {
+  TemporaryDirectory directory;
+  ASSERT_TRUE(ReplaceFile(PosixFileSystem(), directory.path(), "file", AsBytes("old")).ok());
+  {
+    const DescriptorFamine famine;
+    const absl::Status status =
+        ReplaceFile(PosixFileSystem(), directory.path(), "file", AsBytes("new"));
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(WroteNothing(status)) << status;
+  }
+  EXPECT_EQ(*ReadFile(PosixFileSystem(), directory / "file", 100), "old");
+  EXPECT_TRUE(ReplaceFile(PosixFileSystem(), directory.path(), "file", AsBytes("new")).ok());
+  EXPECT_FALSE(WroteNothing(absl::UnavailableError("write failed")));
+}
+
+TEST(DescriptorFamineTest, AnOpenWaitsForADescriptor) {
+  TemporaryDirectory directory;
+  auto famine = std::make_unique<DescriptorFamine>();
+  std::thread relief([&] {
+    usleep(100'000);
+    famine = nullptr;
+  });
+  EXPECT_TRUE(ReplaceFile(PosixFileSystem(), directory.path(), "file", AsBytes("new")).ok());
+  relief.join();
 }
 
 }  // namespace

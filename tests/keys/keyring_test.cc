@@ -14,6 +14,7 @@
 #include "base/now.h"
 #include "crypto/hmac.h"
 #include "keys/keyring_use.h"
+#include "support/descriptor_famine.h"
 #include "support/fault_file_system.h"
 #include "support/raw_file.h"
 #include "support/temporary_directory.h"
@@ -251,6 +252,17 @@ TEST_F(KeyringTest, IsUsedByManyThreadsWhileItChanges) {
   done = true;
   for (std::thread& reader : readers) reader.join();
   EXPECT_EQ(keyring->Hours().front(), kHour + 20);
+}
+
+TEST_F(KeyringTest, GoesOnAfterAnOpenThatFoundNoDescriptor) {
+  const auto keyring = Create();
+  const int64_t later_ms = kNowMs + 5 * kEpochMs;
+  {
+    const DescriptorFamine famine;
+    EXPECT_TRUE(WroteNothing(keyring->EnsureAhead(later_ms)));
+  }
+  EXPECT_TRUE(keyring->EnsureAhead(later_ms).ok());
+  EXPECT_THAT(keyring->MissingHours(later_ms), IsEmpty());
 }
 
 }  // namespace

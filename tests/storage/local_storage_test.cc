@@ -4,6 +4,7 @@
 #include "gtest/gtest.h"
 
 #include "storage/storage_harness.h"
+#include "support/descriptor_famine.h"
 
 namespace mayfly {
 namespace {
@@ -260,6 +261,17 @@ TEST_F(LocalStorageTest, ReplacesTheTimeRecordAsAWhole) {
   ASSERT_TRUE(storage_->SaveTimeRecord("short").ok());
   ASSERT_TRUE(storage_.Open().ok());
   EXPECT_EQ(**storage_->LoadTimeRecord(), "short");
+}
+
+TEST_F(LocalStorageTest, ATimeRecordForWhichNoDescriptorIsFreeIsNotAFailedWrite) {
+  ASSERT_TRUE(storage_->SaveTimeRecord("before").ok());
+  {
+    const DescriptorFamine famine;
+    EXPECT_FALSE(storage_->SaveTimeRecord("during").ok());
+  }
+  EXPECT_TRUE(storage_->Health().ok());
+  EXPECT_EQ(**storage_->LoadTimeRecord(), "before");
+  EXPECT_TRUE(storage_->SaveTimeRecord("after").ok());
 }
 
 TEST_F(LocalStorageTest, CountsUpItsBoots) {

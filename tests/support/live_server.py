@@ -40,12 +40,20 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]; `storage` are lines of [storage]."""
+    the first ones of [retention]; `storage` are lines of [storage]. `open_files` is the server's limit
+    of them, 0 for this process's."""
 
-    def __init__(self, mayflyd: str, settings: str = "", storage: str = "disk_reserve_bytes = 0"):
+    def __init__(
+        self,
+        mayflyd: str,
+        settings: str = "",
+        storage: str = "disk_reserve_bytes = 0",
+        open_files: int = 0,
+    ):
         self._mayflyd = mayflyd
         self._settings = settings
         self._storage = storage
+        self._open_files = open_files
         # Further lines of [storage], for the next start.
         self.storage_settings = ""
         self._process: Any = None
@@ -76,7 +84,10 @@ class LiveServer:
         if os.path.exists(self.path("port")):
             os.remove(self.path("port"))
         self._write_config()
-        self._process = subprocess.Popen([self._mayflyd, "--config", self.path("mayfly.toml")])
+        command = [self._mayflyd, "--config", self.path("mayfly.toml")]
+        if self._open_files != 0:
+            command = ["prlimit", f"--nofile={self._open_files}"] + command
+        self._process = subprocess.Popen(command)
         end = time.monotonic() + START_TIMEOUT_S
         while not os.path.exists(self.path("port")):
             assert self._process.poll() is None, "the server refused to start"

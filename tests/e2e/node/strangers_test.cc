@@ -39,6 +39,10 @@ TEST_F(Strangers, NodeRunsALife) { RunNode("life.mjs", "one life, by node"); }
 
 TEST_F(Strangers, NodeStreamsLargePayloads) { RunNode("large.mjs", "a large life, by node"); }
 
+TEST_F(Strangers, NodeSendsMuchMetadataBesideOtherCalls) {
+  RunNode("headers.mjs", "neighbours, by node");
+}
+
 class BufCurl : public Strangers {
  protected:
   // The answer to one unary RPC; its fields are those of the proto's JSON mapping.
