@@ -14,6 +14,7 @@
 #include <grpcpp/impl/server_builder_plugin.h>
 #include <grpcpp/server_builder.h>
 
+#include "rpc/connection_cut.h"
 #include "rpc/grpc_log.h"
 #include "rpc/tls.h"
 
@@ -81,18 +82,20 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
 
 Server::Server(const Config& config, Log* log, Clock* clock)
     : admission_(config, clock),
-      service_(config, &admission_, &in_flight_, &open_streams_, log, clock) {}
+      open_calls_(config.limits),
+      service_(config, &admission_, &in_flight_, &open_streams_, &open_calls_, log, clock) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
                                                       Clock* clock) {
   // Its graph of all locks costs a lock of its own at every lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
-  if (absl::Status status = RequireTls13(); !status.ok()) return status;
+  if (absl::Status status = ConfigureTls(); !status.ok()) return status;
   auto credentials = MakeServerCredentials(config.tls);
   if (!credentials.ok()) return credentials.status();
 
   auto server = std::unique_ptr<Server>(new Server(config, log, clock));
+  if (absl::Status status = server->WatchCalls(config.tls, log); !status.ok()) return status;
   grpc::EnableDefaultHealthCheckService(true);
   // Once in the process however often it is asked for, and before the builder takes plugins up.
   if (config.server.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -110,12 +113,25 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   return server;
 }
 
+absl::Status Server::WatchCalls(const Config::Tls& tls, Log* log) {
+  auto peers = TlsPeers::Open(tls.ca_file, &certificate_clock_);
+  if (!peers.ok()) return peers.status();
+  peers_ = *std::move(peers);
+  admission_.set_peers(peers_.get());
+  open_calls_.Start({.peers = peers_.get(),
+                     .reload_interval = tls.reload_interval,
+                     .cut = [](const std::string& peer) { CutConnectionTo(peer); },
+                     .log = log});
+  return absl::OkStatus();
+}
+
 Server::~Server() {
   Shutdown(absl::ZeroDuration());
   SendGrpcLogTo(nullptr);
 }
 
 void Server::Serve(CallStore* store) {
+  open_calls_.Serve(store);
   admission_.Open(store);
   SetHealth(true);
 }
@@ -131,6 +147,7 @@ void Server::Shutdown(absl::Duration timeout) {
   in_flight_.WaitForNone(timeout);
   server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kGoodbye));
   server_ = nullptr;
+  open_calls_.Stop();
 }
 
 void Server::SetHealth(bool serving) {
