@@ -4,11 +4,13 @@
 #include <dirent.h>
 #include <memory>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -48,16 +50,24 @@ std::vector<int> OpenDescriptors() {
   return descriptors;
 }
 
+bool IsFull(int descriptor) {
+  pollfd socket = {.fd = descriptor, .events = POLLOUT, .revents = 0};
+  return poll(&socket, 1, 0) == 0;
+}
+
 }  // namespace
 
-void CutConnectionTo(absl::string_view peer) {
+void CutConnections(absl::Span<const std::string> peers, CutWhen when) {
+  const absl::flat_hash_set<std::string> cut(peers.begin(), peers.end());
   for (const int descriptor : OpenDescriptors()) {
-    if (PeerOf(descriptor) != peer) continue;
+    if (!cut.contains(PeerOf(descriptor))) continue;
     // Its owner may close it at any time, and its number be another file's then: what is shut down
     // is a descriptor of our own, after another look.
     const int own = dup(descriptor);
     if (own < 0) continue;
-    if (PeerOf(own) == peer) shutdown(own, SHUT_RDWR);
+    if (cut.contains(PeerOf(own)) && (when == CutWhen::kAlways || IsFull(own))) {
+      shutdown(own, SHUT_RDWR);
+    }
     close(own);
   }
 }

@@ -2,13 +2,20 @@
 // no call for it.
 #pragma once
 
-#include "absl/strings/string_view.h"
+#include <string>
+
+#include "absl/types/span.h"
 
 namespace mayfly {
 
-// Shuts down every TCP connection to `peer`, named as gRPC does: "ipv4:127.0.0.1:40022" or
+enum class CutWhen {
+  kFull,  // when the kernel's buffer takes nothing more
+  kAlways,
+};
+
+// Shuts down the TCP connections to these peers, named as gRPC does: "ipv4:127.0.0.1:40022" or
 // "ipv6:%5B::1%5D:40022". What the kernel has in its buffer may still go; what gRPC has does not.
-// Costs two system calls for each open file. Thread-safe.
-void CutConnectionTo(absl::string_view peer);
+// Costs a system call for each open file. Thread-safe.
+void CutConnections(absl::Span<const std::string> peers, CutWhen when);
 
 }  // namespace mayfly

@@ -1,6 +1,7 @@
 #include "rpc/open_calls.h"
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <malloc.h>
 #include <pthread.h>
@@ -184,8 +185,19 @@ bool OpenCalls::MustDrop(OpenCall* call, int64_t now_ms) {
   return must_drop;
 }
 
-OpenCalls::Victim OpenCalls::Condemn(OpenCall* call) {
+void OpenCalls::MarkCancelled(OpenCall* call) {
   call->cancelled_since_ = tick_.load(std::memory_order_relaxed);
+  if (call->written_since_.load(std::memory_order_relaxed) == 0) return;
+  // A cancelled call has forgotten its peer.
+  char* const peer = grpc_call_get_peer(call->call_);
+  call->peer_ = peer;
+  gpr_free(peer);
+  has_new_victims_ = true;
+  changed_.NotifyOne();
+}
+
+OpenCalls::Victim OpenCalls::Condemn(OpenCall* call) {
+  MarkCancelled(call);
   grpc_call_ref(call->call_);
   return {.call = call->call_, .open_call = call, .chain = call->chain_};
 }
@@ -213,18 +225,25 @@ void OpenCalls::Stop() {
     MutexLock lock(&mutex_);
     stopping_ = true;
   }
-  stop_.NotifyAll();
+  changed_.NotifyAll();
   if (thread_.joinable()) thread_.join();
   store_.store(nullptr, std::memory_order_release);
 }
 
 void OpenCalls::Run() {
+  auto next_tick = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(kTick);
   while (true) {
     {
       MutexLock lock(&mutex_);
-      if (!stopping_) stop_.WaitFor(&mutex_, kTick);
+      const absl::Duration rest = absl::FromChrono(next_tick - std::chrono::steady_clock::now());
+      if (!stopping_ && !has_new_victims_ && rest > absl::ZeroDuration()) {
+        changed_.WaitFor(&mutex_, rest);
+      }
       if (stopping_) return;
     }
+    CutStalled();
+    if (std::chrono::steady_clock::now() < next_tick) continue;
+    next_tick += absl::ToChronoMilliseconds(kTick);
     Tick();
   }
 }
@@ -233,7 +252,6 @@ void OpenCalls::Tick() {
   const uint32_t tick = tick_.fetch_add(1, std::memory_order_relaxed) + 1;
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store != nullptr) DropEnded(store->ReadMs());
-  CutStalled();
   GiveBackMemory();
   if (tick % kIdentityTicks != 0) return;
   const auto seconds = static_cast<uint32_t>(
@@ -261,24 +279,23 @@ void OpenCalls::DropEnded(int64_t now_ms) {
 }
 
 void OpenCalls::CutStalled() {
-  std::vector<std::string> peers;
+  std::vector<std::string> full;  // to be cut if the kernel takes nothing
+  std::vector<std::string> all;
   {
     MutexLock lock(&mutex_);
+    has_new_victims_ = false;
     const uint32_t now = tick_.load(std::memory_order_relaxed);
     for (OpenCall* const call : calls_) {
-      if (call->cancelled_since_ == 0 || call->is_cut_) continue;
-      if (call->written_since_.load(std::memory_order_relaxed) == 0) continue;
-      if (now - call->cancelled_since_ < kCutTicks) continue;
-      call->is_cut_ = true;
-      char* const peer = grpc_call_get_peer(call->call_);
-      peers.emplace_back(peer);
-      gpr_free(peer);
+      if (call->peer_.empty() || call->written_since_.load(std::memory_order_relaxed) == 0) continue;
+      if (now - call->cancelled_since_ < kCutTicks) {
+        full.push_back(call->peer_);
+      } else {
+        all.push_back(std::exchange(call->peer_, ""));
+      }
     }
   }
-  // One connection may have many of them.
-  std::sort(peers.begin(), peers.end());
-  peers.erase(std::unique(peers.begin(), peers.end()), peers.end());
-  for (const std::string& peer : peers) surroundings_.cut(peer);
+  if (!full.empty()) surroundings_.cut(full, CutWhen::kFull);
+  if (!all.empty()) surroundings_.cut(all, CutWhen::kAlways);
 }
 
 void OpenCalls::CheckIdentities() {
@@ -303,7 +320,7 @@ void OpenCalls::CheckIdentities() {
     {
       MutexLock lock(&mutex_);
       if (calls_.contains(one.open_call) && one.open_call->call_ == one.call) {
-        one.open_call->cancelled_since_ = tick_.load(std::memory_order_relaxed);
+        MarkCancelled(one.open_call);
       }
     }
     Cancel({one}, status.code(), std::string(status.message()));

@@ -33,6 +33,7 @@
 
 #include "base/mutex.h"
 #include "config/config.h"
+#include "rpc/connection_cut.h"
 #include "rpc/log.h"
 #include "rpc/tls_peers.h"
 #include "store/call_store.h"
@@ -93,14 +94,15 @@ class OpenCall final : public PayloadTaker {
   absl::InlinedVector<Held, 1> held_;
   int64_t until_ms_ = 0;         // the earliest of all held, or earlier
   uint32_t cancelled_since_ = 0;  // tick; 0 when it is not
-  bool is_cut_ = false;
+  std::string peer_;              // whose connection may have to be cut
 };
 
 class OpenCalls final : public PayloadEndListener {
  public:
   static constexpr absl::Duration kTick = absl::Milliseconds(100);
   static constexpr uint32_t kStaleTicks = 2;
-  // A cancelled call whose write has not ended by then waits for a kernel that does not take it.
+  // The connection of a cancelled call is cut at once when the kernel takes nothing more for it, and
+  // in any case when the write that was under way has not ended by then.
   static constexpr uint32_t kCutTicks = 3;
   static constexpr uint32_t kIdentityTicks = 10;
   // When so much less is held than was at most, the difference goes back to the system, a second
@@ -111,8 +113,8 @@ class OpenCalls final : public PayloadEndListener {
   struct Surroundings {
     TlsPeers* peers = nullptr;  // outlives it
     absl::Duration reload_interval;
-    // Cuts the connection to a peer, by its name in gRPC.
-    std::function<void(const std::string& peer)> cut;
+    // Cuts connections, by their peers' names in gRPC.
+    std::function<void(absl::Span<const std::string> peers, CutWhen when)> cut;
     Log* log = nullptr;  // outlives it
   };
 
@@ -152,6 +154,7 @@ class OpenCalls final : public PayloadEndListener {
   void GiveBackMemory() EXCLUDES_LOCK(mutex_);
   bool IsStale(const OpenCall& call, const OpenCall::Held& held) const REQUIRES_LOCK(mutex_);
   bool MustDrop(OpenCall* call, int64_t now_ms) REQUIRES_LOCK(mutex_);
+  void MarkCancelled(OpenCall* call) REQUIRES_LOCK(mutex_);
   Victim Condemn(OpenCall* call) REQUIRES_LOCK(mutex_);
   static void Cancel(const std::vector<Victim>& victims, absl::StatusCode code,
                      const std::string& text);
@@ -164,8 +167,9 @@ class OpenCalls final : public PayloadEndListener {
   std::atomic<uint64_t> held_count_{0};
 
   Mutex mutex_;
-  ConditionVariable stop_;
+  ConditionVariable changed_;
   bool stopping_ GUARDED_BY(mutex_) = false;
+  bool has_new_victims_ GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<OpenCall*> calls_ GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, absl::InlinedVector<OpenCall*, 1>> holders_ GUARDED_BY(mutex_);
   uint64_t held_bytes_ GUARDED_BY(mutex_) = 0;

@@ -120,7 +120,7 @@ absl::Status Server::WatchCalls(const Config::Tls& tls, Log* log) {
   admission_.set_peers(peers_.get());
   open_calls_.Start({.peers = peers_.get(),
                      .reload_interval = tls.reload_interval,
-                     .cut = [](const std::string& peer) { CutConnectionTo(peer); },
+                     .cut = CutConnections,
                      .log = log});
   return absl::OkStatus();
 }
