@@ -188,7 +188,7 @@ void Serve(const std::string& certificates, const std::string& port_file) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  if (absl::Status status = RequireTls13(); !status.ok()) Die(status.message());
+  if (absl::Status status = ConfigureTls(); !status.ok()) Die(status.message());
   Config::Tls tls;
   tls.ca_file = certificates + "/ca.pem";
   tls.certificate_file = certificates + "/server.pem";

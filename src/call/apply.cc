@@ -363,6 +363,10 @@ Applied Apply(const CallState& state, const Operation& operation, const ApplyCon
   return application.Take();
 }
 
+int64_t ReadableUntilMs(const StoredPayload& payload, const ApplyContext& context) {
+  return DeadlineOf(payload, context);
+}
+
 bool IsReadable(const StoredPayload& payload, const ApplyContext& context) {
   return !IsPast(payload, context, context.now.read_ms);
 }

@@ -66,6 +66,9 @@ struct Applied {
 
 Applied Apply(const CallState& state, const Operation& operation, const ApplyContext& context);
 
+// From when on, by now.read_ms, the payload may not be read any more.
+int64_t ReadableUntilMs(const StoredPayload& payload, const ApplyContext& context);
+
 // True when the payload may be read. Asked again when its bytes are fetched, which is later.
 bool IsReadable(const StoredPayload& payload, const ApplyContext& context);
 

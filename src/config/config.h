@@ -104,6 +104,10 @@ struct Config {
     absl::Duration id_window = absl::Minutes(5);
     uint64_t payload_bytes_max = uint64_t{1} << 30;
     uint64_t message_bytes_max = 64 << 20;
+    // Of payloads that clients have asked for and not read: not below message_bytes_max.
+    uint64_t unsent_bytes_max = 512 << 20;
+    uint64_t tenant_unsent_bytes_max = 256 << 20;
+    uint64_t connection_unsent_bytes_max = 128 << 20;
     uint64_t batch_items_max = 512;
     uint64_t stream_subscriptions_max = 65'536;
     uint64_t uploads_max = 1'000;  // per tenant

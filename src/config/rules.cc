@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -113,12 +114,31 @@ void CheckKeys(const Config& config, Findings* findings) {
   }
 }
 
+// One message that nothing else is in the way of can always be sent.
+void CheckUnsentBytes(const Config::Limits& limits, Findings* findings) {
+  constexpr absl::string_view kMessage = "limits.message_bytes_max";
+  const std::pair<absl::string_view, uint64_t> bounds[] = {
+      {"limits.unsent_bytes_max", limits.unsent_bytes_max},
+      {"limits.tenant_unsent_bytes_max", limits.tenant_unsent_bytes_max},
+      {"limits.connection_unsent_bytes_max", limits.connection_unsent_bytes_max},
+  };
+  for (const auto& [setting, bytes] : bounds) {
+    if (bytes >= limits.message_bytes_max || AnyRefused(*findings, setting, kMessage)) continue;
+    RefuseBecauseOf(setting, kMessage,
+                    absl::StrCat("is ", FormatBytes(bytes), Origin(setting, *findings),
+                                 ", minimum is ", kMessage, ", ",
+                                 FormatBytes(limits.message_bytes_max)),
+                    findings);
+  }
+}
+
 }  // namespace
 
 void CheckRules(const Config& config, Findings* findings) {
   CheckKeys(config, findings);
   CheckRetention(config, findings);
   CheckClaims(config.claims, findings);
+  CheckUnsentBytes(config.limits, findings);
 }
 
 }  // namespace mayfly

@@ -26,6 +26,16 @@ absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind) {
                                 kind == PayloadKind::kInput ? "inputs" : "outputs"));
 }
 
+PeerChain PeerChainOf(const grpc::AuthContext& context) {
+  const auto first = [&context](const char* property) -> absl::string_view {
+    const std::vector<grpc::string_ref> values = context.FindPropertyValues(property);
+    if (values.empty()) return {};
+    return {values[0].data(), values[0].size()};
+  };
+  return {.certificate = first(GRPC_X509_PEM_CERT_PROPERTY_NAME),
+          .intermediates = first(GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME)};
+}
+
 absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
                                       absl::string_view trust_domain) {
   std::vector<absl::string_view> uri_names;
@@ -55,6 +65,8 @@ absl::StatusOr<Admitted> Admission::AdmitStream(const grpc::AuthContext& context
 
 absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext& context,
                                                          Rpc rpc) const {
+  const PeerChain chain = PeerChainOf(context);
+  RETURN_IF_ERROR(peers_->Check(chain));
   auto identity = Authenticate(context, config_.tls.trust_domain);
   RETURN_IF_ERROR(identity.status());
   if (!MayCall(identity->role, rpc)) {
@@ -69,13 +81,16 @@ absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext
   if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
     return DrainingError();
   }
-  return Caller{.identity = *std::move(identity), .store = store};
+  return Caller{.identity = *std::move(identity), .store = store, .chain = chain};
 }
 
 absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
   const auto tenant = caller.store->ResolveTenant(caller.identity.tenant);
   RETURN_IF_ERROR(tenant.status());
-  return Admitted{.store = caller.store, .tenant = *tenant, .role = caller.identity.role};
+  return Admitted{.store = caller.store,
+                  .tenant = *tenant,
+                  .role = caller.identity.role,
+                  .chain = caller.chain};
 }
 
 absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {

@@ -1,4 +1,4 @@
-// Admission decides whether an RPC is looked at: who calls, whether that role may, whether the
+// Admission decides whether an RPC is looked at: who calls, by a certificate that counts now, whether that role may, whether the
 // server is there, whether the batch has a size, whether the tenant keeps to its rate. In this
 // order, so that a stranger learns nothing of the server's state.
 //
@@ -18,6 +18,7 @@
 #include "identity/rate_limiter.h"
 #include "rpc/access.h"
 #include "rpc/connection_table.h"
+#include "rpc/tls_peers.h"
 #include "store/call_store.h"
 
 namespace mayfly {
@@ -26,11 +27,15 @@ namespace mayfly {
 absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
                                       absl::string_view trust_domain);
 
+// The certificates behind `context`, which owns them.
+PeerChain PeerChainOf(const grpc::AuthContext& context);
+
 // An RPC that may go on.
 struct Admitted {
   CallStore* store = nullptr;
   Tenant* tenant = nullptr;
   Role role = Role::kClient;
+  PeerChain chain;  // as long as the RPC lasts
 };
 
 // PERMISSION_DENIED (ROLE_REQUIRED): `role` may not do that with payloads of that kind.
@@ -53,6 +58,8 @@ class Admission {
   Admission(const Config& config, ConnectionTable* connections, Clock* clock)
       : config_(config), connections_(connections), clock_(clock) {}
 
+  // Who judges certificates; outlives it. To be set before the first RPC.
+  void set_peers(TlsPeers* peers) { peers_ = peers; }
   // From here on RPCs reach `store`, which outlives the server.
   void Open(CallStore* store) { store_.store(store, std::memory_order_release); }
   // From here on only what ends calls goes on.
@@ -79,6 +86,7 @@ class Admission {
   struct Caller {
     Identity identity;
     CallStore* store = nullptr;
+    PeerChain chain;
   };
   absl::StatusOr<Caller> AdmitCaller(const grpc::AuthContext& context, Rpc rpc) const;
   absl::StatusOr<Admitted> ResolveTenant(const Caller& caller) const;
@@ -86,6 +94,7 @@ class Admission {
   const Config& config_;
   ConnectionTable* const connections_;
   Clock* const clock_;
+  TlsPeers* peers_ = nullptr;
   RateLimiter rate_limiter_;
   std::atomic<CallStore*> store_{nullptr};
   std::atomic<bool> draining_{false};

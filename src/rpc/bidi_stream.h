@@ -27,9 +27,11 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "rpc/admission.h"
 #include "rpc/call_record.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
+#include "rpc/open_calls.h"
 #include "rpc/open_streams.h"
 #include "rpc/status.h"
 
@@ -38,6 +40,7 @@ namespace mayfly {
 // All outlive the streams.
 struct StreamSurroundings {
   OpenStreams* open_streams = nullptr;
+  OpenCalls* open_calls = nullptr;
   InFlight* in_flight = nullptr;
   Log* log = nullptr;
   Clock* clock = nullptr;
@@ -51,7 +54,10 @@ class BidiStream : public OpenStream,
   static constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 
   BidiStream(Rpc rpc, grpc::CallbackServerContext* context, const StreamSurroundings& surroundings)
-      : rpc_(rpc), context_(context), surroundings_(surroundings) {}
+      : rpc_(rpc),
+        context_(context),
+        surroundings_(surroundings),
+        open_call_(surroundings.open_calls, OpenCall::Kind::kReply) {}
 
   // What gRPC is given, once.
   grpc::ServerBidiReactor<Request, Response>* Start() EXCLUDES_LOCK(mutex_) {
@@ -108,7 +114,10 @@ class BidiStream : public OpenStream,
     if (!writing_ && !broken_) {
       response_ = NextResponse();
       writing_ = response_ != nullptr;
-      if (writing_) reactor_->StartWrite(response_.get());
+      if (writing_) {
+        open_call_.BeginWrite();
+        reactor_->StartWrite(response_.get());
+      }
     }
     if (!reading_ && !half_closed_ && !broken_ && WantsMessage()) {
       reading_ = true;
@@ -124,8 +133,12 @@ class BidiStream : public OpenStream,
     drain_alarm_ = nullptr;
   }
 
-  // For the log; before Start.
-  void set_tenant_name(const std::string& name) { tenant_name_ = name; }
+  // Who it is for; before Start.
+  void OpenFor(const Admitted& admitted) {
+    tenant_name_ = admitted.tenant->name;
+    open_call_.Open(context_->c_call(), admitted.chain, admitted.tenant);
+  }
+  PayloadTaker* taker() { return &open_call_; }
   void CountItems(int64_t count) REQUIRES_LOCK(mutex_) { item_count_ += count; }
   bool broken() const REQUIRES_LOCK(mutex_) { return broken_; }
   Log* log() const { return surroundings_.log; }
@@ -145,6 +158,7 @@ class BidiStream : public OpenStream,
     void OnWriteDone(bool ok) override { stream_->WriteDone(ok); }
     void OnCancel() override { stream_->Break(); }
     void OnDone() override {
+      stream_->open_call_.Close();
       stream_->surroundings_.open_streams->Remove(stream_.get());
       delete this;
     }
@@ -199,6 +213,7 @@ class BidiStream : public OpenStream,
   }
 
   void WriteDone(bool ok) EXCLUDES_LOCK(mutex_) {
+    open_call_.EndWrite();
     OnWritten();
     {
       MutexLock lock(&mutex_);
@@ -231,6 +246,7 @@ class BidiStream : public OpenStream,
   const Rpc rpc_;
   grpc::CallbackServerContext* const context_;  // as long as there is a reactor
   const StreamSurroundings surroundings_;
+  OpenCall open_call_;
   std::string tenant_name_;
   Request request_;  // of the read under way, or being looked at
   Reactor* reactor_ GUARDED_BY(mutex_) = nullptr;

@@ -8,8 +8,9 @@
 
 namespace mayfly {
 
-DownloadCall::DownloadCall(InFlight* in_flight, Log* log, Clock* clock)
-    : record_(Rpc::kDownload, in_flight, log, clock) {}
+DownloadCall::DownloadCall(InFlight* in_flight, OpenCalls* open_calls, Log* log, Clock* clock)
+    : record_(Rpc::kDownload, in_flight, log, clock),
+      open_call_(open_calls, OpenCall::Kind::kDownload) {}
 
 void DownloadCall::Refuse(const absl::Status& status) {
   Next next;
@@ -21,11 +22,14 @@ void DownloadCall::Refuse(const absl::Status& status) {
   Do(next);
 }
 
-void DownloadCall::Start(const Admitted& admitted, const v1::DownloadRequest& request) {
+void DownloadCall::Start(const Admitted& admitted, const v1::DownloadRequest& request,
+                         grpc::CallbackServerContext* context) {
   admitted_ = admitted;
+  open_call_.Open(context->c_call(), admitted.chain, admitted.tenant);
   record_.set_tenant(admitted.tenant->name);
-  const auto read = ReadDownloadRequest(request);
+  auto read = ReadDownloadRequest(request);
   if (!read.ok()) return Refuse(read.status());
+  read->taker = &open_call_;
   if (!MayRead(admitted.role, read->kind)) {
     return Refuse(KindRefusedError(admitted.role, Rpc::kDownload, read->kind));
   }
@@ -90,9 +94,12 @@ void DownloadCall::OnRead(absl::StatusOr<std::string> data) {
 
 void DownloadCall::OnWriteDone(bool ok) {
   Next next;
+  const bool may_go_on = open_call_.EndWrite();
   {
     MutexLock lock(&mutex_);
     is_writing_ = false;
+    // The payload has ended since the segment was read: reading on tells how.
+    if (!may_go_on && !has_last_) next_.reset();
     if (!ok && !outcome_.has_value()) outcome_ = absl::CancelledError("the reader has gone");
     if (has_last_ && !next_.has_value() && !outcome_.has_value()) outcome_ = absl::OkStatus();
     next = Decide();
@@ -129,7 +136,10 @@ void DownloadCall::Do(const Next& next) {
     return Finish(wire);
   }
   // Whichever is started last may be the end of this call.
-  if (next.writes) StartWrite(&sending_);
+  if (next.writes) {
+    open_call_.BeginWrite();
+    StartWrite(&sending_);
+  }
   if (next.reads) ReadNext();
 }
 

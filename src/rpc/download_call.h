@@ -9,12 +9,14 @@
 #include <memory>
 #include <optional>
 
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "base/mutex.h"
 #include "mayfly/v1/function_io.pb.h"
 #include "rpc/admission.h"
 #include "rpc/call_record.h"
+#include "rpc/open_calls.h"
 #include "store/call_store.h"
 
 namespace mayfly {
@@ -22,10 +24,11 @@ namespace mayfly {
 class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse> {
  public:
   // All outlive the call.
-  DownloadCall(InFlight* in_flight, Log* log, Clock* clock);
+  DownloadCall(InFlight* in_flight, OpenCalls* open_calls, Log* log, Clock* clock);
 
   // One of these first.
-  void Start(const Admitted& admitted, const v1::DownloadRequest& request);
+  void Start(const Admitted& admitted, const v1::DownloadRequest& request,
+             grpc::CallbackServerContext* context);
   void Refuse(const absl::Status& status);
 
   void OnWriteDone(bool ok) override;
@@ -48,6 +51,7 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
   void Do(const Next& next) EXCLUDES_LOCK(mutex_);
 
   CallRecord record_;
+  OpenCall open_call_;
   Admitted admitted_;
   std::shared_ptr<Download> download_;  // once begun
   v1::DownloadResponse sending_;        // the writer's

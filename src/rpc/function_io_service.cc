@@ -84,12 +84,13 @@ absl::StatusOr<CallId> ReadId(const std::string& text, const FieldPlace& place) 
 }  // namespace
 
 FunctionIoService::FunctionIoService(const Config& config, Admission* admission,
-                                     InFlight* in_flight, OpenStreams* open_streams, Log* log,
-                                     Clock* clock)
+                                     InFlight* in_flight, OpenStreams* open_streams,
+                                     OpenCalls* open_calls, Log* log, Clock* clock)
     : config_(config),
       admission_(admission),
       in_flight_(in_flight),
       open_streams_(open_streams),
+      open_calls_(open_calls),
       log_(log),
       clock_(clock) {
   Handle(Rpc::kPutInputs, &FunctionIoService::PutInputs, &put_inputs_messages_);
@@ -151,6 +152,9 @@ FunctionIoService::Begun FunctionIoService::Begin(grpc::CallbackServerContext* c
   begun.call->set_tenant(admitted->tenant->name);
   begun.store = admitted->store;
   begun.tenant = admitted->tenant;
+  if (rpc == Rpc::kGetInputs || rpc == Rpc::kClaimOutputs) {
+    begun.taker = begun.call->Open(open_calls_, context, *admitted);
+  }
   return begun;
 }
 
@@ -183,7 +187,8 @@ grpc::ServerUnaryReactor* FunctionIoService::GetInputs(grpc::CallbackServerConte
   auto valid =
       ReadItems<CallId>(request->call_ids(), "call_ids", response->mutable_results(), log_, ReadId);
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
-    begun.store->GetInputs(begun.tenant, std::move(values), *bytes_max, std::move(done));
+    begun.store->GetInputs(begun.tenant, std::move(values), *bytes_max, std::move(done),
+                           begun.taker);
   });
 }
 
@@ -214,6 +219,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
   if (begun.store == nullptr) return begun.call;
   auto claim = ReadClaimRequest(*request, config_);
   if (!claim.ok()) return FinishCall(begun.call, claim.status());
+  claim->taker = begun.taker;
   auto acks = ReadItems<ClaimRef>(
       request->acks(), "acks", response->mutable_ack_results(), log_,
       [](const v1::AckItem& item, const FieldPlace& place) { return ReadClaim(item, place); });
@@ -327,11 +333,11 @@ grpc::ServerUnaryReactor* FunctionIoService::DeleteCalls(grpc::CallbackServerCon
 
 grpc::ServerReadReactor<v1::UploadRequest>* FunctionIoService::Upload(
     grpc::CallbackServerContext* context, v1::UploadResponse* response) {
-  auto* const call = new UploadCall(config_, in_flight_, log_, clock_, response);
+  auto* const call = new UploadCall(config_, in_flight_, open_calls_, log_, clock_, response);
   const auto admitted = admission_->Admit(*context->auth_context(), Rpc::kUpload, kOneUpload);
   if (admitted.ok()) {
     admission_->ProveConnection(*context, *admitted->tenant);
-    call->Start(*admitted);
+    call->Start(*admitted, context);
   } else {
     call->Refuse(admitted.status());
   }
@@ -359,12 +365,12 @@ grpc::ServerUnaryReactor* FunctionIoService::QueryUpload(grpc::CallbackServerCon
 
 grpc::ServerWriteReactor<v1::DownloadResponse>* FunctionIoService::Download(
     grpc::CallbackServerContext* context, const v1::DownloadRequest* request) {
-  auto* const call = new DownloadCall(in_flight_, log_, clock_);
+  auto* const call = new DownloadCall(in_flight_, open_calls_, log_, clock_);
   const auto admitted =
       admission_->Admit(*context->auth_context(), Rpc::kDownload, {.field = "call_id", .count = 1});
   if (admitted.ok()) {
     admission_->ProveConnection(*context, *admitted->tenant);
-    call->Start(*admitted, *request);
+    call->Start(*admitted, *request, context);
   } else {
     call->Refuse(admitted.status());
   }

@@ -16,6 +16,7 @@
 #include "rpc/bidi_stream.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
+#include "rpc/open_calls.h"
 #include "rpc/open_streams.h"
 #include "rpc/unary_call.h"
 
@@ -25,7 +26,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
  public:
   // All outlive the service.
   FunctionIoService(const Config& config, Admission* admission, InFlight* in_flight,
-                    OpenStreams* open_streams, Log* log, Clock* clock);
+                    OpenStreams* open_streams, OpenCalls* open_calls, Log* log, Clock* clock);
 
   grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
                                       const v1::PutInputsRequest* request,
@@ -71,9 +72,14 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
     UnaryCall* call = nullptr;
     CallStore* store = nullptr;  // null: refused, and the call is finished
     Tenant* tenant = nullptr;
+    PayloadTaker* taker = nullptr;  // of RPCs that answer with payloads
   };
   StreamSurroundings Surroundings() {
-    return {.open_streams = open_streams_, .in_flight = in_flight_, .log = log_, .clock = clock_};
+    return {.open_streams = open_streams_,
+            .open_calls = open_calls_,
+            .in_flight = in_flight_,
+            .log = log_,
+            .clock = clock_};
   }
   template <typename Request, typename Response>
   using UnaryMethod = grpc::ServerUnaryReactor* (FunctionIoService::*)(grpc::CallbackServerContext*,
@@ -89,6 +95,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   Admission* const admission_;
   InFlight* const in_flight_;
   OpenStreams* const open_streams_;
+  OpenCalls* const open_calls_;
   Log* const log_;
   Clock* const clock_;
 

@@ -48,7 +48,7 @@ OutputStream::OutputStream(grpc::CallbackServerContext* context, const Config& c
   admission->ProveConnection(*context, *admitted->tenant);
   store_ = admitted->store;
   tenant_ = admitted->tenant;
-  set_tenant_name(tenant_->name);
+  OpenFor(*admitted);
 }
 
 // ---- Messages
@@ -88,8 +88,9 @@ absl::Status OutputStream::CheckCounts(const v1::StreamOutputsRequest& request) 
 }
 
 absl::Status OutputStream::Open(const v1::StreamOutputsRequest& request) {
-  const auto read = ReadStreamOutputsOpen(request.open(), config_);
+  auto read = ReadStreamOutputsOpen(request.open(), config_);
   RETURN_IF_ERROR(read.status());
+  read->taker = taker();
   token_ = read->token;
   // Until the Subscription has ended, it owns the stream as the stream owns it.
   auto self = std::static_pointer_cast<OutputStream>(shared_from_this());
@@ -174,13 +175,16 @@ void OutputStream::OnTold(Told told) {
   const bool drains = !told.status.ok();
   {
     MutexLock lock(&mutex_);
-    if (releasing_) return;
+    if (releasing_) return ReturnAll(told.outputs);
     unsettled_count_ += static_cast<int64_t>(told.outputs.size());
     for (ClaimedOutput& output : told.outputs) {
       const uint64_t bytes = output.payload.has_value() ? output.stored.size_bytes : 0;
       Outgoing* const outgoing = OutgoingFor(bytes);
       ++outgoing->told_count;
       outgoing->told_bytes += bytes;
+      if (output.payload.has_value()) {
+        outgoing->payloads.push_back(output.stored.slot.generation);
+      }
       WriteClaimedOutput(std::move(output), outgoing->response->add_outputs());
     }
     for (const EndedCall& ended : told.ended) {
@@ -194,6 +198,12 @@ void OutputStream::OnTold(Told told) {
   // The store may drain before the server has told.
   if (drains) Drain();
   Proceed();
+}
+
+void OutputStream::ReturnAll(const std::vector<ClaimedOutput>& outputs) {
+  for (const ClaimedOutput& output : outputs) {
+    if (output.payload.has_value()) taker()->Return(output.stored.slot.generation);
+  }
 }
 
 void OutputStream::Answered(Answers* answers) {
@@ -246,12 +256,15 @@ std::unique_ptr<v1::StreamOutputsResponse> OutputStream::NextResponse() {
 void OutputStream::OnWritten() {
   int64_t count = 0;
   uint64_t bytes = 0;
+  std::vector<uint64_t> payloads;
   {
     MutexLock lock(&mutex_);
     result_count_ -= std::exchange(written_.result_count, 0);
     count = std::exchange(written_.told_count, 0);
     bytes = std::exchange(written_.told_bytes, 0);
+    payloads = std::exchange(written_.payloads, {});
   }
+  for (const uint64_t generation : payloads) taker()->Return(generation);
   if (count > 0) subscription_->Sent(static_cast<uint64_t>(count), bytes);
 }
 
@@ -277,10 +290,14 @@ void OutputStream::CloseIfDrained() {
 }
 
 void OutputStream::OnBroken() {
+  std::deque<Outgoing> dropped;
   {
     MutexLock lock(&mutex_);
     answers_.clear();
-    outgoing_.clear();
+    dropped = std::exchange(outgoing_, {});
+  }
+  for (const Outgoing& outgoing : dropped) {
+    for (const uint64_t generation : outgoing.payloads) taker()->Return(generation);
   }
   Close(absl::CancelledError());
 }

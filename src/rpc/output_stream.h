@@ -55,6 +55,7 @@ class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::Strea
     int64_t told_count = 0;
     uint64_t told_bytes = 0;
     int64_t result_count = 0;
+    std::vector<uint64_t> payloads;  // by generation
   };
 
   absl::Duration OnMessage(const v1::StreamOutputsRequest& request) override;
@@ -75,6 +76,7 @@ class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::Strea
                               absl::string_view list);
 
   void OnTold(Told told);
+  void ReturnAll(const std::vector<ClaimedOutput>& outputs);
   void Answered(Answers* answers);
   // The message to add an entry to that brings so many bytes of payload.
   Outgoing* OutgoingFor(uint64_t payload_bytes) REQUIRES_LOCK(mutex_);

@@ -30,7 +30,7 @@ PutStream::PutStream(grpc::CallbackServerContext* context, const Config& config,
   store_ = admitted->store;
   tenant_ = admitted->tenant;
   role_ = admitted->role;
-  set_tenant_name(tenant_->name);
+  OpenFor(*admitted);
 }
 
 absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {

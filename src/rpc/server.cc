@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "rpc/binary_metadata.h"
+#include "rpc/connection_cut.h"
 #include "rpc/grpc_log.h"
 #include "rpc/http2_settings.h"
 #include "rpc/tls.h"
@@ -106,14 +107,15 @@ void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& l
 Server::Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock)
     : connections_(limits),
       admission_(config, &connections_, clock),
-      service_(config, &admission_, &in_flight_, &open_streams_, log, clock) {}
+      open_calls_(config.limits),
+      service_(config, &admission_, &in_flight_, &open_streams_, &open_calls_, log, clock) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
                                                       Clock* clock) {
   // Its graph of all locks costs a lock of its own at every lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
-  RETURN_IF_ERROR(RequireTls13());
+  RETURN_IF_ERROR(ConfigureTls());
   RETURN_IF_ERROR(GuardHeaders(config.server.metadata_bytes_max));
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
@@ -127,6 +129,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
 
   auto server = std::unique_ptr<Server>(new Server(config, *limits, log, clock));
   server->listener_ = *std::move(listener);
+  if (absl::Status status = server->WatchCalls(config.tls, log); !status.ok()) return status;
   grpc::EnableDefaultHealthCheckService(true);
   // Once in the process however often it is asked for, and before the builder takes plugins up.
   if (config.server.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -152,12 +155,25 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   return server;
 }
 
+absl::Status Server::WatchCalls(const Config::Tls& tls, Log* log) {
+  auto peers = TlsPeers::Open(tls.ca_file, &certificate_clock_);
+  if (!peers.ok()) return peers.status();
+  peers_ = *std::move(peers);
+  admission_.set_peers(peers_.get());
+  open_calls_.Start({.peers = peers_.get(),
+                     .reload_interval = tls.reload_interval,
+                     .cut = CutConnections,
+                     .log = log});
+  return absl::OkStatus();
+}
+
 Server::~Server() {
   Shutdown(absl::ZeroDuration());
   SendGrpcLogTo(nullptr);
 }
 
 void Server::Serve(CallStore* store) {
+  open_calls_.Serve(store);
   admission_.Open(store);
   SetHealth(true);
 }
@@ -174,6 +190,7 @@ void Server::Shutdown(absl::Duration timeout) {
   listener_->Stop();
   server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kGoodbye));
   server_ = nullptr;
+  open_calls_.Stop();
 }
 
 void Server::SetHealth(bool serving) {

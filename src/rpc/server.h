@@ -25,7 +25,9 @@
 #include "rpc/function_io_service.h"
 #include "rpc/in_flight.h"
 #include "rpc/log.h"
+#include "rpc/open_calls.h"
 #include "rpc/open_streams.h"
+#include "rpc/tls_peers.h"
 #include "store/call_store.h"
 
 namespace mayfly {
@@ -40,6 +42,8 @@ class Server {
   ~Server();
 
   int port() const { return listener_->port(); }
+  // What the store is to tell of payloads that end.
+  PayloadEndListener* payload_ends() { return &open_calls_; }
 
   // `store` must outlive the server's Shutdown.
   void Serve(CallStore* store);
@@ -49,12 +53,16 @@ class Server {
  private:
   Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock);
 
+  absl::Status WatchCalls(const Config::Tls& tls, Log* log);
   void SetHealth(bool serving);
 
   ConnectionTable connections_;
   Admission admission_;
   InFlight in_flight_;
   OpenStreams open_streams_;
+  SystemClock certificate_clock_;  // the handshake judges certificates by the machine's, too
+  std::unique_ptr<TlsPeers> peers_;
+  OpenCalls open_calls_;
   FunctionIoService service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;

@@ -18,14 +18,16 @@ using SslContext = std::unique_ptr<SSL_CTX, OpensslDeleter<SSL_CTX_free>>;
 using Configuration = std::unique_ptr<CONF, OpensslDeleter<NCONF_free>>;
 using MemoryReader = std::unique_ptr<BIO, OpensslDeleter<BIO_free>>;
 
-constexpr char kTls13Only[] =
+constexpr char kConfiguration[] =
     "openssl_conf = init\n"
     "[init]\n"
     "ssl_conf = ssl\n"
     "[ssl]\n"
-    "system_default = tls13\n"
-    "[tls13]\n"
-    "Protocol = -ALL,TLSv1.3\n";
+    "system_default = mayfly\n"
+    "[mayfly]\n"
+    "Protocol = -ALL,TLSv1.3\n"
+    "Options = -SessionTicket\n"
+    "NumTickets = 0\n";
 
 constexpr uint64_t kOlderVersions = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2;
 
@@ -58,13 +60,13 @@ absl::Status CheckFiles(const Config::Tls& tls) {
 
 }  // namespace
 
-absl::Status RequireTls13() {
+absl::Status ConfigureTls() {
   // OpenSSL's own configuration file must not be read after ours.
   if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1) {
     return Refuse("OpenSSL cannot be initialised");
   }
   const Configuration configuration(NCONF_new(nullptr));
-  const MemoryReader reader(BIO_new_mem_buf(kTls13Only, sizeof kTls13Only - 1));
+  const MemoryReader reader(BIO_new_mem_buf(kConfiguration, sizeof kConfiguration - 1));
   if (configuration == nullptr || reader == nullptr ||
       NCONF_load_bio(configuration.get(), reader.get(), nullptr) != 1 ||
       CONF_modules_load(configuration.get(), nullptr, 0) != 1) {
@@ -74,6 +76,10 @@ absl::Status RequireTls13() {
   const SslContext probe(SSL_CTX_new(TLS_server_method()));
   if (probe == nullptr || (SSL_CTX_get_options(probe.get()) & kOlderVersions) != kOlderVersions) {
     return Refuse("OpenSSL would accept versions below TLS 1.3");
+  }
+  if (SSL_CTX_get_num_tickets(probe.get()) != 0 ||
+      (SSL_CTX_get_options(probe.get()) & SSL_OP_NO_TICKET) == 0) {
+    return Refuse("OpenSSL would let clients resume TLS sessions");
   }
   return absl::OkStatus();
 }

@@ -7,12 +7,20 @@ namespace mayfly {
 UnaryCall::UnaryCall(Rpc rpc, int item_count, InFlight* in_flight, Log* log, Clock* clock)
     : record_(rpc, in_flight, log, clock), item_count_(item_count) {}
 
+PayloadTaker* UnaryCall::Open(OpenCalls* open_calls, grpc::CallbackServerContext* context,
+                              const Admitted& admitted) {
+  open_call_.emplace(open_calls, OpenCall::Kind::kReply);
+  open_call_->Open(context->c_call(), admitted.chain, admitted.tenant);
+  return &*open_call_;
+}
+
 void UnaryCall::FinishWith(const absl::Status& status) { End(ToGrpcStatus(status, record_.log())); }
 
 void UnaryCall::FinishCancelled() { End(grpc::Status::CANCELLED); }
 
 void UnaryCall::End(const grpc::Status& status) {
   record_.Write(status, item_count_);
+  if (open_call_.has_value()) open_call_->BeginWrite();
   Finish(status);
 }
 

@@ -16,12 +16,16 @@ absl::Status OrderError(absl::string_view text) {
 
 }  // namespace
 
-UploadCall::UploadCall(const Config& config, InFlight* in_flight, Log* log, Clock* clock,
-                       v1::UploadResponse* response)
-    : config_(config), record_(Rpc::kUpload, in_flight, log, clock), response_(response) {}
+UploadCall::UploadCall(const Config& config, InFlight* in_flight, OpenCalls* open_calls, Log* log,
+                       Clock* clock, v1::UploadResponse* response)
+    : config_(config),
+      record_(Rpc::kUpload, in_flight, log, clock),
+      open_call_(open_calls, OpenCall::Kind::kReply),
+      response_(response) {}
 
-void UploadCall::Start(const Admitted& admitted) {
+void UploadCall::Start(const Admitted& admitted, grpc::CallbackServerContext* context) {
   admitted_ = admitted;
+  open_call_.Open(context->c_call(), admitted.chain, admitted.tenant);
   record_.set_tenant(admitted.tenant->name);
   Next next;
   {

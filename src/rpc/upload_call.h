@@ -12,12 +12,14 @@
 #include <memory>
 #include <optional>
 
+#include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
 #include "base/mutex.h"
 #include "mayfly/v1/function_io.pb.h"
 #include "rpc/admission.h"
 #include "rpc/call_record.h"
+#include "rpc/open_calls.h"
 #include "store/call_store.h"
 
 namespace mayfly {
@@ -25,11 +27,11 @@ namespace mayfly {
 class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
  public:
   // All outlive the call; `response` until it is done.
-  UploadCall(const Config& config, InFlight* in_flight, Log* log, Clock* clock,
-             v1::UploadResponse* response);
+  UploadCall(const Config& config, InFlight* in_flight, OpenCalls* open_calls, Log* log,
+             Clock* clock, v1::UploadResponse* response);
 
   // One of these first: goes on, or refuses.
-  void Start(const Admitted& admitted);
+  void Start(const Admitted& admitted, grpc::CallbackServerContext* context);
   void Refuse(const absl::Status& status);
 
   void OnReadDone(bool ok) override;
@@ -62,6 +64,7 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
 
   const Config& config_;
   CallRecord record_;
+  OpenCall open_call_;
   v1::UploadResponse* const response_;
   Admitted admitted_;
   v1::UploadRequest request_;  // the reader's

@@ -85,8 +85,8 @@ void LogRecovered(LocalStorage* storage, Log* log) {
               {"live_bytes", live_bytes}});
 }
 
-absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Clock* clock,
-                                                      Log* log) {
+absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Clock* clock, Log* log,
+                                                      PayloadEndListener* payload_ends) {
   auto root_key = LoadConfiguredRootKey(config);
   RETURN_IF_ERROR(root_key.status());
   auto storage = OpenStorage(config, *std::move(root_key), clock, log);
@@ -99,6 +99,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Cloc
   CallStoreOptions options;
   options.config = &config;
   options.clock = clock;
+  options.payload_ends = payload_ends;
   options.on_fatal = [log](const absl::Status& status) {
     log->Write(Config::LogLevel::kCritical, "storage failed, the process ends",
                {{"error", absl::string_view(status.ToString())}});
@@ -158,7 +159,7 @@ absl::Status RunDaemon(const Config& config, Log* log) {
              {{"version", kVersion},
               {"listen", absl::string_view(config.server.listen)},
               {"port", (*server)->port()}});
-  auto started = StartStore(config, &clock, log);
+  auto started = StartStore(config, &clock, log, (*server)->payload_ends());
   RETURN_IF_ERROR(started.status());
   store = *std::move(started);
   (*server)->Serve(store.get());

@@ -57,6 +57,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Stor
             .lease_total_max_ms = absl::ToInt64Milliseconds(config.claims.lease_total_max),
             .fence_counter = &store->fence_counter_,
             .unsynced_rows = &store->unsynced_rows_,
+            .payload_ends = store->options_.payload_ends,
             .on_fatal = &store->on_fatal_,
             .workers = store->workers_.get(),
         },

@@ -44,6 +44,7 @@
 #include "storage/storage.h"
 #include "store/claimed_output.h"
 #include "store/download.h"
+#include "store/leaving_payload.h"
 #include "store/payload.h"
 #include "store/payload_cipher.h"
 #include "store/poll.h"
@@ -89,6 +90,7 @@ struct ClaimRequest {
   int64_t lease_ms = 0;
   ClaimToken token{};
   bool ack_before_answer = false;  // AckMode AUTO
+  PayloadTaker* taker = nullptr;   // null: there is room for all
 };
 
 struct ClaimResponse {
@@ -141,7 +143,8 @@ class ClaimHandle {
 struct SubscribeRequest {
   ClaimToken token{};
   int64_t lease_ms = 0;
-  uint64_t bytes_max = 0;  // larger outputs come without their payload
+  uint64_t bytes_max = 0;         // larger outputs come without their payload
+  PayloadTaker* taker = nullptr;  // as in ClaimRequest; until End is done
 };
 
 struct CallStoreOptions {
@@ -151,6 +154,8 @@ struct CallStoreOptions {
   absl::AnyInvocable<void(const absl::Status&)> on_fatal;
   // What an operator should know, one line at a time.
   absl::AnyInvocable<void(Config::LogLevel, const std::string&)> on_log;
+  // May be null; outlives the store.
+  PayloadEndListener* payload_ends = nullptr;
   // Tests drive sweep and maintenance by hand with Tick().
   bool background_threads = true;
 };
@@ -174,10 +179,12 @@ class CallStore : private ExpirySink, private SubscriptionHost {
                  Callback<std::vector<PutResult>> done);
   void PutOutputs(Tenant* tenant, std::vector<NewOutput> outputs,
                   Callback<std::vector<PutResult>> done);
-  // Inputs that would make it more than `bytes_max` come without their payload.
+  // Inputs that would make it more than `bytes_max` come without their payload. Those that `taker`
+  // (may be null) has no room for are refused: RESOURCE_EXHAUSTED (OVERLOADED).
   void GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t bytes_max,
-                 Callback<std::vector<InputResult>> done);
-  // Call ids that come twice count once.
+                 Callback<std::vector<InputResult>> done, PayloadTaker* taker = nullptr);
+  // Call ids that come twice count once. Outputs that the taker has no room for come without their
+  // payload, as larger ones do.
   std::shared_ptr<ClaimHandle> ClaimOutputs(Tenant* tenant, ClaimRequest request,
                                             Callback<ClaimResponse> done);
   // Waits for calls that are added to it, until its End, which the caller owes it. `on_told` runs on
@@ -208,6 +215,9 @@ class CallStore : private ExpirySink, private SubscriptionHost {
   // claims are refused as DRAINING, while acks and releases of what was handed out still go through.
   void Drain();
 
+  // What time it is for reads.
+  int64_t ReadMs() { return time_->Read().read_ms; }
+
   // Runs one round of sweep and maintenance on this thread, and returns when the commit threads
   // have come by once: for tests without background threads.
   void Tick();
@@ -230,6 +240,8 @@ class CallStore : private ExpirySink, private SubscriptionHost {
     StoredPayload stored;
     absl::StatusOr<Payload> payload = absl::UnknownError("not read yet");
   };
+  // Whether there is room for it; a null taker takes all.
+  bool Take(PayloadTaker* taker, const Tenant& tenant, const StoredPayload& stored);
   class PollHandle;
 
   CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options);
@@ -301,7 +313,8 @@ class CallStore : private ExpirySink, private SubscriptionHost {
     std::vector<EndedCall> ended;
     std::vector<CallId> ended_unexplained;
   };
-  ReadClaims ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims, uint64_t bytes_max);
+  ReadClaims ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims, uint64_t bytes_max,
+                         PayloadTaker* taker);
   void AckBeforeAnswer(std::shared_ptr<ClaimJob> job);
   void ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& claims);
   void NoteSent(Tenant* tenant, const std::vector<ClaimedOutput>& outputs);

@@ -125,7 +125,8 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
     return job->done(std::move(response));
   }
 
-  ReadClaims read = ReadClaimed(job->tenant, answer.outputs, job->request.bytes_max);
+  ReadClaims read =
+      ReadClaimed(job->tenant, answer.outputs, job->request.bytes_max, job->request.taker);
   job->claims = std::move(answer.outputs);
   response.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
@@ -143,13 +144,13 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
 }
 
 CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims,
-                                             uint64_t bytes_max) {
+                                             uint64_t bytes_max, PayloadTaker* taker) {
   ReadClaims read;
   std::vector<ReadItem> items;
   std::vector<size_t> places;  // in outputs
   std::vector<ClaimedOutput> outputs;
   for (const MadeClaim& made : claims) {
-    if (made.payload.size_bytes <= bytes_max) {
+    if (made.payload.size_bytes <= bytes_max && Take(taker, *tenant, made.payload)) {
       places.push_back(outputs.size());
       items.push_back({.key = made.call.key, .stored = made.payload});
     }
@@ -168,6 +169,7 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
       outputs[places[i]].payload = *std::move(payload);
       continue;
     }
+    if (taker != nullptr) taker->Return(items[i].stored.slot.generation);
     is_gone[places[i]] = true;
     if (absl::IsNotFound(payload.status())) {
       read.ended_unexplained.push_back(items[i].key.id);
@@ -232,6 +234,9 @@ void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {
                       .fence = outputs[i].fence,
                       .crc32c = std::nullopt});
     places.push_back(i);
+    if (job->request.taker != nullptr) {
+      job->request.taker->ExpectEnd(outputs[i].stored.slot.generation);
+    }
   }
   AckOutputs(job->tenant, std::move(claims), [job, places](std::vector<EndResult> results) {
     ClaimResponse& response = job->response;

@@ -175,15 +175,17 @@ struct CallStore::GetJob {
   Tenant* tenant = nullptr;
   std::vector<CallId> call_ids;
   uint64_t bytes_max = 0;
+  PayloadTaker* taker = nullptr;
   std::vector<InputResult> results;
   Callback<std::vector<InputResult>> done;
 };
 
 void CallStore::GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t bytes_max,
-                          Callback<std::vector<InputResult>> done) {
+                          Callback<std::vector<InputResult>> done, PayloadTaker* taker) {
   auto job = std::make_shared<GetJob>();
   job->tenant = tenant;
   job->bytes_max = bytes_max;
+  job->taker = taker;
   job->results.resize(call_ids.size());
   job->call_ids = std::move(call_ids);
   job->done = std::move(done);
@@ -233,6 +235,10 @@ void CallStore::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationRes
     answer.size_bytes = stored.size_bytes;
     answer.deadline_ms = stored.deadline_ms;
     if (bytes + stored.size_bytes > job->bytes_max) continue;
+    if (!Take(job->taker, *job->tenant, stored)) {
+      answer = InputResult{.status = NoRoomError()};
+      continue;
+    }
     bytes += stored.size_bytes;
     places.push_back(i);
     items.push_back({.key = {job->call_ids[i], job->tenant->number}, .stored = stored});
@@ -247,6 +253,7 @@ void CallStore::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationRes
       answer.payload = *std::move(items[i].payload);
       continue;
     }
+    if (job->taker != nullptr) job->taker->Return(items[i].stored.slot.generation);
     answer = InputResult{.status = items[i].payload.status()};
     if (!absl::IsNotFound(answer.status)) continue;
     ended_places.push_back(places[i]);
@@ -259,6 +266,14 @@ void CallStore::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationRes
                 }
                 job->done(std::move(job->results));
               });
+}
+
+bool CallStore::Take(PayloadTaker* taker, const Tenant& tenant, const StoredPayload& stored) {
+  if (taker == nullptr) return true;
+  return taker->Take(
+      {.generation = stored.slot.generation,
+       .held_bytes = stored.size_bytes,
+       .until_ms = ReadableUntilMs(stored, RetentionContext(tenant, time_->Read()))});
 }
 
 void CallStore::ReadPayloads(Tenant* tenant, PayloadKind kind, std::vector<ReadItem>* items) {

@@ -20,6 +20,7 @@ std::shared_ptr<Subscription> CallStore::Subscribe(Tenant* tenant, const Subscri
       .bytes_max = request.bytes_max,
       .calls_max = config_.limits.stream_subscriptions_max,
       .shard_count = static_cast<uint32_t>(shards_.size()),
+      .taker = request.taker,
   };
   SubscriptionHost* const host = this;
   return std::make_shared<Subscription>(host, terms, limits, std::move(on_told));
@@ -97,7 +98,7 @@ void CallStore::ReadAndTell(const std::shared_ptr<Subscription>& subscription,
     telling->told.ended.push_back({.call_id = end.call.key.id, .status = std::move(end.status)});
   }
   const uint64_t bytes_max = subscription->bytes_max();
-  ReadClaims read = ReadClaimed(tenant, news.claimed, bytes_max);
+  ReadClaims read = ReadClaimed(tenant, news.claimed, bytes_max, subscription->taker());
   telling->told.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(telling->told.ended));
   telling->lost_count = news.claimed.size() - telling->told.outputs.size();

@@ -25,6 +25,7 @@ absl::Status Download::Open(const StoredPayload& stored) {
                      absl::StrCat("offset_bytes is ", offset_bytes_, ", the payload has ",
                                   stored.size_bytes, " bytes"));
   }
+  if (!TakeRoom()) return NoRoomError();
   const PayloadRef ref = {.key = key_, .kind = kind_, .slot = stored.slot};
   const auto rows = context_.storage->ReadRows({&ref, 1});
   RETURN_IF_ERROR(rows[0].status());
@@ -43,6 +44,15 @@ absl::Status Download::Open(const StoredPayload& stored) {
   metadata_ = std::move(payload->metadata);
   small_ = std::move(payload->data);
   return absl::OkStatus();
+}
+
+// For the segment that is being sent, and the next one.
+bool Download::TakeRoom() {
+  if (taker_ == nullptr) return true;
+  return taker_->Take(
+      {.generation = stored_.slot.generation,
+       .held_bytes = std::min(stored_.size_bytes, 2 * kSegmentBytes),
+       .until_ms = ReadableUntilMs(stored_, RetentionContext(*tenant_, context_.time->Read()))});
 }
 
 bool Download::MustRenew() const {

@@ -21,6 +21,7 @@
 #include "call/operation.h"
 #include "crypto/sha256.h"
 #include "storage/storage.h"
+#include "store/leaving_payload.h"
 #include "store/payload.h"
 #include "store/payload_cipher.h"
 #include "store/tenant.h"
@@ -34,6 +35,7 @@ struct DownloadRequest {
   uint64_t offset_bytes = 0;
   ClaimToken token{};  // outputs only, as is the fence
   uint64_t fence = 0;
+  PayloadTaker* taker = nullptr;  // null: there is room
 };
 
 struct DownloadContext {
@@ -55,10 +57,12 @@ class Download : public std::enable_shared_from_this<Download> {
         tenant_(tenant),
         key_{.id = request.call_id, .tenant = tenant->number},
         kind_(request.kind),
+        taker_(request.taker),
         offset_bytes_(request.offset_bytes) {}
 
   // Before anything else, on a worker thread: reads the row of what was authorized. NOT_FOUND,
-  // DATA_LOSS, OUT_OF_RANGE (OFFSET_MISMATCH) for an offset past the end.
+  // DATA_LOSS, OUT_OF_RANGE (OFFSET_MISMATCH) for an offset past the end, RESOURCE_EXHAUSTED
+  // (OVERLOADED) when the taker has no room for two segments.
   absl::Status Open(const StoredPayload& stored);
 
   const CallKey& key() const { return key_; }
@@ -76,6 +80,7 @@ class Download : public std::enable_shared_from_this<Download> {
   void Explain(absl::AnyInvocable<void(absl::Status)> done);
 
  private:
+  bool TakeRoom();
   bool MustRenew() const;
   void ReadNow(Done done);
   absl::StatusOr<std::string> ReadSegment();
@@ -85,6 +90,7 @@ class Download : public std::enable_shared_from_this<Download> {
   Tenant* const tenant_;
   const CallKey key_;
   const PayloadKind kind_;
+  PayloadTaker* const taker_;
   uint64_t offset_bytes_;
 
   StoredPayload stored_;

@@ -40,6 +40,7 @@
 #include "store/claimant.h"
 #include "store/deferral.h"
 #include "store/id_window.h"
+#include "store/leaving_payload.h"
 #include "store/payload_cipher.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
@@ -60,6 +61,7 @@ struct ShardContext {
   int64_t lease_total_max_ms = 0;
   std::atomic<uint64_t>* fence_counter = nullptr;
   std::atomic<bool>* unsynced_rows = nullptr;  // set after a commit that was not synced
+  PayloadEndListener* payload_ends = nullptr;  // may be null
   absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
   ThreadPool* workers = nullptr;  // run what large groups call back into
 };
@@ -241,6 +243,7 @@ class Shard {
   void RecordChange(const Request& request, const Effects& effects, Entry* entry, Group* group);
   // Writes the group, and the erasure of the one before.
   absl::Status CommitGroup(Group* group, Erases erases, Unsynced* unsynced);
+  void ReportEnds(const Group& group) const;
   std::vector<TenantUsage> TakeChangedUsage();
   // What of a call's rows usage counts.
   struct Counted {

@@ -316,6 +316,15 @@ absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
   return context_.storage->Sync();
 }
 
+void Shard::ReportEnds(const Group& group) const {
+  if (context_.payload_ends == nullptr) return;
+  std::vector<uint64_t> generations;
+  generations.reserve(group.removed_first.size() + group.removed.size());
+  for (const SlotRef& slot : group.removed_first) generations.push_back(slot.generation);
+  for (const SlotRef& slot : group.removed) generations.push_back(slot.generation);
+  if (!generations.empty()) context_.payload_ends->OnPayloadsEnded(generations);
+}
+
 absl::Status Shard::CommitGroup(Group* group, Erases erases, Unsynced* unsynced) {
   if (!group->changes.empty()) {
     RETURN_IF_ERROR(context_.storage->Commit(number_, group->changes, TakeChangedUsage()));
@@ -323,6 +332,8 @@ absl::Status Shard::CommitGroup(Group* group, Erases erases, Unsynced* unsynced)
   for (const CallChange& change : group->changes) {
     if (change.effects->tombstone) context_.uploads->OnCallEnded(change.key);
   }
+  // Before anything is answered, and after the rows are gone: who reads one later finds nothing.
+  ReportEnds(*group);
   std::vector<SlotRef> erased = std::move(group->removed_first);
   if (erases == Erases::kYes) {
     erased.insert(erased.end(), erasure_.slots.begin(), erasure_.slots.end());

@@ -37,6 +37,7 @@
 #include "base/call_id.h"
 #include "store/claimant.h"
 #include "store/claimed_output.h"
+#include "store/leaving_payload.h"
 
 namespace mayfly {
 
@@ -66,6 +67,7 @@ struct SubscriptionLimits {
   uint64_t bytes_max = 0;    // larger outputs are told without their payload
   uint64_t calls_max = 0;    // waited for at once
   uint32_t shard_count = 0;  // of the store
+  PayloadTaker* taker = nullptr;
 };
 
 // What the owner is told at a time.
@@ -125,6 +127,7 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // `lost_bytes` are those of outputs that are told as ended calls instead.
   void Tell(Told told, uint64_t lost_count, uint64_t lost_bytes) EXCLUDES_LOCK(mutex_);
   uint64_t bytes_max() const { return limits_.bytes_max; }
+  PayloadTaker* taker() const { return limits_.taker; }
 
   // For shards.
 

@@ -1,6 +1,8 @@
 // What gets through the door: TLS 1.3, with a certificate of our CA, and nothing else.
 
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +11,7 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
+#include "e2e/output_stream_call.h"
 #include "e2e/test_client.h"
 #include "support/test_server.h"
 
@@ -18,6 +21,7 @@ namespace {
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 class Tls : public ::testing::Test {
  protected:
@@ -93,6 +97,80 @@ TEST_F(Tls, RefusesPlaintext) {
   EXPECT_EQ(Call(grpc::CreateChannel(absl::StrCat("localhost:", server_.port()),
                                      grpc::InsecureChannelCredentials())),
             "UNAVAILABLE");
+}
+
+TEST_F(Tls, ResumesNoSession) {
+  const std::string session = server_.directory() / "session";
+  // Longer than the pause of Handshake: a ticket would come behind the handshake.
+  EXPECT_THAT(Handshake(absl::StrCat("-tls1_3 -sess_out ", session)), HasSubstr("New, TLSv1.3"));
+  EXPECT_EQ(ReadWholeFile(session), "") << "the server has given a ticket";
+}
+
+// What a client of the certificate NAME sees of its time: whether it is served, and how long.
+class IdentityTest : public Tls {
+ protected:
+  static constexpr char kClient[] = "URI:spiffe://mayfly.local/tenant/default/client";
+
+  // The status with which a stream that is left open ends, and a poll that waits.
+  struct Ends {
+    std::string stream;
+    std::string poll;
+    std::string put_stream;
+  };
+  // Runs `end` when all of them are under way.
+  template <typename End>
+  Ends EndsOf(const std::shared_ptr<grpc::Channel>& channel, End end) {
+    TestClient client(channel);
+    const std::string id = NewCallId();
+    EXPECT_EQ(client.PutInput(id, "in"), "OK");
+    OutputStreamCall stream(&client);
+    EXPECT_TRUE(stream.Write(OutputStreamCall::Opening()));
+    grpc::ClientContext put_context;
+    const auto put_stream = client.stub()->StreamPuts(&put_context);
+    Ends ends;
+    std::thread poll([&] {
+      v1::ClaimedOutput output;
+      std::string ended;
+      ends.poll = client.Claim(id, NewClaimToken(), &output, &ended, /*wait_s=*/25);
+    });
+    end();
+    ends.stream = stream.FinishAfterRest();
+    v1::StreamPutsResponse rest;
+    while (put_stream->Read(&rest)) {
+    }
+    ends.put_stream = Summary(put_stream->Finish());
+    poll.join();
+    return ends;
+  }
+  static void ExpectUnauthenticated(const Ends& ends) {
+    EXPECT_THAT(ends.stream, StartsWith("UNAUTHENTICATED"));
+    EXPECT_THAT(ends.put_stream, StartsWith("UNAUTHENTICATED"));
+    EXPECT_THAT(ends.poll, StartsWith("UNAUTHENTICATED"));
+  }
+};
+
+TEST_F(IdentityTest, EndsWithItsCertificateOnAConnectionThatGoesOn) {
+  const absl::Time now = absl::Now();
+  server_.MakeCertificate("short", kClient, now - absl::Minutes(1), now + absl::Seconds(8));
+  const auto channel = server_.Channel("short");
+  const absl::Time not_after = absl::FromUnixSeconds(absl::ToUnixSeconds(now)) + absl::Seconds(8);
+  ExpectUnauthenticated(EndsOf(channel, [] {}));
+  EXPECT_GE(absl::Now(), not_after);
+  // Bounded: a second between two looks, and what a busy machine adds.
+  EXPECT_LE(absl::Now(), not_after + absl::Seconds(15));
+  EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_READY);
+  EXPECT_EQ(Call(channel), "UNAUTHENTICATED IDENTITY_INVALID");
+}
+
+TEST_F(IdentityTest, EndsWithItsCa) {
+  const TestServer elsewhere;
+  const auto channel = server_.Channel("client");
+  ExpectUnauthenticated(EndsOf(channel, [&] {
+    ASSERT_EQ(rename((elsewhere.certificates() + "/ca.pem").c_str(),
+                     (server_.certificates() + "/ca.pem").c_str()),
+              0);
+  }));
+  EXPECT_EQ(Call(channel), "UNAUTHENTICATED IDENTITY_INVALID");
 }
 
 TEST_F(Tls, TakesUpAReplacedCertificateWithoutARestart) {

@@ -199,6 +199,26 @@ void TestServer::MakeCertificate(const std::string& name, const std::string& alt
             stem + ".pem"});
 }
 
+void TestServer::MakeCertificate(const std::string& name, const std::string& alternative_names,
+                                 absl::Time not_before, absl::Time not_after) const {
+  MakeCertificate(name, alternative_names);
+  // Only `openssl ca` takes times, and it wants a small database.
+  const std::string stem = absl::StrCat(certificates(), "/", name);
+  const std::string config = stem + ".ca.cnf";
+  WriteWholeFile(stem + ".index", "");
+  WriteWholeFile(config, absl::StrCat("[ca]\ndefault_ca = it\n[it]\ndatabase = ", stem,
+                                      ".index\nnew_certs_dir = ", certificates(),
+                                      "\nrand_serial = yes\ndefault_md = sha256\npolicy = any\n"
+                                      "[any]\ncommonName = supplied\n"));
+  const auto text = [](absl::Time time) {
+    return absl::FormatTime("%Y%m%d%H%M%SZ", time, absl::UTCTimeZone());
+  };
+  RunOrDie({"openssl", "ca", "-batch", "-notext", "-config", config, "-cert",
+            certificates() + "/ca.pem", "-keyfile", certificates() + "/ca.key", "-extfile",
+            stem + ".cnf", "-startdate", text(not_before), "-enddate", text(not_after), "-in",
+            stem + ".csr", "-out", stem + ".pem"});
+}
+
 std::string TestServer::Log() const {
   return ReadWholeFile(directory_ / "log") + ReadWholeFile(directory_ / "output");
 }

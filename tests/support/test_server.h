@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include <grpcpp/channel.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <sys/types.h>
@@ -59,6 +60,10 @@ class TestServer {
   // the CA in `ca_directory` when that is not empty, otherwise by the server's.
   void MakeCertificate(const std::string& name, const std::string& alternative_names,
                        const std::string& ca_directory = "") const;
+
+  // The same, valid from and to these times.
+  void MakeCertificate(const std::string& name, const std::string& alternative_names,
+                       absl::Time not_before, absl::Time not_after) const;
 
   int port() const { return port_; }
   pid_t pid() const { return pid_; }

@@ -1,0 +1,184 @@
+// OpenCalls are the RPCs that hold payloads for their clients, and those that may last. It ends one,
+// whatever its client does, when a payload that it holds has ended, or its client's identity has.
+//
+//   held       from before a payload is read until the kernel has all of it, or the RPC is over
+//   ended      its deadline has passed, or an ack, a delete, the sweep or a successor has ended it
+//   dropped    the RPC is cancelled, with UNAVAILABLE (or UNAUTHENTICATED), and gRPC lets go of all
+//              that it has not written; a write under way that the kernel does not take cannot be
+//              recalled, so its connection is cut then
+//
+// A client may have a payload, and say so by an ack or a delete, before its own server's callback has
+// told that it left. So a payload is dropped at its end only when it has been held for kStaleTicks;
+// a younger one when it has become as old and is still there.
+//
+// What is held is bounded in bytes, for each connection, each tenant and all together, and taken
+// from that before it is read. Memory of what slow readers had is given back to the system.
+//
+// Has one thread. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include <grpc/grpc.h>
+
+#include "base/mutex.h"
+#include "config/config.h"
+#include "rpc/connection_cut.h"
+#include "rpc/log.h"
+#include "rpc/tls_peers.h"
+#include "store/call_store.h"
+#include "store/leaving_payload.h"
+
+namespace mayfly {
+
+class OpenCalls;
+
+// One RPC's part in them. The store, gRPC and the RPC itself may use it at once.
+class OpenCall final : public PayloadTaker {
+ public:
+  enum class Kind {
+    kReply,     // what is taken is on its way
+    kDownload,  // what is taken is looked at before every write; only a write is held up
+  };
+
+  OpenCall(OpenCalls* calls, Kind kind) : calls_(calls), kind_(kind) {}
+  ~OpenCall() override { Close(); }
+  OpenCall(const OpenCall&) = delete;
+  OpenCall& operator=(const OpenCall&) = delete;
+
+  // What `call` and `chain` refer to must be there until Close, the tenant's account longer.
+  void Open(grpc_call* call, const PeerChain& chain, const Tenant* tenant);
+  // Gives back everything. Idempotent; nothing is taken afterwards.
+  void Close();
+
+  bool Take(const LeavingPayload& payload) override;
+  // Also for what has left.
+  void Return(uint64_t generation) override;
+  void ExpectEnd(uint64_t generation) override;
+
+  // gRPC has been given a message to write; it has written it, or lost it with the connection.
+  void BeginWrite();
+  // False: a payload has ended meanwhile, and no more of it may be written.
+  bool EndWrite();
+
+ private:
+  friend class OpenCalls;
+  struct Held {
+    uint64_t generation = 0;
+    uint64_t bytes = 0;
+    int64_t until_ms = 0;
+    uint32_t since = 0;  // tick
+    bool ended = false;
+    bool is_indexed = true;
+  };
+
+  OpenCalls* const calls_;
+  const Kind kind_;
+  std::atomic<uint32_t> written_since_{0};  // tick; 0 when nothing is being written
+  std::atomic<bool> has_ended_{false};      // some payload
+
+  // Guarded by the mutex of calls_.
+  grpc_call* call_ = nullptr;  // null: not open
+  PeerChain chain_;
+  const Tenant* tenant_ = nullptr;
+  absl::InlinedVector<Held, 1> held_;
+  int64_t until_ms_ = 0;         // the earliest of all held, or earlier
+  uint32_t cancelled_since_ = 0;  // tick; 0 when it is not
+  std::string peer_;              // whose connection may have to be cut
+};
+
+class OpenCalls final : public PayloadEndListener {
+ public:
+  static constexpr absl::Duration kTick = absl::Milliseconds(100);
+  static constexpr uint32_t kStaleTicks = 2;
+  // The connection of a cancelled call is cut at once when the kernel takes nothing more for it, and
+  // in any case when the write that was under way has not ended by then.
+  static constexpr uint32_t kCutTicks = 3;
+  static constexpr uint32_t kIdentityTicks = 10;
+  // When so much less is held than was at most, the difference goes back to the system, a second
+  // later: by then what held it has been freed.
+  static constexpr uint64_t kTrimBytesMin = 32 << 20;
+  static constexpr uint32_t kTrimTicks = 10;
+
+  struct Surroundings {
+    TlsPeers* peers = nullptr;  // outlives it
+    absl::Duration reload_interval;
+    // Cuts connections, by their peers' names in gRPC.
+    std::function<void(absl::Span<const std::string> peers, CutWhen when)> cut;
+    Log* log = nullptr;  // outlives it
+  };
+
+  explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}
+  ~OpenCalls() override { Stop(); }
+
+  void Start(Surroundings surroundings);
+  // Deadlines are compared with its time from now on, until Stop.
+  void Serve(CallStore* store) { store_.store(store, std::memory_order_release); }
+  // Nothing is watched any more. Idempotent.
+  void Stop() EXCLUDES_LOCK(mutex_);
+
+  void OnPayloadsEnded(absl::Span<const uint64_t> generations) override EXCLUDES_LOCK(mutex_);
+
+ private:
+  friend class OpenCall;
+  // A call that is to be cancelled, or may have to be; holds a reference to it.
+  struct Victim {
+    grpc_call* call = nullptr;
+    OpenCall* open_call = nullptr;  // not to be followed without looking
+    PeerChain chain;
+  };
+
+  void Open(OpenCall* call) EXCLUDES_LOCK(mutex_);
+  void Close(OpenCall* call) EXCLUDES_LOCK(mutex_);
+  bool Take(OpenCall* call, const LeavingPayload& payload) EXCLUDES_LOCK(mutex_);
+  void Return(OpenCall* call, uint64_t generation) EXCLUDES_LOCK(mutex_);
+  void ExpectEnd(OpenCall* call, uint64_t generation) EXCLUDES_LOCK(mutex_);
+  void Forget(OpenCall* call, const OpenCall::Held& held) REQUIRES_LOCK(mutex_);
+  void RemoveFromIndex(const OpenCall* call, uint64_t generation) REQUIRES_LOCK(mutex_);
+
+  void Run() EXCLUDES_LOCK(mutex_);
+  void Tick() EXCLUDES_LOCK(mutex_);
+  void CheckIdentities() EXCLUDES_LOCK(mutex_);
+  void DropEnded(int64_t now_ms) EXCLUDES_LOCK(mutex_);
+  void CutStalled() EXCLUDES_LOCK(mutex_);
+  void GiveBackMemory() EXCLUDES_LOCK(mutex_);
+  bool IsStale(const OpenCall& call, const OpenCall::Held& held) const REQUIRES_LOCK(mutex_);
+  bool MustDrop(OpenCall* call, int64_t now_ms) REQUIRES_LOCK(mutex_);
+  void MarkCancelled(OpenCall* call) REQUIRES_LOCK(mutex_);
+  Victim Condemn(OpenCall* call) REQUIRES_LOCK(mutex_);
+  static void Cancel(const std::vector<Victim>& victims, absl::StatusCode code,
+                     const std::string& text);
+
+  const Config::Limits& limits_;
+  Surroundings surroundings_;
+  std::atomic<CallStore*> store_{nullptr};
+  std::atomic<uint32_t> tick_{1};
+  // How many payloads are held: none is the rule when nobody reads slowly.
+  std::atomic<uint64_t> held_count_{0};
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  bool has_new_victims_ GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<OpenCall*> calls_ GUARDED_BY(mutex_);
+  absl::flat_hash_map<uint64_t, absl::InlinedVector<OpenCall*, 1>> holders_ GUARDED_BY(mutex_);
+  uint64_t held_bytes_ GUARDED_BY(mutex_) = 0;
+  // A connection is told by where gRPC has its certificate.
+  absl::flat_hash_map<const void*, uint64_t> held_by_connection_ GUARDED_BY(mutex_);
+  absl::flat_hash_map<const Tenant*, uint64_t> held_by_tenant_ GUARDED_BY(mutex_);
+  uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;  // since memory was given back last
+  uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
+  std::thread thread_;
+};
+
+}  // namespace mayfly

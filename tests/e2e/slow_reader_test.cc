@@ -1,0 +1,350 @@
+// Clients that ask for payloads and do not read them: what has ended does not reach them any more,
+// and what waits for them is bounded.
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "e2e/output_stream_call.h"
+#include "e2e/test_client.h"
+#include "support/process_memory.h"
+#include "support/tcp_proxy.h"
+#include "support/test_server.h"
+
+namespace mayfly {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::Each;
+using ::testing::StartsWith;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr absl::Duration kPatience = absl::Seconds(60);
+
+// How far a stream's bytes may run ahead of who reads them.
+grpc::ChannelArguments Window(int bytes) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, bytes);
+  return arguments;
+}
+constexpr int kSmallWindow = 64 << 10;
+constexpr int kLargeWindow = 256 << 20;
+
+class SlowReaderTest : public ::testing::Test {
+ protected:
+  explicit SlowReaderTest(const std::string& settings = "") : server_(settings) {
+    server_.Start();
+    client_ = std::make_unique<TestClient>(server_.Channel("client"));
+    worker_ = std::make_unique<TestClient>(server_.Channel("worker"));
+  }
+
+  std::vector<std::string> PutInputs(int count, size_t bytes, absl::Duration ttl) {
+    v1::PutInputsRequest request;
+    for (int i = 0; i < count; ++i) {
+      v1::InputItem* const item = request.add_items();
+      item->set_call_id(NewCallId());
+      item->mutable_payload()->set_data(std::string(bytes, 'i'));
+      item->mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
+    }
+    v1::PutInputsResponse response;
+    EXPECT_TRUE(client_->Call(&v1::FunctionIo::Stub::PutInputs, request, &response).ok());
+    std::vector<std::string> ids;
+    for (const v1::PutInputResult& result : response.results()) {
+      EXPECT_EQ(Summary(result.status()), "OK");
+      ids.push_back(result.call_id());
+    }
+    return ids;
+  }
+
+  void PutOutputs(const std::vector<std::string>& ids, size_t bytes, absl::Duration ttl) {
+    v1::PutOutputsRequest request;
+    for (const std::string& id : ids) {
+      v1::OutputItem* const item = request.add_items();
+      item->set_call_id(id);
+      item->set_attempt(1);
+      item->set_outcome(v1::OUTCOME_SUCCESS);
+      item->mutable_payload()->set_data(std::string(bytes, 'o'));
+      item->mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
+    }
+    v1::PutOutputsResponse response;
+    ASSERT_TRUE(worker_->Call(&v1::FunctionIo::Stub::PutOutputs, request, &response).ok());
+    for (const v1::PutOutputResult& result : response.results()) {
+      ASSERT_EQ(Summary(result.status()), "OK");
+    }
+  }
+
+  void WaitFor(const std::string& id, v1::CallState state) {
+    const absl::Time end = absl::Now() + kPatience;
+    while (client_->Describe(id).state() != state && absl::Now() < end) {
+      absl::SleepFor(absl::Milliseconds(20));
+    }
+    ASSERT_EQ(client_->Describe(id).state(), state);
+  }
+
+  void Delete(const std::vector<std::string>& ids) {
+    v1::DeleteCallsRequest request;
+    for (const std::string& id : ids) request.add_call_ids(id);
+    v1::DeleteCallsResponse response;
+    ASSERT_TRUE(client_->Call(&v1::FunctionIo::Stub::DeleteCalls, request, &response).ok());
+    for (const v1::DeleteResult& result : response.results()) {
+      ASSERT_EQ(Summary(result.status()), "OK");
+    }
+  }
+
+  TestServer server_;
+  std::unique_ptr<TestClient> client_;
+  std::unique_ptr<TestClient> worker_;
+};
+
+// ---- What has ended
+
+constexpr int kOutputs = 120;
+constexpr size_t kOutputBytes = 30'000;
+// What the client's window takes before it reads, and one message that was complete by then.
+constexpr int kOutputsMax = 8;
+
+// A stream that is told of outputs and does not read them.
+class UnreadStream {
+ public:
+  UnreadStream(const TestServer& server, const std::vector<std::string>& ids)
+      : client_(server.Channel("client", Window(kSmallWindow))), call_(&client_) {
+    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+    for (const std::string& id : ids) request.add_subscribe_call_ids(id);
+    EXPECT_TRUE(call_.Write(request));
+  }
+  // How many payloads come yet; then the stream is over.
+  int ReadRest() {
+    int count = 0;
+    v1::StreamOutputsResponse response;
+    while (call_.Read(&response)) {
+      for (const v1::ClaimedOutput& output : response.outputs()) count += output.has_payload();
+    }
+    status_ = call_.Finish();
+    return count;
+  }
+  const std::string& status() const { return status_; }
+
+ private:
+  TestClient client_;
+  OutputStreamCall call_;
+  std::string status_;
+};
+
+TEST_F(SlowReaderTest, AStreamBringsNothingPastItsDeadline) {
+  const std::vector<std::string> ids = PutInputs(kOutputs, 2, absl::Minutes(10));
+  PutOutputs(ids, kOutputBytes, absl::Seconds(6));
+  UnreadStream stream(server_, ids);
+  WaitFor(ids.front(), v1::CALL_STATE_CLAIMED);
+  WaitFor(ids.back(), v1::CALL_STATE_EXPIRED);
+  // From here on nothing may be read; what is given up is given up within moments.
+  absl::SleepFor(absl::Seconds(1));
+  EXPECT_LE(stream.ReadRest(), kOutputsMax);
+  EXPECT_EQ(stream.status(), "UNAVAILABLE");
+}
+
+TEST_F(SlowReaderTest, AStreamBringsNothingPastAnAnsweredDelete) {
+  const std::vector<std::string> ids = PutInputs(kOutputs, 2, absl::Minutes(10));
+  PutOutputs(ids, kOutputBytes, absl::Minutes(10));
+  UnreadStream stream(server_, ids);
+  WaitFor(ids.back(), v1::CALL_STATE_CLAIMED);
+  absl::SleepFor(absl::Seconds(1));
+  Delete({ids.back()});
+  EXPECT_LE(stream.ReadRest(), kOutputsMax);
+  EXPECT_EQ(stream.status(), "UNAVAILABLE");
+}
+
+// One Download that reads a segment and then no more for a while.
+class UnreadDownload {
+ public:
+  UnreadDownload(const TestServer& server, const std::string& id)
+      : worker_(server.Channel("worker", Window(kSmallWindow))) {
+    v1::DownloadRequest request;
+    request.set_call_id(id);
+    request.set_kind(v1::PAYLOAD_KIND_INPUT);
+    reader_ = worker_.stub()->Download(&context_, request);
+    v1::DownloadResponse response;
+    EXPECT_TRUE(reader_->Read(&response));
+    EXPECT_TRUE(reader_->Read(&response));
+  }
+  // How many bytes come yet; then it is over.
+  size_t ReadRest() {
+    size_t bytes = 0;
+    v1::DownloadResponse response;
+    while (reader_->Read(&response)) bytes += response.segment().data().size();
+    status_ = Summary(reader_->Finish());
+    return bytes;
+  }
+  const std::string& status() const { return status_; }
+
+ private:
+  TestClient worker_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::DownloadResponse>> reader_;
+  std::string status_;
+};
+
+TEST_F(SlowReaderTest, ADownloadBringsNothingPastItsDeadline) {
+  const std::vector<std::string> ids = PutInputs(1, 8 * kMiB, absl::Seconds(4));
+  UnreadDownload download(server_, ids[0]);
+  WaitFor(ids[0], v1::CALL_STATE_EXPIRED);
+  absl::SleepFor(absl::Seconds(1));
+  EXPECT_EQ(download.ReadRest(), 0u);
+  EXPECT_EQ(download.status(), "UNAVAILABLE");
+}
+
+TEST_F(SlowReaderTest, ADownloadBringsNothingPastAnAnsweredDelete) {
+  const std::vector<std::string> ids = PutInputs(1, 8 * kMiB, absl::Minutes(10));
+  UnreadDownload download(server_, ids[0]);
+  absl::SleepFor(absl::Seconds(1));
+  Delete(ids);
+  EXPECT_EQ(download.ReadRest(), 0u);
+  EXPECT_EQ(download.status(), "UNAVAILABLE");
+}
+
+// One reply that stops on its way to the client: the connection takes nothing any more, and the
+// client's window is no limit, so that the server writes until the kernel takes no more.
+class StalledReply {
+ public:
+  // `warm_up` is another input, of some size: a client opens its window when bytes come.
+  StalledReply(const TestServer& server, const std::string& warm_up,
+               const std::vector<std::string>& ids)
+      : proxy_(server.port()) {
+    arguments_ = Window(kLargeWindow);
+    worker_ = std::make_unique<TestClient>(server.ChannelTo(proxy_.port(), "worker", arguments_));
+    std::string data;
+    EXPECT_EQ(worker_->GetInput(warm_up, &data), "OK");
+    proxy_.Stall(TcpProxy::kToClient);
+    before_ = proxy_.PassedBytes(TcpProxy::kToClient);
+    thread_ = std::thread([this, ids] {
+      v1::GetInputsRequest request;
+      for (const std::string& id : ids) request.add_call_ids(id);
+      request.set_max_bytes(64 * kMiB);
+      v1::GetInputsResponse response;
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
+      status_ = Summary(worker_->stub()->GetInputs(&context, request, &response));
+    });
+  }
+  ~StalledReply() {
+    if (thread_.joinable()) End();
+  }
+  // Lets pass what there is. How many bytes that was.
+  uint64_t End() {
+    proxy_.GoOn();
+    thread_.join();
+    return proxy_.PassedBytes(TcpProxy::kToClient) - before_;
+  }
+  const std::string& status() const { return status_; }
+
+ private:
+  TcpProxy proxy_;
+  grpc::ChannelArguments arguments_;
+  std::unique_ptr<TestClient> worker_;
+  uint64_t before_ = 0;
+  std::thread thread_;
+  std::string status_;
+};
+
+// What Linux keeps of a connection by default: 4 MiB at the sender, 6 MiB at the receiver, which is
+// the proxy here.
+constexpr uint64_t kKernelBytesMax = 11 * kMiB;
+
+TEST_F(SlowReaderTest, AReplyBringsNothingPastAnAnsweredDelete) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(PutInputs(1, 15 * kMiB, absl::Minutes(10))[0]);
+  StalledReply reply(server_, PutInputs(1, 2 * kMiB, absl::Minutes(10))[0], ids);
+  absl::SleepFor(absl::Seconds(2));
+  Delete({ids.back()});
+  // The write under way is cut off, which takes a moment.
+  absl::SleepFor(absl::Seconds(2));
+  const uint64_t bytes = reply.End();
+  std::printf("of 45 MiB came %.2f MiB\n", static_cast<double>(bytes) / kMiB);
+  EXPECT_LE(bytes, kKernelBytesMax);
+  EXPECT_EQ(reply.status(), "UNAVAILABLE");
+}
+
+TEST_F(SlowReaderTest, AReplyBringsNothingPastItsDeadline) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 2; ++i) ids.push_back(PutInputs(1, 15 * kMiB, absl::Minutes(10))[0]);
+  ids.push_back(PutInputs(1, 15 * kMiB, absl::Seconds(6))[0]);
+  StalledReply reply(server_, PutInputs(1, 2 * kMiB, absl::Minutes(10))[0], ids);
+  WaitFor(ids.back(), v1::CALL_STATE_EXPIRED);
+  absl::SleepFor(absl::Seconds(2));
+  const uint64_t bytes = reply.End();
+  std::printf("of 45 MiB came %.2f MiB\n", static_cast<double>(bytes) / kMiB);
+  EXPECT_LE(bytes, kKernelBytesMax);
+  EXPECT_EQ(reply.status(), "UNAVAILABLE");
+}
+
+// ---- What waits
+
+class UnreadRepliesTest : public SlowReaderTest {
+ protected:
+  UnreadRepliesTest()
+      : SlowReaderTest("[limits]\nunsent_bytes_max = \"160MiB\"\n"
+                       "tenant_unsent_bytes_max = \"130MiB\"\n"
+                       "connection_unsent_bytes_max = \"64MiB\"\n") {}
+
+  // Replies of 40 MiB, each on a connection of its own or all on one, none of which is read.
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::DownloadResponse>>> readers_;
+};
+
+TEST_F(UnreadRepliesTest, AreBoundedAndTheirMemoryIsGivenBack) {
+  constexpr int kReplies = 40;
+  const std::string id = PutInputs(1, 40 * kMiB, absl::Minutes(10))[0];
+  absl::SleepFor(absl::Seconds(1));
+  const ProcessMemory before = ReadProcessMemory(server_.pid());
+  TcpProxy proxy(server_.port());
+  std::vector<std::unique_ptr<TestClient>> workers;
+  for (int i = 0; i < 8; ++i) {
+    workers.push_back(std::make_unique<TestClient>(
+        server_.ChannelTo(proxy.port(), "worker", Window(kSmallWindow))));
+    std::string none;
+    EXPECT_EQ(workers.back()->GetInput(NewCallId(), &none), "NOT_FOUND CALL_UNKNOWN");
+  }
+  proxy.Stall(TcpProxy::kToClient);
+  MemoryWatch watch(server_.pid());
+  std::vector<std::thread> threads;
+  std::vector<std::string> answers(kReplies);
+  for (int i = 0; i < kReplies; ++i) {
+    threads.emplace_back([&, i] {
+      v1::GetInputsRequest request;
+      request.add_call_ids(id);
+      request.set_max_bytes(64 * kMiB);
+      v1::GetInputsResponse response;
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
+      const grpc::Status status =
+          workers[i % workers.size()]->stub()->GetInputs(&context, request, &response);
+      answers[i] = status.ok() ? Summary(response.results(0).status()) : Summary(status);
+    });
+  }
+  absl::SleepFor(absl::Seconds(4));
+  const int64_t peak = watch.Peak().anonymous_bytes - before.anonymous_bytes;
+  proxy.GoOn();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(answers, Each(AnyOf("OK", "RESOURCE_EXHAUSTED OVERLOADED")));
+  // Three of a tenant's 130 MiB, and each twice: as gRPC has it, and as the message has it.
+  EXPECT_EQ(std::count(answers.begin(), answers.end(), "OK"), 3);
+  EXPECT_LE(peak, 300 * kMiB);
+  const absl::Time end = absl::Now() + kPatience;
+  int64_t kept = 0;
+  do {
+    absl::SleepFor(absl::Milliseconds(100));
+    kept = ReadProcessMemory(server_.pid()).anonymous_bytes - before.anonymous_bytes;
+  } while (kept > 48 * kMiB && absl::Now() < end);
+  std::printf("grew by %lld MiB, kept %lld MiB\n", static_cast<long long>(peak / kMiB),
+              static_cast<long long>(kept / kMiB));
+  EXPECT_LE(kept, 48 * kMiB);
+}
+
+}  // namespace
+}  // namespace mayfly
