@@ -107,8 +107,8 @@ class ConnectionListener {
   absl::Duration losses_written_ = -absl::InfiniteDuration();
 };
 
-// As grpc::ServerContext::peer() names the other end of `socket`. The name is empty when it has
-// gone.
+// As grpc::ServerContext::peer() names the other end of `socket`. The name is empty when that has gone,
+// or the descriptor is no socket.
 ConnectionPeer PeerOf(int socket);
 
 }  // namespace mayfly

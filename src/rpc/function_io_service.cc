@@ -132,7 +132,7 @@ void FunctionIoService::HandleDownload() {
       });
   auto refusal =
       std::make_unique<Handler>([this](grpc::CallbackServerContext*, const v1::DownloadRequest*) {
-        auto* const call = new DownloadCall(in_flight_, log_, clock_);
+        auto* const call = new DownloadCall(in_flight_, open_calls_, log_, clock_);
         call->Refuse(MalformedRequestError(Rpc::kDownload));
         return call;
       });

@@ -22,11 +22,6 @@ constexpr size_t kEraseAgainCount = 4096;
 // For whoever meets a sector that the disk would not read.
 constexpr absl::Duration kReadRetryDelay = absl::Seconds(1);
 
-SystemClock* MachineClock() {
-  static SystemClock* const clock = new SystemClock;
-  return clock;
-}
-
 // What there is to do about a slot file that is not taken.
 absl::Status RefuseSlots(const absl::Status& status) {
   if (absl::IsFailedPrecondition(status)) {
