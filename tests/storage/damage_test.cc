@@ -1,4 +1,6 @@
 // Files that a disk has damaged: whom that concerns, what goes on, and that the evidence stays.
+#include "support/damage.h"
+
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -9,7 +11,6 @@
 
 #include "base/error.h"
 #include "storage/storage_harness.h"
-#include "support/damage.h"
 
 namespace mayfly {
 namespace {
@@ -89,10 +90,10 @@ TEST_F(DamageTest, OneBadBlockOfRowsConcernsItsCallsOnly) {
   EXPECT_GT(storage_->alarms(), 0u);
   EXPECT_TRUE(storage_->Health().ok());
   // What has ended is removed without being read.
-  const auto bad = static_cast<size_t>(
-      std::find_if(loaded.begin(), loaded.end(),
-                   [](const LoadedCall& call) { return !call.status.ok(); }) -
-      loaded.begin());
+  const auto bad =
+      static_cast<size_t>(std::find_if(loaded.begin(), loaded.end(),
+                                       [](const LoadedCall& call) { return !call.status.ok(); }) -
+                          loaded.begin());
   ASSERT_TRUE(storage_->Erase({{payloads_[bad].stored.slot}}).ok());
   const auto orphans = storage_->FindOrphans();
   ASSERT_TRUE(orphans.ok()) << orphans.status();
@@ -133,9 +134,10 @@ TEST_F(DamageTest, WhatIsDueIsFoundAroundABadBlockAndInItByThePayloadsRows) {
   EXPECT_GT(storage_->skipped(), 0u);
 
   std::set<uint64_t> visited;
-  ASSERT_TRUE(storage_->VisitPayloads([&](const DuePayload& payload) {
-    visited.insert(payload.slot.generation);
-  }).ok());
+  ASSERT_TRUE(storage_
+                  ->VisitPayloads(
+                      [&](const DuePayload& payload) { visited.insert(payload.slot.generation); })
+                  .ok());
   EXPECT_EQ(visited.size(), kPayloads);
 
   // Slots whose rows are hidden are not taken for nobody's.

@@ -1,4 +1,6 @@
 // Calls that cannot be read, among those that can.
+#include "support/damage.h"
+
 #include <atomic>
 #include <set>
 
@@ -7,7 +9,6 @@
 #include "base/error.h"
 #include "keys/slot_format.h"
 #include "store/store_harness.h"
-#include "support/damage.h"
 
 namespace mayfly {
 namespace {

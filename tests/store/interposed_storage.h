@@ -19,7 +19,7 @@ struct StorageHooks {
   // Called first; each may block, and an error takes the place of the operation.
   std::function<absl::Status()> load;
   std::function<absl::Status()> commit;
-  std::function<absl::Status()> sync;  // of both kinds
+  std::function<absl::Status()> sync;      // of both kinds
   std::function<absl::Status()> read_row;  // of each
   // Called with what Load and Peek have found.
   std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
