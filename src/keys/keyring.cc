@@ -50,8 +50,7 @@ absl::StatusOr<std::unique_ptr<Keyring>> Keyring::Open(FileSystem* file_system,
   if (!Exists(file_system, directory)) return absl::NotFoundError("keyring is missing");
   auto loaded = Load(file_system, PathOf(directory, kFileName), root_key);
   RETURN_IF_ERROR(loaded.status());
-  std::unique_ptr<Keyring> keyring(
-      new Keyring(file_system, directory, root_key, loaded->store_id));
+  std::unique_ptr<Keyring> keyring(new Keyring(file_system, directory, root_key, loaded->store_id));
   // A process that was killed may have renamed the file and not synced that.
   RETURN_IF_ERROR(file_system->SyncDirectory(directory));
   RETURN_IF_ERROR(keyring->RemoveLeftover());

@@ -219,7 +219,7 @@ class SlotFile {
   mutable Mutex mutex_;
   SlotAllocator allocator_ GUARDED_BY(mutex_);
   absl::btree_map<uint64_t, Reservation> reservations_ GUARDED_BY(mutex_);  // by first generation
-  std::vector<uint32_t> unsynced_ GUARDED_BY(mutex_);  // erased since the last sync began
+  std::vector<uint32_t> unsynced_ GUARDED_BY(mutex_);       // erased since the last sync began
   std::vector<uint32_t> syncing_slots_ GUARDED_BY(mutex_);  // erased before it
   absl::flat_hash_set<uint32_t> damaged_ GUARDED_BY(mutex_);
   uint64_t next_counter_ GUARDED_BY(mutex_) = 1;

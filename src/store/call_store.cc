@@ -231,15 +231,14 @@ void CallStore::Expire(absl::Span<const DuePayload> due) {
   for (const DuePayload& payload : due) {
     Tenant* const tenant = tenants_.ByNumber(payload.key.tenant);
     if (tenant == nullptr) continue;
-    requests.push_back(Request{
-        .tenant = tenant,
-        .key = payload.key,
-        .operation = ExpirePayload{.kind = payload.kind,
-                                   .generation = payload.slot.generation,
-                                   .slot = payload.slot.slot},
-        .content = nullptr,
-        .batch = nullptr,
-        .index = requests.size()});
+    requests.push_back(Request{.tenant = tenant,
+                               .key = payload.key,
+                               .operation = ExpirePayload{.kind = payload.kind,
+                                                          .generation = payload.slot.generation,
+                                                          .slot = payload.slot.slot},
+                               .content = nullptr,
+                               .batch = nullptr,
+                               .index = requests.size()});
   }
   if (requests.empty()) return;
   auto batch = std::make_shared<Batch>(

@@ -474,5 +474,48 @@ TEST_F(ApplyTest, AnAckCannotNameTheChecksumOfWhatWasNeverSent) {
   EXPECT_TRUE(Do(ack).status.ok());
 }
 
+// ---- Damage
+
+TEST_F(ApplyTest, DamagedPayloadsAreToldAndNeverTakenForAbsent) {
+  MakePending();
+  state_.input->damaged = true;
+  EXPECT_EQ(Do(GetInput{}).status.code(), absl::StatusCode::kDataLoss);
+  for (const FixedAnswer* content : {&kSameContent, &kOtherContent}) {
+    EXPECT_EQ(Do(Input(*content)).status.code(), absl::StatusCode::kDataLoss);
+    EXPECT_TRUE(effects_.empty());
+  }
+  // Its worker may have it already.
+  ASSERT_TRUE(Do(Output(1)).status.ok());
+  state_.output->damaged = true;
+  EXPECT_EQ(ReasonFor(ClaimBy(kAnna)), Reason::kAuthenticationFailed);
+  EXPECT_EQ(Do(Output(1)).status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(effects_.empty());
+}
+
+TEST_F(ApplyTest, AHigherAttemptTakesADamagedOutputsPlace) {
+  MakeReady();
+  state_.output->damaged = true;
+  ASSERT_TRUE(Do(Output(2)).status.ok());
+  EXPECT_TRUE(effects_.remove_output->damaged);
+  EXPECT_TRUE(Do(ClaimBy(kAnna)).status.ok());
+}
+
+TEST_F(ApplyTest, DamagedPayloadsEndAsOthersDo) {
+  MakeReady();
+  const uint64_t fence = Claimed(kAnna);
+  state_.output->damaged = state_.input->damaged = true;
+  const CallState damaged = state_;
+  EXPECT_TRUE(Do(AckBy(kAnna, fence)).status.ok());
+  EXPECT_TRUE(effects_.remove_output && effects_.remove_input && effects_.tombstone);
+  state_ = damaged;
+  EXPECT_TRUE(Do(DeleteCall{}).status.ok());
+  EXPECT_TRUE(effects_.tombstone);
+  state_ = damaged;
+  Wait(kHour);
+  EXPECT_EQ(ReasonFor(GetInput{}), Reason::kCallExpired);
+  Do(ExpirePayload{.kind = PayloadKind::kOutput, .generation = state_.output->slot.generation});
+  EXPECT_TRUE(effects_.tombstone);
+}
+
 }  // namespace
 }  // namespace mayfly

@@ -303,7 +303,8 @@ TEST_F(SlotFileTest, RefusesADamagedHeader) {
   Create();
   for (size_t byte = 0; byte < 32; ++byte) {
     FlipBit(byte, static_cast<int>(byte % 8));
-    ASSERT_EQ(Open().status(), absl::DataLossError("the slot file keys/slots has a damaged header")) << byte;
+    ASSERT_EQ(Open().status(), absl::DataLossError("the slot file keys/slots has a damaged header"))
+        << byte;
     FlipBit(byte, static_cast<int>(byte % 8));
   }
   ASSERT_TRUE(Open().ok());

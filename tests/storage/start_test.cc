@@ -119,8 +119,9 @@ TEST_F(StartTest, ReportsDataLossAndStartsOnlyWhenItIsAccepted) {
     EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
     EXPECT_THAT(std::string(refused.message()),
                 testing::MatchesRegex("data loss: the database recovered sequence [0-9]+, but "
-                                      "[0-9]+ was once synced: restore the data directory, or "
-                                      "accept the loss explicitly"));
+                                      "[0-9]+ was once synced: restore the data directory, or set "
+                                      "storage.accept_data_loss for one start to give up what is "
+                                      "lost"));
   }
   storage_.options.accept_data_loss = true;
   ASSERT_TRUE(storage_.Open().ok());

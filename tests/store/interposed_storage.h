@@ -19,11 +19,14 @@ struct StorageHooks {
   // Called first; each may block, and an error takes the place of the operation.
   std::function<absl::Status()> load;
   std::function<absl::Status()> commit;
-  std::function<absl::Status()> sync;  // of both kinds
+  std::function<absl::Status()> sync;      // of both kinds
+  std::function<absl::Status()> read_row;  // of each
   // Called with what Load and Peek have found.
   std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
   std::function<absl::Status()> write_segment;
   std::function<absl::Status()> store_upload;
+  // Called with how many slots come back unused.
+  std::function<void(size_t)> returned;
   // Called instead.
   std::function<absl::StatusOr<Sealed>(Storage*, const CallKey&, SlotRef, uint32_t number)>
       read_segment;
@@ -60,6 +63,14 @@ class InterposedStorage final : public Storage {
     return storage_->ReadSegment(key, slot, number);
   }
 
+  std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override {
+    std::vector<absl::StatusOr<Sealed>> rows = storage_->ReadRows(refs);
+    for (absl::StatusOr<Sealed>& row : rows) {
+      const absl::Status status = Ask(hooks_.read_row);
+      if (!status.ok()) row = status;
+    }
+    return rows;
+  }
   absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
                                               const std::optional<DuePayload>& after) override {
     return storage_->Due(from_s, until_s, limit, after);
@@ -67,7 +78,10 @@ class InterposedStorage final : public Storage {
   absl::StatusOr<std::vector<SlotLease>> ReserveSlots(size_t count) override {
     return storage_->ReserveSlots(count);
   }
-  void ReturnSlots(absl::Span<const SlotRef> slots) override { storage_->ReturnSlots(slots); }
+  void ReturnSlots(absl::Span<const SlotRef> slots) override {
+    if (hooks_.returned) hooks_.returned(slots.size());
+    storage_->ReturnSlots(slots);
+  }
   SlotState StateOf(SlotRef slot) const override { return storage_->StateOf(slot); }
   absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const override {
     return storage_->ReadSecret(slot);
@@ -80,9 +94,6 @@ class InterposedStorage final : public Storage {
     return status;
   }
   absl::Status Erase(absl::Span<const SlotRef> slots) override { return storage_->Erase(slots); }
-  std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override {
-    return storage_->ReadRows(refs);
-  }
   absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
                             const Sealed& segment) override {
     const absl::Status status = Ask(hooks_.write_segment);

@@ -380,8 +380,8 @@ absl::Status LocalStorage::BadRow(absl::string_view operation) const {
 absl::Status LocalStorage::EndWalk(absl::string_view operation, const RowWalk& rows) {
   if (rows.skips() > 0) {
     skipped_.fetch_add(rows.skips(), std::memory_order_relaxed);
-    health_.Alarm(operation,
-                  absl::StrCat("stepped over ", rows.skips(), " places, the last: ", rows.damage()));
+    health_.Alarm(operation, absl::StrCat("stepped over ", rows.skips(),
+                                          " places, the last: ", rows.damage()));
   }
   return rows.status().ok() ? absl::OkStatus() : FailedRead(operation, rows.status());
 }

@@ -54,8 +54,8 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
 void LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans) {
   const uint64_t synced = slots_->synced_generation();
   const auto is_old = [synced](SlotRef slot) { return slot.generation < synced; };
-  const auto old_count = static_cast<size_t>(
-      std::count_if(orphans->slots.begin(), orphans->slots.end(), is_old));
+  const auto old_count =
+      static_cast<size_t>(std::count_if(orphans->slots.begin(), orphans->slots.end(), is_old));
   if (old_count <= kUnnamedSlotsMax || options_.accept_data_loss) return;
   orphans->unnamed_slot_count = old_count;
   for (const SlotRef slot : orphans->slots) {
