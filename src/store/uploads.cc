@@ -359,7 +359,7 @@ absl::Status Uploads::Resume(Upload* upload, const NewUpload& request) {
 // It is sent again.
 void Uploads::DropUnwritten(Upload* upload) {
   if (upload->small.empty()) return;
-  upload->small = std::string();
+  std::string().swap(upload->small);  // assigning would keep its memory
   upload->crc32c = 0;
   upload->has_last = false;
 }

@@ -104,5 +104,39 @@ TEST_F(ClockJump, ADisagreementThatLastsIsSettledByASynchronisedWall) {
   EXPECT_EQ(live_calls(), 0);
 }
 
+// Which is set an hour back, or ahead, while a poll waits and a client holds a claim.
+TEST_F(ClockJump, WaitsAndLeasesLastAsLongAsTheySayWhenSteadyIsSet) {
+  for (const absl::Duration jump : {-absl::Hours(1), absl::Hours(1)}) {
+    const CallId held = harness_.NewId();
+    const CallId pending = harness_.NewId();
+    ASSERT_TRUE(harness_.PutInput(held, "in", absl::Hours(24)).status.ok());
+    ASSERT_TRUE(harness_.PutInput(pending, "in", absl::Hours(24)).status.ok());
+    ASSERT_TRUE(harness_.PutOutput(held, "out", 1, absl::Hours(24)).status.ok());
+    harness_.clock.JumpWall(jump);
+    harness_.store()->Tick();
+    Pass(absl::Minutes(14));
+    harness_.clock.Advance(absl::Seconds(59));
+    harness_.store()->Tick();
+    ASSERT_TRUE(harness_.store()->health().clocks_disagree);
+    Awaited<ClaimResponse> poll;
+    ClaimRequest request = StoreHarness::MakeClaim({pending}, 1);
+    request.wait_ms = 3000;
+    harness_.store()->ClaimOutputs(harness_.tenant(), request, poll.callback());
+    ASSERT_EQ(harness_.Claim(held, 2).outputs.size(), 1u);
+    harness_.Settle();
+    harness_.clock.Advance(absl::Milliseconds(2900));
+    harness_.Settle();
+    EXPECT_FALSE(harness_.store()->health().clocks_disagree);
+    EXPECT_FALSE(poll.is_answered());
+    harness_.clock.Advance(absl::Milliseconds(200));
+    harness_.Settle();
+    EXPECT_TRUE(poll.Get().outputs.empty());
+    harness_.clock.Advance(absl::Milliseconds(26'899));
+    EXPECT_TRUE(harness_.Claim(held, 3).outputs.empty());
+    harness_.clock.Advance(absl::Milliseconds(1));
+    EXPECT_EQ(harness_.Claim(held, 3).outputs.size(), 1u);
+  }
+}
+
 }  // namespace
 }  // namespace mayfly

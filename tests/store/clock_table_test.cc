@@ -197,7 +197,7 @@ TEST_P(ClockTable, WaitsAndLeasesLastAsLongAsTheySay) {
   } else {
     EXPECT_FALSE(before.is_answered());
   }
-  if (jump_ms > 24 * kHourMs) return;  // the calls are over
+  if (jump_ms > 24 * kHourMs) return harness_.Close();  // the calls are over
 
   Awaited<ClaimResponse> after;
   poll(&after);
@@ -229,6 +229,8 @@ std::vector<Case> AllCases() {
   for (const Moved moved : {Moved::kWall, Moved::kSteady, Moved::kBoth}) {
     for (const int64_t jump_ms : kJumpsMs) {
       cases.push_back({.jump_ms = jump_ms, .moved = moved});
+      // The kernel does not set BOOTTIME back: one length is enough to see that nothing breaks.
+      if (moved != Moved::kWall && jump_ms != kHourMs) continue;
       cases.push_back({.jump_ms = -jump_ms, .moved = moved});
     }
   }
