@@ -21,6 +21,7 @@
 #include "rocksdb/system_clock.h"
 
 #include "storage/local/column_families.h"
+#include "storage/local/compaction_watch.h"
 #include "storage/local/storage_health.h"
 
 namespace mayfly {
@@ -67,6 +68,8 @@ class Database {
   // Knows the sizes of all table and blob files, and starts no compaction that would take them above
   // its limit.
   rocksdb::SstFileManager* file_manager() const { return file_manager_.get(); }
+  // Inputs of the compactions that run, all together.
+  uint64_t RunningCompactionBytes() const { return compaction_watch_->running_bytes(); }
   rocksdb::FileSystem* file_system() const { return environment_->GetFileSystem().get(); }
 
   // Writes the format's version when the database is new. FAILED_PRECONDITION for a version that
@@ -77,6 +80,7 @@ class Database {
   Database() = default;
 
   std::unique_ptr<rocksdb::Env> environment_;
+  std::shared_ptr<CompactionWatch> compaction_watch_;
   std::shared_ptr<rocksdb::SstFileManager> file_manager_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // by Family
   std::unique_ptr<rocksdb::DB> database_;
