@@ -152,15 +152,9 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
   database->GetIntProperty(handle, rocksdb::DB::Properties::kCurSizeAllMemTables, &memtable_bytes);
 
   FamilyState state;
-  uint64_t rows = 0;
-  uint64_t removals = 0;
   uint64_t base_level_bytes = 0;
   for (const rocksdb::LevelMetaData& level : files.levels) {
     if (level.level > 0 && base_level_bytes == 0) base_level_bytes = level.size;
-    for (const rocksdb::SstFileMetaData& file : level.files) {
-      rows += file.num_entries - std::min(file.num_entries, file.num_deletions);
-      removals += file.num_deletions;
-    }
   }
   const uint64_t level0_bytes = files.levels.empty() ? 0 : files.levels.front().size;
   state.level0_files = files.levels.empty() ? 0 : files.levels.front().files.size();
@@ -175,8 +169,6 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
       std::min(files.size + memtable_bytes,
                std::max(new_bytes + base_bytes, CompactionBytesMax(context_.plan.memtable_bytes)));
   state.file_bytes = files.size + files.blob_file_size;
-  state.row_bytes = rows == 0 ? 0 : state.file_bytes / rows;
-  state.ended_bytes = std::min(removals, rows) * state.row_bytes;
   return state;
 }
 
@@ -226,32 +218,38 @@ void DiskRoom::MeasureAll() {
 
 absl::Duration DiskRoom::Reclaim() {
   const absl::Time begun = absl::Now();
-  const DiskPlan& plan = context_.plan;
-  if (removed_bytes_.load(std::memory_order_relaxed) >= plan.gain_bytes_min ||
-      LogBytes(context_.database_directory) >= plan.log_bytes_short) {
-    removed_bytes_.store(0, std::memory_order_relaxed);
-    if (!context_.flush().ok()) return kReclaimPauseMin;
-    MeasureAll();
+  const uint64_t removed_bytes = rows_.in_memory + segments_.in_memory;
+  if (removed_bytes >= context_.plan.gain_bytes_min ||
+      LogBytes(context_.database_directory) >= context_.plan.log_bytes_short) {
+    Flush();
   }
-  for (const Family family : kMergedFamilies) {
-    const FamilyState state = StateOf(family);
-    if (state.ended_bytes < std::max(plan.gain_bytes_min, state.file_bytes / 16)) continue;
-    Compact(family);
-    MeasureAll();
-  }
+  CompactIfWorthwhile(Family::kSegments, &segments_);
+  CompactIfWorthwhile(Family::kCalls, &rows_);
   return std::max(kReclaimPauseMin, kReclaimPauseFactor * (absl::Now() - begun));
 }
 
-void DiskRoom::Compact(Family family) {
+void DiskRoom::Flush() {
+  for (Removed* removed : {&rows_, &segments_}) removed->in_files += removed->in_memory.exchange(0);
+  // A failure is the storage's, and ends the process.
+  if (context_.flush().ok()) MeasureAll();
+}
+
+void DiskRoom::CompactIfWorthwhile(Family family, Removed* removed) {
+  const uint64_t file_bytes = StateOf(family).file_bytes;
+  if (removed->in_files < std::max(context_.plan.gain_bytes_min, file_bytes / 16)) return;
   rocksdb::CompactRangeOptions options;
   // RocksDB's own go on meanwhile.
   options.exclusive_manual_compaction = false;
   const rocksdb::Status status =
       (*context_.database)
           ->CompactRange(options, context_.database->family(family), nullptr, nullptr);
-  // What does not fit now is tried again.
-  if (status.ok() || status.IsCompactionTooLarge() || status.IsIncomplete()) return;
-  (void)context_.health->Fail("compacting", status.ToString());
+  if (status.ok()) {
+    removed->in_files = 0;
+  } else if (!status.IsCompactionTooLarge() && !status.IsIncomplete()) {
+    (void)context_.health->Fail("compacting", status.ToString());
+  }
+  // What did not fit now is tried again.
+  MeasureAll();
 }
 
 }  // namespace mayfly
