@@ -76,9 +76,11 @@ uint64_t RoomBudget::Update(uint64_t mark, const RoomUse& use) {
   const uint64_t share =
       std::min(static_cast<uint64_t>(std::max<int64_t>(spare, 0)) / 2, use.mergeable_bytes);
   measured_.fetch_sub(static_cast<int64_t>(share), std::memory_order_acq_rel);
-  // With less than nothing left, what is running goes on, and nothing is begun.
-  const int64_t shortage = std::max<int64_t>(-spare, 0);
-  return compactions - std::min<uint64_t>(compactions, shortage) + share;
+  // Where more is needed than is free, room comes first from what is kept for others and for ends.
+  const uint64_t written_anyway =
+      limits_.fixed_bytes + FlushBytes(use.memtable_bytes) + promised_bytes();
+  const uint64_t free_for_them = use.free_bytes - std::min(use.free_bytes, written_anyway);
+  return std::min(compactions + share, free_for_them);
 }
 
 absl::Status RoomBudget::Refusal(uint64_t bytes) const {
