@@ -54,17 +54,17 @@ int64_t RoomBudget::SpareBytes() const {
   return measured_.load(std::memory_order_acquire) - static_cast<int64_t>(promised_bytes());
 }
 
-void RoomBudget::Update(uint64_t mark, const RoomUse& use) {
+uint64_t RoomBudget::Update(uint64_t mark, const RoomUse& use) {
   // A reserve may be as large as the type, so what is needed is capped before it becomes signed.
-  constexpr uint64_t kNeededMax = uint64_t{1} << 62;
-  const uint64_t reserve = std::min(limits_.reserve_bytes, kNeededMax);
-  const uint64_t needed = limits_.fixed_bytes + FlushBytes(use.memtable_bytes) +
-                          use.compaction_bytes + use.live_payloads * kEndBytes +
-                          use.missing_ballast_bytes + reserve;
-  const uint64_t free = std::min(use.free_bytes, kNeededMax);
+  constexpr uint64_t kBytesMax = uint64_t{1} << 61;
+  const uint64_t compactions = std::max(use.compaction_bytes, use.running_bytes);
+  const uint64_t needed = limits_.fixed_bytes + FlushBytes(use.memtable_bytes) + compactions +
+                          use.live_payloads * kEndBytes + use.missing_ballast_bytes +
+                          std::min(limits_.reserve_bytes, kBytesMax);
+  const auto free = static_cast<int64_t>(std::min(use.free_bytes, kBytesMax));
+  const int64_t left = free - static_cast<int64_t>(needed);
   free_.store(free, std::memory_order_relaxed);
-  measured_.store(static_cast<int64_t>(free) - static_cast<int64_t>(std::min(needed, kNeededMax)),
-                  std::memory_order_release);
+  measured_.store(left, std::memory_order_release);
   given_back_mark_.store(mark, std::memory_order_release);
 
   const int64_t spare = SpareBytes();
@@ -73,6 +73,14 @@ void RoomBudget::Update(uint64_t mark, const RoomUse& use) {
   } else if (spare >= static_cast<int64_t>(limits_.resume_bytes)) {
     is_full_.store(false, std::memory_order_relaxed);
   }
+  const uint64_t share =
+      std::min(static_cast<uint64_t>(std::max<int64_t>(spare, 0)) / 2, use.mergeable_bytes);
+  measured_.fetch_sub(static_cast<int64_t>(share), std::memory_order_acq_rel);
+  // Where more is needed than is free, room comes first from what is kept for others and for ends.
+  const uint64_t written_anyway =
+      limits_.fixed_bytes + FlushBytes(use.memtable_bytes) + promised_bytes();
+  const uint64_t free_for_them = use.free_bytes - std::min(use.free_bytes, written_anyway);
+  return std::min(compactions + share, free_for_them);
 }
 
 absl::Status RoomBudget::Refusal(uint64_t bytes) const {

@@ -8,10 +8,13 @@
 //   spare = free - reserve                     storage.disk_reserve_bytes, for other programs
 //                - fixed                       slot file, manifest, records, the file system's own
 //                - memtables x 17/16           a flush, or the recovery after a crash
-//                - compaction                  the largest one that may have to run
+//                - compaction                  the largest one that may have to run, or those that do
 //                - payloads x kEndBytes        rows that end what is stored now
 //                - missing ballast             see local/ballast.h
 //                - promised                    admitted since, or not written yet
+//
+// Half of the spare room may be taken by compactions that start before the next measurement; they
+// are told how much (Update). Puts get the other half at once and the rest when it is measured again.
 //
 // Below `low_bytes` of spare room puts are refused whatever their size, until there are
 // `resume_bytes` again: at the brim they would else be taken and refused in turns. A put that is
@@ -64,6 +67,8 @@ struct RoomUse {
   uint64_t free_bytes = 0;
   uint64_t memtable_bytes = 0;    // not in table files yet
   uint64_t compaction_bytes = 0;  // inputs of the largest compaction that may have to run
+  uint64_t running_bytes = 0;     // inputs of those that run, all together
+  uint64_t mergeable_bytes = 0;   // what compactions could take at all
   uint64_t live_payloads = 0;
   uint64_t missing_ballast_bytes = 0;
   bool compaction_is_behind = false;  // too many files wait for it: puts are refused
@@ -98,8 +103,9 @@ class RoomBudget {
   // The measuring thread's. A measurement says nothing of what is written while it goes on, so it
   // begins with a mark.
   uint64_t Mark() const { return given_back_.load(std::memory_order_acquire); }
-  void Update(uint64_t mark, const RoomUse& use);
-  // Signed: below zero when more is needed than is free.
+  // Returns how much compactions may take, those that run included.
+  uint64_t Update(uint64_t mark, const RoomUse& use);
+  // What puts may have. Signed: below zero when more is needed than is free.
   int64_t SpareBytes() const;
   // Held by leases, or written since the last measurement.
   uint64_t promised_bytes() const;

@@ -15,6 +15,7 @@ import argparse
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -44,6 +45,7 @@ DRAIN_TIMEOUT_S = 300
 AGAIN_PART = 5
 EXPIRY_TTL_S = 100
 LONG_TTL_S = 3600
+KILL_WITHIN_S = 0.5
 INLINE_BYTES_MAX = 64 << 10
 RESOURCE_EXHAUSTED = 8
 ID_BATCH = 256
@@ -187,7 +189,7 @@ class Filler:
 
 
 class FullDiskServer(CalledServer):
-    def __init__(self, mayflyd: str, messages: Any, disk: "LoopDisk", storage: str):
+    def __init__(self, mayflyd: str, messages: Any, disk: LoopDisk, storage: str):
         super().__init__(mayflyd, messages)
         self._storage = storage
         os.mkdir(self.path("data"))
@@ -202,13 +204,23 @@ class FullDiskServer(CalledServer):
         )
         return method(steps, timeout=60)
 
+    def start_and_kill(self) -> None:
+        """Killed while it recovers, or has just done so."""
+        process = subprocess.Popen([self._mayflyd, "--config", self.path("mayfly.toml")])
+        time.sleep(random.uniform(0, KILL_WITHIN_S))
+        process.kill()
+        process.wait()
+
     def check_runs(self) -> None:
         if self._process.poll() is not None:
             raise Failure(f"the server ended by itself, exit code {self._process.poll()}")
 
 
 class Round:
-    def __init__(self, server: FullDiskServer, messages: Any, disk: "LoopDisk", fill: str, drain: str):
+    def __init__(
+        self, options: Any, server: FullDiskServer, messages: Any, disk: LoopDisk, fill: str, drain: str
+    ):
+        self._options = options
         self._server = server
         self._messages = messages
         self._disk = disk
@@ -228,6 +240,7 @@ class Round:
         kept = self._check_kept()
         kept_s, began = time.monotonic() - began, time.monotonic()
         self._end_all()
+        self._disk.free_up()
         drained_s, began = time.monotonic() - began, time.monotonic()
         again = self._put_again()
         return (
@@ -261,6 +274,10 @@ class Round:
         self._server.check_runs()
         self._server.kill()
         self._filler.stop()
+        for _ in range(self._options.kills):
+            self._server.start_and_kill()
+        if self._options.foreign:
+            self._disk.fill_up()
         self._server.start()
 
     def _check_kept(self) -> int:
@@ -367,6 +384,8 @@ def main() -> int:
     parser.add_argument("--drain", choices=("acks", "expiry"), action="append")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--storage", default="disk_reserve_bytes = 0")
+    parser.add_argument("--kills", type=int, default=0, help="more of them, while it recovers")
+    parser.add_argument("--foreign", action="store_true", help="fill the rest while it is down")
     parser.add_argument("--keep-going", action="store_true")
     options = parser.parse_args()
     if not can_mount():
@@ -396,7 +415,8 @@ def run_disk(options: Any, messages: Any, scratch: str, megabytes: int, fill: st
                 drains = options.drain or ["acks"]
                 drain = drains[number % len(drains)]
                 name = f"{megabytes} MB, {fill}, {drain}, round {number + 1}"
-                print(f"{name}: {Round(server, messages, disk, fill, drain).run()}", flush=True)
+                result = Round(options, server, messages, disk, fill, drain).run()
+                print(f"{name}: {result}", flush=True)
             if server.stop() != 0:
                 raise Failure("the server did not stop cleanly")
         except (Failure, AssertionError, grpc.RpcError) as error:

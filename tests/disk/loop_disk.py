@@ -5,6 +5,9 @@ import subprocess
 from typing import Any, Optional
 
 
+MIB = 1 << 20
+
+
 def run(*command: str) -> str:
     return subprocess.run(
         command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -44,6 +47,25 @@ class LoopDisk:
         if self._mounted is not None:
             run("umount", self._mounted)
             self._mounted = None
+
+    def fill_up(self) -> None:
+        """Takes all that is free, as another program might."""
+        with open(self._foreign_file(), "wb", buffering=0) as file:
+            for size in (MIB, 4096):
+                try:
+                    while file.write(bytes(size)) == size:
+                        pass
+                except OSError:
+                    pass
+            os.fsync(file.fileno())
+
+    def free_up(self) -> None:
+        if os.path.exists(self._foreign_file()):
+            os.remove(self._foreign_file())
+
+    def _foreign_file(self) -> str:
+        assert self._mounted is not None
+        return os.path.join(self._mounted, "foreign")
 
     @property
     def size_bytes(self) -> int:

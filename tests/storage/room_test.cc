@@ -101,6 +101,26 @@ TEST(RoomBudget, RefusesWhileTooManyFilesWaitForACompaction) {
   EXPECT_FALSE(budget.Reserve(1).empty());
 }
 
+TEST(RoomBudget, SharesWhatIsLeftWithCompactions) {
+  RoomBudget budget({});
+  EXPECT_EQ(budget.Update(0, {.free_bytes = 100, .compaction_bytes = 20, .mergeable_bytes = 60}),
+            60u);
+  EXPECT_EQ(budget.SpareBytes(), 40);
+  // Where there is little to merge, puts get the more.
+  EXPECT_EQ(budget.Update(0, {.free_bytes = 100, .compaction_bytes = 20, .mergeable_bytes = 30}),
+            50u);
+  EXPECT_EQ(budget.SpareBytes(), 50);
+  // What runs already keeps its room.
+  EXPECT_EQ(
+      budget.Update(
+          0,
+          {.free_bytes = 100, .compaction_bytes = 20, .running_bytes = 90, .mergeable_bytes = 60}),
+      95u);
+  EXPECT_EQ(budget.SpareBytes(), 5);
+  EXPECT_EQ(budget.Update(0, {.free_bytes = 10, .compaction_bytes = 20, .mergeable_bytes = 60}),
+            10u);
+}
+
 TEST(RoomBudget, AnyReserveIsUnderstood) {
   RoomBudget budget({.reserve_bytes = UINT64_MAX});
   Measure(&budget, {.free_bytes = UINT64_MAX});

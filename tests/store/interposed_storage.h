@@ -4,6 +4,7 @@
 // Hooks are changed before the store is opened, or while nothing is under way.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,6 +31,8 @@ struct StorageHooks {
   // Called instead.
   std::function<absl::StatusOr<Sealed>(Storage*, const CallKey&, SlotRef, uint32_t number)>
       read_segment;
+  // No room for any put.
+  std::atomic<bool> disk_is_full{false};
 };
 
 class InterposedStorage final : public Storage {
@@ -138,7 +141,9 @@ class InterposedStorage final : public Storage {
     return storage_->SaveTimeRecord(record);
   }
   absl::Status Health() const override { return storage_->Health(); }
-  RoomLease ReserveRoom(uint64_t bytes) override { return storage_->ReserveRoom(bytes); }
+  RoomLease ReserveRoom(uint64_t bytes) override {
+    return hooks_.disk_is_full ? RoomLease() : storage_->ReserveRoom(bytes);
+  }
   RoomLease ClaimRoom(uint64_t bytes) override { return storage_->ClaimRoom(bytes); }
   absl::Status RoomRefusal(uint64_t bytes) const override { return storage_->RoomRefusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override { return storage_->Maintain(now_ms); }

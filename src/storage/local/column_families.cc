@@ -26,7 +26,10 @@ constexpr uint64_t kTableFileBytesMin = 1 << 20;
 constexpr uint64_t kTableFileBytesMax = 64 << 20;
 constexpr uint64_t kBaseLevelBytesMin = 4 << 20;
 constexpr uint64_t kBaseLevelBytesMax = 256 << 20;
-constexpr uint64_t kTableFilesPerCompaction = 16;
+// RocksDB stops adding files to a compaction at its limit, and cuts files so that each overlaps as
+// much of the next level. The last file added can double it, and files reach over both ends.
+constexpr uint64_t kTableFilesPerCompaction = 8;
+constexpr uint64_t kTableFilesPerCompactionMax = 2 * kTableFilesPerCompaction + 4;
 
 // Blocks, indexes and filters of all families; a bound, so that memory does not grow with what is
 // stored.
@@ -108,7 +111,7 @@ uint64_t BaseLevelBytes(uint64_t memtable_bytes) {
 }
 
 uint64_t CompactionBytesMax(uint64_t memtable_bytes) {
-  return kTableFilesPerCompaction * TableFileBytes(memtable_bytes);
+  return kTableFilesPerCompactionMax * TableFileBytes(memtable_bytes);
 }
 
 std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes& sizes) {
@@ -117,7 +120,7 @@ std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes
     rocksdb::ColumnFamilyOptions options = CommonOptions(cache, family_bytes);
     options.target_file_size_base = TableFileBytes(sizes.memtable_bytes);
     options.max_bytes_for_level_base = BaseLevelBytes(sizes.memtable_bytes);
-    options.max_compaction_bytes = CompactionBytesMax(sizes.memtable_bytes);
+    options.max_compaction_bytes = kTableFilesPerCompaction * TableFileBytes(sizes.memtable_bytes);
     return options;
   };
   const auto common = [&](uint64_t parts) {

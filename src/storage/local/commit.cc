@@ -182,7 +182,7 @@ void LocalStorage::RemoveRowIn(const CallKey& key, PayloadKind kind, const Store
   if (row.segment_count > 0) {
     RemoveSegmentsIn({.key = key, .slot = row.slot, .count = row.segment_count}, batch);
   } else {
-    room_->NoteRemoved(row.size_bytes);
+    room_->NoteRemovedRow(row.size_bytes);
   }
 }
 

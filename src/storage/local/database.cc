@@ -107,6 +107,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
   database_options.sst_file_manager = database->file_manager_;
   database_options.listeners.push_back(
       std::make_shared<FailureListener>(health, database->damaged_families_));
+  database->compaction_watch_ = std::make_shared<CompactionWatch>();
+  database_options.listeners.push_back(database->compaction_watch_);
 
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status =

@@ -24,6 +24,7 @@
 
 #include "keys/store_id.h"
 #include "storage/local/column_families.h"
+#include "storage/local/compaction_watch.h"
 #include "storage/local/storage_health.h"
 
 namespace mayfly {
@@ -70,6 +71,8 @@ class Database {
   // Knows the sizes of all table and blob files, and starts no compaction that would take them above
   // its limit.
   rocksdb::SstFileManager* file_manager() const { return file_manager_.get(); }
+  // Inputs of the compactions that run, all together.
+  uint64_t RunningCompactionBytes() const { return compaction_watch_->running_bytes(); }
   rocksdb::FileSystem* file_system() const { return environment_->GetFileSystem().get(); }
 
   // True when the database is new and has no format yet. FAILED_PRECONDITION for a version that this
@@ -89,6 +92,7 @@ class Database {
   const std::shared_ptr<std::atomic<uint32_t>> damaged_families_ =
       std::make_shared<std::atomic<uint32_t>>(0);
   std::unique_ptr<rocksdb::Env> environment_;
+  std::shared_ptr<CompactionWatch> compaction_watch_;
   std::shared_ptr<rocksdb::SstFileManager> file_manager_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // by Family
   std::unique_ptr<rocksdb::DB> database_;

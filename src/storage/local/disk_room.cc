@@ -18,6 +18,10 @@ namespace {
 constexpr absl::Duration kMeasurePause = absl::Milliseconds(200);
 constexpr absl::Duration kReclaimPauseMin = absl::Seconds(1);
 constexpr int kReclaimPauseFactor = 4;
+constexpr absl::Duration kFamiliesPauseMin = absl::Seconds(1);
+constexpr int kFamiliesPauseFactor = 50;
+// A file system that cannot allocate is not asked all the time.
+constexpr absl::Duration kBallastPause = absl::Seconds(10);
 constexpr uint64_t kMiB = 1 << 20;
 
 // Families that are merged level by level and may be large.
@@ -98,24 +102,33 @@ void DiskRoom::Run() {
 void DiskRoom::Measure() {
   MutexLock lock(&measure_mutex_);
   const uint64_t mark = budget_.Mark();
-  RoomUse use;
+  MeasureFamilies();
+  RoomUse use = families_;
   use.memtable_bytes = MemtableBytes();
-  uint64_t level0_files = 0;
-  for (const Family family : kMergedFamilies) {
-    const FamilyState state = StateOf(family);
-    level0_files = std::max(level0_files, state.level0_files);
-    use.compaction_bytes = std::max(use.compaction_bytes, state.compaction_bytes);
-  }
-  use.compaction_is_behind = level0_files > kLevel0FilesMax;
+  use.running_bytes = context_.database->RunningCompactionBytes();
   use.live_payloads = context_.slots->Counts().live;
   use.free_bytes = FreeDiskBytes(context_.database_directory);
-  LimitCompactions(use.free_bytes, use.memtable_bytes);
   const uint64_t slot_growth = SlotGrowthBytes();
   use.free_bytes -= std::min(use.free_bytes, slot_growth);
   MaintainBallast(use);
   use.missing_ballast_bytes = ballast_.missing_bytes();
-  budget_.Update(mark, use);
+  LimitCompactions(budget_.Update(mark, use));
   LogChange();
+}
+
+void DiskRoom::MeasureFamilies() {
+  const absl::Time begun = absl::Now();
+  if (begun < measure_families_after_) return;
+  families_ = RoomUse{};
+  for (const Family family : kMergedFamilies) {
+    const FamilyState state = StateOf(family);
+    families_.compaction_is_behind |= state.level0_files > kLevel0FilesMax;
+    families_.compaction_bytes = std::max(families_.compaction_bytes, state.compaction_bytes);
+    families_.mergeable_bytes += state.table_bytes;
+  }
+  const absl::Time ended = absl::Now();
+  measure_families_after_ =
+      ended + std::max(kFamiliesPauseMin, kFamiliesPauseFactor * (ended - begun));
 }
 
 uint64_t DiskRoom::MemtableBytes() const {
@@ -139,20 +152,16 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
   database->GetIntProperty(handle, rocksdb::DB::Properties::kCurSizeAllMemTables, &memtable_bytes);
 
   FamilyState state;
-  uint64_t rows = 0;
-  uint64_t removals = 0;
   uint64_t base_level_bytes = 0;
   for (const rocksdb::LevelMetaData& level : files.levels) {
     if (level.level > 0 && base_level_bytes == 0) base_level_bytes = level.size;
-    for (const rocksdb::SstFileMetaData& file : level.files) {
-      rows += file.num_entries - std::min(file.num_entries, file.num_deletions);
-      removals += file.num_deletions;
-    }
   }
   const uint64_t level0_bytes = files.levels.empty() ? 0 : files.levels.front().size;
   state.level0_files = files.levels.empty() ? 0 : files.levels.front().files.size();
   // Segments are in blob files, and their memtable goes there.
-  const uint64_t new_bytes = level0_bytes + (family == Family::kSegments ? 0 : memtable_bytes);
+  const uint64_t flushed_bytes = family == Family::kSegments ? 0 : memtable_bytes;
+  const uint64_t new_bytes = level0_bytes + flushed_bytes;
+  state.table_bytes = files.size + flushed_bytes;
   // A base level that is larger than this is left as it is, and one above it is begun.
   const uint64_t base_bytes =
       std::min(base_level_bytes, std::max(new_bytes, BaseLevelBytes(context_.plan.memtable_bytes)));
@@ -160,19 +169,12 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
       std::min(files.size + memtable_bytes,
                std::max(new_bytes + base_bytes, CompactionBytesMax(context_.plan.memtable_bytes)));
   state.file_bytes = files.size + files.blob_file_size;
-  state.row_bytes = rows == 0 ? 0 : state.file_bytes / rows;
-  state.ended_bytes = std::min(removals, rows) * state.row_bytes;
   return state;
 }
 
-void DiskRoom::LimitCompactions(uint64_t free_bytes, uint64_t memtable_bytes) {
-  const auto left = static_cast<int64_t>(free_bytes) -
-                    static_cast<int64_t>(context_.plan.limits.fixed_bytes) -
-                    static_cast<int64_t>(RoomBudget::FlushBytes(memtable_bytes)) -
-                    static_cast<int64_t>(budget_.promised_bytes());
+void DiskRoom::LimitCompactions(uint64_t bytes) {
   rocksdb::SstFileManager* const files = context_.database->file_manager();
-  files->SetMaxAllowedSpaceUsage(Database::kCompactionMarginBytes + files->GetTotalSize() +
-                                 static_cast<uint64_t>(std::max<int64_t>(left, 0)));
+  files->SetMaxAllowedSpaceUsage(Database::kCompactionMarginBytes + files->GetTotalSize() + bytes);
 }
 
 void DiskRoom::MaintainBallast(const RoomUse& use) {
@@ -188,7 +190,9 @@ void DiskRoom::MaintainBallast(const RoomUse& use) {
     return;
   }
   const uint64_t missing = ballast_.missing_bytes();
-  if (missing > 0 && use.free_bytes >= flush + context_.plan.limits.fixed_bytes + 2 * missing) {
+  if (missing > 0 && absl::Now() >= make_ballast_after_ &&
+      use.free_bytes >= flush + context_.plan.limits.fixed_bytes + 2 * missing) {
+    make_ballast_after_ = absl::Now() + kBallastPause;
     ballast_.Make();
   }
 }
@@ -202,36 +206,50 @@ void DiskRoom::LogChange() {
                                : std::string("puts are taken again: there is room on the disk"));
 }
 
+void DiskRoom::MeasureAll() {
+  {
+    MutexLock lock(&measure_mutex_);
+    measure_families_after_ = absl::InfinitePast();
+  }
+  Measure();
+}
+
 // ---- Reclaiming
 
 absl::Duration DiskRoom::Reclaim() {
   const absl::Time begun = absl::Now();
-  const DiskPlan& plan = context_.plan;
-  if (removed_bytes_.load(std::memory_order_relaxed) >= plan.gain_bytes_min ||
-      LogBytes(context_.database_directory) >= plan.log_bytes_short) {
-    removed_bytes_.store(0, std::memory_order_relaxed);
-    if (!context_.flush().ok()) return kReclaimPauseMin;
-    Measure();
+  const uint64_t removed_bytes = rows_.in_memory + segments_.in_memory;
+  if (removed_bytes >= context_.plan.gain_bytes_min ||
+      LogBytes(context_.database_directory) >= context_.plan.log_bytes_short) {
+    Flush();
   }
-  for (const Family family : kMergedFamilies) {
-    const FamilyState state = StateOf(family);
-    if (state.ended_bytes < std::max(plan.gain_bytes_min, state.file_bytes / 16)) continue;
-    Compact(family);
-    Measure();
-  }
+  CompactIfWorthwhile(Family::kSegments, &segments_);
+  CompactIfWorthwhile(Family::kCalls, &rows_);
   return std::max(kReclaimPauseMin, kReclaimPauseFactor * (absl::Now() - begun));
 }
 
-void DiskRoom::Compact(Family family) {
+void DiskRoom::Flush() {
+  for (Removed* removed : {&rows_, &segments_}) removed->in_files += removed->in_memory.exchange(0);
+  // A failure is the storage's, and ends the process.
+  if (context_.flush().ok()) MeasureAll();
+}
+
+void DiskRoom::CompactIfWorthwhile(Family family, Removed* removed) {
+  const uint64_t file_bytes = StateOf(family).file_bytes;
+  if (removed->in_files < std::max(context_.plan.gain_bytes_min, file_bytes / 16)) return;
   rocksdb::CompactRangeOptions options;
   // RocksDB's own go on meanwhile.
   options.exclusive_manual_compaction = false;
   const rocksdb::Status status =
       (*context_.database)
           ->CompactRange(options, context_.database->family(family), nullptr, nullptr);
-  // What does not fit now is tried again.
-  if (status.ok() || status.IsCompactionTooLarge() || status.IsIncomplete()) return;
-  (void)context_.health->Fail("compacting", status.ToString());
+  if (status.ok()) {
+    removed->in_files = 0;
+  } else if (!status.IsCompactionTooLarge() && !status.IsIncomplete()) {
+    (void)context_.health->Fail("compacting", status.ToString());
+  }
+  // What did not fit now is tried again.
+  MeasureAll();
 }
 
 }  // namespace mayfly

@@ -60,11 +60,14 @@ class DiskRoom {
   RoomLease Claim(uint64_t bytes) { return budget_.Claim(bytes); }
   absl::Status Refusal(uint64_t bytes) const { return budget_.Refusal(bytes); }
 
-  // Payload bytes whose rows or segments are removed: they leave the disk after a flush.
-  void NoteRemoved(uint64_t bytes) { removed_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  // Bytes whose rows or segments are removed: they leave the disk after a flush and a compaction.
+  void NoteRemovedRow(uint64_t bytes) { rows_.Note(bytes); }
+  void NoteRemovedSegments(uint64_t bytes) { segments_.Note(bytes); }
 
   // One round each; the thread calls them.
   void Measure() EXCLUDES_LOCK(measure_mutex_);
+  // The same after something large has changed.
+  void MeasureAll() EXCLUDES_LOCK(measure_mutex_);
   // Returns how long the next one should wait.
   absl::Duration Reclaim();
 
@@ -73,28 +76,44 @@ class DiskRoom {
   struct FamilyState {
     uint64_t level0_files = 0;
     uint64_t compaction_bytes = 0;  // inputs of the largest compaction that may come
+    uint64_t table_bytes = 0;       // memtables that are flushed to tables included
     uint64_t file_bytes = 0;        // blob files included
-    uint64_t row_bytes = 0;         // of one, on the average
-    uint64_t ended_bytes = 0;       // removed by rows in files
+  };
+  // What has been removed from a family, and may still be on the disk.
+  struct Removed {
+    void Note(uint64_t bytes) { in_memory.fetch_add(bytes, std::memory_order_relaxed); }
+
+    std::atomic<uint64_t> in_memory{0};  // since the last flush
+    // Since the last compaction. What was removed before the start is not known, so that the first
+    // shortage after it compacts in any case. The reclaiming thread's.
+    uint64_t in_files = uint64_t{1} << 60;
   };
 
   void Run();
+  // The families' part of `use`. At most once a second, and a fiftieth of the time: RocksDB stands
+  // still while it lists its files.
+  void MeasureFamilies() REQUIRES_LOCK(measure_mutex_);
   FamilyState StateOf(Family family) const;
   uint64_t MemtableBytes() const;
   uint64_t SlotGrowthBytes() const;
-  // Compactions get what flushes and admitted puts leave.
-  void LimitCompactions(uint64_t free_bytes, uint64_t memtable_bytes);
+  // How much they may take, those that run included.
+  void LimitCompactions(uint64_t bytes);
   void MaintainBallast(const RoomUse& use) REQUIRES_LOCK(measure_mutex_);
   void LogChange() REQUIRES_LOCK(measure_mutex_);
-  void Compact(Family family);
+  void Flush();
+  void CompactIfWorthwhile(Family family, Removed* removed);
 
   const Context context_;
   RoomBudget budget_;
-  std::atomic<uint64_t> removed_bytes_{0};  // since the last flush
+  Removed rows_;
+  Removed segments_;
 
   Mutex measure_mutex_;
   Ballast ballast_ GUARDED_BY(measure_mutex_);
   bool was_full_ GUARDED_BY(measure_mutex_) = false;
+  RoomUse families_ GUARDED_BY(measure_mutex_);  // as last measured
+  absl::Time measure_families_after_ GUARDED_BY(measure_mutex_) = absl::InfinitePast();
+  absl::Time make_ballast_after_ GUARDED_BY(measure_mutex_) = absl::InfinitePast();
 
   Mutex mutex_;
   ConditionVariable stop_;

@@ -40,18 +40,27 @@ absl::Status LocalStorage::FlushAll() {
   return absl::OkStatus();
 }
 
+// RocksDB drops files past their TTL by itself, but at flushes only, and not when it takes their size
+// for room that a compaction needs: a disk full of tombstones would stay full.
 absl::Status LocalStorage::DropOldTombstones() {
   rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kTombstones);
   rocksdb::ColumnFamilyMetaData files;
   (*database_)->GetColumnFamilyMetaData(family, &files);
   if (files.file_count == 0) return absl::OkStatus();
-  // Any range makes RocksDB look for files past their TTL, which it else does at flushes only. The
-  // range is one key of an old file, because a memtable that overlaps it would be flushed.
-  const std::string key = files.levels.front().files.back().smallestkey;
-  const rocksdb::Slice range(key);
-  const rocksdb::Status status =
-      (*database_)->CompactRange(rocksdb::CompactRangeOptions(), family, &range, &range);
-  if (!IsDoneOrTooLarge(status)) return FailedCompaction("dropping tombstones", status);
+  int64_t now_s = 0;
+  if (!(*database_)->GetEnv()->GetSystemClock()->GetCurrentTime(&now_s).ok()) {
+    return absl::UnavailableError("the time is not known");
+  }
+  const auto ttl_s = static_cast<int64_t>((*database_)->GetOptions(family).ttl);
+  const std::vector<rocksdb::SstFileMetaData>& newest_first = files.levels.front().files;
+  for (auto file = newest_first.rbegin(); file != newest_first.rend(); ++file) {
+    const auto oldest_s = static_cast<int64_t>(file->oldest_ancester_time);
+    if (oldest_s == 0 || oldest_s >= now_s - ttl_s) break;
+    const rocksdb::Status status = (*database_)->DeleteFile(file->name);
+    // It was dropped by RocksDB just now.
+    if (status.IsInvalidArgument()) break;
+    if (!status.ok()) return FailedCompaction("dropping tombstones", status);
+  }
   return absl::OkStatus();
 }
 

@@ -40,7 +40,7 @@ absl::Status LocalStorage::RemoveSegments(const SegmentsRef& segments) {
 }
 
 void LocalStorage::RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const {
-  room_->NoteRemoved(segments.count * kSegmentBytes);
+  room_->NoteRemovedSegments(segments.count * kSegmentBytes);
   rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
   // One more than there are segments, for the mark.
   for (uint32_t number = kSegmentMark; number <= segments.count; ++number) {
