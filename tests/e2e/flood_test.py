@@ -25,6 +25,7 @@ SERVED_WITHIN_S = 5
 # A connection of the flood that is refused is made again after this pause.
 RETRY_PAUSE_S = 0.01
 DESCRIPTORS_NEEDED = 7000
+MALFORMED_ID = b"\x0a\x04none"  # a DescribeCallsRequest, answered for itself
 FLOOD_S = 12  # longer than server.handshake_timeout
 
 MAYFLYD = ""
@@ -154,8 +155,8 @@ class FloodTest(unittest.TestCase):
         server = self.start(open_files)
         pid = server.pid
         with server.connect("client") as before:
-            check: Any = before.unary_unary("/grpc.health.v1.Health/Check")
-            check(b"", timeout=30, wait_for_ready=True)
+            describe: Any = before.unary_unary("/mayfly.v1.FunctionIo/DescribeCalls")
+            describe(MALFORMED_ID, timeout=30, wait_for_ready=True)
             flood = Flood(server, count, connect)
             try:
                 longest = 0.0
@@ -163,6 +164,8 @@ class FloodTest(unittest.TestCase):
                 end = time.monotonic() + FLOOD_S
                 while time.monotonic() < end:
                     longest = max(longest, self.call(server))
+                    # It raises when a connection in use is closed.
+                    describe(MALFORMED_ID, timeout=30)
                     calls += 1
                     time.sleep(0.1)
             finally:
