@@ -216,11 +216,11 @@ void ConnectionListener::Run() {
     const int timeout_ms =
         accepting_ ? -1 : static_cast<int>(absl::ToInt64Milliseconds(std::max(pause, {}))) + 1;
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), timeout_ms);
-    if (!accepting_ && SteadyNow() >= resume_at_) TryAgain();
     // Ends come first: an accepted connection may get the number of one that has ended.
     for (int i = 0; i < count; ++i) {
       if (connections_.contains(events[i].data.fd)) Forget(events[i].data.fd);
     }
+    if (!accepting_ && SteadyNow() >= resume_at_) TryAgain();
     for (int i = 0; i < count; ++i) {
       if (events[i].data.fd == stop_.get()) {
         while (!connections_.empty()) Forget(*connections_.begin());
@@ -245,12 +245,11 @@ bool ConnectionListener::AcceptOne(int listening) {
   Descriptor connection(accept4(listening, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (connection.get() < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      ++losses_.failed;
-      PauseAccepting();
-      return false;
-    }
-    return true;  // this one connection failed: accept(2), "Error handling"
+    if (errno == ECONNABORTED || errno == EINTR) return true;
+    // No descriptors or no memory, as a rule.
+    ++losses_.failed;
+    PauseAccepting();
+    return false;
   }
   if (TakeIn(listening, &connection)) return true;
   waiting_ = std::move(connection);

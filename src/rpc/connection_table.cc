@@ -18,12 +18,12 @@ constexpr uint64_t kDescriptorsMax = uint64_t{1} << 22;
 // gRPC's, and the listener's own copy of it.
 constexpr uint64_t kDescriptorsPerConnection = 2;
 
-constexpr uint64_t kUnprovenShare = 4;
+constexpr uint64_t kUnprovenShare = 3;
 constexpr uint64_t kUnprovenMax = 1024;
 
 // What a client gets at least for its handshake and its first call. In a flood that would push
 // connections out earlier, new ones wait in the kernel's queue.
-constexpr absl::Duration kUnprovenAgeMin = absl::Milliseconds(100);
+constexpr absl::Duration kUnprovenAgeMin = absl::Milliseconds(150);
 
 }  // namespace
 

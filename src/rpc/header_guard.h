@@ -3,9 +3,13 @@
 //
 // gRPC 1.51 compares the size of headers with its limit when it has decoded them. A string of many
 // megabytes, spread over CONTINUATION frames, is kept until its end, and copied with each frame that
-// comes: 15 MiB cost 22 s of CPU. It also begins to count anew with each frame. So the encoded size
-// of a block is bounded here, as soon as the frame's own header names it, and so is the number of
-// frames, to what a sender needs that fills them.
+// comes: 15 MiB cost 22 s of CPU. It also begins to count anew with each frame, so that a byte each,
+// references to HPACK's table, adds up to any number of headers. Bounded here, as soon as a frame's
+// own header or a field's first byte is there:
+//
+//   a block's encoded bytes   the limit and 1 KiB
+//   its frames                what a sender needs that fills them
+//   its fields                the limit / 32, which is what each counts for beside its text
 //
 // Holds a few numbers, no bytes. Not thread-safe.
 #pragma once
@@ -17,6 +21,30 @@
 #include "base/bytes.h"
 
 namespace mayfly {
+
+// Counts the fields of a header block (RFC 7541, section 6), whose strings it skips.
+class FieldCounter {
+ public:
+  // Of the block that begins after this.
+  void Begin() { *this = FieldCounter(); }
+  void Feed(ByteSpan bytes);
+  size_t count() const { return count_; }
+
+ private:
+  enum class Part { kField, kIndex, kLength, kLengthMore };
+
+  void FeedByte(uint8_t byte);
+  void BeginField(uint8_t byte);
+  // A name or value of that many bytes comes, then what follows it.
+  void SkipString(size_t bytes);
+
+  size_t count_ = 0;
+  Part part_ = Part::kField;
+  int strings_left_ = 0;  // of the field under way, without the one being skipped
+  size_t skip_bytes_ = 0;
+  size_t length_ = 0;
+  int length_shift_ = 0;
+};
 
 class HeaderGuard {
  public:
@@ -33,14 +61,19 @@ class HeaderGuard {
 
   // The frame whose header is complete.
   bool BeginFrame();
+  bool FeedPayload(ByteSpan bytes);
 
   const size_t block_bytes_max_;
   const size_t block_frames_max_;
-  size_t skip_bytes_;  // of the connection preface, then of a frame's payload
+  const size_t block_fields_max_;
+  size_t payload_left_;  // of the connection preface at first
+  bool in_block_ = false;
+  size_t priority_left_ = 0;  // bytes before a block's first field
   std::array<uint8_t, kFrameHeaderBytes> frame_header_ = {};
   size_t frame_header_bytes_ = 0;
   size_t block_bytes_ = 0;
   size_t block_frames_ = 0;
+  FieldCounter fields_;
 };
 
 }  // namespace mayfly

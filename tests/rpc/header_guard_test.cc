@@ -16,7 +16,7 @@ constexpr uint8_t kHeaders = 0x1;
 constexpr uint8_t kSettings = 0x4;
 constexpr uint8_t kContinuation = 0x9;
 
-std::string Frame(uint8_t type, size_t size, char fill = '\x09') {
+std::string Frame(uint8_t type, size_t size, char fill = 0) {
   std::string frame = {static_cast<char>(size >> 16),
                        static_cast<char>(size >> 8),
                        static_cast<char>(size),
@@ -27,6 +27,12 @@ std::string Frame(uint8_t type, size_t size, char fill = '\x09') {
                        0,
                        1};
   return frame + std::string(size, fill);
+}
+
+// A frame of kFrameBytes with one field.
+std::string FullFrame(uint8_t type) {
+  const std::string field = std::string("\x00\x01x\x7f\xfb\x7e", 6);  // 127 + 16,251 bytes
+  return Frame(type, kFrameBytes).substr(0, 9) + field + std::string(kFrameBytes - 6, 'v');
 }
 
 class HeaderGuardTest : public ::testing::Test {
@@ -40,18 +46,18 @@ class HeaderGuardTest : public ::testing::Test {
 
 TEST_F(HeaderGuardTest, TakesBlocksUpToTheLimitAsOftenAsTheyCome) {
   for (int call = 0; call < 1000; ++call) {
-    ASSERT_TRUE(Feed(Frame(kHeaders, kFrameBytes)));
+    ASSERT_TRUE(Feed(FullFrame(kHeaders)));
     for (size_t sent = kFrameBytes; sent < kMetadataBytesMax; sent += kFrameBytes) {
-      ASSERT_TRUE(Feed(Frame(kContinuation, kFrameBytes)));
+      ASSERT_TRUE(Feed(FullFrame(kContinuation)));
     }
     ASSERT_TRUE(Feed(Frame(kData, 1 << 20)));
   }
 }
 
 TEST_F(HeaderGuardTest, RefusesALargerBlockWhenItsFrameIsAnnounced) {
-  EXPECT_TRUE(Feed(Frame(kHeaders, kFrameBytes)));
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Feed(Frame(kContinuation, kFrameBytes)));
-  EXPECT_FALSE(Feed(Frame(kContinuation, kFrameBytes).substr(0, 9)));
+  EXPECT_TRUE(Feed(FullFrame(kHeaders)));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Feed(FullFrame(kContinuation)));
+  EXPECT_FALSE(Feed(FullFrame(kContinuation).substr(0, 9)));
 }
 
 TEST_F(HeaderGuardTest, RefusesOneLargeFrame) {
@@ -71,6 +77,47 @@ TEST_F(HeaderGuardTest, FindsFramesWhereverTheBytesAreCut) {
   const std::string large = Frame(kHeaders, 2 * kMetadataBytesMax).substr(0, 9);
   for (size_t i = 0; i < 8; ++i) EXPECT_TRUE(Feed(large.substr(i, 1)));
   EXPECT_FALSE(Feed(large.substr(8)));
+}
+
+size_t FieldsOf(const std::string& block, size_t part_bytes) {
+  FieldCounter counter;
+  for (size_t i = 0; i < block.size(); i += part_bytes) {
+    counter.Feed(AsBytes(block.substr(i, part_bytes)));
+  }
+  return counter.count();
+}
+
+// RFC 7541, appendix C.
+TEST(FieldCounterTest, CountsThePublishedExamples) {
+  const std::string requests[] = {
+      // C.3.1: three indexed fields and a literal with an indexed name.
+      "\x82\x86\x84\x41\x0fwww.example.com",
+      // C.3.3: four indexed fields and a literal with a new name.
+      "\x82\x87\x85\xbf\x40\x0a"
+      "custom-key\x0c"
+      "custom-value",
+      // C.4.2, with Huffman coding: four indexed fields and a literal.
+      "\x82\x86\x84\xbe\x58\x86\xa8\xeb\x10\x64\x9c\xbf",
+  };
+  const size_t counts[] = {4, 5, 5};
+  for (int i = 0; i < 3; ++i) {
+    for (size_t part_bytes = 1; part_bytes < 40; ++part_bytes) {
+      EXPECT_EQ(FieldsOf(requests[i], part_bytes), counts[i]) << i << " by " << part_bytes;
+    }
+  }
+}
+
+TEST(FieldCounterTest, SkipsLongStringsAndNumbersOfSeveralBytes) {
+  const std::string value(300, '\x80');
+  const std::string literal = std::string("\x00\x01x\x7f", 4) + "\xad\x01" + value;  // 127 + 173
+  const std::string indexed("\xff\x81\x00", 3);
+  EXPECT_EQ(FieldsOf(literal + literal + indexed + literal, 7), 4u);
+}
+
+TEST_F(HeaderGuardTest, RefusesMoreFieldsThanTheLimitHasRoomFor) {
+  EXPECT_TRUE(Feed(Frame(kHeaders, 2000, '\x88')));
+  EXPECT_TRUE(Feed(Frame(kHeaders, 2000, '\x88')));
+  EXPECT_FALSE(Feed(Frame(kContinuation, 100, '\x88')));
 }
 
 // The fill of a frame is no frame: what follows is found by its length alone.

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from typing import Iterable, List, Tuple
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
@@ -108,14 +109,16 @@ class RawHttp2:
 
     def is_ended(self, timeout_s: float) -> bool:
         """Whether the server ends the connection within that time."""
-        self._socket.settimeout(timeout_s)
+        end = time.monotonic() + timeout_s
         try:
-            while True:
+            while (left_s := end - time.monotonic()) > 0:
+                self._socket.settimeout(left_s)
                 self.read_frame()
         except EOFError:
             return True
         except TimeoutError:
-            return False
+            pass
+        return False
 
     def close(self) -> None:
         self._socket.close()
