@@ -93,8 +93,7 @@ absl::Status Download::Run() {
     failures = moved_on_ ? 1 : failures + 1;
     const bool claim_was_lost = ReasonOf(status) == Reason::kClaimLost;
     // Other downloads fill the room for what is being sent.
-    const bool must_wait =
-        absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOverloaded;
+    const bool must_wait = absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOverloaded;
     if ((!must_wait && !claim_was_lost) || failures >= policy.attempts_max) {
       return watch_.Verdict(status);
     }

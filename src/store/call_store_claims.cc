@@ -119,7 +119,8 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
     return job->done(std::move(response));
   }
 
-  ReadClaims read = ReadClaimed(job->tenant, answer.outputs, job->request.bytes_max, job->request.taker);
+  ReadClaims read =
+      ReadClaimed(job->tenant, answer.outputs, job->request.bytes_max, job->request.taker);
   response.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
   const std::vector<CallId>& ended_ids = read.ended_unexplained;
