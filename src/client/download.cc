@@ -92,7 +92,9 @@ absl::Status Download::Run() {
     RETURN_IF_ERROR(sink_error_);
     failures = moved_on_ ? 1 : failures + 1;
     const bool claim_was_lost = ReasonOf(status) == Reason::kClaimLost;
-    if ((!absl::IsUnavailable(status) && !claim_was_lost) || failures >= policy.attempts_max) {
+    // Other downloads fill the room for what is being sent.
+    const bool must_wait = absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOverloaded;
+    if ((!must_wait && !claim_was_lost) || failures >= policy.attempts_max) {
       return watch_.Verdict(status);
     }
     RETURN_IF_ERROR(watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));

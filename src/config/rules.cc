@@ -124,11 +124,11 @@ void CheckUnsentBytes(const Config::Limits& limits, Findings* findings) {
   };
   for (const auto& [setting, bytes] : bounds) {
     if (bytes >= limits.message_bytes_max || AnyRefused(*findings, setting, kMessage)) continue;
-    RefuseBecauseOf(setting, kMessage,
-                    absl::StrCat("is ", FormatBytes(bytes), Origin(setting, *findings),
-                                 ", minimum is ", kMessage, ", ",
-                                 FormatBytes(limits.message_bytes_max)),
-                    findings);
+    RefuseBecauseOf(
+        setting, kMessage,
+        absl::StrCat("is ", FormatBytes(bytes), Origin(setting, *findings), ", minimum is ",
+                     kMessage, ", ", FormatBytes(limits.message_bytes_max)),
+        findings);
   }
 }
 

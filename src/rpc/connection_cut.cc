@@ -4,7 +4,6 @@
 #include <memory>
 #include <poll.h>
 #include <string>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <vector>
 

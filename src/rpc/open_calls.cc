@@ -286,7 +286,8 @@ void OpenCalls::CutStalled() {
     has_new_victims_ = false;
     const uint32_t now = tick_.load(std::memory_order_relaxed);
     for (OpenCall* const call : calls_) {
-      if (call->peer_.empty() || call->written_since_.load(std::memory_order_relaxed) == 0) continue;
+      if (call->peer_.empty() || call->written_since_.load(std::memory_order_relaxed) == 0)
+        continue;
       if (now - call->cancelled_since_ < kCutTicks) {
         full.push_back(call->peer_);
       } else {

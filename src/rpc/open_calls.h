@@ -92,7 +92,7 @@ class OpenCall final : public PayloadTaker {
   PeerChain chain_;
   const Tenant* tenant_ = nullptr;
   absl::InlinedVector<Held, 1> held_;
-  int64_t until_ms_ = 0;         // the earliest of all held, or earlier
+  int64_t until_ms_ = 0;          // the earliest of all held, or earlier
   uint32_t cancelled_since_ = 0;  // tick; 0 when it is not
   std::string peer_;              // whose connection may have to be cut
 };

@@ -52,8 +52,7 @@ int64_t UnixSeconds(const ASN1_TIME* time) {
 }
 
 std::string TimeText(int64_t unix_s) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(unix_s),
-                          absl::UTCTimeZone());
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(unix_s), absl::UTCTimeZone());
 }
 
 absl::Status Refuse(absl::string_view what) {
@@ -65,7 +64,8 @@ absl::Status Refusal(int error, const X509* at, int depth) {
   const absl::string_view whose =
       depth == 0 ? "the client's certificate" : "a CA of the client's certificate";
   if (at != nullptr && error == X509_V_ERR_CERT_HAS_EXPIRED) {
-    return Refuse(absl::StrCat(whose, " expired at ", TimeText(UnixSeconds(X509_get0_notAfter(at)))));
+    return Refuse(
+        absl::StrCat(whose, " expired at ", TimeText(UnixSeconds(X509_get0_notAfter(at)))));
   }
   if (at != nullptr && error == X509_V_ERR_CERT_NOT_YET_VALID) {
     return Refuse(absl::StrCat(whose, " is not valid before ",
@@ -137,8 +137,7 @@ TlsPeers::TlsPeers(std::string ca_file, Clock* clock)
 
 TlsPeers::~TlsPeers() = default;
 
-absl::StatusOr<std::unique_ptr<TlsPeers>> TlsPeers::Open(const std::string& ca_file,
-                                                         Clock* clock) {
+absl::StatusOr<std::unique_ptr<TlsPeers>> TlsPeers::Open(const std::string& ca_file, Clock* clock) {
   auto peers = std::unique_ptr<TlsPeers>(new TlsPeers(ca_file, clock));
   RETURN_IF_ERROR(peers->Refresh());
   return peers;
@@ -199,8 +198,7 @@ TlsPeers::Verdict TlsPeers::Judge(const TrustedCas& trusted, const PeerChain& ch
     return refused(Refuse("the client's certificate cannot be read"));
   }
   X509_STORE_CTX_set_default(context.get(), "ssl_client");
-  X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(context.get()),
-                             static_cast<time_t>(now_s));
+  X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(context.get()), static_cast<time_t>(now_s));
   const bool is_valid = X509_verify_cert(context.get()) == 1;
   ERR_clear_error();
   if (!is_valid) {

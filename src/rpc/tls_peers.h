@@ -68,8 +68,8 @@ class TlsPeers {
   Mutex mutex_;
   std::string ca_pem_ GUARDED_BY(mutex_);
   std::shared_ptr<const TrustedCas> trusted_ GUARDED_BY(mutex_);
-  std::unique_ptr<absl::flat_hash_map<std::pair<std::string, std::string>, Verdict, ChainHash,
-                                      ChainEqual>>
+  std::unique_ptr<
+      absl::flat_hash_map<std::pair<std::string, std::string>, Verdict, ChainHash, ChainEqual>>
       verdicts_ GUARDED_BY(mutex_);
 };
 

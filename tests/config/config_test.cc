@@ -147,6 +147,11 @@ constexpr BadCase kRules[] = {
      "line 9: claims.lease_default is 30s by default, limit is claims.lease_max, 29s"},
     {"[claims]\nlease_total_max = \"9m\"",
      "line 9: claims.lease_max is 10m by default, limit is claims.lease_total_max, 9m"},
+    {"[limits]\nconnection_unsent_bytes_max = \"63MiB\"",
+     "line 9: limits.connection_unsent_bytes_max is 63MiB, minimum is limits.message_bytes_max, "
+     "64MiB"},
+    {"[limits]\nmessage_bytes_max = \"32MiB\"\nunsent_bytes_max = \"31MiB\"",
+     "line 10: limits.unsent_bytes_max is 31MiB, minimum is limits.message_bytes_max, 32MiB"},
 };
 INSTANTIATE_TEST_SUITE_P(Rules, BadConfig, ::testing::ValuesIn(kRules));
 

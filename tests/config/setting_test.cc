@@ -67,7 +67,9 @@ std::string SampleOf(const Setting& setting) {
   const std::map<std::string, std::string> kExceptions = {
       {"server.listen", "\"[::1]:0\""},           {"server.connection_age_max", "\"47m\""},
       {"server.metadata_bytes_max", "\"17KiB\""}, {"retention.tombstone_ttl", "\"47m\""},
-      {"claims.lease_total_max", "\"47m\""},
+      {"claims.lease_total_max", "\"47m\""},     {"limits.unsent_bytes_max", "\"97MiB\""},
+      {"limits.tenant_unsent_bytes_max", "\"97MiB\""},
+      {"limits.connection_unsent_bytes_max", "\"97MiB\""},
   };
   const auto exception = kExceptions.find(setting.FullName());
   return exception != kExceptions.end() ? exception->second : std::visit(Sample(), setting.type);

@@ -289,9 +289,10 @@ TEST_F(SlowReaderTest, AReplyBringsNothingPastItsDeadline) {
 class UnreadRepliesTest : public SlowReaderTest {
  protected:
   UnreadRepliesTest()
-      : SlowReaderTest("[limits]\nunsent_bytes_max = \"160MiB\"\n"
-                       "tenant_unsent_bytes_max = \"130MiB\"\n"
-                       "connection_unsent_bytes_max = \"64MiB\"\n") {}
+      : SlowReaderTest(
+            "[limits]\nunsent_bytes_max = \"160MiB\"\n"
+            "tenant_unsent_bytes_max = \"130MiB\"\n"
+            "connection_unsent_bytes_max = \"64MiB\"\n") {}
 
   // Replies of 40 MiB, each on a connection of its own or all on one, none of which is read.
   std::vector<std::unique_ptr<grpc::ClientReader<v1::DownloadResponse>>> readers_;

@@ -45,8 +45,7 @@ class TlsPeersTest : public ::testing::Test {
   }
   absl::Status CheckTimed(const std::string& intermediates = "") {
     const std::string pem = Pem(ours_, "timed");
-    const absl::Status status =
-        peers_->Check({.certificate = pem, .intermediates = intermediates});
+    const absl::Status status = peers_->Check({.certificate = pem, .intermediates = intermediates});
     if (!status.ok()) {
       EXPECT_EQ(status.code(), absl::StatusCode::kUnauthenticated);
       EXPECT_EQ(ReasonOf(status), Reason::kIdentityInvalid);

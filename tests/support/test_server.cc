@@ -213,10 +213,16 @@ void TestServer::MakeCertificate(const std::string& name, const std::string& alt
   const auto text = [](absl::Time time) {
     return absl::FormatTime("%Y%m%d%H%M%SZ", time, absl::UTCTimeZone());
   };
-  RunOrDie({"openssl", "ca", "-batch", "-notext", "-config", config, "-cert",
-            certificates() + "/ca.pem", "-keyfile", certificates() + "/ca.key", "-extfile",
-            stem + ".cnf", "-startdate", text(not_before), "-enddate", text(not_after), "-in",
-            stem + ".csr", "-out", stem + ".pem"});
+  RunOrDie({"openssl",    "ca",
+            "-batch",     "-notext",
+            "-config",    config,
+            "-cert",      certificates() + "/ca.pem",
+            "-keyfile",   certificates() + "/ca.key",
+            "-extfile",   stem + ".cnf",
+            "-startdate", text(not_before),
+            "-enddate",   text(not_after),
+            "-in",        stem + ".csr",
+            "-out",       stem + ".pem"});
 }
 
 std::string TestServer::Log() const {

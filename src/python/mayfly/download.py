@@ -14,6 +14,7 @@ from mayfly.connection import Connection
 from mayfly.contract import input_of, metadata_of, outcome_of
 from mayfly.errors import (
     ClaimLost,
+    LimitExceeded,
     PayloadDamaged,
     PayloadTooLarge,
     ProtocolError,
@@ -157,6 +158,11 @@ def download(
         except Unavailable as error:
             if watch.stalled:
                 raise TimedOut("no progress in time", "", reception.call_id) from None
+            time.sleep(backoff.pause_after(error))
+        except LimitExceeded as error:
+            # Other downloads fill the room for what is being sent.
+            if error.reason != "OVERLOADED":
+                raise
             time.sleep(backoff.pause_after(error))
         except ClaimLost as error:
             if reclaim is None or reception.claimed is None:

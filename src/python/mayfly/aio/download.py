@@ -9,7 +9,7 @@ from mayfly.aio.connection import AsyncConnection
 from mayfly.backoff import Backoff
 from mayfly.calls import Claimed
 from mayfly.download import Reception
-from mayfly.errors import ClaimLost, TimedOut, Unavailable
+from mayfly.errors import ClaimLost, LimitExceeded, TimedOut, Unavailable
 
 
 async def download(
@@ -29,6 +29,10 @@ async def download(
                 backoff.progressed(connection.deadline())
             return
         except Unavailable as error:
+            await asyncio.sleep(backoff.pause_after(error))
+        except LimitExceeded as error:
+            if error.reason != "OVERLOADED":
+                raise
             await asyncio.sleep(backoff.pause_after(error))
         except ClaimLost as error:
             if reclaim is None or reception.claimed is None:

@@ -1,0 +1,113 @@
+#include "rpc/open_calls.h"
+
+#include <string>
+
+#include <gtest/gtest.h>
+
+namespace mayfly {
+namespace {
+
+// What is counted, without a server: the calls are never cancelled, since nothing ticks.
+class OpenCallsTest : public ::testing::Test {
+ protected:
+  static Config::Limits Limits() {
+    Config::Limits limits;
+    limits.unsent_bytes_max = 100;
+    limits.tenant_unsent_bytes_max = 70;
+    limits.connection_unsent_bytes_max = 40;
+    return limits;
+  }
+  static grpc_call* SomeCall() { return reinterpret_cast<grpc_call*>(uintptr_t{1}); }
+  static LeavingPayload Bytes(uint64_t bytes, uint64_t generation = 1) {
+    return {.generation = generation, .held_bytes = bytes, .until_ms = 1};
+  }
+  void Open(OpenCall* call, const std::string& connection, const Tenant& tenant) {
+    call->Open(SomeCall(), {.certificate = connection, .intermediates = ""}, &tenant);
+  }
+
+  const Config::Limits limits_ = Limits();
+  OpenCalls calls_{limits_};
+  Tenant tenant_;
+  Tenant other_;
+  // A connection is told by where its certificate is.
+  const std::string first_ = "certificate";
+  const std::string second_ = "certificate";
+  const std::string third_ = "certificate";
+};
+
+TEST_F(OpenCallsTest, AConnectionHasItsBound) {
+  OpenCall one(&calls_, OpenCall::Kind::kReply);
+  OpenCall two(&calls_, OpenCall::Kind::kReply);
+  Open(&one, first_, tenant_);
+  Open(&two, first_, tenant_);
+  EXPECT_TRUE(one.Take(Bytes(30)));
+  EXPECT_FALSE(two.Take(Bytes(11)));
+  EXPECT_TRUE(two.Take(Bytes(10)));
+  one.Close();
+  EXPECT_TRUE(two.Take(Bytes(30, 2)));
+  EXPECT_FALSE(two.Take(Bytes(1, 3)));
+  two.Return(2);
+  EXPECT_TRUE(two.Take(Bytes(30, 3)));
+}
+
+TEST_F(OpenCallsTest, ATenantHasItsBoundOverAllConnections) {
+  OpenCall one(&calls_, OpenCall::Kind::kReply);
+  OpenCall two(&calls_, OpenCall::Kind::kReply);
+  OpenCall stranger(&calls_, OpenCall::Kind::kReply);
+  Open(&one, first_, tenant_);
+  Open(&two, second_, tenant_);
+  Open(&stranger, third_, other_);
+  EXPECT_TRUE(one.Take(Bytes(40)));
+  EXPECT_FALSE(two.Take(Bytes(31)));
+  EXPECT_TRUE(two.Take(Bytes(30)));
+  EXPECT_TRUE(stranger.Take(Bytes(30)));
+}
+
+TEST_F(OpenCallsTest, AllTogetherHaveTheirs) {
+  OpenCall one(&calls_, OpenCall::Kind::kReply);
+  OpenCall two(&calls_, OpenCall::Kind::kReply);
+  OpenCall stranger(&calls_, OpenCall::Kind::kReply);
+  Open(&one, first_, tenant_);
+  Open(&two, second_, tenant_);
+  Open(&stranger, third_, other_);
+  EXPECT_TRUE(one.Take(Bytes(35)));
+  EXPECT_TRUE(two.Take(Bytes(35)));
+  EXPECT_FALSE(stranger.Take(Bytes(31)));
+  EXPECT_TRUE(stranger.Take(Bytes(30)));
+}
+
+TEST_F(OpenCallsTest, ACallThatIsOverTakesNothing) {
+  OpenCall call(&calls_, OpenCall::Kind::kReply);
+  EXPECT_FALSE(call.Take(Bytes(1)));
+  Open(&call, first_, tenant_);
+  EXPECT_TRUE(call.Take(Bytes(40)));
+  call.Close();
+  EXPECT_FALSE(call.Take(Bytes(1)));
+}
+
+TEST_F(OpenCallsTest, AWriteThatEndsTellsWhetherItsPayloadHas) {
+  OpenCall call(&calls_, OpenCall::Kind::kDownload);
+  Open(&call, first_, tenant_);
+  ASSERT_TRUE(call.Take(Bytes(10, /*generation=*/7)));
+  call.BeginWrite();
+  calls_.OnPayloadsEnded({8});
+  EXPECT_TRUE(call.EndWrite());
+  call.BeginWrite();
+  calls_.OnPayloadsEnded({7});
+  EXPECT_FALSE(call.EndWrite());
+}
+
+TEST_F(OpenCallsTest, AnEndThatIsExpectedIsNone) {
+  OpenCall call(&calls_, OpenCall::Kind::kReply);
+  Open(&call, first_, tenant_);
+  ASSERT_TRUE(call.Take(Bytes(10, /*generation=*/7)));
+  call.ExpectEnd(7);
+  call.BeginWrite();
+  calls_.OnPayloadsEnded({7});
+  EXPECT_TRUE(call.EndWrite());
+  // It is held all the same.
+  EXPECT_FALSE(call.Take(Bytes(31, 8)));
+}
+
+}  // namespace
+}  // namespace mayfly
