@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/numbers.h"
+#include <sys/socket.h>
 
 #include "rpc/connection_listener.h"
 
