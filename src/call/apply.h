@@ -34,8 +34,9 @@
 //     of a tombstone: so no late retry can revive a call that has ended. Ids at or below the floor
 //     left the window before it was widened, and stay outside. A tombstone lasts as long as the
 //     setting says that was in force when it was written or the one in force now, whichever is
-//     longer. An upload may take longer than the window: its id is judged when it begins, and again
-//     at the end if its call has ended meanwhile.
+//     longer; and as long as it is there no input of its call is put. An upload may take longer
+//     than the window: its id is judged when it begins, and again at the end if its call has ended
+//     meanwhile.
 #pragma once
 
 #include <cstdint>
