@@ -55,7 +55,7 @@ struct Config {
     std::string data_dir;
     Durability durability = Durability::kSync;
     uint64_t shards = 1;
-    uint64_t memtable_bytes = 256 << 20;  // of all shards together
+    uint64_t memtable_bytes = 256 << 20;     // of all shards together
     uint64_t disk_reserve_bytes = 64 << 20;  // beside the store's own needs
     uint64_t index_calls_max = 1'000'000;
     bool allow_unsafe_filesystem = false;

@@ -59,7 +59,7 @@ TEST_F(FullDisk, ARetryOfWhatIsStoredSucceeds) {
   EXPECT_TRUE(harness_.PutInput(small, "data").status.ok());
   EXPECT_TRUE(harness_.PutInput(large, large_).status.ok());
   EXPECT_EQ(ReasonOf(harness_.PutInput(small, "other").status), Reason::kCallConflict);
-  EXPECT_EQ(harness_.GetInput(large).payload.data, large_);
+  EXPECT_EQ(harness_.GetInput(large).payload.value().data, large_);
 }
 
 TEST_F(FullDisk, AcksAndDeletesGoOnAndPutsAreTakenWhenThereIsRoomAgain) {
@@ -99,7 +99,7 @@ TEST_F(FullDisk, AnUploadGoesOnWhereItWasRefused) {
   // Its segments are there: what is left takes next to nothing.
   harness_.hooks.disk_is_full = true;
   EXPECT_TRUE(harness_.Finish(*begun, large_).ok());
-  EXPECT_EQ(harness_.GetInput(id).payload.data, large_);
+  EXPECT_EQ(harness_.GetInput(id).payload.value().data, large_);
 }
 
 TEST_F(FullDisk, ASmallUploadIsFinishedWhenThereIsRoom) {
