@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/time/clock.h"
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "support/payload_stream.h"
@@ -14,6 +15,8 @@
 
 namespace mayfly {
 namespace {
+
+using ::testing::AnyOf;
 
 constexpr absl::Duration kLease = absl::Seconds(1);
 constexpr uint64_t kSegments = 24;
@@ -124,7 +127,8 @@ TEST_F(ClaimRenewalTest, ADownloadEndsAtTheDeadlineWhateverWasRenewed) {
     received += response.segment().data().size();
     if (absl::Now() < deadline_) absl::SleepFor(kPause);
   }
-  EXPECT_EQ(Summary(reader_->Finish()), "NOT_FOUND CALL_EXPIRED");
+  // A segment that waits for its reader just then is dropped with the stream.
+  EXPECT_THAT(Summary(reader_->Finish()), AnyOf("NOT_FOUND CALL_EXPIRED", "UNAVAILABLE"));
   EXPECT_GT(absl::Now(), deadline_ - kClockMargin) << "not before it either";
   EXPECT_GT(received, 2 * kSegmentBytes);
   EXPECT_LT(received, kSize);
