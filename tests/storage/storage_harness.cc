@@ -63,7 +63,6 @@ absl::Status StorageHarness::Open() {
   opened.rocksdb_file_system = options.rocksdb_file_system;
   opened.rocksdb_clock = options.rocksdb_clock;
   opened.disk_bytes = options.disk_bytes;
-  opened.clock = options.clock;
   opened.log = options.log;
   auto storage = LocalStorage::Open(std::move(opened));
   RETURN_IF_ERROR(storage.status());

@@ -4,7 +4,6 @@
 // Hooks are changed before the store is opened, or while nothing is under way.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -32,7 +31,7 @@ struct StorageHooks {
   std::function<absl::StatusOr<Sealed>(Storage*, const CallKey&, SlotRef, uint32_t number)>
       read_segment;
   // No room for any put.
-  std::atomic<bool> disk_is_full{false};
+  bool disk_is_full = false;
 };
 
 class InterposedStorage final : public Storage {
