@@ -55,7 +55,7 @@ std::string TimeText(int64_t unix_s) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixSeconds(unix_s), absl::UTCTimeZone());
 }
 
-absl::Status Refuse(absl::string_view what) {
+absl::Status RefuseIdentity(absl::string_view what) {
   return MakeError(absl::StatusCode::kUnauthenticated, Reason::kIdentityInvalid, what);
 }
 
@@ -64,14 +64,14 @@ absl::Status Refusal(int error, const X509* at, int depth) {
   const absl::string_view whose =
       depth == 0 ? "the client's certificate" : "a CA of the client's certificate";
   if (at != nullptr && error == X509_V_ERR_CERT_HAS_EXPIRED) {
-    return Refuse(
+    return RefuseIdentity(
         absl::StrCat(whose, " expired at ", TimeText(UnixSeconds(X509_get0_notAfter(at)))));
   }
   if (at != nullptr && error == X509_V_ERR_CERT_NOT_YET_VALID) {
-    return Refuse(absl::StrCat(whose, " is not valid before ",
-                               TimeText(UnixSeconds(X509_get0_notBefore(at)))));
+    return RefuseIdentity(absl::StrCat(whose, " is not valid before ",
+                                       TimeText(UnixSeconds(X509_get0_notBefore(at)))));
   }
-  return Refuse("the client's certificate is not from a trusted CA any more");
+  return RefuseIdentity("the client's certificate is not from a trusted CA any more");
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -195,7 +195,7 @@ TlsPeers::Verdict TlsPeers::Judge(const TrustedCas& trusted, const PeerChain& ch
   if (own == nullptr || sk_X509_num(own.get()) == 0 || between == nullptr || context == nullptr ||
       X509_STORE_CTX_init(context.get(), trusted.store(), sk_X509_value(own.get(), 0),
                           between.get()) != 1) {
-    return refused(Refuse("the client's certificate cannot be read"));
+    return refused(RefuseIdentity("the client's certificate cannot be read"));
   }
   X509_STORE_CTX_set_default(context.get(), "ssl_client");
   X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(context.get()), static_cast<time_t>(now_s));

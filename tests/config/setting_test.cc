@@ -65,9 +65,12 @@ struct Sample {
 
 std::string SampleOf(const Setting& setting) {
   const std::map<std::string, std::string> kExceptions = {
-      {"server.listen", "\"[::1]:0\""},           {"server.connection_age_max", "\"47m\""},
-      {"server.metadata_bytes_max", "\"17KiB\""}, {"retention.tombstone_ttl", "\"47m\""},
-      {"claims.lease_total_max", "\"47m\""},     {"limits.unsent_bytes_max", "\"97MiB\""},
+      {"server.listen", "\"[::1]:0\""},
+      {"server.connection_age_max", "\"47m\""},
+      {"server.metadata_bytes_max", "\"17KiB\""},
+      {"retention.tombstone_ttl", "\"47m\""},
+      {"claims.lease_total_max", "\"47m\""},
+      {"limits.unsent_bytes_max", "\"97MiB\""},
       {"limits.tenant_unsent_bytes_max", "\"97MiB\""},
       {"limits.connection_unsent_bytes_max", "\"97MiB\""},
   };

@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kStartMs = 1'700'000'000'000;
 constexpr int64_t kMinuteMs = 60'000;
-constexpr int64_t kHourMs = 60 * kMinuteMs;
-constexpr int64_t kTickMs = 100;
+constexpr int64_t kSweptHourMs = 60 * kMinuteMs;
+constexpr int64_t kSweeperTickMs = 100;
 constexpr size_t kBatchMax = 16;
 
 // Where payloads are stored, and erased when the time has come.
@@ -47,7 +47,7 @@ class Shelf : public DueSource, public ExpirySink {
   // Which ought to be erased by now: the wheel may be a tick late.
   size_t due_count() const {
     return static_cast<size_t>(std::count_if(stored_.begin(), stored_.end(), [&](const auto& item) {
-      return item.second.due_s * 1000 + kTickMs <= now_ms_;
+      return item.second.due_s * 1000 + kSweeperTickMs <= now_ms_;
     }));
   }
   int64_t lag_ms() { return sweeper_.lag_ms({.read_ms = now_ms_, .erase_ms = now_ms_}); }
@@ -78,13 +78,13 @@ class Shelf : public DueSource, public ExpirySink {
 };
 
 TEST(Sweeper, ErasesEverythingThatIsDueAfterAJumpAheadOfAnyLength) {
-  for (const int64_t jump_ms : {int64_t{3000}, 13 * kMinuteMs, 14 * kMinuteMs, 25 * kHourMs}) {
+  for (const int64_t jump_ms : {int64_t{3000}, 13 * kMinuteMs, 14 * kMinuteMs, 25 * kSweptHourMs}) {
     Shelf shelf;
     shelf.Sweep();
     for (int i = 0; i < 1000; ++i) shelf.Put(kStartMs + i * 100);
     shelf.Put(kStartMs + jump_ms - 1000);
     shelf.Put(kStartMs + jump_ms + 1000);
-    shelf.Put(kStartMs + jump_ms + kHourMs);
+    shelf.Put(kStartMs + jump_ms + kSweptHourMs);
     shelf.Sweep();
     shelf.SetTime(kStartMs + jump_ms);
     shelf.Sweep();
@@ -95,18 +95,18 @@ TEST(Sweeper, ErasesEverythingThatIsDueAfterAJumpAheadOfAnyLength) {
 
 TEST(Sweeper, IsNotBlindAfterAJumpBack) {
   Shelf shelf;
-  shelf.Put(kStartMs + kHourMs);
+  shelf.Put(kStartMs + kSweptHourMs);
   shelf.Sweep();
-  shelf.SetTime(kStartMs - kHourMs);
+  shelf.SetTime(kStartMs - kSweptHourMs);
   shelf.Sweep();
-  shelf.Put(kStartMs - kHourMs + 2000);
+  shelf.Put(kStartMs - kSweptHourMs + 2000);
   shelf.Sweep();
   EXPECT_EQ(shelf.count(), 2u);
-  shelf.SetTime(kStartMs - kHourMs + 2000);
+  shelf.SetTime(kStartMs - kSweptHourMs + 2000);
   EXPECT_GE(shelf.lag_ms(), 2000) << "it is measured from the sweep before";
   shelf.Sweep();
   EXPECT_EQ(shelf.count(), 1u);
-  shelf.SetTime(kStartMs + kHourMs);
+  shelf.SetTime(kStartMs + kSweptHourMs);
   shelf.Sweep();
   EXPECT_EQ(shelf.count(), 0u);
 }
@@ -123,7 +123,7 @@ TEST(Sweeper, LeavesNothingThatIsDueHoweverTimeJumps) {
   for (int step = 0; step < 20'000; ++step) {
     switch (between(0, 9)) {
       case 0:
-        now_ms += between(-26, 26) * kHourMs + between(-kMinuteMs, kMinuteMs);
+        now_ms += between(-26, 26) * kSweptHourMs + between(-kMinuteMs, kMinuteMs);
         break;
       case 1:
         now_ms += between(-3000, 3000);
@@ -136,7 +136,7 @@ TEST(Sweeper, LeavesNothingThatIsDueHoweverTimeJumps) {
     }
     shelf.SetTime(now_ms);
     if (between(0, 2) > 0) shelf.Put(now_ms + between(0, 5000));
-    if (between(0, 9) == 0) shelf.Put(now_ms + between(0, 24 * kHourMs));
+    if (between(0, 9) == 0) shelf.Put(now_ms + between(0, 24 * kSweptHourMs));
     shelf.Sweep();
     ASSERT_EQ(shelf.due_count(), 0u) << "step " << step;
   }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+
 #include "base/clock.h"
 #include "base/mutex.h"
 
