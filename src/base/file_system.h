@@ -1,9 +1,10 @@
 // The file system as the key files see it, behind a seam through which tests make the k-th write,
 // sync or rename fail, or drop what was not synced.
 //
-// Every error is UNAVAILABLE or NOT_FOUND with errno's text and the operation's name, never a
-// path. When no descriptor is free, an operation that needs one waits for up to 5 s before it fails. A failed Sync is final: the kernel may have dropped the dirty pages, so the caller must
-// not sync again and believe the answer.
+// Every error is UNAVAILABLE or NOT_FOUND with errno's text and the operation's name, never a path.
+// When no descriptor is free, an operation that needs one waits for up to 5 s before it fails. A
+// failed Sync is final: the kernel may have dropped the dirty pages, so the caller must not sync
+// again and believe the answer.
 #pragma once
 
 #include <cstdint>

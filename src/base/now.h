@@ -1,9 +1,10 @@
 // What time it is, as the rules see it: three answers, because two clocks may disagree and a wrong
 // one must neither destroy live data nor keep data past its day; and a fourth for durations.
 //
-// The three are milliseconds since the Unix epoch. retention/timekeeper.h makes them from the wall clock
-// and from *steady* (an anchor plus CLOCK_BOOTTIME since). While the clocks are right all three
-// are equal up to its tolerance. A deadline has passed for one of them when it is <= that answer.
+// The three are milliseconds since the Unix epoch. retention/timekeeper.h makes them from the wall
+// clock and from *steady* (an anchor plus CLOCK_BOOTTIME since). While the clocks are right all
+// three are equal up to its tolerance. A deadline has passed for one of them when it is <= that
+// answer.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Admission decides whether an RPC is looked at: who calls, by a certificate that counts now, whether that role may, whether the
-// server is there, whether the batch has a size, whether the tenant keeps to its rate. In this
-// order, so that a stranger learns nothing of the server's state.
+// Admission decides whether an RPC is looked at: who calls, by a certificate that counts now,
+// whether that role may, whether the server is there, whether the batch has a size, whether the
+// tenant keeps to its rate. In this order, so that a stranger learns nothing of the server's state.
 //
 // It holds the way to the store, which does not exist while the server is starting. Thread-safe.
 #pragma once
@@ -70,7 +70,8 @@ class Admission {
   // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
-  // For RPCs that stream: who begins one, and then the items of each of its messages. Admit is both.
+  // For RPCs that stream: who begins one, and then the items of each of its messages. Admit is
+  // both.
   absl::StatusOr<Admitted> AdmitStream(const grpc::AuthContext& context, Rpc rpc);
   // INVALID_ARGUMENT (FIELD_INVALID) for more than limits.batch_items_max.
   absl::Status CheckCount(absl::string_view field, int count, int count_min = 0) const;

@@ -20,6 +20,19 @@ absl::Time TimeOf(const google::protobuf::Timestamp& time) {
   return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
 }
 
+// As the contract advises for UNAVAILABLE: an answer is dropped when one of its payloads ends before
+// it has left, and short-lived ones do.
+template <typename Call>
+grpc::Status Repeat(Call call) {
+  constexpr int kAttemptsMax = 10;
+  grpc::Status status;
+  for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
+    status = call();
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE) break;
+  }
+  return status;
+}
+
 }  // namespace
 
 Audit::Audit(const TestServer& server, Findings* findings)
@@ -63,7 +76,8 @@ std::vector<Look> Audit::LookAtInputs(const Batch& batch) {
   for (const CallModel* const call : batch) request.add_call_ids(call->id);
   v1::GetInputsResponse response;
   const absl::Time begun = absl::Now();
-  const grpc::Status status = worker_.Call(&Stub::GetInputs, request, &response);
+  const grpc::Status status =
+      Repeat([&] { return worker_.Call(&Stub::GetInputs, request, &response); });
   if (!status.ok()) findings_->Report(absl::StrCat("inputs cannot be got: ", Summary(status)));
   std::vector<Look> looks(batch.size());
   for (size_t i = 0; i < batch.size(); ++i) {
@@ -84,7 +98,8 @@ std::vector<Look> Audit::LookAtOutputs(const Batch& batch) {
   for (const CallModel* const call : batch) request.add_call_ids(call->id);
   v1::ClaimOutputsResponse response;
   Look nothing{.summary = "PENDING", .begun = absl::Now()};
-  const grpc::Status status = client_.Call(&Stub::ClaimOutputs, request, &response);
+  const grpc::Status status =
+      Repeat([&] { return client_.Call(&Stub::ClaimOutputs, request, &response); });
   if (!status.ok()) findings_->Report(absl::StrCat("outputs cannot be claimed: ", Summary(status)));
   nothing.ended = absl::Now();
 

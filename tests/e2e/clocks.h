@@ -10,8 +10,11 @@
 
 #include <cstdlib>
 #include <fcntl.h>
+#include <memory>
 #include <new>
+#include <string>
 #include <unistd.h>
+#include <utility>
 
 #include <sys/mman.h>
 
@@ -37,12 +40,18 @@ class Clocks {
   Clocks(const Clocks&) = delete;
   Clocks& operator=(const Clocks&) = delete;
 
+  // A server whose certificates are valid wherever a test sets the wall clock.
+  std::unique_ptr<TestServer> NewServer(const std::string& settings) {
+    const int64_t wall_s = std::exchange(offsets_->wall_s, kCertificatesFromS);
+    auto server = WithShim([&] { return std::make_unique<TestServer>(settings); });
+    offsets_->wall_s = wall_s;
+    return server;
+  }
   void Start(TestServer* server) {
-    setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);
-    setenv(kClockShimVariable, path_.c_str(), /*overwrite=*/1);
-    server->Start();
-    unsetenv("LD_PRELOAD");
-    unsetenv(kClockShimVariable);
+    WithShim([server] {
+      server->Start();
+      return true;
+    });
   }
 
   void JumpWall(int64_t seconds) { offsets_->wall_s += seconds; }
@@ -54,6 +63,19 @@ class Clocks {
   int64_t wall_s() const { return offsets_->wall_s; }
 
  private:
+  static constexpr int64_t kCertificatesFromS = -7 * 24 * 3600;
+
+  // What `action` starts has its clocks moved.
+  template <typename Action>
+  auto WithShim(Action action) {
+    setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);
+    setenv(kClockShimVariable, path_.c_str(), /*overwrite=*/1);
+    auto result = action();
+    unsetenv("LD_PRELOAD");
+    unsetenv(kClockShimVariable);
+    return result;
+  }
+
   TemporaryDirectory directory_;
   const std::string path_ = directory_ / "clocks";
   ClockOffsets* offsets_ = nullptr;

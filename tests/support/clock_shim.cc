@@ -1,5 +1,5 @@
 // A library to be loaded into a server (LD_PRELOAD) that moves its clocks as a test says: see
-// clock_shim.h. CLOCK_MONOTONIC and the time that OpenSSL sees stay as they are.
+// clock_shim.h. CLOCK_MONOTONIC stays as it is.
 #include "support/clock_shim.h"
 
 #include <cstdlib>
@@ -47,6 +47,14 @@ extern "C" int clock_gettime(clockid_t clock, timespec* time) {
   if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) time->tv_sec += offsets->wall_s;
   if (clock == CLOCK_BOOTTIME) time->tv_sec += offsets->boottime_s;
   return result;
+}
+
+// OpenSSL asks this one whether a certificate is valid.
+extern "C" time_t time(time_t* seconds) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (seconds != nullptr) *seconds = now.tv_sec;
+  return now.tv_sec;
 }
 
 extern "C" int adjtimex(timex* state) {
