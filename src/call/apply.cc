@@ -155,7 +155,7 @@ class Application {
 
   void operator()(const ReleaseOutput& release) {
     if (!Holds(release.token, release.fence)) return;
-    if (release.uses && *release.uses != state().claim->uses) return;
+    if (release.if_used_once && state().claim->uses > 1) return;
     state().claim.reset();
   }
 

@@ -54,9 +54,9 @@ struct AckOutput {
 struct ReleaseOutput {
   ClaimToken token{};
   uint64_t fence = 0;
-  // For an answer that did not arrive: leaves the claim alone if it was used more often since, which
-  // means that a retry with the same token was answered.
-  std::optional<uint32_t> uses = std::nullopt;
+  // For an answer that did not arrive: leaves alone a claim that was used more than once, since
+  // another answer to the same token tells of it too.
+  bool if_used_once = false;
 };
 struct RenewClaim {
   ClaimToken token{};

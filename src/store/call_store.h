@@ -105,8 +105,8 @@ struct ClaimRef {
   CallId call_id;
   ClaimToken token{};
   uint64_t fence = 0;
-  std::optional<uint32_t> crc32c;               // ack only: of the data received
-  std::optional<uint32_t> uses = std::nullopt;  // release only: see ReleaseOutput
+  std::optional<uint32_t> crc32c;  // ack only: of the data received
+  bool if_used_once = false;       // release only: see ReleaseOutput
 };
 
 struct EndResult {

@@ -267,7 +267,7 @@ void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& made
                       .token = output.claim.token,
                       .fence = output.claim.fence,
                       .crc32c = std::nullopt,
-                      .uses = output.claim.uses});
+                      .if_used_once = true});
   }
   ReleaseOutputs(tenant, std::move(claims), [](std::vector<absl::Status>) {});
 }
@@ -300,7 +300,8 @@ void CallStore::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
       [](const ClaimRef& claim) {
         return std::pair<CallId, Operation>(
             claim.call_id,
-            ReleaseOutput{.token = claim.token, .fence = claim.fence, .uses = claim.uses});
+            ReleaseOutput{
+                .token = claim.token, .fence = claim.fence, .if_used_once = claim.if_used_once});
       },
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
         std::vector<absl::Status> statuses;

@@ -314,13 +314,15 @@ TEST_F(ApplyTest, AReleasedOutputCanBeClaimedAtOnce) {
   EXPECT_TRUE(Do(ClaimBy(kBert)).claim);
 }
 
-TEST_F(ApplyTest, AReleaseForAnEarlierUseLeavesTheClaim) {
+TEST_F(ApplyTest, AReleaseOfAnAnswerLeavesAClaimThatAnotherTellsOf) {
   MakeReady();
   const uint64_t fence = Claimed(kAnna);
   ASSERT_EQ(Claimed(kAnna), fence);
-  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), fence, /*uses=*/1}).status.ok());
+  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), fence, /*if_used_once=*/true}).status.ok());
   EXPECT_TRUE(Do(ClaimBy(kBert)).pending);
-  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), fence, /*uses=*/2}).status.ok());
+  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), fence}).status.ok());
+  const uint64_t second = Claimed(kAnna);
+  EXPECT_TRUE(Do(ReleaseOutput{TokenOf(kAnna), second, /*if_used_once=*/true}).status.ok());
   EXPECT_TRUE(Do(ClaimBy(kBert)).claim);
 }
 

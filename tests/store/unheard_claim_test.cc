@@ -54,6 +54,15 @@ TEST_F(UnheardClaimTest, StaysWithARetryThatWasAnswered) {
   EXPECT_TRUE(harness_.Ack(id_, 1, heard.fence).status.ok());
 }
 
+TEST_F(UnheardClaimTest, StaysWithAnEarlierAnswerToTheSameToken) {
+  PutOutput();
+  const auto [heard, first] = Claimed(1);
+  const auto [unheard, second] = Claimed(1);
+  second->ReleaseAnswer();
+  harness_.Settle();
+  EXPECT_TRUE(harness_.Ack(id_, 1, heard.fence).status.ok());
+}
+
 TEST_F(UnheardClaimTest, StaysWithWhoHasRenewedIt) {
   PutOutput();
   const auto [unheard, handle] = Claimed(1);
