@@ -135,8 +135,8 @@ class ClaimHandle {
   virtual ~ClaimHandle() = default;
   // Ends the wait, and releases what it has claimed but not answered.
   virtual void Cancel() = 0;
-  // The answer did not reach the client: releases its claims, except those that a retry with the same
-  // token has been given since. To be called after the answer, once.
+  // The answer did not reach the client: releases its claims, except those that another answer to
+  // the same token tells of. To be called after the answer, once.
   virtual void ReleaseAnswer() = 0;
 };
 
