@@ -1,6 +1,9 @@
 // A Notification is waited for by one thread and given once by another.
 #pragma once
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
 #include "base/mutex.h"
 
 namespace mayfly {
@@ -16,6 +19,15 @@ class Notification {
   void WaitForNotification() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     while (!is_notified_) changed_.Wait(&mutex_);
+  }
+  // False when it has not been given by then.
+  bool WaitForNotificationWithTimeout(absl::Duration timeout) EXCLUDES_LOCK(mutex_) {
+    const absl::Time end = absl::Now() + timeout;
+    MutexLock lock(&mutex_);
+    for (absl::Time now = absl::Now(); !is_notified_ && now < end; now = absl::Now()) {
+      changed_.WaitFor(&mutex_, end - now);
+    }
+    return is_notified_;
   }
 
  private:

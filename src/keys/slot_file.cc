@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 #include "base/check.h"
 #include "base/error.h"
@@ -24,8 +25,9 @@ constexpr uint64_t kMappingBytesMin = uint64_t{16} << 20;
 
 // A reader may meet a slot in the middle of a pwrite, which lasts nanoseconds unless its thread is
 // interrupted there.
-constexpr int kReadAttemptsMax = 100;
-constexpr int kReadAttemptsBeforeYield = 10;
+constexpr int kReadAttemptsAtOnce = 10;
+constexpr int kReadAttemptsPaused = 30;
+constexpr absl::Duration kReadPause = absl::Milliseconds(1);
 
 std::string PathIn(const std::string& directory) {
   return absl::StrCat(directory, "/", kSlotFileName);
@@ -201,10 +203,14 @@ uint64_t SlotFile::AdoptSlots() {
   uint64_t generation_max = 0;
   for (uint32_t slot = 0; slot < capacity(); ++slot) {
     SlotBytes bytes;
-    const SlotContent content = ReadSlot(slot, &bytes);
+    // Nobody writes yet.
+    const SlotContent content = LookAtSlot(slot, &bytes);
     WipeMemory(bytes.data(), bytes.size());
     if (content.kind == SlotContent::Kind::kUnused) continue;
-    if (content.kind != SlotContent::Kind::kDamaged) {
+    if (content.kind == SlotContent::Kind::kDamaged) {
+      alarms_.fetch_add(1, std::memory_order_relaxed);
+      NoteDamaged(slot);
+    } else {
       generation_max = std::max(generation_max, content.generation);
     }
     if (content.kind == SlotContent::Kind::kErased) continue;
@@ -557,7 +563,21 @@ absl::Status SlotFile::WriteRuns(absl::Span<const uint32_t> slots,
         OffsetOfSlot(slots[first]), ByteSpan(contents[first].data(), (end - first) * kSlotBytes))));
   }
   if (!slots.empty()) dirty_ = true;
+  MutexLock lock(&known_damaged_mutex_);
+  if (!known_damaged_.empty()) {
+    for (const uint32_t slot : slots) known_damaged_.erase(slot);
+  }
   return absl::OkStatus();
+}
+
+void SlotFile::NoteDamaged(uint32_t slot) const {
+  MutexLock lock(&known_damaged_mutex_);
+  known_damaged_.insert(slot);
+}
+
+bool SlotFile::IsKnownDamaged(uint32_t slot) const {
+  MutexLock lock(&known_damaged_mutex_);
+  return known_damaged_.contains(slot);
 }
 
 bool SlotFile::MayErase(SlotRef ref) const {
@@ -583,19 +603,29 @@ absl::Status SlotFile::Final(absl::Status status) {
   return status;
 }
 
-SlotContent SlotFile::ReadSlot(uint32_t slot, SlotBytes* bytes) const {
-  SlotContent content;
+SlotContent SlotFile::LookAtSlot(uint32_t slot, SlotBytes* bytes) const {
   // The capacity first: the mapping is at least as large.
-  if (slot < capacity()) {
-    const uint8_t* const mapping = mapping_.load(std::memory_order_acquire);
-    for (int attempt = 0; attempt < kReadAttemptsMax; ++attempt) {
-      memcpy(bytes->data(), mapping + OffsetOfSlot(slot), kSlotBytes);
-      content = DecodeSlot(slot, *bytes);
-      if (content.kind != SlotContent::Kind::kDamaged) return content;
-      if (attempt >= kReadAttemptsBeforeYield) std::this_thread::yield();
-    }
+  if (slot >= capacity()) return SlotContent();
+  memcpy(bytes->data(), mapping_.load(std::memory_order_acquire) + OffsetOfSlot(slot), kSlotBytes);
+  return DecodeSlot(slot, *bytes);
+}
+
+SlotContent SlotFile::ReadSlot(uint32_t slot, SlotBytes* bytes) const {
+  const auto is_damaged = [](const SlotContent& content) {
+    return content.kind == SlotContent::Kind::kDamaged;
+  };
+  SlotContent content = LookAtSlot(slot, bytes);
+  for (int i = 0; is_damaged(content) && i < kReadAttemptsAtOnce; ++i) {
+    content = LookAtSlot(slot, bytes);
   }
-  alarms_.fetch_add(1, std::memory_order_relaxed);
+  if (is_damaged(content) && !IsKnownDamaged(slot)) {
+    for (int i = 0; is_damaged(content) && i < kReadAttemptsPaused; ++i) {
+      absl::SleepFor(kReadPause);
+      content = LookAtSlot(slot, bytes);
+    }
+    if (is_damaged(content)) NoteDamaged(slot);
+  }
+  if (is_damaged(content) || slot >= capacity()) alarms_.fetch_add(1, std::memory_order_relaxed);
   return content;
 }
 

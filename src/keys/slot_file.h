@@ -186,7 +186,11 @@ class SlotFile {
   // Passes `status` on; an error ends the use of this object.
   absl::Status Final(absl::Status status);
 
-  SlotContent ReadSlot(uint32_t slot, SlotBytes* bytes) const;
+  SlotContent ReadSlot(uint32_t slot, SlotBytes* bytes) const EXCLUDES_LOCK(known_damaged_mutex_);
+  // The same as it is at this moment: perhaps half written.
+  SlotContent LookAtSlot(uint32_t slot, SlotBytes* bytes) const;
+  void NoteDamaged(uint32_t slot) const EXCLUDES_LOCK(known_damaged_mutex_);
+  bool IsKnownDamaged(uint32_t slot) const EXCLUDES_LOCK(known_damaged_mutex_);
 
   const std::unique_ptr<File> file_;
   const StoreId store_id_;
@@ -224,6 +228,11 @@ class SlotFile {
   absl::flat_hash_set<uint32_t> damaged_ GUARDED_BY(mutex_);
   uint64_t next_counter_ GUARDED_BY(mutex_) = 1;
   SlotCounts counts_ GUARDED_BY(mutex_);
+
+  // Slots that were found damaged after all attempts to read them: readers wait for them no more, or
+  // a batch of damaged calls would hold up everybody. Held with no other mutex taken after it.
+  mutable Mutex known_damaged_mutex_;
+  mutable absl::flat_hash_set<uint32_t> known_damaged_ GUARDED_BY(known_damaged_mutex_);
 
   Mutex sync_mutex_;
   ConditionVariable sync_done_;

@@ -180,7 +180,14 @@ absl::Status ConnectionListener::Listen(const std::string& host, const std::stri
   return absl::UnavailableError(error == 0 ? "it has no address" : strerrordesc_np(error));
 }
 
-ConnectionListener::~ConnectionListener() { Stop(); }
+ConnectionListener::~ConnectionListener() {
+  Stop();
+  while (!connections_.empty()) Forget(*connections_.begin());
+}
+
+void ConnectionListener::CutAll() {
+  for (const int connection : connections_) shutdown(connection, SHUT_RDWR);
+}
 
 void ConnectionListener::Start(ConnectionTable* table, int descriptor_end, HandOver hand_over,
                                Log* log) {
@@ -223,7 +230,6 @@ void ConnectionListener::Run() {
     if (!accepting_ && SteadyNow() >= resume_at_) TryAgain();
     for (int i = 0; i < count; ++i) {
       if (events[i].data.fd == stop_.get()) {
-        while (!connections_.empty()) Forget(*connections_.begin());
         waiting_ = Descriptor();
         return;
       }

@@ -9,8 +9,9 @@
 //   Open    binds and listens; clients can connect and wait
 //   Start   accepts, until Stop
 //   Stop    closes the listening sockets and ends the thread; connections go on
+//   CutAll  ends the connections that are left
 //
-// The three belong to one thread.
+// They belong to one thread at a time.
 #pragma once
 
 #include <functional>
@@ -62,6 +63,8 @@ class ConnectionListener {
   // All outlive Stop. No connection gets a descriptor of `descriptor_end` or above.
   void Start(ConnectionTable* table, int descriptor_end, HandOver hand_over, Log* log);
   void Stop();
+  // After Stop.
+  void CutAll();
 
  private:
   // Why connections did not stay, since the last line in the log.

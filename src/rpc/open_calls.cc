@@ -257,10 +257,11 @@ void OpenCalls::Tick() {
   const auto seconds = static_cast<uint32_t>(
       std::max<int64_t>(1, absl::ToInt64Seconds(surroundings_.reload_interval)));
   if (tick / kIdentityTicks % seconds == 0) {
-    const absl::Status status = surroundings_.peers->Refresh();
+    absl::Status status = surroundings_.files->Refresh();
+    status.Update(surroundings_.peers->Refresh());
     if (!status.ok()) {
       surroundings_.log->Write(Config::LogLevel::kWarning,
-                               "the trusted CAs stay as they were when tls.ca_file was usable last",
+                               "the files of [tls] stay as they were when they were usable last",
                                {{"error", status.message()}});
     }
   }

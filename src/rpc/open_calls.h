@@ -35,6 +35,7 @@
 #include "config/config.h"
 #include "rpc/connection_cut.h"
 #include "rpc/log.h"
+#include "rpc/tls_files.h"
 #include "rpc/tls_peers.h"
 #include "store/call_store.h"
 #include "store/leaving_payload.h"
@@ -111,7 +112,8 @@ class OpenCalls final : public PayloadEndListener {
   static constexpr uint32_t kTrimTicks = 10;
 
   struct Surroundings {
-    TlsPeers* peers = nullptr;  // outlives it
+    TlsPeers* peers = nullptr;  // outlives it, as do the files that it reads
+    TlsFiles* files = nullptr;
     absl::Duration reload_interval;
     // Cuts connections, by their peers' names in gRPC.
     std::function<void(absl::Span<const std::string> peers, CutWhen when)> cut;

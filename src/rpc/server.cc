@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/notification.h"
 #include "rpc/binary_metadata.h"
 #include "rpc/connection_cut.h"
 #include "rpc/grpc_log.h"
@@ -34,6 +36,8 @@ constexpr absl::Duration kPingTimeout = absl::Seconds(20);
 // How long connections without an RPC get to close by themselves. A client that is doing something
 // else answers no GOAWAY, and is not worth waiting for.
 constexpr absl::Duration kGoodbye = absl::Milliseconds(200);
+// What is not closed by then is cut.
+constexpr absl::Duration kCutAfter = absl::Milliseconds(500);
 
 // The reflection library adds itself to every server of a process that it is loaded into.
 class WithoutReflection : public grpc::ServerBuilderOption {
@@ -120,8 +124,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
-  auto credentials = MakeServerCredentials(config.tls);
-  if (!credentials.ok()) return credentials.status();
+  auto files = TlsFiles::Open(config.tls);
+  if (!files.ok()) return files.status();
   const auto limits = ConnectionLimits::For(config.server, DescriptorsMax());
   if (!limits.ok()) return limits.status();
   auto listener = ConnectionListener::Open(config.server.listen);
@@ -129,7 +133,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
 
   auto server = std::unique_ptr<Server>(new Server(config, *limits, log, clock));
   server->listener_ = *std::move(listener);
-  if (absl::Status status = server->WatchCalls(config.tls, log); !status.ok()) return status;
+  server->tls_files_ = *std::move(files);
+  if (absl::Status status = server->WatchCalls(log); !status.ok()) return status;
   grpc::EnableDefaultHealthCheckService(true);
   // Once in the process however often it is asked for, and before the builder takes plugins up.
   if (config.server.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -137,7 +142,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   SetArguments(config, &builder);
   if (!config.server.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
-      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, *credentials);
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      MakeServerCredentials(*server->tls_files_));
   builder.RegisterService(&server->service_);
   server->server_ = builder.BuildAndStart();
   if (server->server_ == nullptr) return absl::FailedPreconditionError("gRPC does not start");
@@ -155,13 +161,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   return server;
 }
 
-absl::Status Server::WatchCalls(const Config::Tls& tls, Log* log) {
-  auto peers = TlsPeers::Open(tls.ca_file, &certificate_clock_);
+absl::Status Server::WatchCalls(Log* log) {
+  auto peers = TlsPeers::Open(tls_files_->copies().ca_file, &certificate_clock_);
   if (!peers.ok()) return peers.status();
   peers_ = *std::move(peers);
   admission_.set_peers(peers_.get());
   open_calls_.Start({.peers = peers_.get(),
-                     .reload_interval = tls.reload_interval,
+                     .files = tls_files_.get(),
+                     .reload_interval = tls_files_->copies().reload_interval,
                      .cut = CutConnections,
                      .log = log});
   return absl::OkStatus();
@@ -188,7 +195,14 @@ void Server::Shutdown(absl::Duration timeout) {
   if (server_ == nullptr) return;
   in_flight_.WaitForNone(timeout);
   listener_->Stop();
+  // gRPC waits for what it is writing, and a client that does not read keeps it from that for ever.
+  Notification is_down;
+  std::thread cutter([&] {
+    if (!is_down.WaitForNotificationWithTimeout(kCutAfter)) listener_->CutAll();
+  });
   server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kGoodbye));
+  is_down.Notify();
+  cutter.join();
   server_ = nullptr;
   open_calls_.Stop();
 }

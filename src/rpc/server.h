@@ -53,7 +53,7 @@ class Server {
  private:
   Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock);
 
-  absl::Status WatchCalls(const Config::Tls& tls, Log* log);
+  absl::Status WatchCalls(Log* log);
   void SetHealth(bool serving);
 
   ConnectionTable connections_;
@@ -61,6 +61,7 @@ class Server {
   InFlight in_flight_;
   OpenStreams open_streams_;
   SystemClock certificate_clock_;  // the handshake judges certificates by the machine's, too
+  std::unique_ptr<TlsFiles> tls_files_;
   std::unique_ptr<TlsPeers> peers_;
   OpenCalls open_calls_;
   FunctionIoService service_;

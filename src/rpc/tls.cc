@@ -1,8 +1,5 @@
 #include "rpc/tls.h"
 
-#include <string>
-
-#include "absl/strings/str_cat.h"
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_credentials_options.h>
 #include <openssl/conf.h>
@@ -29,34 +26,12 @@ constexpr char kConfiguration[] =
     "Options = -SessionTicket\n"
     "NumTickets = 0\n";
 
+// The copies are in memory: how soon a changed file counts is for tls.reload_interval to say.
+constexpr unsigned kCopiesReadEveryS = 1;
+
 constexpr uint64_t kOlderVersions = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2;
 
 absl::Status Refuse(absl::string_view what) { return absl::FailedPreconditionError(what); }
-
-// With OpenSSL's reason, which says no more than what is wrong with the file.
-absl::Status RefuseFile(absl::string_view setting, absl::string_view what) {
-  const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
-  ERR_clear_error();
-  return Refuse(absl::StrCat(setting, " ", what, ": ", reason != nullptr ? reason : "unknown"));
-}
-
-// gRPC would start with unusable files and refuse every handshake.
-absl::Status CheckFiles(const Config::Tls& tls) {
-  const SslContext context(SSL_CTX_new(TLS_server_method()));
-  if (context == nullptr) return Refuse("TLS cannot be set up");
-  ERR_clear_error();
-  if (SSL_CTX_load_verify_file(context.get(), tls.ca_file.c_str()) != 1) {
-    return RefuseFile("tls.ca_file", "holds no usable certificates");
-  }
-  if (SSL_CTX_use_certificate_chain_file(context.get(), tls.certificate_file.c_str()) != 1) {
-    return RefuseFile("tls.certificate_file", "holds no usable certificate");
-  }
-  if (SSL_CTX_use_PrivateKey_file(context.get(), tls.key_file.c_str(), SSL_FILETYPE_PEM) != 1 ||
-      SSL_CTX_check_private_key(context.get()) != 1) {
-    return RefuseFile("tls.key_file", "holds no usable key of tls.certificate_file");
-  }
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -84,12 +59,10 @@ absl::Status ConfigureTls() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
-    const Config::Tls& tls) {
-  if (absl::Status status = CheckFiles(tls); !status.ok()) return status;
+std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files) {
+  const Config::Tls& tls = files.copies();
   auto provider = std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-      tls.key_file, tls.certificate_file, tls.ca_file,
-      static_cast<unsigned>(absl::ToInt64Seconds(tls.reload_interval)));
+      tls.key_file, tls.certificate_file, tls.ca_file, kCopiesReadEveryS);
   grpc::experimental::TlsServerCredentialsOptions options(std::move(provider));
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();

@@ -12,10 +12,9 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include <grpcpp/security/server_credentials.h>
 
-#include "config/config.h"
+#include "rpc/tls_files.h"
 
 namespace mayfly {
 
@@ -23,10 +22,8 @@ namespace mayfly {
 // anything uses TLS. FAILED_PRECONDITION when OpenSSL does not obey.
 absl::Status ConfigureTls();
 
-// Credentials that demand a client certificate of a CA in `tls.ca_file`. The files are read again
-// when they change; certificate and key are taken up together, when they fit each other.
-// FAILED_PRECONDITION when the files as they are now cannot serve, with a sentence that says which.
-absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
-    const Config::Tls& tls);
+// Credentials that demand a client certificate of a CA in `tls.ca_file`, by the copies that `files`
+// holds, which outlive the server.
+std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files);
 
 }  // namespace mayfly

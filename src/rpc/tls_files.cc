@@ -1,0 +1,187 @@
+#include "rpc/tls_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "crypto/openssl.h"
+
+namespace mayfly {
+namespace {
+
+using PairContext = std::unique_ptr<SSL_CTX, OpensslDeleter<SSL_CTX_free>>;
+using CaCertificate = std::unique_ptr<X509, OpensslDeleter<X509_free>>;
+using TextReader = std::unique_ptr<BIO, OpensslDeleter<BIO_free>>;
+
+// With OpenSSL's reason, which says no more than what is wrong with the file.
+absl::Status Unusable(absl::string_view setting, absl::string_view what) {
+  const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
+  ERR_clear_error();
+  return absl::FailedPreconditionError(
+      absl::StrCat(setting, " ", what, ": ", reason != nullptr ? reason : "unknown"));
+}
+
+absl::Status Unreadable(absl::string_view setting, absl::string_view why) {
+  return absl::FailedPreconditionError(absl::StrCat(setting, " cannot be read: ", why));
+}
+
+class OpenFile {
+ public:
+  explicit OpenFile(int descriptor) : descriptor_(descriptor) {}
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  ~OpenFile() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  int get() const { return descriptor_; }
+
+ private:
+  const int descriptor_;
+};
+
+absl::StatusOr<std::string> ReadText(absl::string_view setting, const std::string& path) {
+  // Not to wait for the writer of a pipe.
+  const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info = {};
+  if (file.get() < 0 || fstat(file.get(), &info) != 0) {
+    return Unreadable(setting, strerrordesc_np(errno));
+  }
+  if (!S_ISREG(info.st_mode)) return Unreadable(setting, "it is no regular file");
+  std::string text(TlsFiles::kFileBytesMax + 1, '\0');
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t count = read(file.get(), text.data() + size, text.size() - size);
+    if (count < 0) return Unreadable(setting, strerrordesc_np(errno));
+    if (count == 0) break;
+    size += static_cast<size_t>(count);
+  }
+  if (size > TlsFiles::kFileBytesMax) {
+    return Unreadable(setting,
+                      absl::StrCat("its size is above ", TlsFiles::kFileBytesMax, " bytes"));
+  }
+  text.resize(size);
+  return text;
+}
+
+TextReader ReaderOf(const std::string& text) {
+  return TextReader(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+// As strict as gRPC, which takes none of a file with one certificate that it cannot read.
+absl::Status CheckCa(const std::string& text) {
+  ERR_clear_error();
+  const TextReader reader = ReaderOf(text);
+  int count = 0;
+  while (CaCertificate(PEM_read_bio_X509_AUX(reader.get(), nullptr, nullptr, nullptr)) != nullptr) {
+    ++count;
+  }
+  const unsigned long error = ERR_peek_last_error();
+  const bool is_end =
+      ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+  if (count == 0) return Unusable("tls.ca_file", "holds no usable certificates");
+  if (!is_end) return Unusable("tls.ca_file", "holds a certificate that is damaged");
+  ERR_clear_error();
+  return absl::OkStatus();
+}
+
+absl::Status CheckPair(const std::string& certificate_path, const std::string& key_path) {
+  const PairContext context(SSL_CTX_new(TLS_server_method()));
+  if (context == nullptr) return Unusable("tls", "cannot be set up");
+  ERR_clear_error();
+  if (SSL_CTX_use_certificate_chain_file(context.get(), certificate_path.c_str()) != 1) {
+    return Unusable("tls.certificate_file", "holds no usable certificate");
+  }
+  if (SSL_CTX_use_PrivateKey_file(context.get(), key_path.c_str(), SSL_FILETYPE_PEM) != 1 ||
+      SSL_CTX_check_private_key(context.get()) != 1) {
+    return Unusable("tls.key_file", "holds no usable key of tls.certificate_file");
+  }
+  return absl::OkStatus();
+}
+
+std::string NameOf(int descriptor) { return absl::StrCat("/proc/self/fd/", descriptor); }
+
+// -1 when it cannot be made.
+int NewMemoryFile(const std::string& text) {
+  const int descriptor = memfd_create("mayfly-tls", MFD_CLOEXEC);
+  if (descriptor < 0) return -1;
+  if (write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size())) {
+    return descriptor;
+  }
+  close(descriptor);
+  return -1;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TlsFiles>> TlsFiles::Open(const Config::Tls& tls) {
+  auto files = std::unique_ptr<TlsFiles>(new TlsFiles(tls));
+  RETURN_IF_ERROR(files->RefreshCa());
+  RETURN_IF_ERROR(files->RefreshPair());
+  files->copies_.ca_file = NameOf(files->ca_.descriptor);
+  files->copies_.certificate_file = NameOf(files->certificate_.descriptor);
+  files->copies_.key_file = NameOf(files->key_.descriptor);
+  return files;
+}
+
+TlsFiles::~TlsFiles() {
+  for (const Copy* copy : {&ca_, &certificate_, &key_}) {
+    if (copy->descriptor >= 0) close(copy->descriptor);
+  }
+}
+
+absl::Status TlsFiles::Refresh() {
+  absl::Status status = RefreshCa();
+  status.Update(RefreshPair());
+  return status;
+}
+
+absl::Status TlsFiles::RefreshCa() {
+  auto text = ReadText("tls.ca_file", tls_.ca_file);
+  RETURN_IF_ERROR(text.status());
+  if (ca_.descriptor >= 0 && *text == ca_.text) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckCa(*text));
+  return Replace(&ca_, *std::move(text));
+}
+
+absl::Status TlsFiles::RefreshPair() {
+  auto certificate = ReadText("tls.certificate_file", tls_.certificate_file);
+  RETURN_IF_ERROR(certificate.status());
+  auto key = ReadText("tls.key_file", tls_.key_file);
+  RETURN_IF_ERROR(key.status());
+  if (key_.descriptor >= 0 && *certificate == certificate_.text && *key == key_.text) {
+    return absl::OkStatus();
+  }
+  const OpenFile new_certificate(NewMemoryFile(*certificate));
+  const OpenFile new_key(NewMemoryFile(*key));
+  RETURN_IF_ERROR(CheckPair(NameOf(new_certificate.get()), NameOf(new_key.get())));
+  RETURN_IF_ERROR(Replace(&certificate_, *std::move(certificate)));
+  return Replace(&key_, *std::move(key));
+}
+
+absl::Status TlsFiles::Replace(Copy* copy, std::string text) {
+  const int made = NewMemoryFile(text);
+  if (made < 0) return absl::FailedPreconditionError("no memory file can be made for a TLS file");
+  copy->text = std::move(text);
+  if (copy->descriptor < 0) {
+    copy->descriptor = made;
+    return absl::OkStatus();
+  }
+  const bool is_replaced = dup3(made, copy->descriptor, O_CLOEXEC) >= 0;
+  close(made);
+  if (is_replaced) return absl::OkStatus();
+  copy->text.clear();  // to be tried again
+  return absl::FailedPreconditionError("a TLS file could not be replaced in memory");
+}
+
+}  // namespace mayfly
