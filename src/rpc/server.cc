@@ -160,10 +160,7 @@ absl::Status Server::WatchCalls(const Config::Tls& tls, Log* log) {
   if (!peers.ok()) return peers.status();
   peers_ = *std::move(peers);
   admission_.set_peers(peers_.get());
-  open_calls_.Start({.peers = peers_.get(),
-                     .reload_interval = tls.reload_interval,
-                     .cut = CutConnections,
-                     .log = log});
+  open_calls_.Start({.peers = peers_.get(), .reload_interval = tls.reload_interval, .log = log});
   return absl::OkStatus();
 }
 
