@@ -57,7 +57,7 @@ class BidiStream : public OpenStream,
       : rpc_(rpc),
         context_(context),
         surroundings_(surroundings),
-        open_call_(surroundings.open_calls, OpenCall::Kind::kReply) {}
+        open_call_(surroundings.open_calls, OpenCall::Kind::kStream) {}
 
   // What gRPC is given, once.
   grpc::ServerBidiReactor<Request, Response>* Start() EXCLUDES_LOCK(mutex_) {

@@ -5,10 +5,13 @@
 #include <poll.h>
 #include <string>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/numbers.h"
+#include <linux/tcp.h>  // its tcp_info has more than that of netinet/tcp.h
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "rpc/connection_listener.h"
@@ -32,21 +35,53 @@ bool IsFull(int descriptor) {
   return poll(&socket, 1, 0) == 0;
 }
 
-}  // namespace
+// 0 where the kernel does not tell.
+uint64_t BytesAcked(int descriptor) {
+  tcp_info info = {};
+  socklen_t size = sizeof info;
+  if (getsockopt(descriptor, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  return info.tcpi_bytes_acked;
+}
 
-void CutConnections(absl::Span<const std::string> peers, CutWhen when) {
-  const absl::flat_hash_set<std::string> cut(peers.begin(), peers.end());
+// For each descriptor of a connection to one of `peers`, of which there may be several.
+template <typename Visit>
+void ForEachConnection(absl::Span<const std::string> peers, Visit visit) {
+  const absl::flat_hash_set<std::string> wanted(peers.begin(), peers.end());
   for (const int descriptor : OpenDescriptors()) {
-    if (!cut.contains(PeerOf(descriptor).name)) continue;
-    // Its owner may close it at any time, and its number be another file's then: what is shut down
-    // is a descriptor of our own, after another look.
+    if (!wanted.contains(PeerOf(descriptor).name)) continue;
+    // Its owner may close it at any time, and its number be another file's then: what is used is a
+    // descriptor of our own, after another look.
     const int own = dup(descriptor);
     if (own < 0) continue;
-    if (cut.contains(PeerOf(own).name) && (when == CutWhen::kAlways || IsFull(own))) {
-      shutdown(own, SHUT_RDWR);
-    }
+    const std::string peer = PeerOf(own).name;
+    if (wanted.contains(peer)) visit(peer, own);
     close(own);
   }
+}
+
+}  // namespace
+
+std::vector<std::string> StallWatch::StalledOf(FullConnections full) {
+  std::vector<std::string> stalled;
+  for (const auto& [peer, bytes_acked] : full) {
+    const auto last = last_.find(peer);
+    if (last != last_.end() && last->second == bytes_acked) stalled.push_back(peer);
+  }
+  last_ = std::move(full);
+  return stalled;
+}
+
+FullConnections FindFullConnections(absl::Span<const std::string> peers) {
+  FullConnections full;
+  ForEachConnection(peers, [&](const std::string& peer, int descriptor) {
+    if (IsFull(descriptor)) full[peer] = BytesAcked(descriptor);
+  });
+  return full;
+}
+
+void CutConnections(absl::Span<const std::string> peers) {
+  ForEachConnection(peers,
+                    [](const std::string&, int descriptor) { shutdown(descriptor, SHUT_RDWR); });
 }
 
 }  // namespace mayfly

@@ -21,6 +21,9 @@ constexpr uint64_t kDescriptorsPerConnection = 2;
 constexpr uint64_t kUnprovenShare = 3;
 constexpr uint64_t kUnprovenMax = 1024;
 
+// So that none can take all places from the others.
+constexpr uint64_t kOnesShare = 2;
+
 // What a client gets at least for its handshake and its first call. In a flood that would push
 // connections out earlier, new ones wait in the kernel's queue.
 constexpr absl::Duration kUnprovenAgeMin = absl::Milliseconds(150);
@@ -39,12 +42,12 @@ absl::StatusOr<ConnectionLimits> ConnectionLimits::For(const Config::Server& con
   const uint64_t room = (descriptors - reserved) / kDescriptorsPerConnection;
   const uint64_t unproven = std::min(room / kUnprovenShare, kUnprovenMax);
   const uint64_t proven = std::min(room - unproven, config.connections_max);
-  return ConnectionLimits{
-      .proven_max = proven,
-      .unproven_max = unproven,
-      .per_address_max = std::min(config.connections_per_address_max, proven + unproven),
-      .per_tenant_max = std::min(config.connections_per_tenant_max, proven),
-      .descriptor_end = static_cast<int>(descriptors - reserved)};
+  const uint64_t ones = std::max<uint64_t>(proven / kOnesShare, 1);
+  return ConnectionLimits{.proven_max = proven,
+                          .unproven_max = unproven,
+                          .per_address_max = std::min(config.connections_per_address_max, ones),
+                          .per_tenant_max = std::min(config.connections_per_tenant_max, ones),
+                          .descriptor_end = static_cast<int>(descriptors - reserved)};
 }
 
 ConnectionTable::Verdict ConnectionTable::Admit(int descriptor, const ConnectionPeer& peer,

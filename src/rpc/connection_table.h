@@ -35,7 +35,8 @@ struct ConnectionLimits {
   int descriptor_end = 0;
 
   // The limits in the configuration, as far as a process that may have `descriptors_max` open files
-  // can keep them. FAILED_PRECONDITION when those are too few to serve.
+  // can keep them. One address or one tenant has half of the places at most. FAILED_PRECONDITION when
+  // the open files are too few to serve.
   static absl::StatusOr<ConnectionLimits> For(const Config::Server& config,
                                               uint64_t descriptors_max);
 };

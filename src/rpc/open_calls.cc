@@ -12,8 +12,6 @@
 namespace mayfly {
 namespace {
 
-constexpr char kEndedText[] = "a payload of this answer has ended before it was read";
-
 // What a table like ours is asked to count, and to forget at zero.
 template <typename Map>
 void Subtract(Map* map, typename Map::key_type key, uint64_t bytes) {
@@ -48,9 +46,7 @@ void OpenCall::Return(uint64_t generation) { calls_->Return(this, generation); }
 
 void OpenCall::ExpectEnd(uint64_t generation) { calls_->ExpectEnd(this, generation); }
 
-void OpenCall::BeginWrite() {
-  written_since_.store(calls_->tick_.load(std::memory_order_relaxed), std::memory_order_relaxed);
-}
+bool OpenCall::BeginWrite() { return calls_->BeginWrite(this); }
 
 bool OpenCall::EndWrite() {
   written_since_.store(0, std::memory_order_relaxed);
@@ -121,6 +117,17 @@ void OpenCalls::ExpectEnd(OpenCall* call, uint64_t generation) {
   }
 }
 
+bool OpenCalls::BeginWrite(OpenCall* call) {
+  call->written_since_.store(tick_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  if (call->kind_ != OpenCall::Kind::kReply) return true;
+  CallStore* const store = store_.load(std::memory_order_acquire);
+  const int64_t now_ms = store == nullptr ? 0 : store->ReadMs();
+  MutexLock lock(&mutex_);
+  return std::none_of(call->held_.begin(), call->held_.end(), [&](const OpenCall::Held& held) {
+    return held.ended || held.until_ms <= now_ms;
+  });
+}
+
 void OpenCalls::Forget(OpenCall* call, const OpenCall::Held& held) {
   held_bytes_ -= held.bytes;
   Subtract(&held_by_connection_, call->chain_.certificate.data(), held.bytes);
@@ -166,8 +173,9 @@ void OpenCalls::OnPayloadsEnded(absl::Span<const uint64_t> generations) {
 
 bool OpenCalls::IsStale(const OpenCall& call, const OpenCall::Held& held) const {
   const uint32_t now = tick_.load(std::memory_order_relaxed);
-  if (call.kind_ == OpenCall::Kind::kReply) return now - held.since >= kStaleTicks;
-  const uint32_t since = call.written_since_.load(std::memory_order_relaxed);
+  const uint32_t since = call.kind_ == OpenCall::Kind::kStream
+                             ? held.since
+                             : call.written_since_.load(std::memory_order_relaxed);
   return since != 0 && now - since >= kStaleTicks;
 }
 
@@ -192,8 +200,6 @@ void OpenCalls::MarkCancelled(OpenCall* call) {
   char* const peer = grpc_call_get_peer(call->call_);
   call->peer_ = peer;
   gpr_free(peer);
-  has_new_victims_ = true;
-  changed_.NotifyOne();
 }
 
 OpenCalls::Victim OpenCalls::Condemn(OpenCall* call) {
@@ -236,15 +242,14 @@ void OpenCalls::Run() {
     {
       MutexLock lock(&mutex_);
       const absl::Duration rest = absl::FromChrono(next_tick - std::chrono::steady_clock::now());
-      if (!stopping_ && !has_new_victims_ && rest > absl::ZeroDuration()) {
-        changed_.WaitFor(&mutex_, rest);
-      }
+      if (!stopping_ && rest > absl::ZeroDuration()) changed_.WaitFor(&mutex_, rest);
       if (stopping_) return;
     }
-    CutStalled();
     if (std::chrono::steady_clock::now() < next_tick) continue;
-    next_tick += absl::ToChronoMilliseconds(kTick);
     Tick();
+    // Ticks that a busy machine has kept from running are not made up for: two of them at once would
+    // find every connection where it was.
+    next_tick = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(kTick);
   }
 }
 
@@ -252,6 +257,7 @@ void OpenCalls::Tick() {
   const uint32_t tick = tick_.fetch_add(1, std::memory_order_relaxed) + 1;
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store != nullptr) DropEnded(store->ReadMs());
+  CutStalled();
   GiveBackMemory();
   if (tick % kIdentityTicks != 0) return;
   const auto seconds = static_cast<uint32_t>(
@@ -280,24 +286,25 @@ void OpenCalls::DropEnded(int64_t now_ms) {
 }
 
 void OpenCalls::CutStalled() {
-  std::vector<std::string> full;  // to be cut if the kernel takes nothing
-  std::vector<std::string> all;
+  std::vector<std::string> watched;
+  std::vector<std::string> cut;
   {
     MutexLock lock(&mutex_);
-    has_new_victims_ = false;
     const uint32_t now = tick_.load(std::memory_order_relaxed);
     for (OpenCall* const call : calls_) {
       if (call->peer_.empty() || call->written_since_.load(std::memory_order_relaxed) == 0)
         continue;
       if (now - call->cancelled_since_ < kCutTicks) {
-        full.push_back(call->peer_);
+        watched.push_back(call->peer_);
       } else {
-        all.push_back(std::exchange(call->peer_, ""));
+        cut.push_back(std::exchange(call->peer_, ""));
       }
     }
   }
-  if (!full.empty()) surroundings_.cut(full, CutWhen::kFull);
-  if (!all.empty()) surroundings_.cut(all, CutWhen::kAlways);
+  FullConnections full;
+  if (!watched.empty()) full = FindFullConnections(watched);
+  for (std::string& peer : stall_watch_.StalledOf(std::move(full))) cut.push_back(std::move(peer));
+  if (!cut.empty()) CutConnections(cut);
 }
 
 void OpenCalls::CheckIdentities() {

@@ -4,12 +4,16 @@
 //   held       from before a payload is read until the kernel has all of it, or the RPC is over
 //   ended      its deadline has passed, or an ack, a delete, the sweep or a successor has ended it
 //   dropped    the RPC is cancelled, with UNAVAILABLE (or UNAUTHENTICATED), and gRPC lets go of all
-//              that it has not written; a write under way that the kernel does not take cannot be
-//              recalled, so its connection is cut then
+//              that it has not written
+//   cut        a write under way cannot be recalled: when the kernel does not take it, its connection
+//              is cut, with all other calls on it. So not at once, since the socket of a client that
+//              reads is full now and then too, but when it has stood still for a tick, and in any
+//              case when the write has not ended after kCutTicks
 //
 // A client may have a payload, and say so by an ack or a delete, before its own server's callback has
-// told that it left. So a payload is dropped at its end only when it has been held for kStaleTicks;
-// a younger one when it has become as old and is still there.
+// told that it left. So a payload is dropped at its end only when it has been on its way for
+// kStaleTicks; a younger one when it has become as old and is still there. What ends before its reply
+// is written is refused then.
 //
 // What is held is bounded in bytes, for each connection, each tenant and all together, and taken
 // from that before it is read. Memory of what slow readers had is given back to the system.
@@ -19,7 +23,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,7 +51,8 @@ class OpenCalls;
 class OpenCall final : public PayloadTaker {
  public:
   enum class Kind {
-    kReply,     // what is taken is on its way
+    kReply,     // one write, of all that is taken; nothing of it has left before
+    kStream,    // what is taken is on its way
     kDownload,  // what is taken is looked at before every write; only a write is held up
   };
 
@@ -67,9 +71,9 @@ class OpenCall final : public PayloadTaker {
   void Return(uint64_t generation) override;
   void ExpectEnd(uint64_t generation) override;
 
-  // gRPC has been given a message to write; it has written it, or lost it with the connection.
-  void BeginWrite();
-  // False: a payload has ended meanwhile, and no more of it may be written.
+  // gRPC is given a message to write. False, of a kReply: a payload has ended meanwhile, and it must not be.
+  bool BeginWrite();
+  // gRPC has written it, or lost it with the connection. False: a payload has ended meanwhile, and no more of it may be written.
   bool EndWrite();
 
  private:
@@ -100,10 +104,11 @@ class OpenCall final : public PayloadTaker {
 
 class OpenCalls final : public PayloadEndListener {
  public:
+  // To clients, with UNAVAILABLE.
+  static constexpr char kEndedText[] = "a payload of this answer has ended before it was read";
   static constexpr absl::Duration kTick = absl::Milliseconds(100);
   static constexpr uint32_t kStaleTicks = 2;
-  // The connection of a cancelled call is cut at once when the kernel takes nothing more for it, and
-  // in any case when the write that was under way has not ended by then.
+  // The connection of a cancelled call is cut when the write that was under way has not ended by then.
   static constexpr uint32_t kCutTicks = 3;
   static constexpr uint32_t kIdentityTicks = 10;
   // When so much less is held than was at most, the difference goes back to the system, a second
@@ -115,8 +120,6 @@ class OpenCalls final : public PayloadEndListener {
     TlsPeers* peers = nullptr;  // outlives it, as do the files that it reads
     TlsFiles* files = nullptr;
     absl::Duration reload_interval;
-    // Cuts connections, by their peers' names in gRPC.
-    std::function<void(absl::Span<const std::string> peers, CutWhen when)> cut;
     Log* log = nullptr;  // outlives it
   };
 
@@ -145,6 +148,7 @@ class OpenCalls final : public PayloadEndListener {
   bool Take(OpenCall* call, const LeavingPayload& payload) EXCLUDES_LOCK(mutex_);
   void Return(OpenCall* call, uint64_t generation) EXCLUDES_LOCK(mutex_);
   void ExpectEnd(OpenCall* call, uint64_t generation) EXCLUDES_LOCK(mutex_);
+  bool BeginWrite(OpenCall* call) EXCLUDES_LOCK(mutex_);
   void Forget(OpenCall* call, const OpenCall::Held& held) REQUIRES_LOCK(mutex_);
   void RemoveFromIndex(const OpenCall* call, uint64_t generation) REQUIRES_LOCK(mutex_);
 
@@ -171,7 +175,6 @@ class OpenCalls final : public PayloadEndListener {
   Mutex mutex_;
   ConditionVariable changed_;
   bool stopping_ GUARDED_BY(mutex_) = false;
-  bool has_new_victims_ GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<OpenCall*> calls_ GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, absl::InlinedVector<OpenCall*, 1>> holders_ GUARDED_BY(mutex_);
   uint64_t held_bytes_ GUARDED_BY(mutex_) = 0;
@@ -180,6 +183,7 @@ class OpenCalls final : public PayloadEndListener {
   absl::flat_hash_map<const Tenant*, uint64_t> held_by_tenant_ GUARDED_BY(mutex_);
   uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;  // since memory was given back last
   uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
+  StallWatch stall_watch_;                      // of the thread
   std::thread thread_;
 };
 

@@ -120,7 +120,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
   RETURN_IF_ERROR(ConfigureTls());
-  RETURN_IF_ERROR(GuardHeaders(config.server.metadata_bytes_max));
+  RETURN_IF_ERROR(GuardFrames(config.server.metadata_bytes_max));
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
@@ -169,7 +169,6 @@ absl::Status Server::WatchCalls(Log* log) {
   open_calls_.Start({.peers = peers_.get(),
                      .files = tls_files_.get(),
                      .reload_interval = tls_files_->copies().reload_interval,
-                     .cut = CutConnections,
                      .log = log});
   return absl::OkStatus();
 }

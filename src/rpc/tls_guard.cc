@@ -3,23 +3,26 @@
 #include <atomic>
 #include <dlfcn.h>
 #include <memory>
+#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-#include "rpc/header_guard.h"
+#include "rpc/frame_guard.h"
 
 namespace mayfly {
 namespace {
 
 using SslRead = int (*)(SSL*, void*, int);
 
+// The error's numbers at OpenSSL.
 constexpr int kTooManyHeaders = 1;
+constexpr int kTooManyResets = 2;
 
 std::atomic<size_t> g_metadata_bytes_max{0};  // SSL_read carries no context
 
 void FreeGuard(void*, void* guard, CRYPTO_EX_DATA*, int, long, void*) {
-  delete static_cast<HeaderGuard*>(guard);
+  delete static_cast<FrameGuard*>(guard);
 }
 
 int GuardIndex() {
@@ -27,13 +30,14 @@ int GuardIndex() {
   return index;
 }
 
-// The error's number at OpenSSL, with the words that gRPC writes to the log.
+// Their library's number at OpenSSL, with the words that gRPC writes to the log.
 int ErrorLibrary() {
   static const int library = [] {
     const int number = ERR_get_next_error_library();
     static ERR_STRING_DATA strings[] = {
         {ERR_PACK(number, 0, kTooManyHeaders),
          "a client sent more headers than server.metadata_bytes_max allows"},
+        {ERR_PACK(number, 0, kTooManyResets), "a client reset more calls than a second allows"},
         {0, nullptr}};
     ERR_load_strings(number, strings);
     return number;
@@ -42,15 +46,22 @@ int ErrorLibrary() {
 }
 
 // Null on connections that this process has opened itself.
-HeaderGuard* GuardOf(SSL* ssl) {
+FrameGuard* GuardOf(SSL* ssl) {
   const size_t metadata_bytes_max = g_metadata_bytes_max.load(std::memory_order_relaxed);
   if (metadata_bytes_max == 0 || !SSL_is_server(ssl)) return nullptr;
-  auto* guard = static_cast<HeaderGuard*>(SSL_get_ex_data(ssl, GuardIndex()));
+  auto* guard = static_cast<FrameGuard*>(SSL_get_ex_data(ssl, GuardIndex()));
   if (guard == nullptr) {
-    guard = new HeaderGuard(metadata_bytes_max);
+    guard = new FrameGuard(metadata_bytes_max);
     SSL_set_ex_data(ssl, GuardIndex(), guard);
   }
   return guard;
+}
+
+// Of a few milliseconds' accuracy, and without a system call.
+absl::Duration Now() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return absl::DurationFromTimespec(now);
 }
 
 SslRead OpensslsRead() {
@@ -64,17 +75,21 @@ SslRead OpensslsRead() {
 extern "C" __attribute__((visibility("default"))) int SSL_read(SSL* ssl, void* buffer, int size) {
   const int count = mayfly::OpensslsRead()(ssl, buffer, size);
   if (count <= 0) return count;
-  mayfly::HeaderGuard* const guard = mayfly::GuardOf(ssl);
+  mayfly::FrameGuard* const guard = mayfly::GuardOf(ssl);
   const mayfly::ByteSpan bytes(static_cast<const uint8_t*>(buffer), static_cast<size_t>(count));
-  if (guard == nullptr || guard->Feed(bytes)) return count;
+  if (guard == nullptr) return count;
+  const auto verdict = guard->Feed(bytes, mayfly::Now());
+  if (verdict == mayfly::FrameGuard::Verdict::kFine) return count;
   // gRPC ends a connection on which it cannot read.
-  ERR_raise(mayfly::ErrorLibrary(), mayfly::kTooManyHeaders);
+  ERR_raise(mayfly::ErrorLibrary(), verdict == mayfly::FrameGuard::Verdict::kTooManyResets
+                                        ? mayfly::kTooManyResets
+                                        : mayfly::kTooManyHeaders);
   return -1;
 }
 
 namespace mayfly {
 
-absl::Status GuardHeaders(size_t metadata_bytes_max) {
+absl::Status GuardFrames(size_t metadata_bytes_max) {
   if (OpensslsRead() == nullptr ||
       dlsym(RTLD_DEFAULT, "SSL_read") != reinterpret_cast<void*>(&SSL_read)) {
     return absl::FailedPreconditionError("the size of headers cannot be bounded in this build");

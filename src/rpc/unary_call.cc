@@ -18,9 +18,13 @@ void UnaryCall::FinishWith(const absl::Status& status) { End(ToGrpcStatus(status
 
 void UnaryCall::FinishCancelled() { End(grpc::Status::CANCELLED); }
 
-void UnaryCall::End(const grpc::Status& status) {
+void UnaryCall::End(grpc::Status status) {
+  if (open_call_.has_value() && !open_call_->BeginWrite()) {
+    // As if it had been cancelled: nothing of the answer leaves.
+    cancelled_ = true;
+    status = grpc::Status(grpc::StatusCode::UNAVAILABLE, OpenCalls::kEndedText);
+  }
   record_.Write(status, item_count_);
-  if (open_call_.has_value()) open_call_->BeginWrite();
   Finish(status);
 }
 

@@ -47,7 +47,7 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   void OnDone() override;
 
  private:
-  void End(const grpc::Status& status);
+  void End(grpc::Status status);
 
   CallRecord record_;
   const int item_count_;

@@ -20,7 +20,7 @@ UploadCall::UploadCall(const Config& config, InFlight* in_flight, OpenCalls* ope
                        Clock* clock, v1::UploadResponse* response)
     : config_(config),
       record_(Rpc::kUpload, in_flight, log, clock),
-      open_call_(open_calls, OpenCall::Kind::kReply),
+      open_call_(open_calls, OpenCall::Kind::kStream),
       response_(response) {}
 
 void UploadCall::Start(const Admitted& admitted, grpc::CallbackServerContext* context) {

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What one caller's headers do to other calls on its connection, and to the server.
+"""What one caller's headers and resets do to other calls on its connection, and to the server.
 
 Usage: headers_test.py MAYFLYD [unittest arguments]
 """
@@ -25,6 +25,9 @@ PATH = b"/mayfly.v1.FunctionIo/DescribeCalls"
 REQUEST = raw_http2.call_message(b"\x0a\x04none")  # one malformed id: it is answered for itself
 INDEXED_ENTRY = b"\x40\x01x\x00"  # takes the header "x: " into the table, as its newest entry
 NEWEST_ENTRY = b"\xbe"
+CANCEL = (8).to_bytes(4, "big")
+CALLS_MAX = 256  # of a connection, the default
+RESETS_MAX = 1000  # in a burst
 # Of the server, for headers that it refuses. Without the bound a single one cost 20 s and 4 MiB each.
 CPU_S_MAX = 3
 GROWTH_BYTES_MAX = 64 * MIB
@@ -187,6 +190,41 @@ class HeadersTest(unittest.TestCase):
             if not connection.send(raw_http2.header_frames(block, 2 * i + 1, frame_bytes=KIB)):
                 break
         self.assertTrue(connection.is_ended(30))
+        self.assert_cheap(*before)
+
+    def reset(self, connection: raw_http2.RawHttp2, stream: int) -> bool:
+        return connection.send(raw_http2.frame(raw_http2.RST_STREAM, 0, stream, CANCEL))
+
+    def test_a_client_may_cancel_all_its_calls_at_once(self) -> None:
+        connection = self.connect(acknowledge=True)
+        self.send_call(connection, 1, raw_http2.call_headers(PATH))
+        self.assertTrue(self.is_answered(connection, 1))
+        stream = 3
+        for _ in range(3):
+            streams = range(stream, stream + 2 * CALLS_MAX, 2)
+            for each in streams:
+                connection.send(raw_http2.header_frames(raw_http2.call_headers(PATH), each))
+            for each in streams:
+                self.reset(connection, each)
+            stream += 2 * CALLS_MAX
+        self.send_call(connection, stream, raw_http2.call_headers(PATH))
+        self.assertTrue(self.is_answered(connection, stream))
+
+    def test_calls_that_are_opened_and_reset_without_end_end_the_connection(self) -> None:
+        before = self.cpu_s(), self.resident_bytes()
+        connection = self.connect()
+        end = time.monotonic() + 30
+        count = 0
+        is_open = True
+        while is_open and time.monotonic() < end:
+            stream = 2 * count + 1
+            is_open = connection.send(
+                raw_http2.header_frames(raw_http2.call_headers(PATH), stream)
+                + raw_http2.frame(raw_http2.RST_STREAM, 0, stream, CANCEL)
+            )
+            count += 1
+        self.assertFalse(is_open)
+        self.assertGreater(count, RESETS_MAX)
         self.assert_cheap(*before)
 
 

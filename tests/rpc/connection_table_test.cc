@@ -131,9 +131,26 @@ TEST(ConnectionLimitsTest, LeaveDescriptorsToFiles) {
     EXPECT_LE(static_cast<uint64_t>(limits->descriptor_end), descriptors - 256);
     EXPECT_LE(limits->proven_max, config.connections_max);
     EXPECT_GT(limits->unproven_max, 0u);
-    EXPECT_LE(limits->per_tenant_max, limits->proven_max);
   }
   EXPECT_EQ(ConnectionLimits::For(config, 65'536)->proven_max, config.connections_max);
+}
+
+TEST(ConnectionLimitsTest, LeaveHalfOfThePlacesToOthers) {
+  Config::Server config;
+  for (const uint64_t descriptors : {512, 1024, 4096, 20'000, 65'536}) {
+    const auto limits = ConnectionLimits::For(config, descriptors);
+    ASSERT_TRUE(limits.ok()) << limits.status();
+    EXPECT_EQ(limits->per_tenant_max, limits->proven_max / 2);
+    EXPECT_EQ(limits->per_address_max, limits->proven_max / 2);
+  }
+  config.connections_max = 100;
+  EXPECT_EQ(ConnectionLimits::For(config, 65'536)->per_tenant_max, 50u);
+  config.connections_per_tenant_max = 20;
+  config.connections_per_address_max = 10;
+  EXPECT_EQ(ConnectionLimits::For(config, 65'536)->per_tenant_max, 20u);
+  EXPECT_EQ(ConnectionLimits::For(config, 65'536)->per_address_max, 10u);
+  config.connections_max = 1;
+  EXPECT_EQ(ConnectionLimits::For(config, 65'536)->per_tenant_max, 1u);
 }
 
 TEST(ConnectionLimitsTest, RefuseAProcessThatMayOpenTooLittle) {

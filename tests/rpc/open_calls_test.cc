@@ -97,12 +97,38 @@ TEST_F(OpenCallsTest, AWriteThatEndsTellsWhetherItsPayloadHas) {
   EXPECT_FALSE(call.EndWrite());
 }
 
+TEST_F(OpenCallsTest, WhatEndsBeforeItsReplyIsWrittenIsNotWritten) {
+  OpenCall ended(&calls_, OpenCall::Kind::kReply);
+  Open(&ended, first_, tenant_);
+  ASSERT_TRUE(ended.Take(Bytes(10, /*generation=*/7)));
+  ASSERT_TRUE(ended.Take(Bytes(10, /*generation=*/8)));
+  calls_.OnPayloadsEnded({8});
+  EXPECT_FALSE(ended.BeginWrite());
+
+  // What could not be read is no part of the reply.
+  OpenCall returned(&calls_, OpenCall::Kind::kReply);
+  Open(&returned, second_, tenant_);
+  ASSERT_TRUE(returned.Take(Bytes(10, /*generation=*/7)));
+  ASSERT_TRUE(returned.Take(Bytes(10, /*generation=*/8)));
+  calls_.OnPayloadsEnded({8});
+  returned.Return(8);
+  EXPECT_TRUE(returned.BeginWrite());
+}
+
+TEST_F(OpenCallsTest, AnAcknowledgedMessageDoesNotKeepAStreamFromItsNext) {
+  OpenCall stream(&calls_, OpenCall::Kind::kStream);
+  Open(&stream, first_, tenant_);
+  ASSERT_TRUE(stream.Take(Bytes(10, /*generation=*/7)));
+  calls_.OnPayloadsEnded({7});
+  EXPECT_TRUE(stream.BeginWrite());
+}
+
 TEST_F(OpenCallsTest, AnEndThatIsExpectedIsNone) {
   OpenCall call(&calls_, OpenCall::Kind::kReply);
   Open(&call, first_, tenant_);
   ASSERT_TRUE(call.Take(Bytes(10, /*generation=*/7)));
   call.ExpectEnd(7);
-  call.BeginWrite();
+  EXPECT_TRUE(call.BeginWrite());
   calls_.OnPayloadsEnded({7});
   EXPECT_TRUE(call.EndWrite());
   // It is held all the same.

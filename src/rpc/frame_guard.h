@@ -1,5 +1,6 @@
-// A HeaderGuard follows the bytes that a client sends on an HTTP/2 connection (RFC 9113, section 4)
-// and says when a header block is larger than any that the server would take.
+// A FrameGuard follows the bytes that a client sends on an HTTP/2 connection (RFC 9113, section 4)
+// and says when it must not go on: a header block is larger than any that the server would take, or
+// calls are reset faster than any client has to.
 //
 // gRPC 1.51 compares the size of headers with its limit when it has decoded them. A string of many
 // megabytes, spread over CONTINUATION frames, is kept until its end, and copied with each frame that
@@ -11,12 +12,18 @@
 //   its frames                what a sender needs that fills them
 //   its fields                the limit / 32, which is what each counts for beside its text
 //
+// A call that its client resets at once (RST_STREAM) makes room for the next within the bound on
+// calls of a connection, while gRPC has hardly begun with it: what it keeps of such calls adds up. So
+// resets have a rate, with a burst in which a client may cancel all it has a few times over.
+//
 // Holds a few numbers, no bytes. Not thread-safe.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+
+#include "absl/time/time.h"
 
 #include "base/bytes.h"
 
@@ -46,21 +53,38 @@ class FieldCounter {
   int length_shift_ = 0;
 };
 
-class HeaderGuard {
+// How many calls a client may reset: a token bucket.
+class ResetBudget {
  public:
+  static constexpr int64_t kResetsPerSecond = 200;
+  static constexpr int64_t kBurst = 1000;
+
+  // One more, at `now`, a time that does not go back. False: it is beyond the budget.
+  bool Take(absl::Duration now);
+
+ private:
+  // When the budget would be whole again.
+  absl::Duration whole_at_ = -absl::InfiniteDuration();
+};
+
+class FrameGuard {
+ public:
+  enum class Verdict { kFine, kTooManyHeaders, kTooManyResets };
+
   // For a server that takes `metadata_bytes_max` of decoded headers. HPACK encodes a header in fewer
   // bytes than the 32 more than its text that it counts for.
-  explicit HeaderGuard(size_t metadata_bytes_max);
+  explicit FrameGuard(size_t metadata_bytes_max);
 
-  // The next bytes that came. False: the block under way is too large, and the connection has to be
-  // ended; nothing may be fed after that.
-  bool Feed(ByteSpan bytes);
+  // The next bytes that came, at `now`, a time that does not go back. When they are not fine, the
+  // connection has to be ended, and nothing may be fed after that.
+  Verdict Feed(ByteSpan bytes, absl::Duration now);
 
  private:
   static constexpr size_t kFrameHeaderBytes = 9;
 
   // The frame whose header is complete.
-  bool BeginFrame();
+  Verdict BeginFrame(absl::Duration now);
+  bool BeginBlockFrame(bool is_first);
   bool FeedPayload(ByteSpan bytes);
 
   const size_t block_bytes_max_;
@@ -74,6 +98,7 @@ class HeaderGuard {
   size_t block_bytes_ = 0;
   size_t block_frames_ = 0;
   FieldCounter fields_;
+  ResetBudget resets_;
 };
 
 }  // namespace mayfly

@@ -1,4 +1,4 @@
-#include "rpc/header_guard.h"
+#include "rpc/frame_guard.h"
 
 #include <string>
 
@@ -13,6 +13,7 @@ constexpr size_t kMetadataBytesMax = 64 << 10;
 constexpr size_t kFrameBytes = 16 << 10;
 constexpr uint8_t kData = 0x0;
 constexpr uint8_t kHeaders = 0x1;
+constexpr uint8_t kResetStream = 0x3;
 constexpr uint8_t kSettings = 0x4;
 constexpr uint8_t kContinuation = 0x9;
 
@@ -35,16 +36,26 @@ std::string FullFrame(uint8_t type) {
   return Frame(type, kFrameBytes).substr(0, 9) + field + std::string(kFrameBytes - 6, 'v');
 }
 
-class HeaderGuardTest : public ::testing::Test {
+class FrameGuardTest : public ::testing::Test {
  protected:
-  HeaderGuardTest() { EXPECT_TRUE(Feed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(kSettings, 0))); }
+  FrameGuardTest() { EXPECT_TRUE(Feed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(kSettings, 0))); }
 
-  bool Feed(const std::string& bytes) { return guard_.Feed(AsBytes(bytes)); }
+  bool Feed(const std::string& bytes) {
+    return guard_.Feed(AsBytes(bytes), now_) == FrameGuard::Verdict::kFine;
+  }
+  // How many of them it takes at once.
+  int64_t ResetAsOftenAsAllowed() {
+    const std::string reset = Frame(kResetStream, 4);
+    int64_t taken = 0;
+    while (taken <= 10 * ResetBudget::kBurst && Feed(reset)) ++taken;
+    return taken;
+  }
 
-  HeaderGuard guard_{kMetadataBytesMax};
+  FrameGuard guard_{kMetadataBytesMax};
+  absl::Duration now_ = absl::Hours(1);
 };
 
-TEST_F(HeaderGuardTest, TakesBlocksUpToTheLimitAsOftenAsTheyCome) {
+TEST_F(FrameGuardTest, TakesBlocksUpToTheLimitAsOftenAsTheyCome) {
   for (int call = 0; call < 1000; ++call) {
     ASSERT_TRUE(Feed(FullFrame(kHeaders)));
     for (size_t sent = kFrameBytes; sent < kMetadataBytesMax; sent += kFrameBytes) {
@@ -54,24 +65,24 @@ TEST_F(HeaderGuardTest, TakesBlocksUpToTheLimitAsOftenAsTheyCome) {
   }
 }
 
-TEST_F(HeaderGuardTest, RefusesALargerBlockWhenItsFrameIsAnnounced) {
+TEST_F(FrameGuardTest, RefusesALargerBlockWhenItsFrameIsAnnounced) {
   EXPECT_TRUE(Feed(FullFrame(kHeaders)));
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(Feed(FullFrame(kContinuation)));
   EXPECT_FALSE(Feed(FullFrame(kContinuation).substr(0, 9)));
 }
 
-TEST_F(HeaderGuardTest, RefusesOneLargeFrame) {
+TEST_F(FrameGuardTest, RefusesOneLargeFrame) {
   EXPECT_FALSE(Feed(Frame(kHeaders, 2 * kMetadataBytesMax).substr(0, 9)));
 }
 
-TEST_F(HeaderGuardTest, RefusesManySmallOrEmptyFrames) {
+TEST_F(FrameGuardTest, RefusesManySmallOrEmptyFrames) {
   EXPECT_TRUE(Feed(Frame(kHeaders, 1)));
   int taken = 0;
   while (taken < 1000 && Feed(Frame(kContinuation, 0))) ++taken;
   EXPECT_LE(taken, 5);
 }
 
-TEST_F(HeaderGuardTest, FindsFramesWhereverTheBytesAreCut) {
+TEST_F(FrameGuardTest, FindsFramesWhereverTheBytesAreCut) {
   std::string bytes = Frame(kData, 300) + Frame(kHeaders, 200) + Frame(kContinuation, 0);
   for (char byte : bytes) EXPECT_TRUE(Feed(std::string(1, byte)));
   const std::string large = Frame(kHeaders, 2 * kMetadataBytesMax).substr(0, 9);
@@ -114,16 +125,39 @@ TEST(FieldCounterTest, SkipsLongStringsAndNumbersOfSeveralBytes) {
   EXPECT_EQ(FieldsOf(literal + literal + indexed + literal, 7), 4u);
 }
 
-TEST_F(HeaderGuardTest, RefusesMoreFieldsThanTheLimitHasRoomFor) {
+TEST_F(FrameGuardTest, RefusesMoreFieldsThanTheLimitHasRoomFor) {
   EXPECT_TRUE(Feed(Frame(kHeaders, 2000, '\x88')));
   EXPECT_TRUE(Feed(Frame(kHeaders, 2000, '\x88')));
   EXPECT_FALSE(Feed(Frame(kContinuation, 100, '\x88')));
 }
 
 // The fill of a frame is no frame: what follows is found by its length alone.
-TEST_F(HeaderGuardTest, DoesNotTakePayloadForFrames) {
+TEST_F(FrameGuardTest, DoesNotTakePayloadForFrames) {
   EXPECT_TRUE(Feed(Frame(kData, 1 << 20, '\x01')));
   EXPECT_TRUE(Feed(Frame(kHeaders, 10)));
+}
+
+TEST_F(FrameGuardTest, RefusesResetsBeyondABurstAndARate) {
+  const std::string reset = Frame(kResetStream, 4);
+  for (int64_t i = 0; i < ResetBudget::kBurst; ++i) ASSERT_TRUE(Feed(reset));
+  EXPECT_EQ(guard_.Feed(AsBytes(reset), now_), FrameGuard::Verdict::kTooManyResets);
+}
+
+TEST_F(FrameGuardTest, TakesResetsAtTheRateForGood) {
+  for (int second = 0; second < 100; ++second) {
+    now_ += absl::Seconds(1);
+    for (int64_t i = 0; i < ResetBudget::kResetsPerSecond; ++i) {
+      ASSERT_TRUE(Feed(Frame(kHeaders, 10) + Frame(kResetStream, 4)));
+    }
+  }
+}
+
+TEST_F(FrameGuardTest, ABurstIsWholeAgainAfterAWhile) {
+  for (int round = 0; round < 3; ++round) {
+    for (int64_t i = 0; i < ResetBudget::kBurst; ++i) ASSERT_TRUE(Feed(Frame(kResetStream, 4)));
+    now_ += absl::Seconds(ResetBudget::kBurst / ResetBudget::kResetsPerSecond);
+  }
+  EXPECT_EQ(ResetAsOftenAsAllowed(), ResetBudget::kBurst);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "rpc/header_guard.h"
+#include "rpc/frame_guard.h"
 
 #include <algorithm>
 
@@ -8,6 +8,7 @@ namespace {
 // "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n". gRPC compares it.
 constexpr size_t kPrefaceBytes = 24;
 constexpr uint8_t kHeaders = 0x1;
+constexpr uint8_t kResetStream = 0x3;
 constexpr uint8_t kContinuation = 0x9;
 constexpr uint8_t kHasPriority = 0x20;
 constexpr size_t kPriorityBytes = 5;
@@ -87,36 +88,51 @@ void FieldCounter::SkipString(size_t bytes) {
   part_ = strings_left_ > 0 ? Part::kLength : Part::kField;
 }
 
-HeaderGuard::HeaderGuard(size_t metadata_bytes_max)
+FrameGuard::FrameGuard(size_t metadata_bytes_max)
     : block_bytes_max_(metadata_bytes_max + kBlockOverheadBytes),
       block_frames_max_(block_bytes_max_ / kFrameBytes + 1),
       block_fields_max_(block_bytes_max_ / kFieldOverheadBytes),
       payload_left_(kPrefaceBytes) {}
 
-bool HeaderGuard::Feed(ByteSpan bytes) {
+bool ResetBudget::Take(absl::Duration now) {
+  const absl::Duration cost = absl::Seconds(1) / kResetsPerSecond;
+  const absl::Duration whole_at = std::max(whole_at_, now) + cost;
+  if (whole_at - now > kBurst * cost) return false;
+  whole_at_ = whole_at;
+  return true;
+}
+
+FrameGuard::Verdict FrameGuard::Feed(ByteSpan bytes, absl::Duration now) {
   while (!bytes.empty()) {
     if (payload_left_ > 0) {
       const size_t size = std::min(payload_left_, bytes.size());
-      if (in_block_ && !FeedPayload(bytes.subspan(0, size))) return false;
+      if (in_block_ && !FeedPayload(bytes.subspan(0, size))) return Verdict::kTooManyHeaders;
       payload_left_ -= size;
       bytes.remove_prefix(size);
       continue;
     }
     frame_header_[frame_header_bytes_++] = bytes[0];
     bytes.remove_prefix(1);
-    if (frame_header_bytes_ == kFrameHeaderBytes && !BeginFrame()) return false;
+    if (frame_header_bytes_ < kFrameHeaderBytes) continue;
+    const Verdict verdict = BeginFrame(now);
+    if (verdict != Verdict::kFine) return verdict;
   }
-  return true;
+  return Verdict::kFine;
 }
 
-bool HeaderGuard::BeginFrame() {
+FrameGuard::Verdict FrameGuard::BeginFrame(absl::Duration now) {
   frame_header_bytes_ = 0;
   payload_left_ = static_cast<size_t>(frame_header_[0]) << 16 |
                   static_cast<size_t>(frame_header_[1]) << 8 | frame_header_[2];
   const uint8_t type = frame_header_[3];
   in_block_ = type == kHeaders || type == kContinuation;
-  if (!in_block_) return true;
-  if (type == kHeaders) {
+  if (in_block_ && !BeginBlockFrame(type == kHeaders)) return Verdict::kTooManyHeaders;
+  if (type == kResetStream && !resets_.Take(now)) return Verdict::kTooManyResets;
+  return Verdict::kFine;
+}
+
+bool FrameGuard::BeginBlockFrame(bool is_first) {
+  if (is_first) {
     block_bytes_ = 0;
     block_frames_ = 0;
     fields_.Begin();
@@ -127,7 +143,7 @@ bool HeaderGuard::BeginFrame() {
   return block_bytes_ <= block_bytes_max_ && block_frames_ <= block_frames_max_;
 }
 
-bool HeaderGuard::FeedPayload(ByteSpan bytes) {
+bool FrameGuard::FeedPayload(ByteSpan bytes) {
   const size_t priority = std::min(priority_left_, bytes.size());
   priority_left_ -= priority;
   bytes.remove_prefix(priority);
