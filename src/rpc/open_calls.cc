@@ -287,6 +287,7 @@ void OpenCalls::DropEnded(int64_t now_ms) {
 
 void OpenCalls::CutStalled() {
   std::vector<std::string> watched;
+  std::vector<std::string> late;
   std::vector<std::string> cut;
   {
     MutexLock lock(&mutex_);
@@ -297,13 +298,17 @@ void OpenCalls::CutStalled() {
       if (now - call->cancelled_since_ < kCutTicks) {
         watched.push_back(call->peer_);
       } else {
-        cut.push_back(std::exchange(call->peer_, ""));
+        late.push_back(call->peer_);
       }
     }
   }
   FullConnections full;
   if (!watched.empty()) full = FindFullConnections(watched);
   for (std::string& peer : stall_watch_.StalledOf(std::move(full))) cut.push_back(std::move(peer));
+  // One that is not full keeps nothing from being dropped: gRPC is only late to say so.
+  if (!late.empty()) {
+    for (const auto& [peer, acked_bytes] : FindFullConnections(late)) cut.push_back(peer);
+  }
   if (!cut.empty()) CutConnections(cut);
 }
 
