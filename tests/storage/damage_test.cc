@@ -74,7 +74,10 @@ class DamageTest : public testing::Test {
   // Of the first payloads, behind the store's back.
   void RemoveRows(size_t count) {
     StorageHealth health(nullptr);
-    const auto database = Database::Open({.directory = Path("db")}, &health);
+    const auto database = Database::Open(
+        {.directory = Path("db"),
+         .sizes = {.memtable_bytes = uint64_t{16} << 20, .tombstone_file_ttl_s = 86400}},
+        &health);
     ASSERT_TRUE(database.ok()) << database.status();
     for (size_t i = 0; i < count; ++i) {
       const TestPayload& payload = payloads_[i];
