@@ -133,8 +133,9 @@ absl::Status SlotFile::StartBoot(const StateRecord& record, uint64_t boot_number
         absl::StrCat("boot_number is ", boot_number_, ", limit is ", kBootNumberMax));
   }
   synced_sequence_ = record.synced_sequence;
-  synced_generation_ = record.synced_generation;
+  synced_generation_ = recorded_generation_ = record.synced_generation;
   MutexLock lock(&record_mutex_);
+  rows_generation_ = record.synced_generation;
   record_counter_ = record.counter;
   // A file that was growing is not durable as large as it is before the first of the two syncs.
   synced_capacity_ = std::min(record.capacity, capacity());
@@ -158,7 +159,7 @@ absl::Status SlotFile::CheckDamage() const {
 // The marks have a generation that is above all that were there and is given to nobody, so that what
 // pointed to the slots has ended for good. What lies beyond the end counts as never stored.
 absl::Status SlotFile::GiveUpDamaged() {
-  synced_generation_ = 0;
+  synced_generation_ = recorded_generation_ = 0;
   MutexLock write_lock(&write_mutex_);
   std::vector<uint32_t> slots;
   {
@@ -343,11 +344,12 @@ absl::Status SlotFile::Sync() {
   return SyncTogether();
 }
 
-absl::Status SlotFile::RecordSynced(uint64_t sequence) {
+absl::Status SlotFile::RecordSynced(uint64_t sequence, uint64_t generation) {
   RETURN_IF_ERROR(CheckUsable());
   MutexLock lock(&record_mutex_);
   if (sequence <= synced_sequence_) return absl::OkStatus();
   synced_sequence_ = sequence;
+  rows_generation_ = std::max(rows_generation_, generation);
   return Final(WriteRecord());
 }
 
@@ -409,6 +411,11 @@ void SlotFile::Quarantine(SlotRef ref) {
 uint64_t SlotFile::NextGeneration() const {
   MutexLock lock(&mutex_);
   return FirstGenerationOf(boot_number_) | next_counter_;
+}
+
+uint64_t SlotFile::WrittenGeneration() const {
+  MutexLock lock(&mutex_);
+  return LowestReserved();
 }
 
 std::vector<SlotRef> SlotFile::LiveSlotsBelow(uint64_t generation, uint32_t first_slot,
@@ -518,11 +525,12 @@ absl::Status SlotFile::SyncOnce() {
 
 // Only what is on the disk by now is told, so the record is true whenever it gets there itself.
 absl::Status SlotFile::WriteRecord() {
-  const StateRecord record{.counter = ++record_counter_,
-                           .boot_number = boot_number_,
-                           .synced_sequence = synced_sequence_,
-                           .synced_generation = synced_generation_,
-                           .capacity = synced_capacity_};
+  const StateRecord record{
+      .counter = ++record_counter_,
+      .boot_number = boot_number_,
+      .synced_sequence = synced_sequence_,
+      .synced_generation = std::min(synced_generation_.load(), rows_generation_),
+      .capacity = synced_capacity_};
   RETURN_IF_ERROR(file_->WriteAt(OffsetOfRecord(record.counter), AsBytes(EncodeRecord(record))));
   record_dirty_ = true;
   return absl::OkStatus();

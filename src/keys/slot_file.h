@@ -117,10 +117,10 @@ class SlotFile {
   absl::Status Sync() EXCLUDES_LOCK(mutex_, sync_mutex_);
   // Whether the next Sync has something to do. A sync that is under way does not count.
   bool is_dirty() const { return dirty_.load(std::memory_order_acquire); }
-  // Records that the row store is synced up to `sequence`, and which slots are. A killed process
-  // leaves the record behind; a loss of power may take it until the next Sync that has something to
-  // do, or SyncRecord.
-  absl::Status RecordSynced(uint64_t sequence) EXCLUDES_LOCK(record_mutex_);
+  // Records that the row store is synced up to `sequence`, the rows of all slots below `generation`
+  // included, and which of these slots are synced. A killed process leaves the record behind; a loss
+  // of power may take it until the next Sync that has something to do, or SyncRecord.
+  absl::Status RecordSynced(uint64_t sequence, uint64_t generation) EXCLUDES_LOCK(record_mutex_);
   // Makes the record durable, if it is not.
   absl::Status SyncRecord() EXCLUDES_LOCK(mutex_, sync_mutex_);
   // Lowers the sequence, durably, when the operator has accepted a data loss. Between Open and the
@@ -141,8 +141,11 @@ class SlotFile {
 
   // For scrubbing: every generation below it has been reserved by now.
   uint64_t NextGeneration() const EXCLUDES_LOCK(mutex_);
-  // Whatever was written of generations below it is on the disk, as far as that is known.
-  uint64_t synced_generation() const { return synced_generation_.load(); }
+  // Every slot of a generation below it has been written or returned by now.
+  uint64_t WrittenGeneration() const EXCLUDES_LOCK(mutex_);
+  // What earlier starts have recorded: the slots of generations below it were synced, and so were
+  // their rows. 0 when the operator has accepted a data loss.
+  uint64_t recorded_generation() const { return recorded_generation_; }
   // Slots that are written, not erased and of a generation below `generation`, among
   // `slot_count` slots from `first_slot` on. Walk from 0 to capacity() in bounded steps.
   std::vector<SlotRef> LiveSlotsBelow(uint64_t generation, uint32_t first_slot,
@@ -194,7 +197,8 @@ class SlotFile {
 
   const std::unique_ptr<File> file_;
   const StoreId store_id_;
-  uint64_t boot_number_ = 0;  // set before Open returns
+  uint64_t boot_number_ = 0;          // set before Open returns
+  uint64_t recorded_generation_ = 0;  // set before Open returns
 
   // The mapping covers at least `capacity_` slots: it is replaced before the capacity is raised.
   std::atomic<const uint8_t*> mapping_{nullptr};
@@ -242,6 +246,8 @@ class SlotFile {
 
   Mutex record_mutex_;
   uint64_t record_counter_ GUARDED_BY(record_mutex_) = 0;
+  // The rows of all slots of lower generations are synced.
+  uint64_t rows_generation_ GUARDED_BY(record_mutex_) = 0;
   // Slots that the file has for certain, whatever happens.
   uint32_t synced_capacity_ GUARDED_BY(record_mutex_) = 0;
 };

@@ -8,7 +8,8 @@
 //   1, 2    0       8     record counter: the valid record with the higher one counts
 //           8       8     boot number
 //           16      8     sequence of the row store last known synced
-//           24      8     synced generation: all slots of lower ones that were written are synced
+//           24      8     synced generation: all slots of lower ones that were written are synced,
+//                         and so are the rows that name them
 //           32      4     capacity in slots, synced: the file never has fewer
 //           36      4     CRC-32C of the bytes before
 //   3 ...                 128 slots to a page, from slot 0 on

@@ -61,6 +61,12 @@ struct LoadedCall {
   std::optional<StoredPayload> dead_output;
 };
 
+// An upload that ends with its call.
+struct EndedUpload {
+  UploadId id{};
+  SlotRef slot;
+};
+
 // The effects of one operation on one call, in the order applied.
 struct CallChange {
   CallKey key;
@@ -73,7 +79,7 @@ struct CallChange {
   // When the payload was uploaded: its slot is written already, and the upload's row leaves.
   const UploadId* upload = nullptr;
   // When the call ends: its uploads, whose rows leave.
-  absl::Span<const UploadId> ended_uploads;
+  absl::Span<const EndedUpload> ended_uploads;
 };
 
 // A payload on its way. Its slot and segments are those that the payload will have.

@@ -151,7 +151,7 @@ class Shard {
   struct Recorded {
     Effects effects;
     StoredPayload payload;
-    std::vector<UploadId> ended_uploads;
+    std::vector<EndedUpload> ended_uploads;
   };
   struct Group {
     Now now;

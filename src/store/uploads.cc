@@ -114,14 +114,14 @@ std::vector<std::shared_ptr<Upload>> Uploads::Of(const CallKey& key) {
   return of_call->second;
 }
 
-std::vector<UploadId> Uploads::OnCallEnding(const CallKey& key) {
-  std::vector<UploadId> ids;
+std::vector<EndedUpload> Uploads::OnCallEnding(const CallKey& key) {
+  std::vector<EndedUpload> ended;
   for (const std::shared_ptr<Upload>& upload : Of(key)) {
     MutexLock lock(&upload->keep_mutex);
     upload->call_has_ended = true;
-    ids.push_back(upload->stored.id);
+    ended.push_back({.id = upload->stored.id, .slot = upload->stored.payload.slot});
   }
-  return ids;
+  return ended;
 }
 
 void Uploads::OnCallEnded(const CallKey& key) {

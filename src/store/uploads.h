@@ -86,7 +86,7 @@ class Uploads {
   // A call ends, and uploads to it with it: no late one may revive it when its tombstone is gone. For
   // the committer of the call's shard: before it commits the end, whose batch has to take out the
   // rows of the uploads named here, and after that. Cheap when there are none.
-  std::vector<UploadId> OnCallEnding(const CallKey& key) EXCLUDES_LOCK(mutex_);
+  std::vector<EndedUpload> OnCallEnding(const CallKey& key) EXCLUDES_LOCK(mutex_);
   void OnCallEnded(const CallKey& key) EXCLUDES_LOCK(mutex_);
   // Ends what is past its time; to be called about every second.
   void Sweep() EXCLUDES_LOCK(mutex_);

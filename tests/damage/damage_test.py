@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import unittest
-from typing import Any, List, Set
+from typing import Any, List, Set, Tuple
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -139,6 +139,30 @@ class Damage(unittest.TestCase):
         self.server.start()
         self.assertEqual(self.get_inputs(early + late), [OK] * 128)
 
+    def test_an_older_log_that_is_gone(self) -> None:
+        early, log = self.fill_two_logs()
+        slots = self.live_slots()
+        self.keep(self.server.path("data"))
+        os.remove(log)
+        for _ in range(2):
+            self.server.start()
+            self.wait_until(lambda: "slots that no payload names" in self.log())
+            self.assertNotIn("what a crash left behind", self.log())
+            self.assertEqual(self.live_slots(), slots)
+            self.server.kill()
+        self.put_back(self.server.path("data"))
+        self.server.start()
+        self.assertEqual(self.get_inputs(early), [OK] * len(early))
+
+    def test_an_older_log_that_is_damaged(self) -> None:
+        early, log = self.fill_two_logs()
+        flip(log, BAD_OFFSET)
+        self.server.start_refused()
+        self.server.storage_settings += "\naccept_data_loss = true"
+        self.server.start()
+        self.assertLessEqual(set(self.get_inputs(early)), {OK, NOT_FOUND})
+        self.put_inputs(1)
+
     def test_a_slot_damaged_at_rest(self) -> None:
         [call] = self.put_inputs(1)
         slot = self.slot_put_by(lambda: self.put_output(call, b"first"))
@@ -214,10 +238,28 @@ class Damage(unittest.TestCase):
 
     # What tests are made of.
 
-    def put_inputs(self, count: int, ttl_s: int = 3600) -> List[str]:
+    def fill_two_logs(self) -> Tuple[List[str], str]:
+        """Leaves it killed; the calls whose rows and deadlines are in the older log, and its path."""
+        self.server.kill()
+        self.server.storage_settings = 'memtable_bytes = "16MiB"'
+        self.server.start()
+        early = self.put_inputs(64)
+        # Fills the memtable of the rows, not that of the deadlines.
+        for _ in range(8):
+            self.put_inputs(32, data_bytes=60_000)
+        self.put_inputs(64)
+        self.server.kill()
+        logs = sorted(glob.glob(self.server.path("data/db/*.log")))
+        logs = [log for log in logs if os.path.getsize(log) > 0]
+        self.assertGreaterEqual(len(logs), 2)
+        return early, logs[0]
+
+    def put_inputs(
+        self, count: int, ttl_s: int = 3600, data_bytes: int = DATA_BYTES
+    ) -> List[str]:
         calls = [new_call_id() for _ in range(count)]
         items = [
-            {"call_id": call, "payload": {"data": os.urandom(DATA_BYTES)}, "ttl": {"seconds": ttl_s}}
+            {"call_id": call, "payload": {"data": os.urandom(data_bytes)}, "ttl": {"seconds": ttl_s}}
             for call in calls
         ]
         response = self.server.call("client", "PutInputs", items=items)

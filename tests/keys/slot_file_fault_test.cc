@@ -127,7 +127,8 @@ class Story {
       payload.write_synced = true;
       payload.erase_synced = payload.erase_done;
     }
-    if (!slots_->RecordSynced(model_->sequence_tried).ok()) return false;
+    if (!slots_->RecordSynced(model_->sequence_tried, slots_->WrittenGeneration()).ok())
+      return false;
     if (Below(2) == 0) return true;
     if (!slots_->SyncRecord().ok()) return false;
     model_->sequence_synced = model_->sequence_tried;

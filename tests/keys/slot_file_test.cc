@@ -320,8 +320,8 @@ TEST_F(SlotFileTest, KeepsTheSyncedSequenceAndOnlyRaisesIt) {
   {
     const auto slots = Create();
     EXPECT_EQ(slots->synced_sequence(), 0u);
-    ASSERT_TRUE(slots->RecordSynced(77).ok());
-    ASSERT_TRUE(slots->RecordSynced(55).ok());
+    ASSERT_TRUE(slots->RecordSynced(77, 0).ok());
+    ASSERT_TRUE(slots->RecordSynced(55, 0).ok());
     EXPECT_EQ(slots->synced_sequence(), 77u);
   }
   const auto slots = Open();
@@ -363,7 +363,7 @@ TEST_F(SlotFileTest, TakesWhatWasSyncedAndIsNotThereForDamage) {
   {
     const auto slots = Create();
     leases = Store(slots.get(), 2);
-    ASSERT_TRUE(slots->RecordSynced(1).ok());
+    ASSERT_TRUE(slots->RecordSynced(1, slots->WrittenGeneration()).ok());
     const std::vector<SlotLease> more = Reserve(slots.get(), 1);
     unsynced = more[0].ref;
     Write(slots.get(), more);

@@ -181,6 +181,7 @@ class Story {
     ASSERT_TRUE(again.ok());
     EXPECT_EQ(again->rows.size(), 0u);
     EXPECT_EQ(again->slots.size(), 0u);
+    EXPECT_EQ(again->unnamed_slot_count, 0u) << "a crash is taken for damage";
     EXPECT_EQ(again->segments.size(), 0u);
     for (Tracked& tracked : tracked_) {
       if (tracked.known == Known::kDurable) {

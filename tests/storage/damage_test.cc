@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
+#include "storage/local/row_format.h"
 #include "storage/storage_harness.h"
 
 namespace mayfly {
@@ -68,6 +69,25 @@ class DamageTest : public testing::Test {
     std::fstream file(Path("keys/slots"), std::ios::binary | std::ios::in | std::ios::out);
     file.seekp(static_cast<std::streamoff>(OffsetOfSlot(slot.slot)));
     file.write(std::string(kSlotBytes, '\0').data(), kSlotBytes);
+  }
+
+  // Of the first payloads, behind the store's back.
+  void RemoveRows(size_t count) {
+    StorageHealth health(nullptr);
+    const auto database = Database::Open(
+        {.directory = Path("db"),
+         .sizes = {.memtable_bytes = uint64_t{16} << 20, .tombstone_file_ttl_s = 86400}},
+        &health);
+    ASSERT_TRUE(database.ok()) << database.status();
+    for (size_t i = 0; i < count; ++i) {
+      const TestPayload& payload = payloads_[i];
+      rocksdb::WriteBatch batch;
+      batch.SingleDelete((*database)->family(Family::kCalls),
+                         AsSlice(EncodeCallKey(payload.key, payload.kind)));
+      batch.SingleDelete((*database)->family(Family::kDeadlines),
+                         AsSlice(EncodeDueKey(DueOf(payload.key, payload.kind, payload.stored))));
+      ASSERT_TRUE((**database)->Write(rocksdb::WriteOptions(), &batch).ok());
+    }
   }
 
   StorageHarness storage_;
@@ -234,24 +254,62 @@ TEST_F(DamageTest, WhatWasSyncedAndIsGoneFromItsSlotIsKeptAsEvidence) {
   EXPECT_TRUE(storage_->FindOrphans()->empty());
 }
 
-TEST_F(DamageTest, MoreSlotsWithoutRowsThanACrashLeavesAreKept) {
-  constexpr uint32_t kSlots = 4200;
-  for (uint32_t i = 0; i < kSlots; ++i) {
-    ASSERT_TRUE(storage_.Put({.key = TestKey(i), .ciphertext_bytes = 1}).ok());
-    const LoadedCall loaded = storage_.Load(TestKey(i));
-    Effects effects;
-    effects.remove_input = loaded.state.input;
-    const CallChange change = {.key = TestKey(i), .effects = &effects, .loaded = &loaded};
-    ASSERT_TRUE(storage_->Commit(0, {&change, 1}, {}).ok());
+TEST_F(DamageTest, SyncedSlotsWhoseRowsAreGoneAreKeptUntilTheLossIsAccepted) {
+  PutAll();
+  storage_.Close();
+  RemoveRows(3);
+  for (int start = 0; start < 2; ++start) {
+    ASSERT_TRUE(storage_.Open().ok());
+    const auto orphans = storage_->FindOrphans();
+    ASSERT_TRUE(orphans.ok());
+    EXPECT_THAT(orphans->slots, IsEmpty());
+    EXPECT_EQ(orphans->unnamed_slot_count, 3u);
+    storage_->OrphansRemoved();
+    ASSERT_TRUE(storage_.Put({.key = TestKey(kPayloads + 1)}).ok());
+    ASSERT_TRUE(storage_.Ack(TestKey(kPayloads + 1)).ok());
   }
-  ASSERT_TRUE(storage_->Sync().ok());
-  const auto kept = storage_->FindOrphans();
-  ASSERT_TRUE(kept.ok());
-  EXPECT_THAT(kept->slots, IsEmpty());
-  EXPECT_EQ(kept->unnamed_slot_count, kSlots);
   storage_.options.accept_data_loss = true;
   ASSERT_TRUE(storage_.Open().ok());
-  EXPECT_THAT(storage_->FindOrphans()->slots, SizeIs(kSlots));
+  EXPECT_THAT(storage_->FindOrphans()->slots, SizeIs(3));
+}
+
+// The ways of a row to leave without a tombstone of its slot, and a kill before the erasure.
+TEST_F(DamageTest, SlotsOfRowsThatLeftAreErasedByTheNextStart) {
+  const auto input = storage_.Put({.key = TestKey(1)});
+  const auto output = storage_.Put({.key = TestKey(2), .kind = PayloadKind::kOutput});
+  const auto ended = storage_.Put({.key = TestKey(3)});
+  auto leases = storage_->ReserveSlots(1);
+  ASSERT_TRUE(input.ok() && output.ok() && ended.ok() && leases.ok());
+  StoredUpload upload{.id = {7}, .key = TestKey(3), .metadata = Sealed::CopyOf(AsBytes("sealed"))};
+  upload.payload.slot = leases->front().ref;
+  ASSERT_TRUE(storage_->StoreUpload(upload, leases->front().secret).ok());
+  ASSERT_TRUE(storage_->Sync().ok());
+  ASSERT_TRUE(storage_.Open().ok());
+
+  const LoadedCall expired = storage_.Load(TestKey(1));
+  Effects expiry;
+  expiry.remove_input = expired.state.input;
+  const LoadedCall ending = storage_.Load(TestKey(3));
+  Effects end;
+  end.remove_input = ending.state.input;
+  end.tombstone = Tombstone{.reason = EndReason::kDeleted, .input = ending.state.input->slot};
+  const EndedUpload ended_upload = {.id = upload.id, .slot = upload.payload.slot};
+  const CallChange changes[] = {
+      {.key = TestKey(1), .effects = &expiry, .loaded = &expired},
+      {.key = TestKey(3), .effects = &end, .loaded = &ending, .ended_uploads = {&ended_upload, 1}}};
+  ASSERT_TRUE(storage_->Commit(0, changes, {}).ok());
+  ASSERT_TRUE(storage_.Put({.key = TestKey(2), .kind = PayloadKind::kOutput, .attempt = 1}).ok());
+  ASSERT_TRUE(storage_->Sync().ok());
+  for (const SlotRef slot : {input->stored.slot, output->stored.slot, upload.payload.slot}) {
+    ASSERT_EQ(storage_->StateOf(slot), SlotState::kLive);
+  }
+
+  ASSERT_TRUE(storage_.Open().ok());
+  for (const SlotRef slot : {input->stored.slot, output->stored.slot, upload.payload.slot}) {
+    EXPECT_EQ(storage_->StateOf(slot), SlotState::kErased);
+  }
+  EXPECT_TRUE(storage_->FindOrphans()->empty());
+  EXPECT_EQ(storage_->FindOrphans()->unnamed_slot_count, 0u);
 }
 
 }  // namespace

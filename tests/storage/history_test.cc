@@ -97,6 +97,7 @@ class History {
     const auto orphans = storage_->FindOrphans();
     ASSERT_TRUE(orphans.ok());
     EXPECT_TRUE(orphans->slots.empty());
+    EXPECT_EQ(orphans->unnamed_slot_count, 0u);
     for (const SegmentsRef& segments : orphans->segments) {
       const auto row = rows_.find({segments.key, PayloadKind::kInput});
       ASSERT_TRUE(row != rows_.end() && row->second.erased);

@@ -29,6 +29,10 @@ class LocalStorage::CommitBatch {
     if (first) call = CallOf(*change.loaded);
     const Effects& effects = *change.effects;
     replaces_live_ |= effects.store && IsLive(RowOf(*effects.store, &call));
+    // A tombstone names its call's slots.
+    for (const auto* removed : {&effects.remove_input, &effects.remove_output}) {
+      if (removed->has_value() && !effects.tombstone) NameErasure(change.key, (*removed)->slot);
+    }
     if (effects.remove_input) RemoveRow(change.key, PayloadKind::kInput, &call);
     if (effects.remove_output) RemoveRow(change.key, PayloadKind::kOutput, &call);
     if (effects.store) StoreRow(change, *effects.store, &call);
@@ -39,8 +43,9 @@ class LocalStorage::CommitBatch {
       batch_.Put(family(Family::kTombstones), AsSlice(EncodeTombstoneKey(change.key)),
                  EncodeTombstone(*effects.tombstone));
       call.has_tombstone = true;
-      for (const UploadId& upload : change.ended_uploads) {
-        batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, upload));
+      for (const EndedUpload& upload : change.ended_uploads) {
+        batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, upload.id));
+        NameErasure(change.key, upload.slot);
       }
     }
   }
@@ -99,6 +104,10 @@ class LocalStorage::CommitBatch {
     row.reset();
   }
 
+  void NameErasure(const CallKey& key, SlotRef slot) {
+    storage_->NameErasureIn(key, slot, &batch_);
+  }
+
   void StoreRow(const CallChange& change, PayloadKind kind, Call* call) {
     Check(change.payload != nullptr && change.row != nullptr, "a change that stores has a payload");
     Check((change.secret == nullptr) == (change.upload != nullptr), "its slot is written once");
@@ -151,6 +160,12 @@ absl::Status LocalStorage::Commit(uint32_t shard, absl::Span<const CallChange> c
   return absl::OkStatus();
 }
 
+void LocalStorage::NameErasureIn(const CallKey& key, SlotRef slot,
+                                 rocksdb::WriteBatch* batch) const {
+  batch->Put(database_->family(Family::kTombstones), AsSlice(EncodeErasureKey(key, slot)),
+             EncodeErasure(slot));
+}
+
 // Every live slot has its row already: FindOrphans relies on it.
 absl::Status LocalStorage::WriteRowsThenSlots(CommitBatch* commit) {
   RETURN_IF_ERROR(Write(commit->batch(), "writing rows"));
@@ -162,10 +177,14 @@ absl::Status LocalStorage::WriteRowsThenSlots(CommitBatch* commit) {
 // acknowledged. Costs a sync, and is rare: a worker's second attempt.
 absl::Status LocalStorage::WriteSlotsThenRows(CommitBatch* commit) {
   MutexLock lock(&slots_first_mutex_);
+  // An error on the way is the end, so the count need not be right after it.
+  ++slots_first_count_;
   RETURN_IF_ERROR(WriteSlots(commit->slots()));
   const absl::Status synced = slots_->Sync();
   if (!synced.ok()) return health_.Fail("syncing slots", synced.message());
-  return Write(commit->batch(), "writing rows");
+  RETURN_IF_ERROR(Write(commit->batch(), "writing rows"));
+  --slots_first_count_;
+  return absl::OkStatus();
 }
 
 absl::Status LocalStorage::WriteSlots(absl::Span<const SlotWrite> slots) {

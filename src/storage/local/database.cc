@@ -96,6 +96,9 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
       options.clock ? options.clock : rocksdb::SystemClock::Default());
 
   rocksdb::DBOptions database_options = DatabaseOptions(options.sizes);
+  if (options.skip_damaged_records) {
+    database_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords;
+  }
   database_options.env = database->environment_.get();
   database_options.info_log = std::make_shared<ForwardingLogger>(health);
   database->file_manager_.reset(rocksdb::NewSstFileManager(

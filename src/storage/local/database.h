@@ -52,6 +52,8 @@ class Database {
     FamilySizes sizes;
     // What compactions may add to all table and blob files until the file manager is told otherwise.
     uint64_t compaction_room_bytes = 0;
+    // Leaves out the records of the logs that are damaged, instead of not opening or ending there.
+    bool skip_damaged_records = false;
     std::shared_ptr<rocksdb::FileSystem> file_system;  // null: the machine's
     std::shared_ptr<rocksdb::SystemClock> clock;       // null: the machine's
   };

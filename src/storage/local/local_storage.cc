@@ -121,6 +121,7 @@ absl::Status LocalStorage::OpenDatabase() {
                       .sizes = {.memtable_bytes = plan.memtable_bytes,
                                 .tombstone_file_ttl_s = static_cast<uint64_t>(file_ttl_ms / 1000)},
                       .compaction_room_bytes = free_bytes - std::min(free_bytes, recovery_bytes),
+                      .skip_damaged_records = options_.accept_data_loss,
                       .file_system = options_.rocksdb_file_system,
                       .clock = options_.rocksdb_clock},
                      &health_);
@@ -172,11 +173,9 @@ absl::Status LocalStorage::EraseWhatTombstonesName() {
   // What damage in an older file hides was erased long ago.
   RowWalk rows(*database_, Family::kTombstones);
   for (; rows.Valid(); rows.Next()) {
-    const std::optional<Tombstone> tombstone = DecodeTombstone(rows.value());
-    if (!tombstone) {
-      return absl::DataLossError("a tombstone is not in the format of this program");
-    }
-    for (const SlotRef slot : {tombstone->input, tombstone->output}) {
+    const std::optional<NamedSlots> named = DecodeNamedSlots(rows.key(), rows.value());
+    if (!named) return absl::DataLossError("a tombstone is not in the format of this program");
+    for (const SlotRef slot : *named) {
       if (slot.generation != 0 && slots_->StateOf(slot) == SlotState::kLive) slots.push_back(slot);
     }
     if (slots.size() < kEraseAgainCount) continue;
@@ -223,6 +222,9 @@ absl::Status LocalStorage::SyncRecord() {
 }
 
 absl::Status LocalStorage::SyncBoth() {
+  // The slots below it have their rows in the log, unless some are written ahead of them just now.
+  uint64_t generation = slots_->WrittenGeneration();
+  if (slots_first_count_ != 0) generation = 0;
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
   const bool log_is_dirty = sequence != synced_sequence_;
@@ -252,7 +254,7 @@ absl::Status LocalStorage::SyncBoth() {
   if (log_is_dirty) {
     // Before anything is answered: a process that is killed leaves it in the page cache. It is no
     // reason for a sync of its own.
-    const absl::Status recorded = slots_->RecordSynced(sequence);
+    const absl::Status recorded = slots_->RecordSynced(sequence, generation);
     if (!recorded.ok()) return health_.Fail("writing the slot file's record", recorded.message());
   }
   synced_sequence_ = sequence;

@@ -184,6 +184,8 @@ class LocalStorage : public Storage {
   void RemoveRowIn(const CallKey& key, PayloadKind kind, const StoredPayload& row,
                    rocksdb::WriteBatch* batch) const;
   void RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const;
+  // For a row that leaves without a tombstone: a start after a crash erases its slot by this.
+  void NameErasureIn(const CallKey& key, SlotRef slot, rocksdb::WriteBatch* batch) const;
 
   absl::Status FlushAll();
   absl::Status DropOldTombstones();
@@ -236,6 +238,7 @@ class LocalStorage : public Storage {
 
   // Held while slots are live whose rows are not written yet.
   Mutex slots_first_mutex_;
+  std::atomic<int> slots_first_count_{0};  // 1 while it is held for that
 
   Mutex time_record_mutex_;
 

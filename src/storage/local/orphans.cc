@@ -5,11 +5,15 @@
 //
 //   rows whose slot was erased                   any: the slot itself says so
 //   rows whose slot was never written            any: a synced slot is damaged and not of these
-//   slots that were synced after the last scrub  any: a loss of power may take their rows
-//   older slots that no row names                kUnnamedSlotsMax: a group's replaced outputs, killed
-//                                                between the decision and the erasures
+//   slots that were not known to be synced with  any: a loss of power may take their rows
+//   their rows before this start
+//   older slots that no row names                none: a row leaves with a tombstone or another row
+//                                                that names its slot, by which a start erases it
 #include <algorithm>
 #include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 #include "storage/local/local_storage.h"
 #include "storage/local/row_format.h"
@@ -20,7 +24,10 @@ namespace {
 // How much one iterator reads: a long one would keep RocksDB from dropping what is removed.
 constexpr size_t kRowsPerStep = 4096;
 constexpr uint32_t kSlotsPerStep = 1 << 16;
-constexpr size_t kUnnamedSlotsMax = 4096;
+// Rows leave before their slots are erased. How long the search waits for that, and looks how often:
+// it ends with the syncs under way.
+constexpr absl::Duration kErasureWaitMax = absl::Seconds(3);
+constexpr absl::Duration kErasurePause = absl::Milliseconds(20);
 
 }  // namespace
 
@@ -52,16 +59,22 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
 }
 
 void LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans) {
-  const uint64_t synced = slots_->synced_generation();
-  const auto is_old = [synced](SlotRef slot) { return slot.generation < synced; };
-  const auto old_count =
-      static_cast<size_t>(std::count_if(orphans->slots.begin(), orphans->slots.end(), is_old));
-  if (old_count <= kUnnamedSlotsMax || options_.accept_data_loss) return;
-  orphans->unnamed_slot_count = old_count;
-  for (const SlotRef slot : orphans->slots) {
-    if (is_old(slot)) (*unnamed)[slot.slot] = false;
+  if (options_.accept_data_loss) return;
+  const uint64_t recorded = slots_->recorded_generation();
+  const auto explained =
+      std::partition(orphans->slots.begin(), orphans->slots.end(),
+                     [recorded](SlotRef slot) { return slot.generation >= recorded; });
+  std::vector<SlotRef> old(explained, orphans->slots.end());
+  orphans->slots.erase(explained, orphans->slots.end());
+  for (const SlotRef slot : old) (*unnamed)[slot.slot] = false;
+  // Of these some may be about to be erased by whoever removed their rows.
+  const absl::Time end = absl::Now() + kErasureWaitMax;
+  while (true) {
+    std::erase_if(old, [this](SlotRef slot) { return slots_->StateOf(slot) != SlotState::kLive; });
+    if (old.empty() || absl::Now() >= end) break;
+    absl::SleepFor(kErasurePause);
   }
-  std::erase_if(orphans->slots, is_old);
+  orphans->unnamed_slot_count = old.size();
 }
 
 std::vector<bool> LocalStorage::LiveSlots(uint64_t generation_limit) {

@@ -10,6 +10,8 @@ namespace {
 constexpr uint8_t kRowVersion = 1;
 constexpr size_t kDueValueSize = 28;
 constexpr size_t kTombstoneSize = 58;
+constexpr size_t kErasureKeySize = kTombstoneKeySize + 8;
+constexpr size_t kErasureSize = 12;
 constexpr size_t kTenantFixedSize = 16;
 constexpr size_t kIdWindowSize = 3 * sizeof(int64_t);
 constexpr size_t kUsageSize = 16;
@@ -222,6 +224,27 @@ std::optional<Tombstone> DecodeTombstone(absl::string_view value) {
   tombstone.input = reader.ReadSlot();
   tombstone.output = reader.ReadSlot();
   return tombstone;
+}
+
+std::string EncodeErasureKey(const CallKey& key, SlotRef slot) {
+  std::string out(kErasureKeySize, '\0');
+  FieldWriter(out.data()).Key(key).Number(slot.generation);
+  return out;
+}
+
+std::string EncodeErasure(SlotRef slot) {
+  std::string out(kErasureSize, '\0');
+  FieldWriter(out.data()).Slot(slot);
+  return out;
+}
+
+std::optional<NamedSlots> DecodeNamedSlots(absl::string_view key, absl::string_view value) {
+  if (key.size() == kErasureKeySize && value.size() == kErasureSize) {
+    return NamedSlots{FieldReader(value).ReadSlot(), SlotRef{}};
+  }
+  const std::optional<Tombstone> tombstone = DecodeTombstone(value);
+  if (key.size() != kTombstoneKeySize || !tombstone) return std::nullopt;
+  return NamedSlots{tombstone->input, tombstone->output};
 }
 
 std::string EncodeTenantKey(TenantNumber number) {

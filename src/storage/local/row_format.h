@@ -8,6 +8,7 @@
 //   deadlines   due second 8, id 16, tenant 4, kind 1            slot 4, generation 8, size 8,
 //                                                                stored 8
 //   tombstones  id 16, tenant 4                                  58 bytes, see below
+//               id 16, tenant 4, generation 8                    slot 4, generation 8
 //   tenants     number 4                                         dead before 8, max ttl 8, name
 //   usage       shard 4, tenant 4                                calls 8, bytes 8
 //   uploads     tenant 4, upload id 16                           kind 1, call id 16, header 64,
@@ -17,6 +18,9 @@
 //              stored 8, deadline 8, fingerprint 16
 //   tombstone  version 1, reason 1, ended 8, forget 8, token hash 16, input slot 4 and
 //              generation 8, output slot 4 and generation 8
+//
+// The second kind of row among tombstones names a slot whose row leaves without a tombstone that
+// names it: a replaced output, an input that expires before its output, an upload.
 //
 // Ids lead, so keys are ordered by time. Names and ciphertext stay out of keys, since RocksDB
 // prints keys into its manifest. Segment n of a payload has number n + 1: number 0 is a mark
@@ -78,6 +82,13 @@ std::optional<DuePayload> DecodeDue(absl::string_view key, absl::string_view val
 TombstoneRowKey EncodeTombstoneKey(const CallKey& key);
 std::string EncodeTombstone(const Tombstone& tombstone);
 std::optional<Tombstone> DecodeTombstone(absl::string_view value);
+
+// A slot to be erased that no tombstone names.
+std::string EncodeErasureKey(const CallKey& key, SlotRef slot);
+std::string EncodeErasure(SlotRef slot);
+// The slots that a row of tombstones names; generation 0 is none.
+using NamedSlots = std::array<SlotRef, 2>;
+std::optional<NamedSlots> DecodeNamedSlots(absl::string_view key, absl::string_view value);
 
 std::string EncodeTenantKey(TenantNumber number);
 std::string EncodeTenant(absl::string_view name, const TenantRecord& record);

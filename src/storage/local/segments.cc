@@ -82,6 +82,8 @@ absl::Status LocalStorage::RemoveUpload(const StoredUpload& upload) {
   const uint32_t segment_count = CountSegments(upload.key, upload.payload.slot);
   rocksdb::WriteBatch batch;
   batch.Delete(database_->family(Family::kUploads), EncodeUploadKey(upload.key.tenant, upload.id));
+  // A loss of power may keep the removal and take the erasure.
+  NameErasureIn(upload.key, upload.payload.slot, &batch);
   RemoveSegmentsIn({.key = upload.key, .slot = upload.payload.slot, .count = segment_count},
                    &batch);
   return Write(&batch, "removing an upload");
