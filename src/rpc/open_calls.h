@@ -7,8 +7,8 @@
 //              that it has not written
 //   cut        a write under way cannot be recalled: when the kernel does not take it, its connection
 //              is cut, with all other calls on it. So not at once, since the socket of a client that
-//              reads is full now and then too, but when it has stood still for a tick, and in any
-//              case when the write has not ended after kCutTicks
+//              reads is full now and then too, but when it has stood still for a tick, or is full
+//              while the write has not ended after kCutTicks
 //
 // A client may have a payload, and say so by an ack or a delete, before its own server's callback has
 // told that it left. So a payload is dropped at its end only when it has been on its way for
@@ -108,7 +108,8 @@ class OpenCalls final : public PayloadEndListener {
   static constexpr char kEndedText[] = "a payload of this answer has ended before it was read";
   static constexpr absl::Duration kTick = absl::Milliseconds(100);
   static constexpr uint32_t kStaleTicks = 2;
-  // The connection of a cancelled call is cut when the write that was under way has not ended by then.
+  // From then on the connection of a cancelled call is cut when it is full and the write that was under
+  // way has not ended.
   static constexpr uint32_t kCutTicks = 3;
   static constexpr uint32_t kIdentityTicks = 10;
   // When so much less is held than was at most, the difference goes back to the system, a second
