@@ -71,9 +71,11 @@ class OpenCall final : public PayloadTaker {
   void Return(uint64_t generation) override;
   void ExpectEnd(uint64_t generation) override;
 
-  // gRPC is given a message to write. False, of a kReply: a payload has ended meanwhile, and it must not be.
+  // gRPC is given a message to write. False, of a kReply: a payload has ended meanwhile, and nothing
+  // of the reply may be written.
   bool BeginWrite();
-  // gRPC has written it, or lost it with the connection. False: a payload has ended meanwhile, and no more of it may be written.
+  // gRPC has written it, or lost it with the connection. False: a payload has ended meanwhile, and no
+  // more of it may be written.
   bool EndWrite();
 
  private:
