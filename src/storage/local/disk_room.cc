@@ -245,6 +245,10 @@ void DiskRoom::CompactIfWorthwhile(Family family, Removed* removed) {
           ->CompactRange(options, context_.database->family(family), nullptr, nullptr);
   if (status.ok()) {
     removed->in_files = 0;
+  } else if (status.IsCorruption()) {
+    // Damage that it read has changed nothing. It would be met again at once.
+    context_.health->Alarm("compacting", status.ToString());
+    removed->in_files = 0;
   } else if (!status.IsCompactionTooLarge() && !status.IsIncomplete()) {
     (void)context_.health->Fail("compacting", status.ToString());
   }
