@@ -193,8 +193,8 @@ void Serve(const std::string& certificates, const std::string& port_file) {
   tls.ca_file = certificates + "/ca.pem";
   tls.certificate_file = certificates + "/server.pem";
   tls.key_file = certificates + "/server.key";
-  const auto credentials = MakeServerCredentials(tls);
-  if (!credentials.ok()) Die(credentials.status().message());
+  const auto files = TlsFiles::Open(tls);
+  if (!files.ok()) Die(files.status().message());
 
   NullService service;
   int port = 0;
@@ -203,7 +203,7 @@ void Serve(const std::string& certificates, const std::string& port_file) {
   builder.SetMaxSendMessageSize(-1);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CENSUS, 0);
-  builder.AddListeningPort("127.0.0.1:0", *credentials, &port);
+  builder.AddListeningPort("127.0.0.1:0", MakeServerCredentials(**files), &port);
   builder.RegisterService(&service);
   const auto server = builder.BuildAndStart();
   if (server == nullptr || port == 0) Die("cannot listen on 127.0.0.1");

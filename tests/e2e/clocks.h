@@ -14,7 +14,6 @@
 #include <new>
 #include <string>
 #include <unistd.h>
-#include <utility>
 
 #include <sys/mman.h>
 
@@ -26,6 +25,19 @@
 namespace mayfly {
 
 class Clocks {
+  static constexpr int64_t kCertificatesFromS = -7 * 24 * 3600;
+
+  // What `action` starts has its clocks moved.
+  template <typename Action>
+  auto WithShim(Action action) {
+    setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);
+    setenv(kClockShimVariable, path_.c_str(), /*overwrite=*/1);
+    auto result = action();
+    unsetenv("LD_PRELOAD");
+    unsetenv(kClockShimVariable);
+    return result;
+  }
+
  public:
   Clocks() {
     const int file = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -42,7 +54,8 @@ class Clocks {
 
   // A server whose certificates are valid wherever a test sets the wall clock.
   std::unique_ptr<TestServer> NewServer(const std::string& settings) {
-    const int64_t wall_s = std::exchange(offsets_->wall_s, kCertificatesFromS);
+    const int64_t wall_s = offsets_->wall_s;
+    offsets_->wall_s = kCertificatesFromS;
     auto server = WithShim([&] { return std::make_unique<TestServer>(settings); });
     offsets_->wall_s = wall_s;
     return server;
@@ -63,19 +76,6 @@ class Clocks {
   int64_t wall_s() const { return offsets_->wall_s; }
 
  private:
-  static constexpr int64_t kCertificatesFromS = -7 * 24 * 3600;
-
-  // What `action` starts has its clocks moved.
-  template <typename Action>
-  auto WithShim(Action action) {
-    setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);
-    setenv(kClockShimVariable, path_.c_str(), /*overwrite=*/1);
-    auto result = action();
-    unsetenv("LD_PRELOAD");
-    unsetenv(kClockShimVariable);
-    return result;
-  }
-
   TemporaryDirectory directory_;
   const std::string path_ = directory_ / "clocks";
   ClockOffsets* offsets_ = nullptr;
