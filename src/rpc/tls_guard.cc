@@ -58,7 +58,7 @@ FrameGuard* GuardOf(SSL* ssl) {
 }
 
 // Of a few milliseconds' accuracy, and without a system call.
-absl::Duration Now() {
+absl::Duration CoarseNow() {
   timespec now = {};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return absl::DurationFromTimespec(now);
@@ -78,7 +78,7 @@ extern "C" __attribute__((visibility("default"))) int SSL_read(SSL* ssl, void* b
   mayfly::FrameGuard* const guard = mayfly::GuardOf(ssl);
   const mayfly::ByteSpan bytes(static_cast<const uint8_t*>(buffer), static_cast<size_t>(count));
   if (guard == nullptr) return count;
-  const auto verdict = guard->Feed(bytes, mayfly::Now());
+  const auto verdict = guard->Feed(bytes, mayfly::CoarseNow());
   if (verdict == mayfly::FrameGuard::Verdict::kFine) return count;
   // gRPC ends a connection on which it cannot read.
   ERR_raise(mayfly::ErrorLibrary(), verdict == mayfly::FrameGuard::Verdict::kTooManyResets
