@@ -58,7 +58,7 @@ class Admission {
   Admission(const Config& config, ConnectionTable* connections, Clock* clock)
       : config_(config), connections_(connections), clock_(clock) {}
 
-  // Who judges certificates; outlives it. To be set before the first RPC.
+  // `peers` judges certificates and outlives it. To be set before the first RPC.
   void set_peers(TlsPeers* peers) { peers_ = peers; }
   // From here on RPCs reach `store`, which outlives the server.
   void Open(CallStore* store) { store_.store(store, std::memory_order_release); }

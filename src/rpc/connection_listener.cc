@@ -115,7 +115,7 @@ ConnectionPeer PeerV6(const sockaddr_in6& address) {
   }
   std::array<char, INET6_ADDRSTRLEN> text = {};
   inet_ntop(AF_INET6, &bytes, text.data(), text.size());
-  // Whoever has one address of IPv6 has all of its network.
+  // A holder of one IPv6 address usually has its whole /64.
   return {.address = std::string(reinterpret_cast<const char*>(bytes.s6_addr), 8),
           .name = absl::StrCat("ipv6:%5B", text.data(), "%5D:", ntohs(address.sin6_port))};
 }
