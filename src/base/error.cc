@@ -83,6 +83,11 @@ absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, 
       absl::StrCat(field, " is ", value, ", limit is ", limit, unit.empty() ? "" : " ", unit));
 }
 
+absl::Status DrainingError() {
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                   "the server is shutting down");
+}
+
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   status.SetPayload(kRetryDelayUrl, absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(delay))));
   return status;

@@ -27,6 +27,9 @@ absl::Status FieldError(absl::string_view field, absl::string_view value, absl::
 absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, uint64_t limit,
                         absl::string_view unit);
 
+// UNAVAILABLE (DRAINING): the server is shutting down.
+absl::Status DrainingError();
+
 // The same error, with advice on when to try again.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 

@@ -16,10 +16,6 @@ absl::Status Unavailable(Reason reason, absl::string_view text) {
 
 }  // namespace
 
-absl::Status DrainingError() {
-  return Unavailable(Reason::kDraining, "the server is shutting down");
-}
-
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind) {
   return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
                    absl::StrCat("role ", RoleName(role), " may not call ", RpcName(rpc), " for ",

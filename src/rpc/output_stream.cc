@@ -95,7 +95,7 @@ absl::Status OutputStream::Open(const v1::StreamOutputsRequest& request) {
   // Until the Subscription has ended, it owns the stream as the stream owns it.
   auto self = std::static_pointer_cast<OutputStream>(shared_from_this());
   auto subscription = store_->Subscribe(
-      tenant_, *read, [self = std::move(self)](Told told) { self->OnTold(std::move(told)); });
+      tenant_, *read, [self = std::move(self)](Delivery delivery) { self->OnDelivery(std::move(delivery)); });
   MutexLock lock(&mutex_);
   // Whoever closes it from here on ends the Subscription; who has done so had none to end.
   if (closing_.has_value()) return absl::CancelledError();
@@ -171,13 +171,13 @@ std::vector<CallId> OutputStream::ReadIds(
 
 // ---- Answers
 
-void OutputStream::OnTold(Told told) {
-  const bool drains = !told.status.ok();
+void OutputStream::OnDelivery(Delivery delivery) {
+  const bool drains = !delivery.status.ok();
   {
     MutexLock lock(&mutex_);
-    if (releasing_) return ReturnAll(told.outputs);
-    unsettled_count_ += static_cast<int64_t>(told.outputs.size());
-    for (ClaimedOutput& output : told.outputs) {
+    if (releasing_) return ReturnAll(delivery.outputs);
+    unsettled_count_ += static_cast<int64_t>(delivery.outputs.size());
+    for (ClaimedOutput& output : delivery.outputs) {
       const uint64_t bytes = output.payload.has_value() ? output.stored.size_bytes : 0;
       Outgoing* const outgoing = OutgoingFor(bytes);
       ++outgoing->told_count;
@@ -187,15 +187,15 @@ void OutputStream::OnTold(Told told) {
       }
       WriteClaimedOutput(std::move(output), outgoing->response->add_outputs());
     }
-    for (const EndedCall& ended : told.ended) {
+    for (const EndedCall& ended : delivery.ended) {
       Outgoing* const outgoing = OutgoingFor(0);
       ++outgoing->told_count;
       WriteEndedCall(ended, log(), outgoing->response->add_ended());
     }
-    if (drains) drain_ = told.status;
+    if (drains) drain_ = delivery.status;
     CloseIfDrained();
   }
-  // The store may drain before the server has told.
+  // The store may drain before the server does.
   if (drains) Drain();
   Proceed();
 }

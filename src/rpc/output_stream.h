@@ -75,7 +75,7 @@ class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::Strea
   std::vector<CallId> ReadIds(const google::protobuf::RepeatedPtrField<std::string>& texts,
                               absl::string_view list);
 
-  void OnTold(Told told);
+  void OnDelivery(Delivery delivery);
   void ReturnAll(const std::vector<ClaimedOutput>& outputs);
   void Answered(Answers* answers);
   // The message to add an entry to that brings so many bytes of payload.

@@ -80,14 +80,14 @@ absl::Status PutStream::CheckMessage(const v1::StreamPutsRequest& request) const
 
 void PutStream::PutInputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
   const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
-  auto valid = ReadItems<NewInput>(
+  auto valid = ReadItems<NewPut>(
       request.inputs(), "inputs", answer->response->mutable_input_results(), log(),
       [&](const v1::InputItem& item, const FieldPlace& place) {
         return ReadInputItem(item, place, limits, [&] { return store_->MintCallId(); });
       });
   NameMintedCalls(valid);
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
-  store_->PutInputs(
+  store_->Put(
       tenant_, std::move(valid.values),
       [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
         WriteResults(std::move(puts), results, self->log());
@@ -98,12 +98,12 @@ void PutStream::PutInputs(const v1::StreamPutsRequest& request, std::shared_ptr<
 void PutStream::PutOutputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
   const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
   auto valid =
-      ReadItems<NewOutput>(request.outputs(), "outputs", answer->response->mutable_output_results(),
+      ReadItems<NewPut>(request.outputs(), "outputs", answer->response->mutable_output_results(),
                            log(), [&](const v1::OutputItem& item, const FieldPlace& place) {
                              return ReadOutputItem(item, place, limits);
                            });
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
-  store_->PutOutputs(
+  store_->Put(
       tenant_, std::move(valid.values),
       [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
         WriteResults(std::move(puts), results, self->log());

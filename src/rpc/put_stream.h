@@ -11,6 +11,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include "base/error.h"
 #include "config/config.h"
 #include "mayfly/v1/function_io.pb.h"
 #include "rpc/admission.h"

@@ -58,7 +58,7 @@ ValidItems<Value, Result> ReadItems(const Items& items, absl::string_view list,
 }
 
 // An id that was minted here is news to the client.
-inline void NameMintedCalls(const ValidItems<NewInput, v1::PutInputResult>& valid) {
+inline void NameMintedCalls(const ValidItems<NewPut, v1::PutInputResult>& valid) {
   for (size_t i = 0; i < valid.values.size(); ++i) {
     if (!valid.results[i]->call_id().empty()) continue;
     valid.results[i]->set_call_id(valid.values[i].call_id.ToString());

@@ -152,8 +152,9 @@ absl::StatusOr<Outcome> ReadOutcome(v1::Outcome outcome) {
   return static_cast<Outcome>(outcome);
 }
 
-absl::StatusOr<NewInput> ReadInput(const v1::InputItem& item, const ValidationLimits& limits) {
-  NewInput input;
+absl::StatusOr<NewPut> ReadInput(const v1::InputItem& item, const ValidationLimits& limits) {
+  NewPut input;
+  input.kind = PayloadKind::kInput;
   auto ttl_ms = ReadTtlMs(item.has_ttl(), item.ttl(), *limits.retention);
   RETURN_IF_ERROR(ttl_ms.status());
   input.ttl_ms = *ttl_ms;
@@ -163,8 +164,9 @@ absl::StatusOr<NewInput> ReadInput(const v1::InputItem& item, const ValidationLi
   return input;
 }
 
-absl::StatusOr<NewOutput> ReadOutput(const v1::OutputItem& item, const ValidationLimits& limits) {
-  NewOutput output;
+absl::StatusOr<NewPut> ReadOutput(const v1::OutputItem& item, const ValidationLimits& limits) {
+  NewPut output;
+  output.kind = PayloadKind::kOutput;
   output.attempt = std::max(item.attempt(), uint32_t{1});
   auto ttl_ms = ReadTtlMs(item.has_ttl(), item.ttl(), *limits.retention);
   RETURN_IF_ERROR(ttl_ms.status());
@@ -245,7 +247,7 @@ absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place,
 
 }  // namespace
 
-absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
+absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
                                        const ValidationLimits& limits,
                                        absl::FunctionRef<CallId()> mint_call_id) {
   const auto call_id = item.call_id().empty() ? mint_call_id() : ReadCallId(item.call_id(), place);
@@ -256,7 +258,7 @@ absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPla
   return input;
 }
 
-absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
+absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
                                          const ValidationLimits& limits) {
   const auto call_id = ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());

@@ -29,11 +29,11 @@ Config TestConfig() {
 
 class Validation : public ::testing::Test {
  protected:
-  absl::StatusOr<NewInput> Read(const v1::InputItem& item) {
+  absl::StatusOr<NewPut> Read(const v1::InputItem& item) {
     return ReadInputItem(item, kPlace, {.config = &config_, .retention = &retention_},
                          [] { return *CallId::Parse(kMintedId); });
   }
-  absl::StatusOr<NewOutput> Read(const v1::OutputItem& item) {
+  absl::StatusOr<NewPut> Read(const v1::OutputItem& item) {
     return ReadOutputItem(item, kPlace, {.config = &config_, .retention = &retention_});
   }
 

@@ -93,9 +93,9 @@ CallId StoreHarness::NewId(absl::Time minted) {
 PutResult StoreHarness::PutInput(const CallId& id, absl::string_view data, absl::Duration ttl,
                                  Tenant* owner) {
   Awaited<std::vector<PutResult>> answer;
-  store_->PutInputs(
+  store_->Put(
       OrDefault(owner),
-      {NewInput{
+      {NewPut{
           .call_id = id, .payload = MakePayload(data), .ttl_ms = absl::ToInt64Milliseconds(ttl)}},
       answer.callback());
   return answer.Get()[0];
@@ -104,8 +104,9 @@ PutResult StoreHarness::PutInput(const CallId& id, absl::string_view data, absl:
 PutResult StoreHarness::PutOutput(const CallId& id, absl::string_view data, uint32_t attempt,
                                   absl::Duration ttl, Tenant* owner) {
   Awaited<std::vector<PutResult>> answer;
-  store_->PutOutputs(OrDefault(owner),
-                     {NewOutput{.call_id = id,
+  store_->Put(OrDefault(owner),
+                     {NewPut{.call_id = id,
+                                .kind = PayloadKind::kOutput,
                                 .attempt = attempt,
                                 .payload = MakePayload(data),
                                 .ttl_ms = absl::ToInt64Milliseconds(ttl)}},

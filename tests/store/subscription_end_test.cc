@@ -48,9 +48,9 @@ class SubscriptionEndTest : public ::testing::Test {
                                  acked->callback());
   }
   void BeginPut(const CallId& id, Awaited<std::vector<PutResult>>* put) {
-    harness_.store()->PutOutputs(
+    harness_.store()->Put(
         harness_.tenant(),
-        {mayfly::NewOutput{.call_id = id, .payload = MakePayload("out"), .ttl_ms = 3'600'000}},
+        {NewPut{.call_id = id, .kind = PayloadKind::kOutput, .attempt = 1, .payload = MakePayload("out"), .ttl_ms = 3'600'000}},
         put->callback());
   }
 

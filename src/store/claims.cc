@@ -1,53 +1,61 @@
-// The part of the CallStore that deals with claims: polls, acks, releases and renewals.
+#include "store/claims.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/str_cat.h"
 
 #include "base/error.h"
 #include "crypto/sha256.h"
-#include "store/call_store.h"
 
 namespace mayfly {
-struct CallStore::ClaimJob {
+
+struct Claims::Job {
   Tenant* tenant = nullptr;
   ClaimRequest request;
   std::weak_ptr<Poll> poll;                    // which owns the job
   std::vector<std::vector<WantedCall>> calls;  // by shard
-  std::vector<MadeClaim> claims;               // that the answer tells of
+  std::vector<NewClaim> claims;               // that the answer tells of
   ClaimResponse response;
   Callback<ClaimResponse> done;
 };
 
-class CallStore::PollHandle : public ClaimHandle {
+class Claims::Handle : public ClaimHandle {
  public:
-  PollHandle(CallStore* store, std::shared_ptr<Poll> poll, std::shared_ptr<ClaimJob> job)
-      : store_(store), poll_(std::move(poll)), job_(std::move(job)) {}
+  Handle(Claims* claims, std::shared_ptr<Poll> poll, std::shared_ptr<Job> job)
+      : claims_(claims), poll_(std::move(poll)), job_(std::move(job)) {}
 
-  void Cancel() override { store_->ReleaseClaims(job_->tenant, poll_->Cancel()); }
+  void Cancel() override { claims_->ReleaseClaims(job_->tenant, poll_->Cancel()); }
   // Those that are acked already are no claims any more, and refuse it.
   void ReleaseAnswer() override {
-    store_->ReleaseClaims(job_->tenant, std::exchange(job_->claims, {}));
+    claims_->ReleaseClaims(job_->tenant, std::exchange(job_->claims, {}));
   }
 
  private:
-  CallStore* const store_;
+  Claims* const claims_;
   const std::shared_ptr<Poll> poll_;
-  const std::shared_ptr<ClaimJob> job_;
+  const std::shared_ptr<Job> job_;
 };
 
-TokenHash CallStore::HashToken(const ClaimToken& token) {
+TokenHash HashToken(const ClaimToken& token) {
   const Sha256Digest digest = Sha256Of(token);
   TokenHash hash;
   std::copy_n(digest.begin(), hash.size(), hash.begin());
   return hash;
 }
 
-std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimRequest request,
+std::vector<EndResult> EndResultsOf(std::vector<OperationResult> results) {
+  std::vector<EndResult> answers;
+  answers.reserve(results.size());
+  for (OperationResult& result : results) {
+    answers.push_back({.status = std::move(result.status), .ended_ms = result.ended_ms});
+  }
+  return answers;
+}
+
+std::shared_ptr<ClaimHandle> Claims::ClaimOutputs(Tenant* tenant, ClaimRequest request,
                                                      Callback<ClaimResponse> done) {
-  auto job = std::make_shared<ClaimJob>();
+  auto job = std::make_shared<Job>();
   job->tenant = tenant;
   job->done = std::move(done);
   std::vector<CallId> call_ids;
@@ -56,9 +64,9 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
     if (seen.insert(call_id).second) call_ids.push_back(call_id);
   }
   const auto call_count = static_cast<uint32_t>(call_ids.size());
-  job->calls = PartByShard(*tenant, call_ids);
+  job->calls = router_.Partition(*tenant, call_ids);
   const auto has_calls = [](const std::vector<WantedCall>& calls) { return !calls.empty(); };
-  const int64_t now_ms = time_->Read().elapsed_ms;
+  const int64_t now_ms = context_.time.Read().elapsed_ms;
   const ClaimTerms terms{
       .tenant = tenant,
       .token = request.token,
@@ -75,49 +83,38 @@ std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimReques
           static_cast<uint32_t>(std::count_if(job->calls.begin(), job->calls.end(), has_calls)),
   };
   job->request = std::move(request);
-  Begin();
+  router_.Begin();
   auto poll = std::make_shared<Poll>(terms, limits, [this, job](PollAnswer answer) {
-    ForgetPoll(*job);
-    RunLater([this, job, answer = std::move(answer)]() mutable {
+    Unregister(*job);
+    router_.RunLater([this, job, answer = std::move(answer)]() mutable {
       ReadOutputs(std::move(job), std::move(answer));
     });
-    End();
+    router_.End();
   });
   job->poll = poll;
-  if (draining_ || call_count == 0) {
+  if (router_.is_draining() || call_count == 0) {
     poll->Answer(call_count == 0 ? absl::OkStatus() : DrainingError());
   } else {
-    for (size_t i = 0; i < shards_.size(); ++i) {
-      if (!job->calls[i].empty()) shards_[i]->Visit(poll, job->calls[i]);
+    for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+      if (!job->calls[i].empty()) router_.shard(i).Register(poll, job->calls[i]);
     }
   }
-  return std::make_shared<PollHandle>(this, std::move(poll), std::move(job));
+  return std::make_shared<Handle>(this, std::move(poll), std::move(job));
 }
 
-std::vector<std::vector<WantedCall>> CallStore::PartByShard(
-    const Tenant& tenant, const std::vector<CallId>& call_ids) const {
-  std::vector<std::vector<WantedCall>> parts(shards_.size());
-  uint32_t index = 0;
-  for (const CallId& call_id : call_ids) {
-    parts[ShardOf(call_id)].push_back(
-        {.index = index++, .key = {.id = call_id, .tenant = tenant.number}});
-  }
-  return parts;
-}
-
-void CallStore::ForgetPoll(const ClaimJob& job) {
+void Claims::Unregister(const Job& job) {
   const std::shared_ptr<Poll> poll = job.poll.lock();
   if (poll == nullptr || !poll->terms().waits) return;
-  for (size_t i = 0; i < shards_.size(); ++i) {
-    if (!job.calls[i].empty()) shards_[i]->Forget(poll, job.calls[i]);
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+    if (!job.calls[i].empty()) router_.shard(i).Unregister(poll, job.calls[i]);
   }
 }
 
-void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
+void Claims::ReadOutputs(std::shared_ptr<Job> job, PollAnswer answer) {
   ClaimResponse& response = job->response;
   response.status = std::move(answer.status);
   response.pending_count = answer.pending_count;
-  for (CallEnd& end : answer.ended) {
+  for (NewEnd& end : answer.ended) {
     response.ended.push_back({.call_id = end.call.key.id, .status = std::move(end.status)});
   }
   if (!response.status.ok()) {
@@ -131,7 +128,7 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
   response.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
   const std::vector<CallId>& ended_ids = read.ended_unexplained;
-  ExplainEnds(job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
+  reads_.ExplainEnds(job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
     for (size_t i = 0; i < reasons.size(); ++i) {
       job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
     }
@@ -143,14 +140,14 @@ void CallStore::ReadOutputs(std::shared_ptr<ClaimJob> job, PollAnswer answer) {
   });
 }
 
-CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<MadeClaim>& claims,
+Claims::ReadClaims Claims::ReadClaimed(Tenant* tenant, const std::vector<NewClaim>& claims,
                                              uint64_t bytes_max, PayloadTaker* taker) {
   ReadClaims read;
   std::vector<ReadItem> items;
   std::vector<size_t> places;  // in outputs
   std::vector<ClaimedOutput> outputs;
-  for (const MadeClaim& made : claims) {
-    if (made.payload.size_bytes <= bytes_max && Take(taker, *tenant, made.payload)) {
+  for (const NewClaim& made : claims) {
+    if (made.payload.size_bytes <= bytes_max && reads_.Take(taker, *tenant, made.payload)) {
       places.push_back(outputs.size());
       items.push_back({.key = made.call.key, .stored = made.payload});
     }
@@ -159,10 +156,10 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
                        .fence = made.claim.fence,
                        .lease_end_ms = made.lease_end_ms});
   }
-  ReadPayloads(tenant, PayloadKind::kOutput, &items);
+  reads_.ReadPayloads(tenant, PayloadKind::kOutput, &items);
 
   std::vector<bool> is_gone(outputs.size());
-  std::vector<MadeClaim> unreadable;  // nobody is to wait for the end of their leases
+  std::vector<NewClaim> unreadable;  // nobody is to wait for the end of their leases
   for (size_t i = 0; i < items.size(); ++i) {
     absl::StatusOr<Payload>& payload = items[i].payload;
     if (payload.ok()) {
@@ -189,40 +186,23 @@ CallStore::ReadClaims CallStore::ReadClaimed(Tenant* tenant, const std::vector<M
 
 // What is not sent is noted too: an ack that names a checksum may come from whoever has received the
 // output under an earlier claim.
-void CallStore::NoteSent(Tenant* tenant, const std::vector<ClaimedOutput>& outputs) {
-  std::vector<std::vector<SentOutput>> sent(shards_.size());
+void Claims::NoteSent(Tenant* tenant, const std::vector<ClaimedOutput>& outputs) {
+  std::vector<std::vector<SentOutput>> sent(router_.shard_count());
   for (const ClaimedOutput& output : outputs) {
     const CallKey key = {output.call_id, tenant->number};
     const absl::StatusOr<uint32_t> crc32c =
         output.payload.has_value() ? output.payload->metadata.crc32c
-                                   : ReadCrc32c(tenant, {.key = key, .stored = output.stored});
+                                   : reads_.ReadCrc32c(tenant, {.key = key, .stored = output.stored});
     // Whatever is wrong with it, its download tells.
     if (!crc32c.ok()) continue;
-    sent[ShardOf(output.call_id)].push_back({.key = key, .fence = output.fence, .crc32c = *crc32c});
+    sent[router_.ShardOf(output.call_id)].push_back({.key = key, .fence = output.fence, .crc32c = *crc32c});
   }
-  for (size_t i = 0; i < sent.size(); ++i) {
-    if (!sent[i].empty()) shards_[i]->NoteSent(std::move(sent[i]));
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+    if (!sent[i].empty()) router_.shard(i).NoteSent(std::move(sent[i]));
   }
 }
 
-absl::StatusOr<uint32_t> CallStore::ReadCrc32c(Tenant* tenant, const ReadItem& item) {
-  const PayloadRef ref = {.key = item.key, .kind = PayloadKind::kOutput, .slot = item.stored.slot};
-  const std::vector<absl::StatusOr<Sealed>> rows = storage_->ReadRows({&ref, 1});
-  if (item.stored.segment_count == 0) {
-    const auto payload = OpenRow(tenant, PayloadKind::kOutput, item, rows[0]);
-    RETURN_IF_ERROR(payload.status());
-    return payload->metadata.crc32c;
-  }
-  RETURN_IF_ERROR(rows[0].status());
-  const auto secret = storage_->ReadSecret(item.stored.slot);
-  RETURN_IF_ERROR(secret.status());
-  const auto header =
-      cipher_.OpenHeader(item.key, PayloadKind::kOutput, item.stored, *secret, *rows[0]);
-  RETURN_IF_ERROR(header.status());
-  return header->metadata.crc32c;
-}
-
-void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {
+void Claims::AckBeforeAnswer(std::shared_ptr<Job> job) {
   std::vector<ClaimRef> claims;
   std::vector<size_t> places;
   const std::vector<ClaimedOutput>& outputs = job->response.outputs;
@@ -260,9 +240,9 @@ void CallStore::AckBeforeAnswer(std::shared_ptr<ClaimJob> job) {
   });
 }
 
-void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& made) {
+void Claims::ReleaseClaims(Tenant* tenant, const std::vector<NewClaim>& made) {
   std::vector<ClaimRef> claims;
-  for (const MadeClaim& output : made) {
+  for (const NewClaim& output : made) {
     claims.push_back({.call_id = output.call.key.id,
                       .token = output.claim.token,
                       .fence = output.claim.fence,
@@ -272,9 +252,9 @@ void CallStore::ReleaseClaims(Tenant* tenant, const std::vector<MadeClaim>& made
   ReleaseOutputs(tenant, std::move(claims), [](std::vector<absl::Status>) {});
 }
 
-void CallStore::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+void Claims::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
                            Callback<std::vector<EndResult>> done) {
-  SubmitEach(
+  router_.SubmitEach(
       tenant, claims,
       [](const ClaimRef& claim) {
         return std::pair<CallId, Operation>(claim.call_id,
@@ -284,18 +264,13 @@ void CallStore::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
                                                       .crc32c = claim.crc32c});
       },
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
-        std::vector<EndResult> answers;
-        answers.reserve(results.size());
-        for (OperationResult& result : results) {
-          answers.push_back({.status = std::move(result.status), .ended_ms = result.ended_ms});
-        }
-        done(std::move(answers));
+        done(EndResultsOf(std::move(results)));
       });
 }
 
-void CallStore::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+void Claims::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
                                Callback<std::vector<absl::Status>> done) {
-  SubmitEach(
+  router_.SubmitEach(
       tenant, claims,
       [](const ClaimRef& claim) {
         return std::pair<CallId, Operation>(
@@ -310,9 +285,9 @@ void CallStore::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
       });
 }
 
-void CallStore::RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
+void Claims::RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
                             Callback<std::vector<RenewResult>> done) {
-  SubmitEach(
+  router_.SubmitEach(
       tenant, claims,
       [lease_ms](const ClaimRef& claim) {
         return std::pair<CallId, Operation>(

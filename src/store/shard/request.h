@@ -1,4 +1,4 @@
-// One operation on its way through a shard, and the batch of a request that it belongs to.
+// An operation in flight through a shard, and the batch of the request that it belongs to.
 #pragma once
 
 #include <atomic>
@@ -65,5 +65,22 @@ struct Request {
 
   void Complete(OperationResult result) { batch->Complete(index, std::move(result)); }
 };
+
+// A request that is decided, and waits for the disk.
+struct Answer {
+  Request request;
+  OperationResult result;
+
+  void Give() { request.Complete(std::move(result)); }
+};
+
+// Gives every request the same refusal.
+inline void RefuseAll(std::vector<Request> requests, const absl::Status& status) {
+  for (Request& request : requests) {
+    OperationResult result;
+    result.status = status;
+    request.Complete(std::move(result));
+  }
+}
 
 }  // namespace mayfly
