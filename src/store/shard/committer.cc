@@ -18,6 +18,8 @@ constexpr size_t kGroupRequestsMax = 4096;
 constexpr int kInlineDepthMax = 8;
 // How many callbacks the driver runs itself, when nothing waits.
 constexpr size_t kCallbacksHereMax = 2;
+// How many items that nobody waits for are left for the next tick.
+constexpr size_t kPostponedItemsMax = 64;
 constexpr absl::Duration kQueueRetryDelay = absl::Seconds(1);
 
 // How many groups this thread is committing inline, one within the callback of another.
@@ -156,6 +158,9 @@ void Committer::WakeDriver() {
 // Nobody waits for it, and waking a thread costs more than the work: a driver that sleeps is woken
 // once, to come by within a tick from then on.
 void Committer::LeaveToDriver() {
+  if (queue_.work.registrations.size() + queue_.work.sent.size() >= kPostponedItemsMax) {
+    return WakeDriver();
+  }
   if (std::exchange(driver_sleeps_, false)) changed_.NotifyOne();
 }
 
