@@ -53,6 +53,8 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
                .workers = *workers_,
                .fences = fences_,
                .id_window = id_window,
+               .lease_total_max_ms =
+                   absl::ToInt64Milliseconds(options_.config->claims.lease_total_max),
                .payload_ends = options_.payload_ends},
       router_(context_),
       uploads_(context_, &router_),

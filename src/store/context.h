@@ -39,6 +39,7 @@ struct StoreContext {
   ThreadPool& workers;
   FenceSource& fences;
   IdWindow id_window;
+  int64_t lease_total_max_ms = 0;              // claims.lease_total_max
   PayloadEndListener* payload_ends = nullptr;  // may be null
 
   // With relaxed durability puts are answered before they are on the disk.

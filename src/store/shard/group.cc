@@ -96,7 +96,7 @@ ApplyContext Group::ContextFor(const Tenant& tenant) const {
   ApplyContext context = RetentionContext(tenant, now_);
   context.id_window_ms = store.id_window.window_ms;
   context.id_floor_ms = store.id_window.FloorAt(now_.steady_ms);
-  context.lease_total_max_ms = absl::ToInt64Milliseconds(store.config.claims.lease_total_max);
+  context.lease_total_max_ms = store.lease_total_max_ms;
   return context;
 }
 
@@ -189,6 +189,7 @@ void Group::Record(const Request& request, Effects effects, Entry* entry) {
       stage == Stage::kErased || (syncs_puts && !MayEraseFirst(request.operation, syncs_puts));
   entry->stage = std::max(entry->stage, stage);
   change.effects = std::move(effects);
+  if (changes_.empty()) changes_.reserve(request_count_);
   changes_.push_back(std::move(change));
 }
 

@@ -59,7 +59,9 @@ class Group {
     Stage stage = Stage::kAnswered;
   };
 
-  Group(Shard* shard, const Now& now) : shard_(*shard), now_(now) {}
+  // Expects so many requests.
+  Group(Shard* shard, const Now& now, size_t request_count)
+      : shard_(*shard), now_(now), request_count_(request_count) {}
 
   const Now& now() const { return now_; }
 
@@ -97,6 +99,7 @@ class Group {
 
   Shard& shard_;
   const Now now_;
+  const size_t request_count_;
   absl::flat_hash_map<CallKey, std::unique_ptr<Entry>> entries_;
   std::vector<CallChange> changes_;
   std::vector<SlotRef> erased_;  // overwritten with this group

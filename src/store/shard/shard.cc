@@ -29,7 +29,7 @@ Shard::Shard(uint32_t number, const StoreContext& context, Sweeper* sweeper, Upl
 Unsynced Shard::RunGroup(GroupWork work, Erases erases) {
   for (const SentOutput& sent : work.sent) claims_.NoteSent(sent);
   draining_ |= work.drain;
-  Group group(this, context_.time.Read());
+  Group group(this, context_.time.Read(), work.requests.size());
   AdvanceTimers(group.now());
   for (const CallKey& key : work.rechecks) waits_.Wake(key);
 
@@ -76,7 +76,7 @@ void Shard::AdvanceTimers(const Now& now) {
 void Shard::RefuseWork(GroupWork work) {
   RefuseAll(std::move(work.requests), StorageDownError());
   StopWoken(StorageDownError());
-  Group nothing(this, context_.time.Read());
+  Group nothing(this, context_.time.Read(), 0);
   Offers offers(this, &nothing);
   for (const Registration& registration : work.registrations) {
     if (registration.purpose == Registration::Purpose::kRegister) {
@@ -103,7 +103,7 @@ void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
 }
 
 absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
-  Group group(this, context_.time.Read());
+  Group group(this, context_.time.Read(), 0);
   std::vector<CallKey> keys;
   for (const DuePayload& row : orphans.rows) keys.push_back(row.key);
   RETURN_IF_ERROR(group.Load(keys));
