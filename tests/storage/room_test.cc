@@ -97,6 +97,7 @@ TEST(RoomBudget, RefusesWhileTooManyFilesWaitForACompaction) {
   RoomBudget budget(Limits());
   Measure(&budget, {.free_bytes = kGiB, .compaction_is_behind = true});
   EXPECT_TRUE(budget.Reserve(1).empty());
+  EXPECT_EQ(ReasonOf(budget.Refusal(1)), Reason::kOverloaded) << "there is room";
   Measure(&budget, {.free_bytes = kGiB});
   EXPECT_FALSE(budget.Reserve(1).empty());
 }
@@ -119,6 +120,16 @@ TEST(RoomBudget, SharesWhatIsLeftWithCompactions) {
   EXPECT_EQ(budget.SpareBytes(), 5);
   EXPECT_EQ(budget.Update(0, {.free_bytes = 10, .compaction_bytes = 20, .mergeable_bytes = 60}),
             10u);
+}
+
+// A bound that leaves no room for them would let no compaction begin while flushes follow each other.
+TEST(RoomBudget, FilesThatAreFlushedMeanwhileDoNotCountAgainstCompactions) {
+  RoomBudget budget({});
+  EXPECT_EQ(budget.Update(0, {.free_bytes = 100 * kGiB, .mergeable_bytes = 60}), 60 + 256 * kMiB);
+  EXPECT_EQ(budget.SpareBytes(), static_cast<int64_t>(100 * kGiB - 60 - 256 * kMiB));
+  // Where room is short, puts are refused soon.
+  EXPECT_EQ(budget.Update(0, {.free_bytes = kGiB}), 0u);
+  EXPECT_EQ(budget.SpareBytes(), static_cast<int64_t>(kGiB));
 }
 
 TEST(RoomBudget, AnyReserveIsUnderstood) {
