@@ -66,10 +66,10 @@ void StoreDriver::PutInputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<void
                       .ttl_ms = absl::ToInt64Milliseconds(ttl)});
   }
   harness_->store()->Put(tenant_, std::move(inputs),
-                               [then = std::move(then)](std::vector<PutResult> results) mutable {
-                                 CheckAll(results);
-                                 then();
-                               });
+                         [then = std::move(then)](std::vector<PutResult> results) mutable {
+                           CheckAll(results);
+                           then();
+                         });
 }
 
 void StoreDriver::PutOutputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<void()> then) {
@@ -82,10 +82,10 @@ void StoreDriver::PutOutputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<voi
                        .ttl_ms = absl::ToInt64Milliseconds(ttl)});
   }
   harness_->store()->Put(tenant_, std::move(outputs),
-                                [then = std::move(then)](std::vector<PutResult> results) mutable {
-                                  CheckAll(results);
-                                  then();
-                                });
+                         [then = std::move(then)](std::vector<PutResult> results) mutable {
+                           CheckAll(results);
+                           then();
+                         });
 }
 
 void StoreDriver::StartLife(Ids ids) {

@@ -33,12 +33,11 @@ absl::Status DrainingError();
 // The same error, with advice on when to try again.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
-#define RETURN_IF_ERROR(expression)                                    \
-  do {                                                                 \
-    if (absl::Status status_of_expression = (expression);              \
-        !status_of_expression.ok()) {                                  \
-      return status_of_expression;                                     \
-    }                                                                  \
+#define RETURN_IF_ERROR(expression)                                                     \
+  do {                                                                                  \
+    if (absl::Status status_of_expression = (expression); !status_of_expression.ok()) { \
+      return status_of_expression;                                                      \
+    }                                                                                   \
   } while (false)
 
 }  // namespace mayfly

@@ -41,7 +41,8 @@ class DueSource {
 class ExpirySink {
  public:
   virtual ~ExpirySink() = default;
-  virtual void Expire(absl::Span<const DuePayload> due) = 0;
+  // Returns those that could not be taken now, to be handed over again later.
+  virtual std::vector<DuePayload> Expire(absl::Span<const DuePayload> due) = 0;
 };
 
 }  // namespace mayfly

@@ -37,12 +37,14 @@ class Sweeper {
  public:
   static constexpr int64_t kLookAheadS = 2;
   static constexpr size_t kLoadedMax = 64 << 10;
+  static constexpr int64_t kRetryMs = 1000;
 
   // At most `batch_max` payloads go to the sink at once.
   Sweeper(DueSource* source, ExpirySink* sink, size_t batch_max);
 
   // Loads what is to be loaded and hands one batch of what is due to the sink, which may take its
-  // time. True when there may be more at once. An error of the source leaves all for the next try.
+  // time. True when there may be more at once. An error of the source leaves all for the next try;
+  // what the sink does not take is handed over again after kRetryMs.
   absl::StatusOr<bool> Advance(const Now& now) EXCLUDES_LOCK(mutex_);
 
   // A payload was stored: taken up here if its second was loaded already.
@@ -56,7 +58,8 @@ class Sweeper {
 
   void MoveTo(int64_t now_ms) EXCLUDES_LOCK(mutex_);
   absl::StatusOr<bool> LoadPage(int64_t now_s) EXCLUDES_LOCK(mutex_);
-  void Hold(const DuePayload& payload) REQUIRES_LOCK(mutex_);
+  void Hold(const DuePayload& payload, int64_t due_ms) REQUIRES_LOCK(mutex_);
+  void HoldAgain(absl::Span<const DuePayload> refused) EXCLUDES_LOCK(mutex_);
 
   DueSource* const source_;
   ExpirySink* const sink_;
@@ -70,6 +73,7 @@ class Sweeper {
   int64_t loaded_until_s_ GUARDED_BY(mutex_) = kNothingLoaded;
   int64_t present_ms_ GUARDED_BY(mutex_) = 0;  // the latest Advance's
   int64_t swept_ms_ GUARDED_BY(mutex_) = 0;    // deadlines up to here were handed over
+  int64_t retry_ms_ GUARDED_BY(mutex_) = 0;    // what was refused is handed over again then
 
   // Advance's own: the page last read of a stretch that is not whole yet.
   int64_t stretch_from_s_ = 0;

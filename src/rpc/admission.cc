@@ -97,7 +97,7 @@ absl::Status Admission::CheckCount(absl::string_view field, int count, int count
 }
 
 absl::Status Admission::TakeRate(const Tenant& tenant, int64_t item_count) {
-  const uint64_t rate = tenant.limits.operations_per_second_max;
+  const uint64_t rate = tenant.policy().limits.operations_per_second_max;
   if (rate == 0 || item_count == 0) return absl::OkStatus();
   return rate_limiter_.Take(tenant.name, rate, static_cast<uint64_t>(item_count),
                             clock_->Read().boottime);

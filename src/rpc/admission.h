@@ -41,7 +41,6 @@ struct Admitted {
 // PERMISSION_DENIED (ROLE_REQUIRED): `role` may not do that with payloads of that kind.
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind);
 
-
 // How many items a request has, and what their lists are called in it.
 struct ItemCount {
   absl::string_view field;

@@ -164,12 +164,13 @@ grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerConte
   const Begun begun =
       Begin(context, Rpc::kPutInputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
-  const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
-  auto valid = ReadItems<NewPut>(
-      request->items(), "items", response->mutable_results(), log_,
-      [&](const v1::InputItem& item, const FieldPlace& place) {
-        return ReadInputItem(item, place, limits, [&] { return begun.store->MintCallId(); });
-      });
+  const ValidationLimits limits = {.config = &config_,
+                                   .retention = &begun.tenant->policy().retention};
+  auto valid = ReadItems<NewPut>(request->items(), "items", response->mutable_results(), log_,
+                                 [&](const v1::InputItem& item, const FieldPlace& place) {
+                                   return ReadInputItem(item, place, limits,
+                                                        [&] { return begun.store->MintCallId(); });
+                                 });
   NameMintedCalls(valid);
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
     begun.store->Put(begun.tenant, std::move(values), std::move(done));
@@ -198,11 +199,12 @@ grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerCont
   const Begun begun =
       Begin(context, Rpc::kPutOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
-  const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
+  const ValidationLimits limits = {.config = &config_,
+                                   .retention = &begun.tenant->policy().retention};
   auto valid = ReadItems<NewPut>(request->items(), "items", response->mutable_results(), log_,
-                                    [&](const v1::OutputItem& item, const FieldPlace& place) {
-                                      return ReadOutputItem(item, place, limits);
-                                    });
+                                 [&](const v1::OutputItem& item, const FieldPlace& place) {
+                                   return ReadOutputItem(item, place, limits);
+                                 });
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
     begun.store->Put(begun.tenant, std::move(values), std::move(done));
   });

@@ -95,7 +95,8 @@ absl::Status OutputStream::Open(const v1::StreamOutputsRequest& request) {
   // Until the Subscription has ended, it owns the stream as the stream owns it.
   auto self = std::static_pointer_cast<OutputStream>(shared_from_this());
   auto subscription = store_->Subscribe(
-      tenant_, *read, [self = std::move(self)](Delivery delivery) { self->OnDelivery(std::move(delivery)); });
+      tenant_, *read,
+      [self = std::move(self)](Delivery delivery) { self->OnDelivery(std::move(delivery)); });
   MutexLock lock(&mutex_);
   // Whoever closes it from here on ends the Subscription; who has done so had none to end.
   if (closing_.has_value()) return absl::CancelledError();

@@ -79,7 +79,7 @@ absl::Status PutStream::CheckMessage(const v1::StreamPutsRequest& request) const
 }
 
 void PutStream::PutInputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
-  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
+  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->policy().retention};
   auto valid = ReadItems<NewPut>(
       request.inputs(), "inputs", answer->response->mutable_input_results(), log(),
       [&](const v1::InputItem& item, const FieldPlace& place) {
@@ -87,28 +87,26 @@ void PutStream::PutInputs(const v1::StreamPutsRequest& request, std::shared_ptr<
       });
   NameMintedCalls(valid);
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
-  store_->Put(
-      tenant_, std::move(valid.values),
-      [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
-        WriteResults(std::move(puts), results, self->log());
-        self->Answered(answer.get());
-      });
+  store_->Put(tenant_, std::move(valid.values),
+              [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
+                WriteResults(std::move(puts), results, self->log());
+                self->Answered(answer.get());
+              });
 }
 
 void PutStream::PutOutputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
-  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
+  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->policy().retention};
   auto valid =
       ReadItems<NewPut>(request.outputs(), "outputs", answer->response->mutable_output_results(),
-                           log(), [&](const v1::OutputItem& item, const FieldPlace& place) {
-                             return ReadOutputItem(item, place, limits);
-                           });
+                        log(), [&](const v1::OutputItem& item, const FieldPlace& place) {
+                          return ReadOutputItem(item, place, limits);
+                        });
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
-  store_->Put(
-      tenant_, std::move(valid.values),
-      [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
-        WriteResults(std::move(puts), results, self->log());
-        self->Answered(answer.get());
-      });
+  store_->Put(tenant_, std::move(valid.values),
+              [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
+                WriteResults(std::move(puts), results, self->log());
+                self->Answered(answer.get());
+              });
 }
 
 void PutStream::Answered(Answer* answer) {

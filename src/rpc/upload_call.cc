@@ -115,7 +115,8 @@ absl::Status UploadCall::TakeHeader() {
   if (expects_ != Expects::kHeader) {
     return OrderError("step is header, wants one, as the first message");
   }
-  const ValidationLimits limits = {.config = &config_, .retention = &admitted_.tenant->retention};
+  const ValidationLimits limits = {.config = &config_,
+                                   .retention = &admitted_.tenant->policy().retention};
   auto upload = ReadUploadHeader(request_.header(), limits);
   RETURN_IF_ERROR(upload.status());
   if (!MayPut(admitted_.role, upload->kind)) {

@@ -248,8 +248,8 @@ absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place,
 }  // namespace
 
 absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
-                                       const ValidationLimits& limits,
-                                       absl::FunctionRef<CallId()> mint_call_id) {
+                                     const ValidationLimits& limits,
+                                     absl::FunctionRef<CallId()> mint_call_id) {
   const auto call_id = item.call_id().empty() ? mint_call_id() : ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   auto input = ReadInput(item, limits);
@@ -259,7 +259,7 @@ absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace
 }
 
 absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
-                                         const ValidationLimits& limits) {
+                                      const ValidationLimits& limits) {
   const auto call_id = ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   auto output = ReadOutput(item, limits);

@@ -42,10 +42,10 @@ absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& pla
 // The payload's data stays in the item, which must live until the store has sealed it. Besides:
 // PAYLOAD_TOO_LARGE, CHECKSUM_MISMATCH. Mints an id where there is none.
 absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
-                                       const ValidationLimits& limits,
-                                       absl::FunctionRef<CallId()> mint_call_id);
+                                     const ValidationLimits& limits,
+                                     absl::FunctionRef<CallId()> mint_call_id);
 absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
-                                         const ValidationLimits& limits);
+                                      const ValidationLimits& limits);
 
 // On a stream an empty token stands for the stream's.
 absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place,

@@ -15,7 +15,7 @@ struct Claims::Job {
   ClaimRequest request;
   std::weak_ptr<Poll> poll;                    // which owns the job
   std::vector<std::vector<WantedCall>> calls;  // by shard
-  std::vector<NewClaim> claims;               // that the answer tells of
+  std::vector<NewClaim> claims;                // that the answer tells of
   ClaimResponse response;
   Callback<ClaimResponse> done;
 };
@@ -54,7 +54,7 @@ std::vector<EndResult> EndResultsOf(std::vector<OperationResult> results) {
 }
 
 std::shared_ptr<ClaimHandle> Claims::ClaimOutputs(Tenant* tenant, ClaimRequest request,
-                                                     Callback<ClaimResponse> done) {
+                                                  Callback<ClaimResponse> done) {
   auto job = std::make_shared<Job>();
   job->tenant = tenant;
   job->done = std::move(done);
@@ -128,20 +128,21 @@ void Claims::ReadOutputs(std::shared_ptr<Job> job, PollAnswer answer) {
   response.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
   const std::vector<CallId>& ended_ids = read.ended_unexplained;
-  reads_.ExplainEnds(job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
-    for (size_t i = 0; i < reasons.size(); ++i) {
-      job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
-    }
-    if (job->request.ack_before_answer) {
-      AckBeforeAnswer(job);
-    } else {
-      job->done(std::move(job->response));
-    }
-  });
+  reads_.ExplainEnds(
+      job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
+        for (size_t i = 0; i < reasons.size(); ++i) {
+          job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
+        }
+        if (job->request.ack_before_answer) {
+          AckBeforeAnswer(job);
+        } else {
+          job->done(std::move(job->response));
+        }
+      });
 }
 
 Claims::ReadClaims Claims::ReadClaimed(Tenant* tenant, const std::vector<NewClaim>& claims,
-                                             uint64_t bytes_max, PayloadTaker* taker) {
+                                       uint64_t bytes_max, PayloadTaker* taker) {
   ReadClaims read;
   std::vector<ReadItem> items;
   std::vector<size_t> places;  // in outputs
@@ -191,11 +192,13 @@ void Claims::NoteSent(Tenant* tenant, const std::vector<ClaimedOutput>& outputs)
   for (const ClaimedOutput& output : outputs) {
     const CallKey key = {output.call_id, tenant->number};
     const absl::StatusOr<uint32_t> crc32c =
-        output.payload.has_value() ? output.payload->metadata.crc32c
-                                   : reads_.ReadCrc32c(tenant, {.key = key, .stored = output.stored});
+        output.payload.has_value()
+            ? output.payload->metadata.crc32c
+            : reads_.ReadCrc32c(tenant, {.key = key, .stored = output.stored});
     // Whatever is wrong with it, its download tells.
     if (!crc32c.ok()) continue;
-    sent[router_.ShardOf(output.call_id)].push_back({.key = key, .fence = output.fence, .crc32c = *crc32c});
+    sent[router_.ShardOf(output.call_id)].push_back(
+        {.key = key, .fence = output.fence, .crc32c = *crc32c});
   }
   for (uint32_t i = 0; i < router_.shard_count(); ++i) {
     if (!sent[i].empty()) router_.shard(i).NoteSent(std::move(sent[i]));
@@ -253,7 +256,7 @@ void Claims::ReleaseClaims(Tenant* tenant, const std::vector<NewClaim>& made) {
 }
 
 void Claims::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
-                           Callback<std::vector<EndResult>> done) {
+                        Callback<std::vector<EndResult>> done) {
   router_.SubmitEach(
       tenant, claims,
       [](const ClaimRef& claim) {
@@ -269,7 +272,7 @@ void Claims::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
 }
 
 void Claims::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
-                               Callback<std::vector<absl::Status>> done) {
+                            Callback<std::vector<absl::Status>> done) {
   router_.SubmitEach(
       tenant, claims,
       [](const ClaimRef& claim) {
@@ -286,7 +289,7 @@ void Claims::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
 }
 
 void Claims::RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
-                            Callback<std::vector<RenewResult>> done) {
+                         Callback<std::vector<RenewResult>> done) {
   router_.SubmitEach(
       tenant, claims,
       [lease_ms](const ClaimRef& claim) {

@@ -23,8 +23,8 @@ int64_t Download::lease_ms() const {
 void Download::Authorize(absl::AnyInvocable<void(OperationResult)> done) {
   Operation operation = GetInput{};
   if (kind_ == PayloadKind::kOutput) {
-    operation = RenewClaim{
-        .token = token_, .fence = fence_, .lease_ms = lease_ms(), .by_download = true};
+    operation =
+        RenewClaim{.token = token_, .fence = fence_, .lease_ms = lease_ms(), .by_download = true};
   }
   router_.SubmitOne(tenant_, key_, std::move(operation), /*content=*/nullptr, std::move(done));
 }
@@ -81,10 +81,11 @@ void Download::Read(Done done) {
   }
   renewed_ms_ = context_.time.Read().elapsed_ms;
   Authorize([self, done = std::move(done)](OperationResult result) mutable {
-    self->router_.RunOnWorker([self, status = std::move(result.status), done = std::move(done)]() mutable {
-      if (!status.ok()) return done(std::move(status));
-      self->ReadNow(std::move(done));
-    });
+    self->router_.RunOnWorker(
+        [self, status = std::move(result.status), done = std::move(done)]() mutable {
+          if (!status.ok()) return done(std::move(status));
+          self->ReadNow(std::move(done));
+        });
   });
 }
 
@@ -130,17 +131,16 @@ absl::Status Download::CheckCommitments() {
 }
 
 void Download::Explain(absl::AnyInvocable<void(absl::Status)> done) {
-  Authorize(
-      [self = shared_from_this(), done = std::move(done)](OperationResult result) mutable {
-        absl::Status status = std::move(result.status);
-        if (status.ok()) {
-          status = MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                             "the stored payload is missing");
-        }
-        self->router_.RunOnWorker([status = std::move(status), done = std::move(done)]() mutable {
-          done(std::move(status));
-        });
-      });
+  Authorize([self = shared_from_this(), done = std::move(done)](OperationResult result) mutable {
+    absl::Status status = std::move(result.status);
+    if (status.ok()) {
+      status = MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                         "the stored payload is missing");
+    }
+    self->router_.RunOnWorker([status = std::move(status), done = std::move(done)]() mutable {
+      done(std::move(status));
+    });
+  });
 }
 
 }  // namespace mayfly

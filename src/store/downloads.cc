@@ -8,10 +8,9 @@ void Downloads::Begin(Tenant* tenant, const DownloadRequest& request, Done done)
   auto download = std::make_shared<Download>(context_, &router_, tenant, request);
   download->Authorize([this, download, done = std::move(done)](OperationResult result) mutable {
     if (!result.status.ok()) return done(std::move(result.status));
-    router_.RunOnWorker([this, download = std::move(download), stored = *result.payload,
-                         done = std::move(done)]() mutable {
-      Open(std::move(download), stored, std::move(done));
-    });
+    router_.RunOnWorker(
+        [this, download = std::move(download), stored = *result.payload,
+         done = std::move(done)]() mutable { Open(std::move(download), stored, std::move(done)); });
   });
 }
 

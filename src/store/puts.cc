@@ -90,8 +90,8 @@ absl::Status Puts::Seal(Tenant* tenant, const NewPut& put, SlotLease* lease, int
     if (room.empty()) return absl::OkStatus();
     return context_.storage.WriteSegment(key, stored.slot, number, segment);
   };
-  auto row =
-      context_.cipher.SealPayload(key, put.kind, lease->secret, put.payload, write_segment, &stored);
+  auto row = context_.cipher.SealPayload(key, put.kind, lease->secret, put.payload, write_segment,
+                                         &stored);
   // Segments of a slot that is never committed are orphans, which upkeep removes.
   RETURN_IF_ERROR(row.status());
   request->tenant = tenant;

@@ -17,7 +17,7 @@ struct Reads::GetJob {
 };
 
 void Reads::GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t bytes_max,
-                          Callback<std::vector<InputResult>> done, PayloadTaker* taker) {
+                      Callback<std::vector<InputResult>> done, PayloadTaker* taker) {
   auto job = std::make_shared<GetJob>();
   job->tenant = tenant;
   job->bytes_max = bytes_max;
@@ -42,7 +42,7 @@ void Reads::GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t byt
 }
 
 std::vector<OperationResult> Reads::LookUpInputs(Tenant* tenant,
-                                                     const std::vector<CallId>& call_ids) {
+                                                 const std::vector<CallId>& call_ids) {
   std::vector<CallKey> keys;
   keys.reserve(call_ids.size());
   for (const CallId& id : call_ids) keys.push_back({.id = id, .tenant = tenant->number});
@@ -143,7 +143,7 @@ void Reads::ReadPayloads(Tenant* tenant, PayloadKind kind, std::vector<ReadItem>
 }
 
 absl::StatusOr<Payload> Reads::OpenRow(Tenant* tenant, PayloadKind kind, const ReadItem& item,
-                                           const absl::StatusOr<Sealed>& row) {
+                                       const absl::StatusOr<Sealed>& row) {
   RETURN_IF_ERROR(row.status());
   const auto secret = context_.storage.ReadSecret(item.stored.slot);
   RETURN_IF_ERROR(secret.status());
@@ -155,7 +155,8 @@ absl::StatusOr<Payload> Reads::OpenRow(Tenant* tenant, PayloadKind kind, const R
     if (!still_readable()) return absl::NotFoundError("the payload is past its deadline");
     return context_.storage.ReadSegment(item.key, item.stored.slot, number);
   };
-  auto payload = context_.cipher.OpenPayload(item.key, kind, item.stored, *secret, *row, read_segment);
+  auto payload =
+      context_.cipher.OpenPayload(item.key, kind, item.stored, *secret, *row, read_segment);
   if (payload.ok() && !still_readable()) {
     return absl::NotFoundError("the payload is past its deadline");
   }
@@ -163,7 +164,7 @@ absl::StatusOr<Payload> Reads::OpenRow(Tenant* tenant, PayloadKind kind, const R
 }
 
 void Reads::ExplainEnds(Tenant* tenant, std::vector<CallId> call_ids,
-                            Callback<std::vector<absl::Status>> done) {
+                        Callback<std::vector<absl::Status>> done) {
   router_.SubmitEach(
       tenant, call_ids,
       [](const CallId& id) { return std::pair<CallId, Operation>(id, GetInput{}); },

@@ -9,8 +9,7 @@ absl::Status Router::Start(Sweeper* sweeper, Uploads* uploads) {
   for (uint32_t number = 0; number < context_.config.storage.shards; ++number) {
     auto usage = context_.storage.LoadUsage(number);
     RETURN_IF_ERROR(usage.status());
-    committers_.push_back(
-        std::make_unique<Committer>(number, context_, sweeper, uploads, *usage));
+    committers_.push_back(std::make_unique<Committer>(number, context_, sweeper, uploads, *usage));
   }
   for (uint32_t number = 0; number < shard_count(); ++number) {
     threads_.push_back(std::make_unique<CommitThread>(number, committers_[number].get()));

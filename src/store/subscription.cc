@@ -279,7 +279,7 @@ bool Subscription::HasCredit() const { return credit_items_ > 0 && credit_bytes_
 
 int64_t Subscription::QuotaLeft() const {
   const Tenant& tenant = *terms().tenant;
-  return static_cast<int64_t>(tenant.limits.claims_max) - tenant.claims;
+  return static_cast<int64_t>(tenant.policy().limits.claims_max) - tenant.claims;
 }
 
 std::vector<CallId> Subscription::CallsToRecheck() const {

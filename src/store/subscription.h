@@ -35,9 +35,9 @@
 #include "absl/status/status.h"
 
 #include "base/call_id.h"
-#include "store/shard/claimant.h"
 #include "store/claimed_output.h"
 #include "store/leaving_payload.h"
+#include "store/shard/claimant.h"
 
 namespace mayfly {
 
@@ -170,7 +170,7 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   int64_t unsent_items_ GUARDED_BY(mutex_) = 0;
   int64_t unsent_bytes_ GUARDED_BY(mutex_) = 0;
   int64_t registrations_ GUARDED_BY(mutex_) = 0;  // in flight
-  bool blocked_ GUARDED_BY(mutex_) = false;     // by the quota
+  bool blocked_ GUARDED_BY(mutex_) = false;       // by the quota
   bool has_timer_ GUARDED_BY(mutex_) = false;
   std::vector<NewClaim> claimed_ GUARDED_BY(mutex_);
   std::vector<NewEnd> ended_ GUARDED_BY(mutex_);

@@ -115,8 +115,7 @@ void Subscriptions::Deliver(const std::shared_ptr<Subscription>& subscription,
   reads_.ExplainEnds(
       tenant, ended_ids, [this, subscription, job, ended_ids](std::vector<absl::Status> reasons) {
         for (size_t i = 0; i < reasons.size(); ++i) {
-          job->delivery.ended.push_back(
-              {.call_id = ended_ids[i], .status = std::move(reasons[i])});
+          job->delivery.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
         }
         subscription->Deliver(std::move(job->delivery), job->lost_count, job->lost_bytes);
         ScheduleDelivery(subscription);

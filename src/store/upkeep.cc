@@ -79,6 +79,7 @@ void Upkeep::Maintain() {
   context_.failure.Report(context_.storage.Health());
   const Now now = context_.time.Read();
   ReportClocks();
+  ApplyPostponedRetention(now);
   if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) {
     SyncRows();
     uploads_.Sweep();
@@ -118,18 +119,41 @@ void Upkeep::ReportClocks() {
 void Upkeep::MaintainKeys(const Now& now) {
   Keyring* const keyring = context_.storage.keyring();
   absl::Status status = keyring->EnsureAhead(now.steady_ms);
-  if (!status.ok()) Log(Config::LogLevel::kError, "cannot make epoch keys ahead", status);
+  if (!status.ok()) OnKeyringError("cannot make epoch keys ahead", status);
   const size_t missing = keyring->MissingHours(now.steady_ms).size();
   if (missing > 0) {
     on_log_(Config::LogLevel::kError,
-                       absl::StrCat("epoch keys of ", missing, " future hours are missing"));
+            absl::StrCat("epoch keys of ", missing, " future hours are missing"));
   }
   if (now.erase_ms != Now::kNeverMs) {
     status = keyring->DestroyPassed(now.erase_ms);
-    if (!status.ok()) Log(Config::LogLevel::kError, "cannot destroy passed epoch keys", status);
+    if (!status.ok()) OnKeyringError("cannot destroy passed epoch keys", status);
   }
   status = context_.storage.Maintain(now.steady_ms);
   if (!status.ok()) Log(Config::LogLevel::kError, "cannot reclaim disk space", status);
+}
+
+// What was not changed is tried again in a minute. After half a change nothing is, and keys that have
+// passed would never be destroyed.
+void Upkeep::OnKeyringError(absl::string_view what, const absl::Status& status) {
+  Log(Config::LogLevel::kError, what, status);
+  if (context_.storage.keyring()->has_failed()) context_.failure.Report(status);
+}
+
+void Upkeep::ApplyPostponedRetention(const Now& now) {
+  if (!std::exchange(postponed_is_logged_, true)) {
+    for (const std::string& name : context_.tenants.Postponed()) {
+      on_log_(Config::LogLevel::kWarning,
+              absl::StrCat("the raised max_ttl of tenant ", name,
+                           " waits until the clock is trusted; the old one is in force"));
+    }
+  }
+  const auto applied = context_.tenants.ApplyPostponed(now);
+  if (!applied.ok()) return OnError("cannot apply a raised max_ttl", applied.status());
+  for (const std::string& name : *applied) {
+    on_log_(Config::LogLevel::kInfo,
+            absl::StrCat("the raised max_ttl of tenant ", name, " is in force from now on"));
+  }
 }
 
 void Upkeep::RemoveOrphans() {
@@ -143,9 +167,9 @@ void Upkeep::RemoveOrphans() {
     return;
   }
   on_log_(Config::LogLevel::kInfo,
-                     absl::StrCat("removing what a crash left behind: ", found->rows.size(),
-                                  " rows, ", found->slots.size(), " slots, segments of ",
-                                  found->segments.size(), " payloads"));
+          absl::StrCat("removing what a crash left behind: ", found->rows.size(), " rows, ",
+                       found->slots.size(), " slots, segments of ", found->segments.size(),
+                       " payloads"));
   bool are_removed = found->is_whole;
   router_.RunOnEachShard([&](uint32_t number, Shard* shard) {
     Orphans part;
@@ -167,16 +191,15 @@ void Upkeep::RemoveOrphans() {
 void Upkeep::ReportEvidence(const Orphans& orphans) {
   if (!orphans.is_whole) {
     on_log_(Config::LogLevel::kError,
-                       "some rows cannot be read, so slots that no row names are left alone");
+            "some rows cannot be read, so slots that no row names are left alone");
   }
   if (orphans.damaged_row_count == 0 && orphans.unnamed_slot_count == 0) return;
-  on_log_(
-      Config::LogLevel::kError,
-      absl::StrCat("damage, more than a crash leaves behind: ", orphans.damaged_row_count,
-                   " payloads whose slot in keys/slots does not hold their secret, ",
-                   orphans.unnamed_slot_count,
-                   " slots that no payload names; they are kept as they are: restore the data "
-                   "directory, or set storage.accept_data_loss for one start to give them up"));
+  on_log_(Config::LogLevel::kError,
+          absl::StrCat("damage, more than a crash leaves behind: ", orphans.damaged_row_count,
+                       " payloads whose slot in keys/slots does not hold their secret, ",
+                       orphans.unnamed_slot_count,
+                       " slots that no payload names; they are kept as they are: restore the data "
+                       "directory, or set storage.accept_data_loss for one start to give them up"));
 }
 
 void Upkeep::OnError(absl::string_view what, const absl::Status& status) {

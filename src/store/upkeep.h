@@ -65,6 +65,8 @@ class Upkeep {
   void SyncRows();
   void ReportClocks();
   void MaintainKeys(const Now& now);
+  void OnKeyringError(absl::string_view what, const absl::Status& status);
+  void ApplyPostponedRetention(const Now& now);
   void RemoveOrphans();
   void ReportEvidence(const Orphans& orphans);
   // The end when storage has failed, a line in the log when it is only that something cannot be read.
@@ -87,6 +89,7 @@ class Upkeep {
   int64_t kept_ms_ = 0;
   int64_t scrubbed_ms_ = 0;
   bool clocks_disagreed_ = false;
+  bool postponed_is_logged_ = false;
   bool sweep_failed_ = false;  // the sweep thread's
 
   Mutex mutex_;

@@ -48,7 +48,7 @@ absl::Status Uploads::Start() {
     RETURN_IF_ERROR(context_.storage.Peek({&stored.key, 1}, {&call, 1}));
     auto metadata = secret.ok()
                         ? context_.cipher.OpenMetadata(stored.key, stored.kind, stored.payload,
-                                                        *secret, stored.metadata)
+                                                       *secret, stored.metadata)
                         : secret.status();
     // A call that has ended must not be revived, and of one that cannot be read nobody knows.
     if (tenant == nullptr || !metadata.ok() || !call.status.ok() || HasEnded(call)) {
@@ -248,13 +248,13 @@ void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginU
   } else {
     begin.put = PutOutput{.payload = upload->stored.payload};
   }
-  router_.SubmitOne(
-      upload->tenant, upload->stored.key, std::move(begin), std::move(content),
-      [this, upload, done = std::move(done)](OperationResult result) mutable {
-        router_.RunOnWorker([this, upload, result = std::move(result), done = std::move(done)]() mutable {
-          OnBeginDecided(upload, std::move(result), std::move(done));
-        });
-      });
+  router_.SubmitOne(upload->tenant, upload->stored.key, std::move(begin), std::move(content),
+                    [this, upload, done = std::move(done)](OperationResult result) mutable {
+                      router_.RunOnWorker([this, upload, result = std::move(result),
+                                           done = std::move(done)]() mutable {
+                        OnBeginDecided(upload, std::move(result), std::move(done));
+                      });
+                    });
 }
 
 void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result,
@@ -319,7 +319,7 @@ absl::Status Uploads::CheckRoom(const Upload& upload) const {
 absl::Status Uploads::KeepNew(Upload* upload) {
   StoredUpload& stored = upload->stored;
   auto sealed = context_.cipher.SealMetadata(stored.key, stored.kind, stored.payload,
-                                              *upload->secret, upload->metadata);
+                                             *upload->secret, upload->metadata);
   RETURN_IF_ERROR(sealed.status());
   stored.metadata = *std::move(sealed);
   absl::Status kept;
@@ -374,7 +374,7 @@ absl::Status Uploads::Restore(Upload* upload) {
     if (absl::IsNotFound(segment.status())) break;
     RETURN_IF_ERROR(segment.status());
     const auto data = context_.cipher.OpenSegment(stored.key, stored.kind, stored.payload, *secret,
-                                                   upload->segment_count, *segment);
+                                                  upload->segment_count, *segment);
     // It is sent again, as what follows it is.
     if (!data.ok()) break;
     upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(*data));

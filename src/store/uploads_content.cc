@@ -85,10 +85,10 @@ absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
   const auto secret = context_.storage.ReadSecret(stored.payload.slot);
   RETURN_IF_ERROR(secret.status());
   const auto sealed = context_.cipher.SealSegment(stored.key, stored.kind, stored.payload, *secret,
-                                                   upload->segment_count, data);
+                                                  upload->segment_count, data);
   RETURN_IF_ERROR(sealed.status());
   RETURN_IF_ERROR(context_.storage.WriteSegment(stored.key, stored.payload.slot,
-                                                 upload->segment_count, *sealed));
+                                                upload->segment_count, *sealed));
   upload->commitments.Update(CommitmentOf(sealed->bytes()));
   ++upload->segment_count;
   upload->committed_bytes += data.size();
@@ -147,8 +147,8 @@ absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const U
     return absl::OkStatus();
   };
   return context_.cipher.SealPayload(stored.key, stored.kind, *secret,
-                                      {.data = upload->small, .metadata = upload->metadata},
-                                      no_segments, &stored.payload);
+                                     {.data = upload->small, .metadata = upload->metadata},
+                                     no_segments, &stored.payload);
 }
 
 // An upload whose segments are stored is finished in any case: its row takes next to nothing, and
@@ -168,13 +168,13 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
   content->reserved_bytes = upload->reserved_bytes;
   content->call_has_ended = &upload->call_has_ended;
   content->room = RoomForRow(*upload);
-  router_.SubmitOne(
-      upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
-      [this, upload, done = std::move(done)](OperationResult result) mutable {
-        router_.RunOnWorker([this, upload, result = std::move(result), done = std::move(done)]() mutable {
-          OnPutDecided(upload, std::move(result), std::move(done));
-        });
-      });
+  router_.SubmitOne(upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
+                    [this, upload, done = std::move(done)](OperationResult result) mutable {
+                      router_.RunOnWorker([this, upload, result = std::move(result),
+                                           done = std::move(done)]() mutable {
+                        OnPutDecided(upload, std::move(result), std::move(done));
+                      });
+                    });
 }
 
 void Uploads::OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result,

@@ -243,6 +243,33 @@ TEST(StoreCrash, AFailureInTheBackgroundEndsTheProcessToo) {
   story.harness.Close();
 }
 
+// Of a keyring that is changed by half nobody knows which keys are on the disk: a process that goes on
+// would destroy none of those that have passed.
+TEST(StoreCrash, AKeyringThatFailsEndsTheProcess) {
+  int failures = 0;
+  for (uint64_t operation = 1;; ++operation) {
+    SCOPED_TRACE(operation);
+    CrashStory story(1);
+    story.harness.Open();
+    story.harness.clock.Advance(absl::Minutes(61));
+    story.plan.FailAt(operation);
+    story.harness.store()->Tick();
+    const bool was_reached = story.plan.has_failed();
+    story.plan.NeverFail();
+    failures += story.harness.has_failed() ? 1 : 0;
+    if (!story.harness.has_failed()) {
+      // What failed has changed nothing, and is tried again.
+      story.harness.clock.Advance(absl::Minutes(2));
+      story.harness.store()->Tick();
+      const CallId id = story.harness.NewId();
+      EXPECT_TRUE(story.harness.PutInput(id, InputOf(id), absl::Hours(24)).status.ok());
+    }
+    story.harness.Close();
+    if (!was_reached) break;
+  }
+  EXPECT_GT(failures, 0);
+}
+
 // Nor does an ack: what may be lost with it is the memory of how the call ended.
 TEST(StoreCrash, RelaxedPutsMayBeLostButNoErasureIs) {
   const uint64_t seed = RandomSeed();

@@ -48,12 +48,20 @@ absl::Status StoreHarness::TryOpen() {
   auto storage = LocalStorage::Open(std::move(options));
   RETURN_IF_ERROR(storage.status());
   has_failed_ = false;
+  {
+    MutexLock lock(&log_mutex_);
+    log_.clear();
+  }
   auto store = CallStore::Start(
       std::make_unique<InterposedStorage>(&hooks, *std::move(storage)),
       CallStoreOptions{.config = &config,
                        .clock = &clock,
                        .on_fatal = [this](const absl::Status&) { has_failed_ = true; },
-                       .on_log = [](Config::LogLevel, const std::string&) {},
+                       .on_log =
+                           [this](Config::LogLevel, const std::string& line) {
+                             MutexLock lock(&log_mutex_);
+                             log_.push_back(line);
+                           },
                        .background_threads = background_threads});
   RETURN_IF_ERROR(store.status());
   store_ = *std::move(store);
@@ -105,12 +113,12 @@ PutResult StoreHarness::PutOutput(const CallId& id, absl::string_view data, uint
                                   absl::Duration ttl, Tenant* owner) {
   Awaited<std::vector<PutResult>> answer;
   store_->Put(OrDefault(owner),
-                     {NewPut{.call_id = id,
-                                .kind = PayloadKind::kOutput,
-                                .attempt = attempt,
-                                .payload = MakePayload(data),
-                                .ttl_ms = absl::ToInt64Milliseconds(ttl)}},
-                     answer.callback());
+              {NewPut{.call_id = id,
+                      .kind = PayloadKind::kOutput,
+                      .attempt = attempt,
+                      .payload = MakePayload(data),
+                      .ttl_ms = absl::ToInt64Milliseconds(ttl)}},
+              answer.callback());
   return answer.Get()[0];
 }
 

@@ -48,10 +48,13 @@ class SubscriptionEndTest : public ::testing::Test {
                                  acked->callback());
   }
   void BeginPut(const CallId& id, Awaited<std::vector<PutResult>>* put) {
-    harness_.store()->Put(
-        harness_.tenant(),
-        {NewPut{.call_id = id, .kind = PayloadKind::kOutput, .attempt = 1, .payload = MakePayload("out"), .ttl_ms = 3'600'000}},
-        put->callback());
+    harness_.store()->Put(harness_.tenant(),
+                          {NewPut{.call_id = id,
+                                  .kind = PayloadKind::kOutput,
+                                  .attempt = 1,
+                                  .payload = MakePayload("out"),
+                                  .ttl_ms = 3'600'000}},
+                          put->callback());
   }
 
   StoreHarness harness_;

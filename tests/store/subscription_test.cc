@@ -124,10 +124,13 @@ TEST_F(SubscriptionTest, AnOutputThatWaitsForCreditIsNotOvertakenByALaterOne) {
   Gate commit;
   harness_.hooks.commit = commit.hook();
   Awaited<std::vector<PutResult>> put;
-  harness_.store()->Put(
-      harness_.tenant(),
-      {NewPut{.call_id = later, .kind = PayloadKind::kOutput, .attempt = 1, .payload = MakePayload("out"), .ttl_ms = 60'000}},
-      put.callback());
+  harness_.store()->Put(harness_.tenant(),
+                        {NewPut{.call_id = later,
+                                .kind = PayloadKind::kOutput,
+                                .attempt = 1,
+                                .payload = MakePayload("out"),
+                                .ttl_ms = 60'000}},
+                        put.callback());
   commit.WaitUntilReached();
   subscriber->Grant(1, Subscriber::kMuch);
   commit.Open();

@@ -42,7 +42,7 @@ class PlayedHost : public SubscriptionHost {
 class SubscriptionTurnTest : public ::testing::Test {
  protected:
   SubscriptionTurnTest() {
-    tenant_.limits.claims_max = 100;
+    tenant_.SetPolicy({.limits = {.claims_max = 100}});
     for (uint8_t i = 0; i < 4; ++i) {
       const uint8_t random[10] = {i};
       ids_.push_back(CallId::Mint(absl::FromUnixSeconds(1'800'000'000), random));
@@ -142,7 +142,8 @@ TEST_F(SubscriptionTurnTest, IsRefusedOnceASecondWhileTheQuotaIsUsedUp) {
   {
     MutexLock lock(subscription_->mutex());
     ASSERT_TRUE(subscription_->TakesOutput(Wanted(ids_[0]), 1));
-    EXPECT_TRUE(subscription_->OnQuotaReached(Wanted(ids_[0]), absl::ResourceExhaustedError("claims")));
+    EXPECT_TRUE(
+        subscription_->OnQuotaReached(Wanted(ids_[0]), absl::ResourceExhaustedError("claims")));
   }
   subscription_->OnOffered();
   EXPECT_THAT(host_.TakeOffered(), IsEmpty());
@@ -154,7 +155,8 @@ TEST_F(SubscriptionTurnTest, IsRefusedOnceASecondWhileTheQuotaIsUsedUp) {
 }
 
 TEST_F(SubscriptionTurnTest, IsBehindWhileTheShardsHaveTooMuchToLookAt) {
-  for (int64_t registrations = 1; registrations <= Subscription::kRegistrationsMax; ++registrations) {
+  for (int64_t registrations = 1; registrations <= Subscription::kRegistrationsMax;
+       ++registrations) {
     EXPECT_FALSE(subscription_->IsBehind());
     subscription_->Remove({ids_[0]});
     EXPECT_TRUE(subscription_->Add({ids_[0]}));

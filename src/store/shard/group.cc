@@ -120,8 +120,8 @@ void Group::Decide(Request request) {
       applied.result.status = std::move(fits);
     }
   }
-  const bool is_unclaimed = shard_.claims_.Update(request.key, request.tenant, entry.state.claim,
-                                                  applied.state.claim);
+  const bool is_unclaimed =
+      shard_.claims_.Update(request.key, request.tenant, entry.state.claim, applied.state.claim);
   if (is_unclaimed && applied.state.output) shard_.waits_.Wake(request.key);
   const RowCount before = CountRows(entry);
   entry.state = std::move(applied.state);
@@ -154,7 +154,7 @@ void Group::RefuseUnreadable(Request request, const absl::Status& status) {
 
 absl::Status Group::CheckQuota(const Request& request, PayloadKind kind) const {
   const Tenant& tenant = *request.tenant;
-  const uint64_t live_calls_max = tenant.limits.live_calls_max;
+  const uint64_t live_calls_max = tenant.policy().limits.live_calls_max;
   if (kind == PayloadKind::kInput && live_calls_max != 0 &&
       tenant.live_calls >= static_cast<int64_t>(live_calls_max)) {
     return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaCalls,

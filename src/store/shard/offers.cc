@@ -120,7 +120,8 @@ Offers::Outcome Offers::Offer(Claimant* claimant, const WantedCall& call) {
   }
   if (!claimant->TakesOutput(call, result.payload->size_bytes)) return Outcome::kWaits;
   const bool is_new = result.claim->fence == fence;
-  if (is_new && terms.tenant->claims >= static_cast<int64_t>(terms.tenant->limits.claims_max)) {
+  if (is_new &&
+      terms.tenant->claims >= static_cast<int64_t>(terms.tenant->policy().limits.claims_max)) {
     return RefuseForQuota(claimant, call);
   }
   shard_.claims_.Update(call.key, terms.tenant, entry.state.claim, applied.state.claim);
@@ -139,7 +140,7 @@ Offers::Outcome Offers::OfferEnd(Claimant* claimant, const WantedCall& call, abs
 }
 
 Offers::Outcome Offers::RefuseForQuota(Claimant* claimant, const WantedCall& call) {
-  const uint64_t claims_max = claimant->terms().tenant->limits.claims_max;
+  const uint64_t claims_max = claimant->terms().tenant->policy().limits.claims_max;
   const bool wants_timer = claimant->OnQuotaReached(
       call, WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaClaims,
                                      absl::StrCat("outstanding claims would be ", claims_max + 1,

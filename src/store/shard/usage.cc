@@ -23,7 +23,8 @@ void ShardUsage::Add(Tenant* tenant, const RowCount& before, const RowCount& aft
 
 std::vector<TenantUsage> ShardUsage::TakeChanged() {
   std::vector<TenantUsage> changed;
-  for (const TenantNumber tenant : std::exchange(changed_, {})) changed.push_back(usage_.at(tenant));
+  for (const TenantNumber tenant : std::exchange(changed_, {}))
+    changed.push_back(usage_.at(tenant));
   return changed;
 }
 

@@ -7,7 +7,9 @@
 
 namespace mayfly {
 
-void WaitList::Add(const CallKey& key, Waiter waiter) { waiters_[key].push_back(std::move(waiter)); }
+void WaitList::Add(const CallKey& key, Waiter waiter) {
+  waiters_[key].push_back(std::move(waiter));
+}
 
 void WaitList::Remove(const CallKey& key, const Claimant* claimant, bool keeps_one) {
   const auto found = waiters_.find(key);
