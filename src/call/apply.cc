@@ -49,7 +49,7 @@ absl::Status UnknownError() {
 // The put's own ttl ran out while it waited for its turn.
 absl::Status TooLateError() {
   return MakeError(absl::StatusCode::kNotFound, Reason::kCallExpired,
-                   "the put came to its turn after its own deadline");
+                   "the put was processed after its own deadline");
 }
 
 absl::Status DamagedError() {
@@ -59,7 +59,7 @@ absl::Status DamagedError() {
 
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
-                   "the claim has lapsed, was released, or is another's");
+                   "the claim has lapsed, was released, or belongs to another client");
 }
 
 // One operation on one call. The state is `before` without what time has taken from it.
@@ -148,7 +148,7 @@ class Application {
     if (ack.crc32c && ack.crc32c != state().claim->crc32c) {
       return Refuse(MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
                               absl::StrCat("crc32c is ", *ack.crc32c,
-                                           ", that of the output as it was sent is another")));
+                                           ", which differs from that of the output sent")));
     }
     result().ended_ms = End(EndReason::kConsumed, ack.token_hash);
   }
@@ -265,7 +265,7 @@ class Application {
     if (stored && put.payload.attempt < stored->attempt) {
       return RefuseToStore(MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt,
                                      absl::StrCat("attempt is ", put.payload.attempt, ", attempt ",
-                                                  stored->attempt, " has been put")));
+                                                  stored->attempt, " was already put")));
     }
     if (stored && put.payload.attempt == stored->attempt) {
       if (stored->damaged) return RefuseToStore(DamagedError());
@@ -282,11 +282,11 @@ class Application {
 
   void PutAgain(const PutInput& put, const StoredPayload& stored) {
     PutAgain(put.content->SameContent(stored), stored, Reason::kCallConflict,
-             "the call has another input");
+             "the call already has a different input");
   }
   void PutAgain(const PutOutput& put, const StoredPayload& stored) {
     PutAgain(put.content->SameContent(stored), stored, Reason::kOutputConflict,
-             "the same attempt has put another output");
+             "the same attempt has already put a different output");
   }
 
   // The late retry of a put whose call was consumed since has succeeded; nothing is stored.

@@ -10,7 +10,7 @@ namespace mayfly::cli {
 
 // The ids in the file at `path`, or with "-" those that come through the descriptor `standard_input`:
 // one a line, in their order, each once. Empty lines, blanks around an id and lines that begin with
-// # do not count. INVALID_ARGUMENT, with the line, for anything that is no call id, which has to be
+// # do not count. INVALID_ARGUMENT, with the line, for anything that is not a call id, which has to be
 // noticed before it becomes the name of a file.
 absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, int standard_input);
 

@@ -40,7 +40,7 @@ absl::Duration WaitOf(const CommandLine& line) { return std::max(line.wait, kWai
 
 absl::Status PendingError(absl::string_view calls, absl::Duration wait) {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputPending,
-                   absl::StrCat(calls, " calls have no output yet, and none has come for ",
+                   absl::StrCat(calls, " calls have no output yet, and none arrived for ",
                                 absl::FormatDuration(wait)));
 }
 
@@ -130,9 +130,9 @@ absl::Status MapRetrieval::PrepareDirectory() const {
     return context_.file_system->SyncDirectory(parent.string());
   }
   if (errno != EEXIST)
-    return DirectoryError(absl::StrCat("cannot be made: ", strerrordesc_np(errno)));
+    return DirectoryError(absl::StrCat("cannot be created: ", strerrordesc_np(errno)));
   std::error_code error;
-  if (!fs::is_directory(path, error)) return DirectoryError("names something that is no directory");
+  if (!fs::is_directory(path, error)) return DirectoryError("is not a directory");
   if (access(path.c_str(), W_OK | X_OK) != 0) {
     return DirectoryError(absl::StrCat("cannot be written to: ", strerrordesc_np(errno)));
   }
@@ -148,7 +148,7 @@ absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids)
     } else if (fs::is_regular_file(status)) {
       ++kept_count_;
     } else {
-      return DirectoryError(absl::StrCat("has something named ", call_id, " that is not a file"));
+      return DirectoryError(absl::StrCat("contains ", call_id, ", which is not a regular file"));
     }
   }
   return absl::OkStatus();
@@ -251,7 +251,7 @@ absl::Status MapRetrieval::SyncDirectory() const {
   const absl::Status status = context_.file_system->SyncDirectory(line_.directory);
   if (status.ok()) return status;
   return absl::FailedPreconditionError(
-      absl::StrCat("the output files cannot be made durable: ", status.message()));
+      absl::StrCat("the output files cannot be synced: ", status.message()));
 }
 
 void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
@@ -374,7 +374,7 @@ void MapRetrieval::ReportRest() {
   if (context_.interruption->IsInterrupted()) {
     ReportError("", absl::CancelledError(
                         absl::StrCat("interrupted, ", kept_count_ + written_count_, of_total,
-                                     " outputs are there; the same command goes on from here")));
+                                     " outputs are saved; run the same command again to resume")));
     return;
   }
   if (rest > 0 && !stopping_) {

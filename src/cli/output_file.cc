@@ -48,7 +48,7 @@ absl::Status CheckOutputPath(const std::string& path) {
   const fs::path directory = fs::path(path).parent_path();
   if (!directory.empty() && !fs::is_directory(directory, error)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--output ", path, " is in a directory that is not there"));
+        absl::StrCat("--output ", path, " is in a directory that does not exist"));
   }
   return absl::OkStatus();
 }

@@ -49,12 +49,12 @@ absl::Status TakeKey(std::string_view key, const toml::node& value,
   const std::string shown(key);
   if (source == nullptr) {
     return FileError(absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
-                                  ", wants server, ca, cert or key"));
+                                  ", expected server, ca, cert or key"));
   }
   const auto text = value.value_exact<std::string>();
   if (!text.has_value()) {
     return FileError(
-        absl::StrCat("line ", value.source().begin.line, ": ", shown, " wants a string"));
+        absl::StrCat("line ", value.source().begin.line, ": ", shown, " must be a string"));
   }
   std::string& field = settings->*source->field;
   if (!field.empty() || text->empty()) return absl::OkStatus();
@@ -113,7 +113,7 @@ absl::StatusOr<Settings> LoadSettings(Settings flags, const std::string& config_
   if (!path.empty()) RETURN_IF_ERROR(TakeFile(path, &settings));
   for (const SettingSource& source : kSources) {
     if (!(settings.*source.field).empty()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("no ", source.key, ": give --", source.key, ", ",
+    return absl::InvalidArgumentError(absl::StrCat("no ", source.key, ": set --", source.key, ", ",
                                                    source.variable, " or ", source.key,
                                                    " in a config file"));
   }

@@ -114,7 +114,7 @@ class Reader {
     }
     if (!node.is_table()) {
       findings_.Refuse(section,
-                       absl::StrCat("is ", ShowType(node), ", wants a table, [", section, "]"));
+                       absl::StrCat("is ", ShowType(node), ", expected a table, [", section, "]"));
       return;
     }
     for (auto&& [name, value] : *node.as_table()) ReadMember(section, name, value);
@@ -135,7 +135,7 @@ class Reader {
     }
     if (!node.is_table()) {
       findings_.Refuse(
-          full_name, absl::StrCat("is ", ShowType(node), ", wants tables, [", full_name, ".NAME]"));
+          full_name, absl::StrCat("is ", ShowType(node), ", expected tables, [", full_name, ".NAME]"));
       return;
     }
     tenants_.emplace_back(section, node.as_table());
@@ -146,13 +146,13 @@ class Reader {
     const std::string tenant_table = absl::StrCat(section, ".tenants.", ShowKey(tenant));
     findings_.Given(tenant_table, tenant.source().begin.line);
     if (!node.is_table()) {
-      findings_.Refuse(tenant_table, absl::StrCat("is ", ShowType(node), ", wants a table, [",
+      findings_.Refuse(tenant_table, absl::StrCat("is ", ShowType(node), ", expected a table, [",
                                                   section, ".tenants.NAME]"));
       return;
     }
     if (!IsTenantName(ToAbsl(tenant.str()))) {
       findings_.Refuse(tenant_table,
-                       "is not named as a tenant can be: 1 to 63 of a-z, 0-9 and '-', not "
+                       "is not a valid tenant name: 1 to 63 of a-z, 0-9 and '-', not "
                        "starting with '-'");
     }
     Config own = base;
@@ -181,7 +181,7 @@ class Reader {
                      absl::StrCat("is ", setting.echo ? ShowValue(node) : ShowType(node),
                                   verdict == Verdict::kOutOfRange
                                       ? absl::StrCat(", range is ", DescribeRange(setting))
-                                      : absl::StrCat(", wants ", DescribeWants(setting))));
+                                      : absl::StrCat(", expected ", DescribeWants(setting))));
   }
 
   void FollowMaxTtl(absl::string_view default_ttl, Config* config) {
@@ -196,12 +196,12 @@ class Reader {
     if (findings_.WasRefused(setting.section)) return;
     if (!findings_.WasGiven(full_name)) {
       findings_.RefuseAt(findings_.LineOf(setting.section), full_name,
-                         absl::StrCat("is missing, wants ", DescribeWants(setting)));
+                         absl::StrCat("is missing, expected ", DescribeWants(setting)));
       return;
     }
     const auto* path = std::get_if<PathSetting>(&setting.type);
     if (path != nullptr && path->field(config_).empty()) {
-      findings_.Refuse(full_name, absl::StrCat("is empty, wants ", DescribeWants(setting)));
+      findings_.Refuse(full_name, absl::StrCat("is empty, expected ", DescribeWants(setting)));
     }
   }
 

@@ -100,17 +100,17 @@ void CheckKeys(const Config& config, Findings* findings) {
   if (keys.root_key_file.empty() && keys.root_key_credential.empty()) {
     findings->RefuseAt(
         findings->LineOf("keys"), kFile,
-        absl::StrCat("is missing, wants a path in quotes, or ", kCredential, " instead"));
+        absl::StrCat("is missing, expected a path in quotes, or ", kCredential, " instead"));
     return;
   }
   if (!keys.root_key_file.empty() && !keys.root_key_credential.empty()) {
-    findings->Refuse(kCredential, absl::StrCat("is set as well as ", kFile, ", wants one of them"));
+    findings->Refuse(kCredential, absl::StrCat("is set in addition to ", kFile, ", expected one of them"));
     return;
   }
   // A copy of the data directory must not be readable by itself.
   const std::string& data_dir = config.storage.data_dir;
   if (!keys.root_key_file.empty() && !data_dir.empty() && IsInside(keys.root_key_file, data_dir)) {
-    findings->Refuse(kFile, "is inside storage.data_dir, wants a path outside it");
+    findings->Refuse(kFile, "is inside storage.data_dir, expected a path outside it");
   }
 }
 

@@ -270,13 +270,13 @@ struct RangeOf {
 struct WantsOf {
   std::string operator()(const BooleanSetting&) const { return "true or false"; }
   std::string operator()(const CountSetting& type) const {
-    return absl::StrCat("a whole number, ", RangeOf()(type));
+    return absl::StrCat("an integer, ", RangeOf()(type));
   }
   std::string operator()(const BytesSetting& type) const {
-    return absl::StrCat("a whole number of bytes or text such as \"64MiB\", ", RangeOf()(type));
+    return absl::StrCat("an integer (bytes) or a string such as \"64MiB\", ", RangeOf()(type));
   }
   std::string operator()(const DurationSetting& type) const {
-    return absl::StrCat("a duration in quotes with its unit, such as \"30s\", ", RangeOf()(type));
+    return absl::StrCat("a duration in quotes with a unit, such as \"30s\", ", RangeOf()(type));
   }
   std::string operator()(const TextSetting& type) const { return std::string(type.wants); }
   std::string operator()(const PathSetting&) const { return "a path in quotes"; }

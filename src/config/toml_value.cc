@@ -98,7 +98,7 @@ std::string ShowKey(const toml::key& key) { return Shorten(ToAbsl(key.str())); }
 std::string ShowType(const toml::node& node) {
   if (node.is_table()) return "a table";
   if (node.is_array()) return "an array";
-  if (node.is_string()) return "a text";
+  if (node.is_string()) return "a string";
   if (node.is_boolean()) return "a boolean";
   if (node.is_number()) return "a number";
   return "a date or time";

@@ -130,7 +130,7 @@ absl::StatusOr<size_t> OpenedSize(size_t sealed_bytes) {
   const size_t last_chunk_bytes = chunks_bytes % kSealedChunkBytes;
   if (last_chunk_bytes < kGcmTagSize || full_chunk_count > kPlaintextBytesMax / kChunkBytes) {
     return AuthenticationError(
-        absl::StrCat("sealed_bytes is ", sealed_bytes, ", which no sealed message has"));
+        absl::StrCat("sealed_bytes is ", sealed_bytes, ", which is not the size of any sealed message"));
   }
   return full_chunk_count * kChunkBytes + last_chunk_bytes - kGcmTagSize;
 }

@@ -38,7 +38,7 @@ void PrintError(const absl::Status& status) {
 absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
   if (arguments.new_root_key_file.empty()) return RunDaemon(config, log);
   absl::Status status = RotateRootKey(config, arguments.new_root_key_file, log);
-  if (status.ok()) std::puts("the keys are wrapped by the new root key; the old one may go");
+  if (status.ok()) std::puts("the keys are wrapped with the new root key; the old one is no longer needed");
   return status;
 }
 
@@ -76,9 +76,9 @@ int main(int argc, char** argv) {
       ->required()
       ->type_name("FILE");
   const auto check = app.add_flag("--check-config", arguments.check_config,
-                                  "Report what is wrong with the configuration, and end");
+                                  "Report every mistake in the configuration, and exit");
   app.add_option("--rotate-root-key", arguments.new_root_key_file,
-                 "Wrap the keys with the root key in FILE, and end; the server must not run")
+                 "Wrap the keys with the root key in FILE, and exit; the server must not run")
       ->type_name("FILE")
       ->excludes(check);
   app.set_version_flag("--version", std::string("mayflyd ") + mayfly::kVersion);

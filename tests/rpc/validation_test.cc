@@ -139,13 +139,13 @@ TEST_F(Validation, RefusesInputsByNamingTheField) {
          item->mutable_ttl()->set_seconds(10);
          item->mutable_ttl()->set_nanos(-1);
        },
-       Reason::kFieldInvalid, "items[3].ttl is no google.protobuf.Duration, range is 1s to 24h"},
+       Reason::kFieldInvalid, "items[3].ttl is not a valid google.protobuf.Duration, range is 1s to 24h"},
       {[](Item* item) { item->mutable_ttl()->set_seconds(INT64_MAX); }, Reason::kFieldInvalid,
-       "items[3].ttl is no google.protobuf.Duration, range is 1s to 24h"},
+       "items[3].ttl is not a valid google.protobuf.Duration, range is 1s to 24h"},
       {[](Item* item) { item->mutable_payload()->set_data(std::string(1001, 'x')); },
        Reason::kPayloadTooLarge, "items[3].payload.data is 1001, limit is 1000 bytes"},
       {[](Item* item) { item->mutable_payload()->set_crc32c(1); }, Reason::kChecksumMismatch,
-       "items[3].payload.crc32c is not that of the 8 bytes of payload.data"},
+       "items[3].payload.crc32c does not match the 8 bytes of payload.data"},
       {[](Item* item) { item->mutable_payload()->set_content_type(std::string(256, 'x')); },
        Reason::kFieldInvalid, "items[3].payload.content_type is 256 bytes, limit is 255"},
       {[](Item* item) { item->mutable_payload()->set_encryption_key_id(std::string(256, 'x')); },
