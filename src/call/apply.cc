@@ -146,9 +146,9 @@ class Application {
     }
     if (!Holds(ack.token, ack.fence)) return;
     if (ack.crc32c && ack.crc32c != state().claim->crc32c) {
-      return Refuse(MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
-                              absl::StrCat("crc32c is ", *ack.crc32c,
-                                           ", which differs from that of the output sent")));
+      return Refuse(MakeError(
+          absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
+          absl::StrCat("crc32c is ", *ack.crc32c, ", which differs from that of the output sent")));
     }
     result().ended_ms = End(EndReason::kConsumed, ack.token_hash);
   }

@@ -93,8 +93,9 @@ void AddCallOrList(CLI::App* retrieve, CommandLine* line) {
   CLI::Option* call = AddCall(retrieve, "CALL", line, "the call id");
   CLI::Option* list =
       retrieve
-          ->add_option("--all", line->list_file,
-                       "retrieve many calls as they arrive: a file with their ids, one per line; -: stdin")
+          ->add_option(
+              "--all", line->list_file,
+              "retrieve many calls as they arrive: a file with their ids, one per line; -: stdin")
           ->type_name("FILE")
           ->excludes(call);
   CLI::Option* directory =
@@ -139,8 +140,8 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
   AddCall(get_input, "CALL", line, "the call id")->required();
   AddOutputFile(get_input, line);
 
-  CLI::App* put_output = AddVerb(app, line, Verb::kPutOutput, "put-output",
-                                 "Store the output of a call (workers).");
+  CLI::App* put_output =
+      AddVerb(app, line, Verb::kPutOutput, "put-output", "Store the output of a call (workers).");
   AddCall(put_output, "CALL", line, "the call id")->required();
   AddPayload(put_output, line);
   put_output->add_option("--attempt", line->attempt, "the attempt number; default: 1")
@@ -150,12 +151,13 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
       ->transform(CLI::CheckedTransformer(kOutcomes).description(""))
       ->type_name("success|failure|timeout|cancelled");
 
-  CLI::App* retrieve = AddVerb(
-      app, line, Verb::kRetrieve, "retrieve",
-      "Wait for the output of a call, write and sync it, then acknowledge it: "
-      "the server erases input and output.");
+  CLI::App* retrieve =
+      AddVerb(app, line, Verb::kRetrieve, "retrieve",
+              "Wait for the output of a call, write and sync it, then acknowledge it: "
+              "the server erases input and output.");
   AddCallOrList(retrieve, line);
-  AddDuration(retrieve, "--wait", &line->wait, "how long to wait for the output, or the next one; default: 55s");
+  AddDuration(retrieve, "--wait", &line->wait,
+              "how long to wait for the output, or the next one; default: 55s");
   AddOutputFile(retrieve, line)->excludes("--all");
 
   AddCalls(AddVerb(app, line, Verb::kDescribe, "describe",
@@ -167,8 +169,8 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
 }
 
 void AddCompletion(CLI::App* app, std::string* shell) {
-  CLI::App* completion = app->add_subcommand(
-      "completion", "Print a completion script for the shell.");
+  CLI::App* completion =
+      app->add_subcommand("completion", "Print a completion script for the shell.");
   completion->add_option("SHELL", *shell, "the shell")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh"}).description(""))

@@ -80,8 +80,8 @@ class Pipe : public client::PayloadSource {
   absl::StatusOr<size_t> ReadAt(uint64_t offset, char* buffer, size_t size) override {
     if (offset < kept_offset_) {
       return absl::FailedPreconditionError(
-          absl::StrCat("the payload comes from a pipe and cannot be read again from byte ",
-                       offset, " after the connection broke"));
+          absl::StrCat("the payload comes from a pipe and cannot be read again from byte ", offset,
+                       " after the connection broke"));
     }
     RETURN_IF_ERROR(ReadUpTo(offset + size));
     const uint64_t end = std::min(offset + size, kept_offset_ + kept_.size());

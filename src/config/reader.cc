@@ -15,7 +15,7 @@
 namespace mayfly {
 namespace {
 
-// Levenshtein's distance.
+// The Levenshtein distance.
 size_t EditDistance(absl::string_view a, absl::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -30,8 +30,8 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
   return row.back();
 }
 
-// ", did you mean X?", for the same name in another section or the nearest spelling in this one;
-// nothing when none is near.
+// ", did you mean X?", with the same name in another section or the nearest spelling in this one;
+// empty if none is near.
 std::string Suggest(absl::string_view full_name, const std::vector<std::string>& candidates) {
   const absl::string_view name = full_name.substr(full_name.rfind('.') + 1);
   size_t best = std::max<size_t>(2, name.size() / 3) + 1;
@@ -74,7 +74,7 @@ const Setting* FindTenantSetting(absl::string_view section, absl::string_view na
   return nullptr;
 }
 
-// The names of a tenant's settings in `section`, each behind `prefix`; none in most sections.
+// The names of a tenant's settings in `section`, each after `prefix`. Most sections have none.
 std::vector<std::string> TenantNames(absl::string_view section, absl::string_view prefix) {
   std::vector<std::string> names;
   for (const Setting& setting : Settings()) {
@@ -92,7 +92,7 @@ class Reader {
   Config Read(const toml::table& document) {
     for (auto&& [key, node] : document) ReadSection(key, node);
     FollowMaxTtl("retention.default_ttl", &config_);
-    // After all sections, since a tenant starts from what they say.
+    // After all sections, because tenants inherit from them.
     const Config base = config_;
     for (const auto& [section, tenants] : tenants_) {
       for (auto&& [key, node] : *tenants) ReadTenant(section, key, node, base);
@@ -134,8 +134,8 @@ class Reader {
       return;
     }
     if (!node.is_table()) {
-      findings_.Refuse(
-          full_name, absl::StrCat("is ", ShowType(node), ", expected tables, [", full_name, ".NAME]"));
+      findings_.Refuse(full_name, absl::StrCat("is ", ShowType(node), ", expected tables, [",
+                                               full_name, ".NAME]"));
       return;
     }
     tenants_.emplace_back(section, node.as_table());

@@ -147,8 +147,8 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Open(
   if (!host.empty() && host.front() == '[') host = host.substr(1, host.size() - 2);
   const absl::Status status = listener->Listen(host, address.substr(colon + 1));
   if (status.ok()) return listener;
-  return absl::FailedPreconditionError(absl::StrCat(
-      "server.listen is ", address, ", cannot listen on it: ", status.message()));
+  return absl::FailedPreconditionError(
+      absl::StrCat("server.listen is ", address, ", cannot listen on it: ", status.message()));
 }
 
 absl::Status ConnectionListener::Listen(const std::string& host, const std::string& port) {

@@ -54,8 +54,10 @@ absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
                                        const google::protobuf::Duration& wire,
                                        const DurationRange& range) {
   const std::string range_text = absl::StrCat("range is ", absl::FormatDuration(range.min), " to ",
-                                         absl::FormatDuration(range.max));
-  if (!IsProtoDuration(wire)) return FieldError(field, "not a valid google.protobuf.Duration", range_text);
+                                              absl::FormatDuration(range.max));
+  if (!IsProtoDuration(wire)) {
+    return FieldError(field, "not a valid google.protobuf.Duration", range_text);
+  }
   const absl::Duration duration = absl::Seconds(wire.seconds()) + absl::Nanoseconds(wire.nanos());
   if (duration < range.min || duration > range.max) {
     return FieldError(field, absl::FormatDuration(duration), range_text);
@@ -292,7 +294,8 @@ absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,
                                            const ValidationLimits& limits) {
   const auto id = ReadUploadId(header.upload_id());
   RETURN_IF_ERROR(id.status());
-  absl::StatusOr<NewUpload> upload = FieldError("header.item", "not set", "expected input or output");
+  absl::StatusOr<NewUpload> upload =
+      FieldError("header.item", "not set", "expected input or output");
   if (header.has_input()) upload = ReadUploadedItem(header.input(), "header.input", limits);
   if (header.has_output()) upload = ReadUploadedOutput(header.output(), limits);
   RETURN_IF_ERROR(upload.status());
