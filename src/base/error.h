@@ -1,8 +1,8 @@
 // Errors with a stable reason.
 //
-// An error that may be sent to clients carries a canonical code, a text and a Reason, on which programs
-// branch. The reasons and the functions to read them are public: mayfly/error.h. rpc/status.cc
-// translates them to the wire.
+// An error that may be sent to clients carries a canonical code, a text and a Reason, on which
+// programs branch. The reasons and the functions to read them are public: mayfly/error.h.
+// rpc/status.cc translates them to the wire.
 //
 //   return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
 //   return LimitError(Reason::kPayloadTooLarge, "payload_bytes", 5242881, 4194304, "bytes");
@@ -20,8 +20,8 @@ namespace mayfly {
 
 absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view message);
 
-// INVALID_ARGUMENT: "`field` is `value`, `expected`", where `expected` is a clause such as "range is 1 to
-// 64" or "expected input or output".
+// INVALID_ARGUMENT: "`field` is `value`, `expected`", where `expected` is a clause such as "range
+// is 1 to 64" or "expected input or output".
 absl::Status FieldError(absl::string_view field, absl::string_view value,
                         absl::string_view expected);
 

@@ -13,7 +13,7 @@ namespace mayfly::cli {
 namespace {
 
 constexpr size_t kPieceBytes = 64 << 10;
-// A million ids and more.
+// Enough for more than a million ids.
 constexpr size_t kFileBytesMax = 64 << 20;
 
 absl::StatusOr<std::string> ReadAll(client::PayloadSource* source) {

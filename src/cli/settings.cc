@@ -42,7 +42,7 @@ absl::Status FileError(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("config file: ", what));
 }
 
-// Fills what is empty in `settings`.
+// Sets a value of `settings` that is still empty.
 absl::Status TakeKey(std::string_view key, const toml::node& value,
                      const std::filesystem::path& directory, Settings* settings) {
   const SettingSource* source = FindSource(key);
@@ -88,7 +88,7 @@ std::string ValueOf(Environment environment, const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Empty when there is no file to read.
+// Empty if there is no file to read.
 std::string ConfigPath(const std::string& flag, Environment environment) {
   if (!flag.empty()) return flag;
   std::string path = ValueOf(environment, "MAYFLY_CONFIG");
