@@ -1,6 +1,6 @@
-// Random histories of clients, workers, sweeps, restarts and clocks that disagree. Each call keeps
-// a log of what was answered; the model knows nothing but that log. Every answer must be the one
-// that call/spec.cc gives for what the log tells, and no promise may ever be broken.
+// Random histories of clients, workers, sweeps, restarts and disagreeing clocks. The model of a
+// call is only the log of its answers. Every answer must be the one that call/spec.cc derives from
+// that log, and no promise may be broken.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

@@ -1,5 +1,5 @@
 // The rules of retrieval as a table, written from the prose of the design and not from
-// call/apply.cc: what every request is answered in every situation that a call can be in.
+// call/apply.cc: the answer to every request in every state of a call.
 //
 // A Situation is what an onlooker would say of the call; it knows no timestamps. The tests turn
 // situations into states (table_test.cc), and what really happened into situations

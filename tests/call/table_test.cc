@@ -1,5 +1,5 @@
-// Every state that a call can be in, under every relation of the two clocks, against every request:
-// the answers of call/apply.cc are those of call/spec.cc, and what may never happen does not.
+// Every state of a call, with every relation of the two clocks and every request: the answers of
+// call/apply.cc equal those of call/spec.cc, and forbidden results never occur.
 #include <algorithm>
 #include <optional>
 #include <string>

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Compares the manual pages with what the programs and deploy/mayfly.toml know, both ways.
+"""Compares the manual pages with the programs and deploy/mayfly.toml, in both directions.
 
 Usage: manual_test.py MAYFLY MAYFLYD MAN_SOURCES MAYFLY_TOML_5 MAYFLY_TOML
 
-Prints what a page lacks and what it has too much. Then takes away each entry of each page in turn,
-and expects a complaint about each: a comparison that cannot fail says nothing.
+Prints missing and surplus entries of each page. Then removes each entry of each page in turn and
+expects a complaint, which shows that the comparison can fail.
 """
 
 import os

@@ -1,4 +1,4 @@
-// retrieve --all beside a real server.
+// retrieve --all with a real server.
 #include <filesystem>
 
 #include "absl/strings/str_join.h"

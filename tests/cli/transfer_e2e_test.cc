@@ -1,5 +1,5 @@
-// Payloads of any size through the program: through pipes in bounded memory, over connections that
-// break, and onto disks that are full.
+// The program transfers payloads of any size: through pipes in bounded memory, over connections
+// that break, and to full disks.
 #include <iostream>
 
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-// Compares a server that was killed and started again with the models, call by call.
+// Compares a killed and restarted server with the models, call by call.
 //
 // Every read goes through the public RPCs: inputs are got, outputs are claimed (and given back).
 // What was in doubt is settled by it. Then ends are repeated: an ack or a delete that happened must

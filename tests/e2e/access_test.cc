@@ -1,5 +1,5 @@
-// Who may do what: every role with every RPC, certificates that name nobody, and tenants that must
-// not be able to tell each other's calls from calls that never were.
+// Access control: every role with every RPC, certificates without a valid identity, and tenants
+// that must not be able to distinguish each other's calls from calls that never existed.
 
 #include <map>
 #include <set>

@@ -1,4 +1,4 @@
-// Moves the clocks of a server that a test starts, while it runs.
+// Changes the clocks of a running test server.
 //
 //   Clocks clocks;
 //   clocks.Start(&server);

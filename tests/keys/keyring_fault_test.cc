@@ -1,4 +1,4 @@
-// The keyring when the disk fails at the k-th operation, for every k, and when the power goes.
+// The keyring with a disk that fails at the k-th operation, for every k, and with power losses.
 #include <filesystem>
 #include <map>
 #include <memory>

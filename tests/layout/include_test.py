@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks from the includes that dependencies point one way, and that each folder is one library.
+"""Checks, from the includes, that dependencies point one way and that each folder is one library.
 
 Usage: include_test.py SOURCE_ROOT. Prints every violation as file:line: text. Before it looks at
 the tree it plants a violation of each rule and expects a report for each: a rule that cannot

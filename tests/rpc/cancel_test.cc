@@ -1,5 +1,5 @@
-// RPCs that are cancelled at any moment: nothing is used after it has gone (for sanitizers to
-// see), and nothing is held afterwards.
+// RPCs that are cancelled at any moment: nothing is used after its destruction (checked by
+// sanitizers), and no claim remains afterwards.
 
 #include <memory>
 #include <random>

@@ -1,5 +1,5 @@
-// RocksDB over row tables, against RocksDB over its own skip lists: the same operations, the same
-// answers.
+// RocksDB with row tables against RocksDB with its own skip lists: the same operations give the
+// same answers.
 #include "storage/local/row_table.h"
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// A LocalStorage in a directory of its own, and short words for what the store above does with it.
+// A LocalStorage in its own directory, with short functions for the store's operations on it.
 #pragma once
 
 #include <cstdint>

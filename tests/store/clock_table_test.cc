@@ -1,6 +1,6 @@
-// SECURITY.md's table "Clocks" for jumps of every length, of either clock and of both, at start, while
-// running and under load, against a model of the table: a payload is refused when either clock says
-// that its time is over, and destroyed when both do.
+// SECURITY.md's table "Clocks" for jumps of every length, of either clock and of both, at start,
+// while running and under load, against a model of the table: reads of a payload are rejected when
+// either clock is past its deadline, and it is destroyed when both are.
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>

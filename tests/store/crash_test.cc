@@ -1,5 +1,5 @@
-// Promise "kept" and promise "gone", for the whole store: the k-th operation on the disk fails for
-// every k, and the power goes at random points. Whatever was answered before holds afterwards.
+// The promises "kept" and "gone" for the whole store: the k-th disk operation fails, for every k,
+// and power is lost at random points. All answers given before must hold afterwards.
 #include <map>
 #include <random>
 

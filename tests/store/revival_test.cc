@@ -1,4 +1,4 @@
-// No order of operations, restarts and settings revives a call that has ended.
+// No order of operations, restarts and settings revives an ended call.
 #include <atomic>
 #include <filesystem>
 #include <memory>

@@ -1,5 +1,5 @@
-// Random histories of several subscriptions against a naive model: nothing is lost, nothing is given
-// to two at a time, nothing comes after its ack, and at the end every counter is at zero.
+// Random histories of several subscriptions against a naive model: no output is lost, delivered to
+// two at a time, or delivered after its ack, and all counters are zero at the end.
 
 #include <algorithm>
 #include <atomic>

@@ -1,4 +1,4 @@
-// Segments that are not those that were put, at their place: a download must not end as if they were.
+// Replaced or moved segments: a download must not complete as if they were genuine.
 
 #include <string>
 #include <utility>

@@ -1,4 +1,4 @@
-// Uploads and downloads: what becomes visible when, what can be gone on with, and what goes.
+// Uploads and downloads: when payloads become visible, what can be resumed, and what is removed.
 
 #include <string>
 #include <unistd.h>

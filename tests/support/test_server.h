@@ -1,5 +1,5 @@
-// A TestServer is the real mayflyd on a free port, with a configuration, certificates and a data
-// directory of its own.
+// A TestServer is the real mayflyd on a free port, with its own configuration, certificates and
+// data directory.
 //
 //   TestServer server;
 //   server.Start();

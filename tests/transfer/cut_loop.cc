@@ -1,5 +1,5 @@
 // Cuts connections to the real server at random bytes, in either direction, and checks that nothing
-// is lost, nothing is delivered after its ack, and nothing is left behind.
+// is lost, delivered after its ack, or left behind.
 //
 //   mayfly_cut_loop CUTS [SEED]
 //

@@ -1,5 +1,5 @@
-// One round of the cut loop: a few calls live their lives through a proxy that may cut a connection
-// anywhere, by a client and a worker that are there for this round only.
+// One round of the cut loop: a client and a worker, created for this round, run the lives of a few
+// calls through a proxy that may cut a connection anywhere.
 //
 // A patient pair repeats what got no answer, as programs that use the library do: to them the cut
 // must not show, and every output comes once. An impatient pair is gone at the first sign of it, as

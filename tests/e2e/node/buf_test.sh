@@ -1,6 +1,7 @@
 #!/bin/sh
-# The public contract keeps buf's rules, and breaks nobody who used it as it was at the last commit.
-# Copies of it that do are refused.
+# The public contract follows buf's rules and does not break clients of the last commit. Modified
+# copies that do must be rejected.
+#
 #   buf_test.sh SOURCE_DIR PACKAGES_DIR
 set -eu
 source_dir=$1
