@@ -16,8 +16,8 @@
 // kStaleTicks. A younger one is dropped when it reaches that age and is still held. A payload that
 // ends before its reply is written is not sent.
 //
-// The held bytes are bounded per connection, per tenant and in total, and are reserved before a
-// payload is read. Memory freed by slow readers is returned to the system.
+// What is held is bounded in bytes, for each connection, each tenant and all together, and taken
+// from that before it is read. Memory of what slow readers had is given back to the system.
 //
 // Owns one thread. Thread-safe.
 #pragma once
@@ -125,7 +125,7 @@ class OpenCalls final : public PayloadEndListener {
     TlsPeers* peers = nullptr;  // must outlive this object, as must the files that it reads
     TlsFiles* files = nullptr;
     absl::Duration reload_interval;
-    Log* log = nullptr;  // must outlive this object
+    Log* log = nullptr;  // outlives it
   };
 
   explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}
@@ -186,9 +186,9 @@ class OpenCalls final : public PayloadEndListener {
   // A connection is identified by the address at which gRPC keeps its certificate.
   absl::flat_hash_map<const void*, uint64_t> held_by_connection_ GUARDED_BY(mutex_);
   absl::flat_hash_map<const Tenant*, uint64_t> held_by_tenant_ GUARDED_BY(mutex_);
-  uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;  // since memory was last returned
-  uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not scheduled
-  StallWatch stall_watch_;                      // used by the thread only
+  uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;  // since memory was given back last
+  uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
+  StallWatch stall_watch_;                      // of the thread
   std::thread thread_;
 };
 
