@@ -22,7 +22,7 @@ struct RedisReply {
   absl::string_view text;  // of a status, an error or a value; gone after the call
 };
 
-// Who sent a command. It must outlive the reply.
+// The sender of a command. It must outlive the reply.
 class RedisCaller {
  public:
   virtual ~RedisCaller() = default;

@@ -125,7 +125,7 @@ TEST_F(MapTest, WhatIsPendingIsToldAndTheNextRunGoesOn) {
   EXPECT_EQ(first.err,
             "mayfly: failed precondition: 2 of 3 calls have no output yet, and none arrived for "
             "1s (OUTPUT_PENDING)\n");
-  // What is there is kept, whatever it is, and not asked for.
+  // An existing file is kept, whatever its content, and its call is skipped.
   scratch_.Write("outputs/" + call_ids[0], "mine");
   PutOutputs({call_ids[1], call_ids[2]});
   const Finished second = Run(RetrievePlan(call_ids));

@@ -46,7 +46,7 @@ struct World {
   World Ended(Phase phase) const;
 };
 
-// What one read of a call returned.
+// The result of one read of a call.
 struct Look {
   std::string summary;   // "OK", "PENDING", or the code and the reason
   std::string data;      // when OK

@@ -114,7 +114,7 @@ void AskStreams(TestClient* client, TestClient* worker, const std::string& call_
   }
 }
 
-// What each RPC answers about one call id, code and text, by the name of the RPC.
+// The answer of each RPC about one call id, code and text, by the name of the RPC.
 std::map<std::string, std::string> AskEverything(TestClient* client, TestClient* worker,
                                                  const std::string& call_id,
                                                  const std::string& token, uint64_t fence) {

@@ -27,7 +27,7 @@ namespace mayfly {
 class Clocks {
   static constexpr int64_t kCertificatesFromS = -7 * 24 * 3600;
 
-  // What `action` starts has its clocks moved.
+  // Processes that `action` starts have their clocks changed.
   template <typename Action>
   auto WithShim(Action action) {
     setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);

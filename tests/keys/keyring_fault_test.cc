@@ -18,7 +18,7 @@
 namespace mayfly {
 namespace {
 
-// What a user of the keyring was told so far.
+// The answers that a user of the keyring has received so far.
 struct Told {
   std::map<EpochHour, std::string> usable;  // what each key extracts
   std::set<EpochHour> maybe_destroyed;      // asked for

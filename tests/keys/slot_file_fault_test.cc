@@ -19,7 +19,7 @@
 namespace mayfly {
 namespace {
 
-// What the model knows of one generation.
+// The model of one generation.
 struct Payload {
   SlotRef ref;
   std::string secret;

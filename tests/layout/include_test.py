@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 
-# What a folder under src/ may include of the others, directly. From the bottom up.
+# The folders that each folder under src/ may include directly, from the bottom up.
 MAY_INCLUDE = {
     "base": set(),
     "crypto": {"base"},
@@ -160,7 +160,7 @@ PLANTED = [
     ("src/crypto/CMakeLists.txt", "mayfly_library(crypto)\nfile(GLOB x *.cc)", "by a pattern"),
     ("tests/call/a.cc", 'Open("/' + 'home/me/data")', "a path of one machine"),
 ]
-# What must not be reported.
+# Files that must not be reported.
 INNOCENT = [
     ("src/storage/local/a.cc", '#include <rocksdb/db.h>\n#include "call/state.h"'),
     ("src/crypto/a.cc", "#include <openssl/evp.h>"),

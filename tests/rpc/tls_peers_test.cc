@@ -75,7 +75,7 @@ TEST_F(TlsPeersTest, ACertificateCountsFromItsFirstSecondToItsLast) {
   EXPECT_TRUE(CheckTimed().ok());
   clock_.JumpWall(absl::Seconds(1));
   EXPECT_THAT(CheckTimed().message(), HasSubstr("certificate expired at " + Text(not_after_)));
-  // Whoever sets the clock right has it back.
+  // The certificate is valid again when the clock is corrected.
   clock_.JumpWall(-absl::Minutes(30));
   EXPECT_TRUE(CheckTimed().ok());
 }

@@ -24,7 +24,7 @@ std::string OutputOf(const CallId& id, uint32_t attempt) {
   return output;
 }
 
-// What has been asked for a call and what was answered.
+// The requests for a call and their answers.
 struct Told {
   bool input_asked = false;
   bool input_ok = false;
@@ -135,7 +135,7 @@ class CrashStory {
                       << (claim.ended.empty() ? "pending" : claim.ended[0].status.ToString());
       }
     }
-    // What was not answered is settled now: it must not change any more.
+    // The result of unanswered requests is now decided and must not change.
     for (auto& [id, told] : told_) {
       const CallPhase phase = harness.Phase(id);
       told.end_asked = told.end_ok =

@@ -55,7 +55,7 @@ class StoreHarness {
   StoreHarness();
   ~StoreHarness();
 
-  // What the next Open uses.
+  // Used by the next Open.
   Config config;
   ManualClock clock;
   FileSystem* file_system = nullptr;

@@ -34,7 +34,7 @@ class TamperedSegmentsTest : public ::testing::Test {
         harness_.tenant(), {.call_id = id_, .offset_bytes = offset_bytes}, begun.callback());
     return begun.Get().value();
   }
-  // What is read until the end or the first error, which goes to `status`.
+  // Reads until the end or the first error, which is stored in `status`.
   static std::string ReadAll(Download* download, absl::Status* status) {
     std::string all;
     while (true) {

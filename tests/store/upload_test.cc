@@ -82,7 +82,7 @@ class UploadTest : public ::testing::Test {
   absl::StatusOr<std::string> DownloadInput(const CallId& id, uint64_t offset = 0) {
     return DownloadAll({.call_id = id, .offset_bytes = offset});
   }
-  // What storage still has of uploads, whatever the store thinks.
+  // The number of uploads in storage, independently of the store's state.
   size_t StoredUploads() {
     harness_.Close();
     harness_.Open();

@@ -22,7 +22,7 @@
 
 namespace mayfly {
 
-// What a program printed, and how it ended.
+// The output of a program, and its exit status.
 struct ProgramResult {
   int exit_code = 0;   // 128 + the signal's number when one ended it
   std::string output;  // standard output and error

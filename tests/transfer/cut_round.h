@@ -33,7 +33,7 @@ inline constexpr size_t kPhaseCount = 5;
 const char* ToString(Traffic traffic);
 const char* ToString(Phase phase);
 
-// What the pair knows of a call when it is gone.
+// The pair's knowledge of a call at its end.
 struct CutCall {
   std::string id;
   std::string story;  // of its round, for whoever reads of a violation
@@ -90,7 +90,7 @@ class CutRound {
   bool UploadOutput();
   void Retrieve();
 
-  // Whether the life goes on. A patient pair has nothing but OK to expect.
+  // Whether the life continues. A patient pair must see only OK.
   bool Went(const absl::Status& status, const char* step);
   bool ExpectPayload(bool is_equal, const char* what);
   void Deliver(CutCall* call, const std::string& data);

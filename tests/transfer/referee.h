@@ -17,7 +17,7 @@
 
 namespace mayfly {
 
-// What the server is configured with: see Settings.
+// The server's limits: see Settings.
 struct RefereeLimits {
   static constexpr int kLiveCalls = 600;
   static constexpr uint64_t kLiveBytes = uint64_t{512} << 20;

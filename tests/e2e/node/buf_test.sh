@@ -51,6 +51,6 @@ for edit in \
   ! breaks_nobody "$scratch/edited" >"$scratch/report" || fail "buf breaking takes $edit"
   grep -q "$service" "$scratch/report"
 done
-# What only adds is welcome.
+# Additions are allowed.
 edited $service 's/^  string call_id = 1;/&\n  bytes added = 99;/'
 breaks_nobody "$scratch/edited"
