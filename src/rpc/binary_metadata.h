@@ -1,4 +1,4 @@
-// Limits the effect of a binary header that is not Base64 to its own call.
+// Makes gRPC accept a binary header that is not Base64, so that it affects no other call.
 //
 // A header whose name ends in "-bin" is Base64-encoded on the wire. When it is malformed, gRPC 1.51
 // ends the whole connection, so one caller on a shared connection fails all others. The program's
