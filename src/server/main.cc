@@ -38,8 +38,9 @@ void PrintError(const absl::Status& status) {
 absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
   if (arguments.new_root_key_file.empty()) return RunDaemon(config, log);
   absl::Status status = RotateRootKey(config, arguments.new_root_key_file, log);
-  if (status.ok())
+  if (status.ok()) {
     std::puts("the keys are wrapped with the new root key; the old one is no longer needed");
+  }
   return status;
 }
 

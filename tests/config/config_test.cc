@@ -80,7 +80,8 @@ constexpr BadCase kTypes[] = {
     {"accept_data_loss = 1", "line 8: storage.accept_data_loss is 1, expected true or false"},
     {"durability = \"fast\"",
      "line 8: storage.durability is \"fast\", expected one of \"sync\", \"relaxed\""},
-    {"durability = true", "line 8: storage.durability is true, expected one of \"sync\", \"relaxed\""},
+    {"durability = true",
+     "line 8: storage.durability is true, expected one of \"sync\", \"relaxed\""},
     {"memtable_bytes = \"64MB\"",
      "line 8: storage.memtable_bytes is \"64MB\", expected an integer (bytes) or a string such as "
      "\"64MiB\", 16MiB to 8GiB"},
@@ -230,9 +231,10 @@ TEST(ParseConfig, RefusesARootKeyInsideTheDataDirectoryHoweverItIsSpelled) {
 }
 
 TEST(ParseConfig, RefusesTwoRootKeys) {
-  EXPECT_EQ(ErrorOf(absl::StrCat("keys.root_key_credential = \"root\"\n", Complete(""))),
-            "line 1: keys.root_key_credential is set in addition to keys.root_key_file, expected one of "
-            "them");
+  EXPECT_EQ(
+      ErrorOf(absl::StrCat("keys.root_key_credential = \"root\"\n", Complete(""))),
+      "line 1: keys.root_key_credential is set in addition to keys.root_key_file, expected one of "
+      "them");
 }
 
 TEST(ParseConfig, TakesARootKeyFromACredentialInstead) {
