@@ -32,7 +32,7 @@ class CallId {
   // The 36-character lower-case text form.
   std::string ToString() const;
 
-  // The form that logs may show: the last eight hexadecimal digits.
+  // What logs may show: the last eight hexadecimal digits.
   std::string Short() const;
 
   absl::Time time() const;

@@ -29,7 +29,7 @@ absl::Status FieldError(absl::string_view field, absl::string_view value,
 absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, uint64_t limit,
                         absl::string_view unit);
 
-// The same error with a delay after which to retry.
+// The same error, with advice on when to try again.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
 #define RETURN_IF_ERROR(expression)                                    \

@@ -1,7 +1,6 @@
 // The server's log: one event at a time, with a sentence and fields.
 //
-// A field never contains payload, labels, a token or a whole call id; CallId::Short() may be shown.
-// Implementations are thread-safe.
+// A field never holds payload, labels, a token or a whole call id. Implementations are thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -196,7 +196,7 @@ void OutputStream::OnTold(Told told) {
     if (drains) drain_ = told.status;
     CloseIfDrained();
   }
-  // The store may drain before the server has notified this stream.
+  // The store may drain before the server has told.
   if (drains) Drain();
   Proceed();
 }

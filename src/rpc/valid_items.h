@@ -58,7 +58,7 @@ ValidItems<Value, Result> ReadItems(const Items& items, absl::string_view list,
   return valid;
 }
 
-// Ids that the server generated are returned to the client.
+// An id that was minted here is news to the client.
 inline void NameMintedCalls(const ValidItems<NewInput, v1::PutInputResult>& valid) {
   for (size_t i = 0; i < valid.values.size(); ++i) {
     if (!valid.results[i]->call_id().empty()) continue;

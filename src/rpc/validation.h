@@ -39,8 +39,8 @@ struct ValidationLimits {
 
 absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& place);
 
-// The payload's data stays in the item, which must remain valid until the store has sealed it.
-// Further errors: PAYLOAD_TOO_LARGE, CHECKSUM_MISMATCH. Generates an id if there is none.
+// The payload's data stays in the item, which must live until the store has sealed it. Besides:
+// PAYLOAD_TOO_LARGE, CHECKSUM_MISMATCH. Mints an id where there is none.
 absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
                                        const ValidationLimits& limits,
                                        absl::FunctionRef<CallId()> mint_call_id);
