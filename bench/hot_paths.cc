@@ -1,4 +1,4 @@
-// The hot paths one at a time, for bench/regress to count their instructions.
+// Runs the hot paths one at a time, so that bench/regress can count their instructions.
 //
 //   hot_paths PATH
 //

@@ -47,7 +47,7 @@ absl::StatusOr<CallId> CallId::Parse(absl::string_view text) {
   }
   const int version = id.bytes_[6] >> 4;
   if (version != 7) return Malformed(absl::StrCat("has UUID version ", version, ", must be 7"));
-  if (id.bytes_[8] >> 6 != 2) return Malformed("has not the variant of RFC 9562");
+  if (id.bytes_[8] >> 6 != 2) return Malformed("does not have the variant of RFC 9562");
   return id;
 }
 

@@ -51,11 +51,11 @@ void Sweeper::HoldAgain(absl::Span<const DuePayload> refused) {
   }
 }
 
-// Before anything is loaded, or what falls due after a jump ahead would lie beyond the wheel.
+// Call before loading, or payloads that fall due after a jump ahead would be beyond the wheel.
 void Sweeper::MoveTo(int64_t now_ms) {
   MutexLock lock(&mutex_);
-  // Time went back. What was handed over since is on disk still if it was not due after all, and
-  // what falls due in the meantime must not count as loaded.
+  // Time went back. Payloads submitted since then are still on disk if they were not due after all,
+  // and payloads that fall due in between must not count as loaded.
   if (wheel_ && now_ms < present_ms_) {
     wheel_.reset();
     held_.clear();
@@ -72,7 +72,7 @@ void Sweeper::MoveTo(int64_t now_ms) {
   wheel_->Advance(now_ms, /*limit=*/0, &none);
 }
 
-// Reads at most one page. True when the stretch has more and there is room for it.
+// Reads at most one page. Returns true if the stretch has more and there is room for it.
 absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
   int64_t until_s;
   {
@@ -81,8 +81,8 @@ absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
     if (stretch_is_loaded_) {
       if (loaded_until_s_ >= now_s + kLookAheadS) return false;
       stretch_from_s_ = loaded_until_s_ + 1;
-      // Announced before the rows are read: a payload stored meanwhile is either among them or
-      // comes through OnStored, and twice does no harm.
+      // Set before the rows are read: a payload stored in the meantime is either among them or
+      // added by OnStored; adding it twice is harmless.
       loaded_until_s_ = now_s + kLookAheadS;
       stretch_is_loaded_ = false;
       cursor_.reset();

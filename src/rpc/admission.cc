@@ -72,7 +72,7 @@ absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext
   }
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store == nullptr) {
-    return Unavailable(Reason::kStarting, "the server is starting and recovers its data");
+    return Unavailable(Reason::kStarting, "the server is starting and recovering its data");
   }
   if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
     return DrainingError();
@@ -92,7 +92,7 @@ absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
 absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {
   const int count_max = static_cast<int>(config_.limits.batch_items_max);
   if (count >= count_min && count <= count_max) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(count, " long"),
+  return FieldError(field, absl::StrCat(count, " items long"),
                     absl::StrCat("range is ", count_min, " to ", count_max));
 }
 

@@ -39,7 +39,7 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
     return absl::ZeroDuration();
   }
   const int64_t count = request.inputs_size() + request.outputs_size();
-  // The client is slowed down: its items would only come again.
+  // The client is slowed down instead of rejected: it would only send the items again.
   const absl::Status rate = admission_->TakeRate(*tenant_, count);
   if (!rate.ok()) return RetryDelayOf(rate);
 
@@ -54,7 +54,7 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
     ++unanswered_count_;
     unanswered_bytes_ += answer->request_bytes;
   }
-  // Sealed when these return, so that the message need not be kept.
+  // The payloads are sealed when these return, so the message need not be kept.
   if (request.inputs_size() > 0) {
     PutInputs(request, std::move(answer));
   } else {
@@ -65,8 +65,8 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
 
 absl::Status PutStream::CheckMessage(const v1::StreamPutsRequest& request) const {
   if (request.inputs_size() > 0 && request.outputs_size() > 0) {
-    return FieldError("outputs", absl::StrCat(request.outputs_size(), " long"),
-                      "a message has inputs or outputs, not both");
+    return FieldError("outputs", absl::StrCat(request.outputs_size(), " items long"),
+                      "expected inputs or outputs, not both");
   }
   const bool has_outputs = request.outputs_size() > 0;
   const PayloadKind kind = has_outputs ? PayloadKind::kOutput : PayloadKind::kInput;

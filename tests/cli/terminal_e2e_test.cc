@@ -27,7 +27,7 @@ class TerminalTest : public RealServerFixture {
     return plan;
   }
 
-  // What the line shows when all of it was drawn.
+  // The content of the line after everything was drawn.
   static std::string LastLine(std::string shown) {
     EXPECT_EQ(shown.substr(shown.size() - 2), "\r\n");
     shown.resize(shown.size() - 2);

@@ -1,4 +1,4 @@
-// The RPCs as a test wants to write them: one call, one answer, errors as "CODE REASON".
+// Helper for RPCs in tests: one call, one answer, errors as "CODE REASON".
 #pragma once
 
 #include <memory>

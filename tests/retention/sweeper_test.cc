@@ -1,4 +1,4 @@
-// The sweeper against a model: a list of what is stored, swept by looking at all of it.
+// The sweeper against a model: a list of stored payloads, swept by a full scan.
 #include "retention/sweeper.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Files that a disk has damaged: whom that concerns, what goes on, and that the evidence stays.
+// Damaged files: which calls are affected, which continue, and that the evidence is kept.
 #include "support/damage.h"
 
 #include <filesystem>

@@ -111,7 +111,7 @@ TEST(RoomBudget, SharesWhatIsLeftWithCompactions) {
   EXPECT_EQ(budget.Update(0, {.free_bytes = 100, .compaction_bytes = 20, .mergeable_bytes = 30}),
             50u);
   EXPECT_EQ(budget.SpareBytes(), 50);
-  // What runs already keeps its room.
+  // A running compaction keeps its room.
   EXPECT_EQ(
       budget.Update(
           0,
@@ -177,7 +177,7 @@ TEST(DiskPlan, KeepsTheSettingOnADiskThatIsLargeEnough) {
   EXPECT_EQ(plan.limits.reserve_bytes, 1u);
 }
 
-// Whatever is set: what the store needs beside what is stored leaves most of the disk to payloads.
+// With any settings, the store's reserves leave most of the disk to payloads.
 TEST(DiskPlan, FitsAnyDiskWithAnySetting) {
   for (const uint64_t disk : {64 * kMiB, 300 * kMiB, kGiB, 3 * kGiB, 100 * kGiB, 4096 * kGiB}) {
     for (const uint64_t memtable : {16 * kMiB, 256 * kMiB, 8 * kGiB}) {

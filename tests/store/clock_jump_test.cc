@@ -1,5 +1,5 @@
-// Time jumping both ways, with restarts: a wrong clock must neither destroy live data nor keep data
-// past its day.
+// Clock jumps in both directions, with restarts: a wrong clock must neither destroy live data nor
+// keep data past its day.
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -1,5 +1,5 @@
-// Promise "kept" and promise "gone", for the whole store: the k-th operation on the disk fails for
-// every k, and the power goes at random points. Whatever was answered before holds afterwards.
+// The promises "kept" and "gone" for the whole store: the k-th disk operation fails, for every k,
+// and power is lost at random points. All answers given before must hold afterwards.
 #include <map>
 #include <random>
 
@@ -24,7 +24,7 @@ std::string OutputOf(const CallId& id, uint32_t attempt) {
   return output;
 }
 
-// What has been asked for a call and what was answered.
+// The requests for a call and their answers.
 struct Told {
   bool input_asked = false;
   bool input_ok = false;
@@ -135,7 +135,7 @@ class CrashStory {
                       << (claim.ended.empty() ? "pending" : claim.ended[0].status.ToString());
       }
     }
-    // What was not answered is settled now: it must not change any more.
+    // The result of unanswered requests is now decided and must not change.
     for (auto& [id, told] : told_) {
       const CallPhase phase = harness.Phase(id);
       told.end_asked = told.end_ok =

@@ -1,6 +1,6 @@
-// A CallStore over real local storage in a directory of its own, driven step by step: the clock
-// stands until moved, sweep and maintenance run when the test says, and every call blocks until it
-// is answered.
+// A CallStore over real local storage in its own directory, driven step by step: the clock stands
+// until it is moved, sweep and maintenance run on demand, and every call blocks until it is
+// answered.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,7 @@ class StoreHarness {
   StoreHarness();
   ~StoreHarness();
 
-  // What the next Open uses.
+  // Used by the next Open.
   Config config;
   ManualClock clock;
   FileSystem* file_system = nullptr;

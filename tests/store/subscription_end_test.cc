@@ -1,5 +1,5 @@
-// How subscriptions end, and what others get when they do: releases, lapses, races for one call,
-// ends in the middle of a commit, draining and a failing disk.
+// The ends of subscriptions and their effect on others: releases, lapses, races for one call, ends
+// in the middle of a commit, draining and a failing disk.
 
 #include <memory>
 #include <string>

@@ -1,4 +1,5 @@
-// Subscriptions on a whole store: what is told when, who holds what, and what an end leaves behind.
+// Subscriptions on a whole store: what is delivered when, who holds which claims, and what remains
+// after an end.
 
 #include <string>
 #include <utility>

@@ -1,5 +1,5 @@
-// Whose turn it is: a Subscription between a shard and a store that a test plays, so that what else
-// takes luck comes in the order the test wants.
+// Orders of events that otherwise depend on luck: a Subscription between a shard and a store that
+// the test plays.
 
 #include <memory>
 #include <string>
