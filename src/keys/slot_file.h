@@ -162,8 +162,6 @@ class SlotFile {
     size_t left = 0;
   };
   static constexpr uint32_t kNoSlot = UINT32_MAX;
-  // Of a new file, and of each growth at the least.
-  static constexpr uint64_t kGrowthBytesMin = uint64_t{1} << 20;
 
   SlotFile(std::unique_ptr<File> file, StoreId store_id);
 

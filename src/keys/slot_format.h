@@ -60,9 +60,6 @@ struct StateRecord {
   uint32_t capacity = 0;
 };
 
-constexpr uint64_t FirstGenerationOf(uint64_t boot_number) {
-  return boot_number << kGenerationCounterBits;
-}
 constexpr uint64_t OffsetOfSlot(uint32_t slot) {
   return kSlotHeaderPages * kSlotPageBytes + uint64_t{slot} * kSlotBytes;
 }
