@@ -135,6 +135,7 @@ class Damage(unittest.TestCase):
             (log, lambda: os.remove(log), f"{size} bytes of it were once synced"),
             (log, lambda: os.truncate(log, 0), f"has 0 bytes, but {size} were once synced"),
             (log, lambda: os.truncate(log, size - 7), f"has {size - 7} bytes, but {size} were"),
+            (log, lambda: self.fill_with_zeros(log), f"has zeros at byte 0, but {size} bytes"),
             (newest, lambda: os.truncate(newest, os.path.getsize(newest) - 7), "were once synced"),
             (manifest, lambda: os.truncate(manifest, 100), "has 100 bytes, but"),
             (manifest, lambda: os.remove(manifest), "has 0 bytes, but"),
@@ -339,6 +340,11 @@ class Damage(unittest.TestCase):
 
     def log_path(self, number: int) -> str:
         return self.server.path(f"data/db/{number:06}.log")
+
+    def fill_with_zeros(self, path: str) -> None:
+        size = os.path.getsize(path)
+        os.truncate(path, 0)
+        os.truncate(path, size)
 
     def empty_database(self) -> None:
         for name in os.listdir(self.server.path("data/db")):

@@ -128,5 +128,55 @@ TEST_F(FindDatabaseFilesTest, FindsNothingWhereNothingIs) {
   EXPECT_THAT(found->logs, IsEmpty());
 }
 
+class CheckLogsAreWrittenTest : public FindDatabaseFilesTest {
+ protected:
+  static constexpr size_t kBlockBytes = 32 << 10;
+
+  // A record as RocksDB's logs have them, whose checksum does not matter here.
+  static std::string Record(size_t length) {
+    std::string record = "crc!";
+    record += static_cast<char>(length & 0xff);
+    record += static_cast<char>(length >> 8);
+    record += '\1';
+    return record + std::string(length, '\0');
+  }
+  std::string LossOfLog(const std::string& content, uint64_t synced_bytes) {
+    WriteFile("000010.log", content);
+    const DatabaseFiles files = {.manifest = {9, 1}, .logs = {{10, synced_bytes}}};
+    return std::string(CheckLogsAreWritten(directory_.path(), files, files).message());
+  }
+};
+
+TEST_F(CheckLogsAreWrittenTest, AcceptsRecordsAndTheEndsOfBlocks) {
+  for (size_t rest = 0; rest < 7; ++rest) {
+    const std::string content =
+        Record(kBlockBytes - 7 - rest) + std::string(rest, '\0') + Record(0) + Record(5000);
+    EXPECT_EQ(LossOfLog(content, content.size()), "") << rest;
+    // A record that was cut, or was being written when its log was noted.
+    EXPECT_EQ(LossOfLog(content.substr(0, content.size() - 1), content.size() - 1), "");
+    EXPECT_EQ(LossOfLog(content.substr(0, kBlockBytes + 10), kBlockBytes + 10), "");
+  }
+  EXPECT_EQ(LossOfLog("", 0), "");
+}
+
+TEST_F(CheckLogsAreWrittenTest, FindsZerosAmongWhatWasSynced) {
+  const std::string content = Record(100) + std::string(100'000, '\0');
+  EXPECT_EQ(LossOfLog(content, content.size()),
+            "data loss: the log db/000010.log has zeros at byte 107, but 100107 bytes of it were "
+            "once synced");
+  EXPECT_EQ(LossOfLog(content, 107), "");
+  EXPECT_NE(LossOfLog(Record(kBlockBytes - 7) + std::string(7, '\0'), kBlockBytes + 7), "");
+}
+
+TEST_F(CheckLogsAreWrittenTest, SaysNothingWhenTheManifestHasChangedOrTheLogCannotBeRead) {
+  WriteFile("000010.log", std::string(100, '\0'));
+  const DatabaseFiles synced = {.manifest = {9, 1}, .logs = {{10, 100}}};
+  DatabaseFiles found = synced;
+  EXPECT_FALSE(CheckLogsAreWritten(directory_.path(), synced, found).ok());
+  found.manifest.bytes = 2;
+  EXPECT_TRUE(CheckLogsAreWritten(directory_.path(), synced, found).ok());
+  EXPECT_TRUE(CheckLogsAreWritten(directory_.path() + "/absent", synced, synced).ok());
+}
+
 }  // namespace
 }  // namespace mayfly

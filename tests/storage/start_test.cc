@@ -274,6 +274,23 @@ TEST_F(LostFilesTest, RefusesALogThatIsCutByAByte) {
   ExpectAllIsServed();
 }
 
+// RocksDB takes zeros for room that was never written to, and goes on behind them.
+TEST_F(LostFilesTest, RefusesALogWithZerosForContent) {
+  const uint64_t size = logs_[0].bytes;
+  std::filesystem::resize_file(LogPath(0), 0);
+  std::filesystem::resize_file(LogPath(0), size);
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()),
+              HasSubstr(".log has zeros at byte 0, but " + std::to_string(size) + " bytes of it"));
+  PutBack(LogPath(0));
+  std::filesystem::resize_file(LogPath(0), 5 * (32 << 10));
+  std::filesystem::resize_file(LogPath(0), size);
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr(".log has zeros at byte 163840"));
+  PutBack(LogPath(0));
+  ExpectAllIsServed();
+}
+
 TEST_F(LostFilesTest, RefusesAManifestThatIsCutByAByteOrOlder) {
   std::filesystem::resize_file(ManifestPath(), manifest_.bytes - 1);
   ExpectRefused("the manifest db/MANIFEST-");

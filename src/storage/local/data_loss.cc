@@ -6,11 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 
 #include "base/error.h"
 #include "storage/local/local_storage.h"
@@ -31,9 +27,13 @@ absl::Status LocalStorage::CheckFiles() {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(synced.status());
-  const auto found = FindDatabaseFiles(directory_->database_path());
+  const std::string& path = directory_->database_path();
+  const auto found = FindDatabaseFiles(path);
   RETURN_IF_ERROR(found.status());
-  return RefuseLoss(CheckNothingLost(*synced, *found));
+  absl::Status loss = CheckNothingLost(*synced, *found);
+  // Any other content that is wrong has a wrong checksum.
+  if (loss.ok()) loss = CheckLogsAreWritten(path, *synced, *found);
+  return RefuseLoss(loss);
 }
 
 absl::Status LocalStorage::CheckRecovered() {
@@ -91,30 +91,24 @@ absl::Status LocalStorage::RecordFiles() {
 // needed. So logs that are needed after the manifest was looked at are there as long as the manifest
 // is the same. What the logs have by then is on the disk after the next sync of the log.
 absl::StatusOr<DatabaseFiles> LocalStorage::FilesInUse() const {
-  DatabaseFiles files;
   std::vector<std::string> names;
+  uint64_t manifest_bytes = 0;
   const rocksdb::Status listed =
-      (*database_)->GetLiveFiles(names, &files.manifest.bytes, /*flush_memtable=*/false);
+      (*database_)->GetLiveFiles(names, &manifest_bytes, /*flush_memtable=*/false);
   if (!listed.ok()) return absl::UnavailableError(listed.ToString());
-  for (const std::string& name : names) {
-    absl::string_view digits = name;
-    if (absl::ConsumePrefix(&digits, "/MANIFEST-") &&
-        !absl::SimpleAtoi(digits, &files.manifest.number)) {
-      return absl::UnavailableError("the manifest has no number");
-    }
-  }
-  if (const rocksdb::Status status = (*database_)->GetDbIdentity(files.identity); !status.ok()) {
-    return absl::UnavailableError(status.ToString());
-  }
   uint64_t oldest = 0;
   (*database_)->GetIntProperty(rocksdb::DB::Properties::kMinLogNumberToKeep, &oldest);
-  auto logs = FindLogs(directory_->database_path());
-  RETURN_IF_ERROR(logs.status());
-  // Those that a killed process has left were never synced by this one, and are in table files.
-  oldest = std::max(oldest, first_log_);
-  for (const DatabaseFiles::Entry& log : *logs) {
-    if (log.number >= oldest) files.logs.push_back(log);
+  auto files = FindDatabaseFiles(directory_->database_path());
+  RETURN_IF_ERROR(files.status());
+  // RocksDB may just have begun another manifest, or failed to make it the one that counts.
+  if (std::find(names.begin(), names.end(), "/" + ManifestName(files->manifest.number)) ==
+      names.end()) {
+    return absl::UnavailableError("the manifest is being replaced");
   }
+  files->manifest.bytes = manifest_bytes;
+  // Logs that a killed process has left were never synced by this one, and are in table files.
+  oldest = std::max(oldest, first_log_);
+  std::erase_if(files->logs, [&](const auto& log) { return log.number < oldest; });
   return files;
 }
 

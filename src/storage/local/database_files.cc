@@ -22,6 +22,9 @@ namespace {
 
 constexpr absl::string_view kManifestPrefix = "MANIFEST-";
 constexpr absl::string_view kLogSuffix = ".log";
+// Of RocksDB's log format.
+constexpr size_t kLogBlockBytes = 32 << 10;
+constexpr size_t kLogHeaderBytes = 7;
 
 std::optional<uint64_t> FileNumber(absl::string_view digits) {
   uint64_t number = 0;
@@ -32,9 +35,6 @@ std::optional<uint64_t> FileNumber(absl::string_view digits) {
   return number;
 }
 
-std::string ManifestName(uint64_t number) {
-  return absl::StrFormat("%s%06u", kManifestPrefix, number);
-}
 std::string LogName(uint64_t number) { return absl::StrFormat("%06u%s", number, kLogSuffix); }
 
 absl::Status Unreadable(absl::string_view name, const std::error_code& error) {
@@ -74,7 +74,30 @@ absl::Status Lost(absl::string_view text) {
   return absl::DataLossError(absl::StrCat("data loss: ", text));
 }
 
+// Where the first `bytes` of a log have zeros instead of a record's header: checksum 4, length 2 and
+// type 1, which is never 0. Records lie within blocks; fewer bytes than a header at a block's end are
+// zeros. Nothing when the file cannot be read: RocksDB will say why.
+std::optional<uint64_t> FindHole(const std::string& path, uint64_t bytes) {
+  std::ifstream file(path, std::ios::binary);
+  std::vector<char> block(kLogBlockBytes);
+  for (uint64_t start = 0; start < bytes; start += block.size()) {
+    const size_t size = std::min<uint64_t>(block.size(), bytes - start);
+    if (!file.read(block.data(), static_cast<std::streamsize>(size))) return std::nullopt;
+    for (size_t offset = 0; offset + kLogHeaderBytes <= size;) {
+      const auto* header = reinterpret_cast<const uint8_t*>(block.data()) + offset;
+      const size_t length = header[4] | header[5] << 8;
+      if (length == 0 && header[6] == 0) return start + offset;
+      offset += kLogHeaderBytes + length;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::string ManifestName(uint64_t number) {
+  return absl::StrFormat("%s%06u", kManifestPrefix, number);
+}
 
 absl::StatusOr<std::vector<DatabaseFiles::Entry>> FindLogs(const std::string& directory) {
   std::vector<DatabaseFiles::Entry> logs;
@@ -144,6 +167,19 @@ absl::Status CheckNothingLost(const DatabaseFiles& synced, const DatabaseFiles& 
       return Lost(absl::StrCat("the log db/", LogName(log.number), " has ", same->bytes,
                                " bytes, but ", log.bytes, " were once synced"));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLogsAreWritten(const std::string& directory, const DatabaseFiles& synced,
+                                 const DatabaseFiles& found) {
+  if (found.manifest != synced.manifest) return absl::OkStatus();
+  for (const DatabaseFiles::Entry& log : synced.logs) {
+    const std::string name = LogName(log.number);
+    const std::optional<uint64_t> hole = FindHole(directory + "/" + name, log.bytes);
+    if (!hole) continue;
+    return Lost(absl::StrCat("the log db/", name, " has zeros at byte ", *hole, ", but ", log.bytes,
+                             " bytes of it were once synced"));
   }
   return absl::OkStatus();
 }
