@@ -160,8 +160,8 @@ class Storage : public DueSource {
                               absl::Span<const TenantUsage> usage) = 0;
   // Returns when all that was committed and erased before the call is on the disk.
   virtual absl::Status Sync() = 0;
-  // Makes durable what storage has noted of the last Sync, by which a start tells that something is
-  // lost. For times at which nothing else is synced: costs a sync when there is something new.
+  // Makes durable what storage knows to be on the disk, files included, by which a start tells that
+  // something is lost. For once a second and the end: costs up to three syncs when there is news.
   virtual absl::Status SyncRecord() = 0;
   // Returns when all that was erased before the call is on the disk; what was committed may not be.
   virtual absl::Status SyncErasures() = 0;

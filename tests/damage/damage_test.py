@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import unittest
-from typing import Any, List, Set, Tuple
+from typing import Any, Callable, List, Set, Tuple
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -36,6 +36,8 @@ TIMEOUT_S = 60
 POLL_S = 0.05
 # In the middle of a block of 16 KiB, the first of its file.
 BAD_OFFSET = 5000
+# Of the two in keys/database.
+RECORD_COPY_BYTES = 32 << 10
 
 
 def new_call_id() -> str:
@@ -113,7 +115,7 @@ class Damage(unittest.TestCase):
         shutil.copy(self.server.path("root.key"), other.path("root.key"))
         other.start()
         other.kill()
-        for name in ("keys/slots", "keys/keyring", "keys/clock", "db"):
+        for name in ("keys/slots", "keys/keyring", "keys/clock", "keys/database", "db"):
             path = self.server.path("data/" + name)
             self.keep(path)
             self.copy(other.path("data/" + name), path)
@@ -124,10 +126,68 @@ class Damage(unittest.TestCase):
         self.server.start()
         self.assertEqual(self.get_inputs(calls), [OK] * 8)
 
+    def test_files_of_the_database_that_lost_something(self) -> None:
+        early, log = self.fill_two_logs()
+        newest = max(glob.glob(self.server.path("data/db/*.log")))
+        _, manifest, _ = self.recorded_files()
+        size = os.path.getsize(log)
+        damages: List[Tuple[str, Callable[[], None], str]] = [
+            (log, lambda: os.remove(log), f"{size} bytes of it were once synced"),
+            (log, lambda: os.truncate(log, 0), f"has 0 bytes, but {size} were once synced"),
+            (log, lambda: os.truncate(log, size - 7), f"has {size - 7} bytes, but {size} were"),
+            (log, lambda: self.fill_with_zeros(log), f"has zeros at byte 0, but {size} bytes"),
+            (newest, lambda: os.truncate(newest, os.path.getsize(newest) - 7), "were once synced"),
+            (manifest, lambda: os.truncate(manifest, 100), "has 100 bytes, but"),
+            (manifest, lambda: os.remove(manifest), "has 0 bytes, but"),
+            (self.server.path("data/db"), self.empty_database, "names no manifest"),
+        ]
+        for path, damage, text in damages:
+            self.keep(path)
+            damage()
+            for _ in range(2):
+                refused = self.server.start_refused()
+                self.assertIn("data loss: ", refused)
+                self.assertIn(os.path.basename(path), refused)
+                self.assertIn(text, refused)
+                self.assertIn("storage.accept_data_loss", refused)
+            # Nothing has been changed: the file alone is put back.
+            self.put_back(path)
+        self.server.start()
+        self.assertEqual(self.get_inputs(early), [OK] * len(early))
+
+    def test_an_older_log_that_is_given_up(self) -> None:
+        early, log = self.fill_two_logs()
+        os.remove(log)
+        self.server.start_refused()
+        settings = self.server.storage_settings
+        self.server.storage_settings += "\naccept_data_loss = true"
+        self.server.start()
+        self.assertIn(f"the log db/{os.path.basename(log)} is missing", self.log())
+        told = self.get_inputs(early)
+        self.assertLessEqual(set(told), {OK, NOT_FOUND})
+        self.server.kill()
+        self.server.storage_settings = settings
+        self.server.start()
+        self.assertEqual(self.get_inputs(early), told)
+
+    def test_a_record_of_files_that_is_lost(self) -> None:
+        calls = self.put_inputs(8)
+        record = self.server.path("data/keys/database")
+        for damage, word in ((os.remove, "missing"), (lambda path: os.truncate(path, 9), "damaged")):
+            self.server.kill()
+            damage(record)
+            self.server.start()
+            self.assertIn(f"the record keys/database is {word}", self.log())
+            self.assertEqual(self.get_inputs(calls), [OK] * 8)
+            self.assertEqual(os.path.getsize(record), 2 * RECORD_COPY_BYTES)
+
+    # Without the record of files: as if all was lost in the second after it was written.
+
     def test_a_log_that_was_cut(self) -> None:
         early = self.put_inputs(64)
         late = self.put_inputs(64)
         self.server.kill()
+        os.remove(self.server.path("data/keys/database"))
         log = max(glob.glob(self.server.path("data/db/*.log")), key=os.path.getsize)
         self.keep(log)
         os.truncate(log, os.path.getsize(log) - 7)
@@ -144,6 +204,7 @@ class Damage(unittest.TestCase):
         slots = self.live_slots()
         self.keep(self.server.path("data"))
         os.remove(log)
+        os.remove(self.server.path("data/keys/database"))
         for _ in range(2):
             self.server.start()
             self.wait_until(lambda: "slots that no payload names" in self.log())
@@ -248,11 +309,46 @@ class Damage(unittest.TestCase):
         for _ in range(8):
             self.put_inputs(32, data_bytes=60_000)
         self.put_inputs(64)
+        self.wait_until(self.files_are_recorded)
         self.server.kill()
         logs = sorted(glob.glob(self.server.path("data/db/*.log")))
         logs = [log for log in logs if os.path.getsize(log) > 0]
         self.assertGreaterEqual(len(logs), 2)
         return early, logs[0]
+
+    def files_are_recorded(self) -> bool:
+        """As they are: several logs, and the manifest that says which of them are needed."""
+        try:
+            manifest_bytes, manifest, logs = self.recorded_files()
+            return (
+                len(logs) >= 2
+                and os.path.getsize(manifest) == manifest_bytes
+                and all(os.path.getsize(self.log_path(number)) == size for number, size in logs)
+            )
+        except (FileNotFoundError, struct.error):
+            return False  # read while it was written
+
+    def recorded_files(self) -> Tuple[int, str, List[Tuple[int, int]]]:
+        """The size of the manifest and its path, and the numbers and sizes of logs."""
+        with open(self.server.path("data/keys/database"), "rb") as file:
+            content = file.read()
+        copies = [content[:RECORD_COPY_BYTES], content[RECORD_COPY_BYTES:]]
+        newest = max(copies, key=lambda copy: int.from_bytes(copy[28:36], "big"))
+        number, size, log_count = struct.unpack(">QQI", newest[36:56])
+        logs = [struct.unpack(">QQ", newest[58 + 16 * i : 74 + 16 * i]) for i in range(log_count)]
+        return size, self.server.path(f"data/db/MANIFEST-{number:06}"), logs
+
+    def log_path(self, number: int) -> str:
+        return self.server.path(f"data/db/{number:06}.log")
+
+    def fill_with_zeros(self, path: str) -> None:
+        size = os.path.getsize(path)
+        os.truncate(path, 0)
+        os.truncate(path, size)
+
+    def empty_database(self) -> None:
+        for name in os.listdir(self.server.path("data/db")):
+            os.remove(os.path.join(self.server.path("data/db"), name))
 
     def put_inputs(
         self, count: int, ttl_s: int = 3600, data_bytes: int = DATA_BYTES
