@@ -65,6 +65,16 @@ class RawConnectionsTest(unittest.TestCase):
         self.addCleanup(connection.close)
         return connection
 
+    def make_tenant(self, name: str) -> str:
+        """Returns the name of its client's certificate."""
+        subprocess.run(
+            [os.path.join(SOURCE_DIR, "deploy/make-certificates"),
+             self.server.path("certificates"), "--tenant", name, "--prefix", f"{name}-"],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        return f"{name}-client"
+
     def cpu_s(self) -> float:
         with open(f"/proc/{self.server.pid}/stat") as file:
             fields = file.read().rsplit(")", 1)[1].split()
@@ -225,16 +235,6 @@ def opened_and_reset(count: int) -> bytes:
 
 
 class ResetsTest(RawConnectionsTest):
-    def make_tenant(self, name: str) -> str:
-        """Returns the name of its client's certificate."""
-        subprocess.run(
-            [os.path.join(SOURCE_DIR, "deploy/make-certificates"),
-             self.server.path("certificates"), "--tenant", name, "--prefix", f"{name}-"],
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
-        return f"{name}-client"
-
     def reset(self, connection: raw_http2.RawHttp2, stream: int) -> bool:
         return connection.send(raw_http2.frame(raw_http2.RST_STREAM, 0, stream, CANCEL))
 
@@ -292,6 +292,10 @@ class ResetsTest(RawConnectionsTest):
     def test_peers_that_share_neither_address_nor_tenant_share_no_budget(self) -> None:
         peers = [(self.make_tenant(f"of-its-own-{i}"), f"127.0.3.{i + 1}") for i in range(2)]
         self.assertEqual(self.ended_count(peers), 0)
+
+
+class ReconnectingTest(RawConnectionsTest):
+    """With a server of its own, whose memory nothing else has filled before."""
 
     def keep_resetting(self, client: str, end: float) -> None:
         """Connects anew as often as it can until then, each time with as many resets as one takes."""
