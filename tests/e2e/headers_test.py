@@ -35,11 +35,11 @@ CPU_S_MAX = 3
 GROWTH_BYTES_MAX = 64 * MIB
 # Of a client that connects anew to reset more calls: what its budget lets it take, and what is left
 # when its memory has been given back.
-RECONNECTING_S = 8
+RECONNECTING_S = 10
 PEAK_BYTES_MAX = 128 * MIB
 KEPT_BYTES_MAX = 32 * MIB
 PAUSE_S = 60
-SERVED_WITHIN_S = 5
+SERVED_WITHIN_S = 20
 
 MAYFLYD = ""
 
@@ -271,8 +271,8 @@ class ResetsTest(RawConnectionsTest):
 
 
     def ended_count(self, peers: List[Tuple[str, str]]) -> int:
-        """Each peer, a certificate and an address, resets three quarters of its burst, on connections
-        that each stay within their own. Returns how many of them the server ends."""
+        """Each peer, a certificate and an address, resets three quarters of its burst, on
+        connections that each stay within their own. Returns how many the server ends."""
         resets = opened_and_reset(RESETS_MAX)
         connections = [self.connect(client=client, source=source)
                        for client, source in peers for _ in range(3)]
@@ -298,7 +298,7 @@ class ReconnectingTest(RawConnectionsTest):
     """With a server of its own, whose memory nothing else has filled before."""
 
     def keep_resetting(self, client: str, end: float) -> None:
-        """Connects anew as often as it can until then, each time with as many resets as one takes."""
+        """Connects anew as often as it can until then, each time with what one may reset."""
         resets = opened_and_reset(RESETS_MAX - 10)
         while time.monotonic() < end:
             try:
@@ -310,9 +310,9 @@ class ReconnectingTest(RawConnectionsTest):
             connection.close()
 
     def test_reconnecting_gives_no_more_resets_and_keeps_no_memory(self) -> None:
+        client = self.make_tenant("reconnecting")
         before = self.resident_bytes()
         end = time.monotonic() + RECONNECTING_S
-        client = self.make_tenant("reconnecting")
         threads = [
             threading.Thread(target=self.keep_resetting, args=(client, end)) for _ in range(3)
         ]
@@ -334,8 +334,8 @@ class ReconnectingTest(RawConnectionsTest):
         while self.resident_bytes() - before > KEPT_BYTES_MAX and time.monotonic() < pause_end:
             time.sleep(0.1)
         kept = self.resident_bytes() - before
-        print(f"at most {(peak - before) / MIB:.0f} MiB more, {kept / MIB:.0f} MiB after"
-              f" {PAUSE_S - (pause_end - time.monotonic()):.1f} s; the longest call took {longest_s:.2f} s")
+        print(f"at most {(peak - before) / MIB:.0f} MiB more, then {kept / MIB:.0f} MiB;"
+              f" the longest call took {longest_s:.2f} s")
         self.assertLess(peak - before, PEAK_BYTES_MAX)
         self.assertLess(kept, KEPT_BYTES_MAX)
         self.assertLess(longest_s, SERVED_WITHIN_S)
