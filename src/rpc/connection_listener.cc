@@ -287,7 +287,7 @@ bool ConnectionListener::TakeIn(int listening, Descriptor* connection) {
     return true;
   }
   connections_.insert(second.Release());
-  hand_over_(listening, connection->Release());
+  hand_over_(listening, connection->Release(), peer);
   return true;
 }
 

@@ -51,7 +51,7 @@ class Descriptor {
 class ConnectionListener {
  public:
   // Takes over an accepted socket, non-blocking and close-on-exec.
-  using HandOver = std::function<void(int listening, int connection)>;
+  using HandOver = std::function<void(int listening, int connection, const ConnectionPeer& peer)>;
 
   // Listens on host:port. For a host name it listens on every address that it can bind; a wildcard
   // covers IPv4 and IPv6. FAILED_PRECONDITION with a sentence for the operator.

@@ -17,13 +17,15 @@
 // ends before its reply is written is not sent.
 //
 // What is held is bounded in bytes, for each connection, each tenant and all together, and taken
-// from that before it is read. Memory of what slow readers had is given back to the system.
+// from that before it is read. Memory of what slow readers had is given back to the system, and that
+// of calls that clients have reset.
 //
 // Owns one thread. Thread-safe.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -120,12 +122,17 @@ class OpenCalls final : public PayloadEndListener {
   // second later; by then its owners have freed it.
   static constexpr uint64_t kTrimBytesMin = 32 << 20;
   static constexpr uint32_t kTrimTicks = 10;
+  // So does the memory of calls that clients have reset, 9 to 15 KiB each, after so many of them. gRPC
+  // may need seconds to work off a burst.
+  static constexpr uint64_t kTrimResetsMin = 1000;
+  static constexpr uint32_t kResetTrimTicks = 50;
 
   struct Surroundings {
     TlsPeers* peers = nullptr;  // must outlive this object, as must the files that it reads
     TlsFiles* files = nullptr;
     absl::Duration reload_interval;
-    Log* log = nullptr;  // outlives it
+    std::function<uint64_t()> reset_call_count;  // that clients have reset so far
+    Log* log = nullptr;                          // outlives it
   };
 
   explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}
@@ -188,7 +195,9 @@ class OpenCalls final : public PayloadEndListener {
   absl::flat_hash_map<const Tenant*, uint64_t> held_by_tenant_ GUARDED_BY(mutex_);
   uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;  // since memory was given back last
   uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
-  StallWatch stall_watch_;                      // of the thread
+  // Of the thread.
+  uint64_t resets_at_trim_ = 0;
+  StallWatch stall_watch_;
   std::thread thread_;
 };
 

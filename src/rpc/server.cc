@@ -120,7 +120,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
   RETURN_IF_ERROR(ConfigureTls());
-  RETURN_IF_ERROR(GuardFrames(config.server.metadata_bytes_max));
+  RETURN_IF_ERROR(GuardFrames(config.server.metadata_bytes_max, config.tls.trust_domain));
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
@@ -151,7 +151,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   LogConnectionLimits(config.server, *limits, log);
   server->listener_->Start(
       &server->connections_, limits->descriptor_end,
-      [acceptor = server->acceptor_.get()](int listening, int connection) {
+      [acceptor = server->acceptor_.get()](int listening, int connection,
+                                           const ConnectionPeer& peer) {
+        const GuardedAddress address(peer.address);
         grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
         parameters.listener_fd = listening;
         parameters.fd = connection;
@@ -169,6 +171,7 @@ absl::Status Server::WatchCalls(Log* log) {
   open_calls_.Start({.peers = peers_.get(),
                      .files = tls_files_.get(),
                      .reload_interval = tls_files_->copies().reload_interval,
+                     .reset_call_count = ResetCallCount,
                      .log = log});
   return absl::OkStatus();
 }

@@ -57,7 +57,7 @@ class ConnectionListenerTest : public ::testing::Test {
   void Start(int descriptor_end = kListenerLimits.descriptor_end) {
     listener_->Start(
         &table_, descriptor_end,
-        [this](int, int connection) {
+        [this](int, int connection, const ConnectionPeer&) {
           MutexLock lock(&mutex_);
           accepted_.emplace_back(connection);
         },
