@@ -217,7 +217,9 @@ class LostFilesTest : public StartTest {
     const std::string name = path.substr(Path("").size());
     std::filesystem::remove_all(path);
     std::filesystem::copy(directory_.path() + "/kept/" + name, path, kRecursive);
-    if (name == "db") ASSERT_EQ(chmod(path.c_str(), 0700), 0);
+    if (name == "db") {
+      ASSERT_EQ(chmod(path.c_str(), 0700), 0);
+    }
   }
   // After an acceptance nothing is asked again.
   void ExpectAcceptedOnce() {
