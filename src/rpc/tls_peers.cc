@@ -22,7 +22,7 @@ namespace {
 
 using Certificate = std::unique_ptr<X509, OpensslDeleter<X509_free>>;
 using Store = std::unique_ptr<X509_STORE, OpensslDeleter<X509_STORE_free>>;
-using StoreContext = std::unique_ptr<X509_STORE_CTX, OpensslDeleter<X509_STORE_CTX_free>>;
+using X509StoreContext = std::unique_ptr<X509_STORE_CTX, OpensslDeleter<X509_STORE_CTX_free>>;
 using PemReader = std::unique_ptr<BIO, OpensslDeleter<BIO_free>>;
 
 void FreeStack(STACK_OF(X509) * stack) { sk_X509_pop_free(stack, X509_free); }
@@ -192,7 +192,7 @@ TlsPeers::Verdict TlsPeers::Judge(const TrustedCas& trusted, const PeerChain& ch
   };
   const Certificates own = ReadCertificates(chain.certificate);
   const Certificates between = ReadCertificates(chain.intermediates);
-  const StoreContext context(X509_STORE_CTX_new());
+  const X509StoreContext context(X509_STORE_CTX_new());
   if (own == nullptr || sk_X509_num(own.get()) == 0 || between == nullptr || context == nullptr ||
       X509_STORE_CTX_init(context.get(), trusted.store(), sk_X509_value(own.get(), 0),
                           between.get()) != 1) {
