@@ -6,6 +6,6 @@ made.
 
 from mayfly.aio.client import AsyncClient, AsyncWorker
 from mayfly.aio.completion import AsyncCompletion
-from mayfly.aio.retrieval import AsyncHeldOutput
+from mayfly.aio.held_output import AsyncHeldOutput
 
 __all__ = ["AsyncClient", "AsyncCompletion", "AsyncHeldOutput", "AsyncWorker"]

@@ -6,12 +6,10 @@ import asyncio
 from typing import Any, AsyncIterator, Iterable
 
 from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.tasks import Tasks
-from mayfly.arrivals import OnArrivals
 from mayfly.backoff import pause_before
-from mayfly.calls import Claim, Claimed
+from mayfly.calls import Claimed
 from mayfly.errors import Cancelled, Error, Unavailable
-from mayfly.feed import Arrival, Feed, is_final
+from mayfly.feed import Feed, OnArrivals, is_final
 from mayfly.v1 import function_io_pb2 as pb
 
 
@@ -24,11 +22,9 @@ class AsyncArrivals:
     def __init__(
         self,
         connection: AsyncConnection,
-        tasks: Tasks,
         on_arrivals: OnArrivals,
     ) -> None:
         self._connection = connection
-        self._tasks = tasks
         self._on_arrivals = on_arrivals
         self._feed = Feed(connection.settings.lease)
         self._changed = asyncio.Event()
@@ -41,7 +37,7 @@ class AsyncArrivals:
             raise Cancelled("the client is closed")
         self._feed.subscribe(call_ids)
         if self._task is None:
-            self._task = self._tasks.start(self._run())
+            self._task = self._connection.tasks.start("mayfly-arrivals", self._run)
         self._changed.set()
 
     def unsubscribe(self, call_ids: Iterable[str]) -> None:
@@ -64,6 +60,13 @@ class AsyncArrivals:
             self._task.cancel()
 
     async def _run(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            self._on_arrivals(self._feed.fail(Cancelled("the client is closed")), [])
+            raise
+
+    async def _serve(self) -> None:
         settings = self._connection.settings
         failures = 0
         while not self.is_closed:
