@@ -40,7 +40,7 @@ def blocking_name(name: str) -> str:
 
 
 def blocking(text: str) -> str:
-    """The blocking twin of a module. ValueError: it uses asyncio itself."""
+    """The blocking twin of a module."""
     lines = text.splitlines(keepends=True)
     parts: list[str] = []
     row, column = 1, 0  # of the end of what is done
@@ -55,8 +55,6 @@ def blocking(text: str) -> str:
             parts.append(_blocking_prose(token.string))
         elif token.type != tokenize.NAME:
             parts.append(token.string)
-        elif token.string == "asyncio":
-            raise ValueError(f"line {row}: asyncio belongs into a module that is written twice")
         elif token.string == "aio":
             parts[-2:] = []  # with the dot before it
         else:
@@ -82,15 +80,14 @@ def _blocking_prose(text: str) -> str:
 def write(package: pathlib.Path, target: pathlib.Path) -> None:
     """Writes the twins of the modules of `package` (mayfly) into `target`.
 
-    SystemExit: one is there that is not generated.
+    SystemExit: a twin is there that is written by hand, or a module uses asyncio itself.
     """
     for name in MODULES:
-        first_line = FIRST_LINE.format(name)
+        text = (package / "aio" / f"{name}.py").read_text()
+        if "import asyncio" in text or "from asyncio" in text:
+            raise SystemExit(f"mayfly/aio/{name}.py: move the use of asyncio into aio/concurrency.py")
         path = target / f"{name}.py"
+        first_line = FIRST_LINE.format(name)
         if path.exists() and not path.read_text().startswith(first_line):
-            raise SystemExit(f"mayfly/{name}.py is written by hand, and would be generated: remove it")
-        source = package / "aio" / f"{name}.py"
-        try:
-            path.write_text(first_line + blocking(source.read_text()))
-        except ValueError as error:
-            raise SystemExit(f"mayfly/aio/{name}.py: {error}") from None
+            raise SystemExit(f"mayfly/{name}.py is generated, remove the one written by hand")
+        path.write_text(first_line + blocking(text))

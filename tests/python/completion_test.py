@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Maps: outputs of many calls as they arrive, each once."""
+"""Maps: outputs of many calls as they arrive, each once; of both halves of the client."""
 
 import collections
 import os
@@ -10,6 +10,7 @@ import threading
 import unittest
 
 import mayfly
+from both_halves import both_halves
 from mayfly import errors
 from python_test_case import LiveTestCase, new_data, until
 
@@ -17,6 +18,7 @@ MAP_CALLS = 10_000
 WORKERS = 64
 
 
+@both_halves
 class Completion(LiveTestCase):
     def setUp(self) -> None:
         self.c = self.client()

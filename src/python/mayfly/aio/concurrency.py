@@ -53,19 +53,22 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # once one was started
 
     def start(
         self, name: str, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: object
     ) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(function(*arguments), name=name)
+        self._loop = asyncio.get_running_loop()
+        task = self._loop.create_task(function(*arguments), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     def finalize(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Called by __del__, which cannot await."""
-        with contextlib.suppress(RuntimeError):  # the event loop has ended
-            self.start("mayfly-finalizer", function)
+        """Called by __del__, which cannot await, on any thread."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the event loop is closed
+                self._loop.call_soon_threadsafe(self.start, "mayfly-finalizer", function)
 
     async def cancel_all(self) -> None:
         """Returns when they have ended."""
