@@ -17,7 +17,7 @@ import mayfly
 from mayfly import channels, errors, transport
 from python_test_case import LiveTestCase, new_data, pieces_of
 
-MAP_CALLS = 1_000
+MAP_CALLS = 10_000
 WORKERS = 64
 
 
@@ -93,7 +93,7 @@ class Aio(LiveTestCase):
                     received.update(piece)
             self.assertEqual(received.digest(), digest)
 
-    async def test_a_map_of_many_calls_and_64_workers(self) -> None:
+    async def test_a_map_of_ten_thousand_calls_and_64_workers(self) -> None:
         calls = await self.c.put_inputs(b"%d" % i for i in range(MAP_CALLS))
         todo = list(calls)
 
