@@ -9,7 +9,7 @@ import pickle
 import threading
 import time
 import unittest
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import mayfly
 from both_halves import both_halves
@@ -370,6 +370,17 @@ class Sizes(LiveTestCase):
         self.assertEqual(client.retrieve(call, timeout=10), data)
         small = client.put_input(io.BytesIO(b"small"))
         self.assertEqual(worker.get_input(small), b"small")
+
+    def test_a_source_may_take_its_time(self) -> None:
+        data = new_data(3 << 20)
+
+        def slow() -> Iterator[bytes]:
+            yield data[: 5 << 19]
+            time.sleep(5)
+            yield data[5 << 19 :]
+
+        call = self.client(timeout=2.0).put_input(slow())
+        self.assertTrue(self.worker().get_input(call) == data)
 
     def test_a_source_that_fails_stores_nothing(self) -> None:
         client = self.client()

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import sys
+import time
 import unittest
 from typing import Any, Callable, Iterator
 
@@ -178,6 +179,25 @@ class Damaged(LiveTestCase):
             del steps[2:]
 
         self.assertTrue(self.download(one_segment) == self.DATA)
+
+    def test_a_server_that_stalls_is_given_up(self) -> None:
+        def stall(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
+            yield from self.steps(request)[:2]
+            self.fake.gate.wait()
+
+        self.fake.download = stall
+        self.fake.gate.clear()
+        pieces = self.worker(server=self.fake.target, timeout=1.0).stream_input("a call")
+        self.assertEqual(len(next(pieces)), SEGMENT_BYTES)
+        with self.assertRaises(errors.TimedOut):
+            next(pieces)
+
+    def test_a_consumer_may_take_its_time(self) -> None:
+        self.fake.download = lambda request: iter(self.steps(request))
+        pieces = self.worker(server=self.fake.target, timeout=1.0).stream_input("a call")
+        received = next(pieces)
+        time.sleep(2.5)
+        self.assertTrue(received + b"".join(pieces) == self.DATA)
 
     def test_segments_out_of_place(self) -> None:
         def swap(steps: list[pb.DownloadResponse]) -> None:

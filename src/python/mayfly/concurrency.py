@@ -1,7 +1,7 @@
 """How threads wait for each other and start others.
 
-mayfly.aio.concurrency has the same names for tasks. Modules that are written once, for asyncio, use
-these names only.
+mayfly.aio.concurrency has the same names for tasks, which is all that modules with a generated twin
+know of either.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ ValueT = TypeVar("ValueT")
 
 sleep = time.sleep
 
-# Guards what threads share, for as long as nothing is awaited.
+# Guards state that threads share. Nothing waits while it is held.
 Guard = threading.Lock
-# Is held while something is awaited.
+# May be held while its holder waits.
 Lock = threading.Lock
 
 

@@ -4,6 +4,9 @@ A client belongs to one event loop and one process: it says so in a fork, where 
 made.
 """
 
+# The blocking half is generated from the modules that blocking_half.py lists. Their docstrings serve
+# both.
+
 from mayfly.aio.client import AsyncClient, AsyncWorker
 from mayfly.aio.completion import AsyncCompletion
 from mayfly.aio.held_output import AsyncHeldOutput

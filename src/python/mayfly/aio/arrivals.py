@@ -30,10 +30,10 @@ class AsyncArrivals:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
         self._was_heard = False  # on the stream under way
-        self.is_closed = False
+        self._is_closed = False
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
-        if self.is_closed:
+        if self._is_closed:
             raise Cancelled("the client is closed")
         self._feed.subscribe(call_ids)
         if self._task is None:
@@ -55,7 +55,7 @@ class AsyncArrivals:
 
     def close(self) -> None:
         """Ends the stream, which releases what was not acknowledged."""
-        self.is_closed = True
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
 
@@ -69,7 +69,7 @@ class AsyncArrivals:
     async def _serve(self) -> None:
         settings = self._connection.settings
         failures = 0
-        while not self.is_closed:
+        while not self._is_closed:
             while not self._feed.is_waiting():
                 self._changed.clear()
                 await self._changed.wait()
@@ -80,7 +80,7 @@ class AsyncArrivals:
             except Error as caught:
                 error = caught
             failures = 1 if self._was_heard else failures + 1
-            if self.is_closed or is_final(error) or failures >= settings.attempts_max:
+            if self._is_closed or is_final(error) or failures >= settings.attempts_max:
                 self._on_arrivals(self._feed.fail(error), [])
                 continue
             await asyncio.sleep(max(error.retry_after, pause_before(failures, settings)))

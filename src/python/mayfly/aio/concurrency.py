@@ -49,7 +49,7 @@ class Queue(asyncio.Queue[ValueT]):
 
 
 class Tasks:
-    """Run beside what started them. References keep them from being collected; asyncio has none."""
+    """Tasks that run beside what started them. Keeps references to them, which asyncio does not."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
