@@ -80,14 +80,14 @@ def _blocking_prose(text: str) -> str:
 def write(package: pathlib.Path, target: pathlib.Path) -> None:
     """Writes the twins of the modules of `package` (mayfly) into `target`.
 
-    SystemExit: a twin is there that is written by hand, or a module uses asyncio itself.
+    SystemExit: `package` has a twin that is written by hand, or a module uses asyncio itself.
     """
     for name in MODULES:
         text = (package / "aio" / f"{name}.py").read_text()
         if "import asyncio" in text or "from asyncio" in text:
             raise SystemExit(f"mayfly/aio/{name}.py: move the use of asyncio into aio/concurrency.py")
-        path = target / f"{name}.py"
         first_line = FIRST_LINE.format(name)
-        if path.exists() and not path.read_text().startswith(first_line):
-            raise SystemExit(f"mayfly/{name}.py is generated, remove the one written by hand")
-        path.write_text(first_line + blocking(text))
+        twin = package / f"{name}.py"  # a source distribution has it, generated
+        if twin.exists() and not twin.read_text().startswith(first_line):
+            raise SystemExit(f"mayfly/{name}.py is generated: remove the one written by hand")
+        (target / f"{name}.py").write_text(first_line + blocking(text))

@@ -1,8 +1,8 @@
 """Generates code while the package is built: the blocking half of the client from its asyncio half
 (blocking_half.py), and the messages and the stub from the public contract.
 
-The latter needs protoc and grpc_python_plugin on the path (Debian: protobuf-compiler, protobuf-compiler-grpc),
-or where PROTOC and GRPC_PYTHON_PLUGIN say.
+The latter needs protoc and grpc_python_plugin on the path (Debian: protobuf-compiler,
+protobuf-compiler-grpc), or where PROTOC and GRPC_PYTHON_PLUGIN say.
 """
 
 import os

@@ -5,6 +5,7 @@ import difflib
 import inspect
 import pathlib
 import re
+import shutil
 import sys
 import tempfile
 import unittest
@@ -67,15 +68,15 @@ class Generator(unittest.TestCase):
     def test_what_it_makes_of_a_module(self) -> None:
         self.assertEqual(blocking_half.blocking(SOURCE), BLOCKING)
 
-    def test_what_is_written_by_hand_is_not_overwritten(self) -> None:
+    def test_a_twin_that_is_written_by_hand_is_refused(self) -> None:
         with tempfile.TemporaryDirectory(prefix="mayfly_halves_") as directory:
-            package = PROJECT / "mayfly"
-            target = pathlib.Path(directory)
+            package = pathlib.Path(directory, "mayfly")
+            shutil.copytree(PROJECT / "mayfly", package)
             for _ in range(2):
-                blocking_half.write(package, target)
-            (target / "upload.py").write_text("# by hand\n")
+                blocking_half.write(package, package)
+            (package / "upload.py").write_text("# by hand\n")
             with self.assertRaisesRegex(SystemExit, "upload.py is generated"):
-                blocking_half.write(package, target)
+                blocking_half.write(package, package)
 
     def test_a_module_that_uses_asyncio_itself_is_refused(self) -> None:
         with tempfile.TemporaryDirectory(prefix="mayfly_halves_") as directory:
