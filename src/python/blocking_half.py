@@ -1,8 +1,9 @@
 """Makes the blocking half of the package from its asyncio half, while the package is built.
 
 The modules of MODULES are written once, as mayfly/aio/NAME.py. Their blocking twins mayfly/NAME.py
-are the same without `async` and `await`, with names as `blocking_name` has them. What differs by more
-is written twice, in modules of the same name in both halves: the twins import the blocking one.
+are the same without `async` and `await`, and with names as `blocking_name` has them. Modules that
+differ by more are written twice, under the same name: where a source imports mayfly.aio.connection,
+its twin imports mayfly.connection.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class _Counting(Iterator[bytes]):
 
 
 class Generator(unittest.TestCase):
-    def test_what_it_makes_of_a_module(self) -> None:
+    def test_a_module_becomes_its_blocking_twin(self) -> None:
         self.assertEqual(blocking_half.blocking(SOURCE), BLOCKING)
 
     def test_a_twin_that_is_written_by_hand_is_refused(self) -> None:

@@ -218,7 +218,7 @@ class Life(LiveTestCase):
         with self.assertRaises(errors.Cancelled):
             client.describe(call)
 
-    def test_what_waits_when_the_client_is_closed_is_cancelled(self) -> None:
+    def test_waiting_calls_end_when_the_client_is_closed(self) -> None:
         client = self.client()
         call = client.put_input(b"question")
         ends: list[type] = []
@@ -244,7 +244,7 @@ class Life(LiveTestCase):
             thread.join(TIMEOUT_S)
         self.assertEqual(ends, [errors.Cancelled] * 2)
 
-    def test_an_item_that_no_message_takes_is_an_error_of_its_call(self) -> None:
+    def test_an_argument_of_a_wrong_type_is_an_error_of_its_call(self) -> None:
         with self.assertRaises(TypeError):
             self.c.put_input(b"x", labels={"a": 1})  # type: ignore[dict-item]
         self.c.put_input(b"x")

@@ -1,7 +1,7 @@
 """How threads wait for each other and start others.
 
-mayfly.aio.concurrency has the same names for tasks, which is all that modules with a generated twin
-know of either.
+mayfly.aio.concurrency has the same names for tasks. Modules whose blocking twin is generated use only
+these names.
 """
 
 from __future__ import annotations

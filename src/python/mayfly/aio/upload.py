@@ -37,9 +37,9 @@ async def upload(
 
 
 class _Requests:
-    """The requests of one stream. gRPC takes them, beside what waits for the answer.
+    """The requests of one stream, which a thread or task of gRPC takes.
 
-    It may still be taking one of an older stream when this one begins; `reading` lets one in.
+    That of an older stream may still be in `source` when this one begins; `reading` lets one in.
     """
 
     def __init__(
