@@ -180,6 +180,19 @@ class Damaged(LiveTestCase):
 
         self.assertTrue(self.download(one_segment) == self.DATA)
 
+    def test_a_server_without_room_is_asked_for_the_rest(self) -> None:
+        asked: list[int] = []
+
+        def steps(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
+            asked.append(request.offset_bytes)
+            return iter(self.steps(request))
+
+        self.fake.download = steps
+        self.fake.overloads = 2
+        worker = self.worker(server=self.fake.target, delay_min=0.001)
+        self.assertTrue(b"".join(worker.stream_input("a call")) == self.DATA)
+        self.assertEqual(asked, [0, SEGMENT_BYTES, 2 * SEGMENT_BYTES])
+
     def test_a_server_that_stalls_is_given_up(self) -> None:
         def stall(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
             yield from self.steps(request)[:2]

@@ -33,7 +33,7 @@ async def download(
             await sleep(backoff.pause_after(error))
         except LimitExceeded as error:
             # Other downloads fill the room for what is being sent.
-            if error.reason != "OVERLOADED":
+            if error.reason != "overloaded":
                 raise
             await sleep(backoff.pause_after(error))
         except ClaimLost as error:
