@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Lives of calls through the blocking client, and every error that they can end with."""
+"""Lives of calls, and every error that they can end with, through both halves of the client."""
 
 import datetime
 import hashlib
@@ -9,12 +9,15 @@ import pickle
 import threading
 import time
 import unittest
+from typing import Any, Callable, Iterator
 
 import mayfly
+from both_halves import both_halves
 from mayfly import errors
-from python_test_case import LiveTestCase, new_data, pieces_of, until
+from python_test_case import TIMEOUT_S, LiveTestCase, new_data, pieces_of, until
 
 
+@both_halves
 class Life(LiveTestCase):
     def setUp(self) -> None:
         self.c = self.client()
@@ -198,7 +201,7 @@ class Life(LiveTestCase):
             lambda: self.w.put_output(mayfly.new_call_id(), b"", outcome="great"),
             lambda: self.w.put_output(mayfly.new_call_id(), b"", attempt=0),
             lambda: self.client(linger=0.1),
-            lambda: mayfly.Client("x:1", ca="/none", cert="/none", key="/none"),
+            lambda: self.client(ca="/none"),
         ):
             with self.assertRaises(errors.InvalidArgument):
                 ask()
@@ -214,6 +217,37 @@ class Life(LiveTestCase):
         client.close()
         with self.assertRaises(errors.Cancelled):
             client.describe(call)
+
+    def test_waiting_calls_end_when_the_client_is_closed(self) -> None:
+        client = self.client()
+        call = client.put_input(b"question")
+        ends: list[type] = []
+
+        def wait(ask: Callable[[], Any]) -> None:
+            try:
+                ask()
+            except mayfly.Error as error:
+                ends.append(type(error))
+
+        completion = client.as_completed([call])
+        threads = [
+            threading.Thread(target=wait, args=(ask,), daemon=True)
+            for ask in (lambda: client.retrieve(call), lambda: next(completion))
+        ]
+        for thread in threads:
+            thread.start()
+        waiting = client._retrievals._waiters._waiting
+        streams = [client._retrievals._arrivals, completion._arrivals]
+        until(lambda: waiting and all(each._feed.token for each in streams), "two streams")
+        client.close()
+        for thread in threads:
+            thread.join(TIMEOUT_S)
+        self.assertEqual(ends, [errors.Cancelled] * 2)
+
+    def test_an_argument_of_a_wrong_type_is_an_error_of_its_call(self) -> None:
+        with self.assertRaises(TypeError):
+            self.c.put_input(b"x", labels={"a": 1})  # type: ignore[dict-item]
+        self.c.put_input(b"x")
 
     def test_errors_can_be_pickled(self) -> None:
         try:
@@ -250,12 +284,13 @@ class Life(LiveTestCase):
 
     def _restart_and_answer(self, call: str) -> None:
         arrivals = self.c._retrievals._arrivals
-        until(lambda: arrivals._call is not None and arrivals._was_heard is False, "a stream")
+        until(lambda: arrivals._feed.token is not None and not arrivals._was_heard, "a stream")
         self.server.kill()
         self.server.start()
         self.w.put_output(call, b"late")
 
 
+@both_halves
 class Limits(LiveTestCase):
     settings = """
 [limits]
@@ -279,6 +314,7 @@ live_calls_max = 3
         client.delete_all(calls)
 
 
+@both_halves
 class Sizes(LiveTestCase):
     """Payloads of every size come back equal, whatever they are put from."""
 
@@ -334,6 +370,17 @@ class Sizes(LiveTestCase):
         self.assertEqual(client.retrieve(call, timeout=10), data)
         small = client.put_input(io.BytesIO(b"small"))
         self.assertEqual(worker.get_input(small), b"small")
+
+    def test_a_source_may_take_its_time(self) -> None:
+        data = new_data(3 << 20)
+
+        def slow() -> Iterator[bytes]:
+            yield data[: 5 << 19]
+            time.sleep(5)
+            yield data[5 << 19 :]
+
+        call = self.client(timeout=2.0).put_input(slow())
+        self.assertTrue(self.worker().get_input(call) == data)
 
     def test_a_source_that_fails_stores_nothing(self) -> None:
         client = self.client()

@@ -66,6 +66,8 @@ class LiveTestCase(unittest.TestCase):
 
     settings = ""
     server: LiveServer
+    # Makes a client or worker, of the half that `both_halves` tests.
+    open_half: Any = staticmethod(lambda kind, *arguments, **settings: kind(*arguments, **settings))
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -84,7 +86,7 @@ class LiveTestCase(unittest.TestCase):
     def open(self, kind: Type[EndpointT], role: str, **settings: Any) -> EndpointT:
         """A client that is closed with the test."""
         server = settings.pop("server", self.server.target)
-        endpoint: Any = kind(server, **self.arguments(role), **settings)
+        endpoint: Any = self.open_half(kind, server, **{**self.arguments(role), **settings})
         self.addCleanup(endpoint.close)
         return endpoint
 

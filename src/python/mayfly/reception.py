@@ -1,32 +1,22 @@
-"""Payloads of any size, a segment at a time, and never a part that looks like the whole."""
+"""What was received of a payload, and whether that is the whole. No I/O."""
 
 from __future__ import annotations
 
-import os
-import time
-from typing import Callable, Iterator
-
-from mayfly import transport
-from mayfly.backoff import Backoff
 from mayfly.calls import Claim, Claimed, Input
 from mayfly.checksum import crc32c
-from mayfly.connection import Connection
 from mayfly.contract import input_of, metadata_of, outcome_of
 from mayfly.errors import (
     ClaimLost,
-    LimitExceeded,
     PayloadDamaged,
     PayloadTooLarge,
     ProtocolError,
-    TimedOut,
     Unavailable,
 )
-from mayfly.stall import StallWatch
 from mayfly.v1 import function_io_pb2 as pb
 
 
 class Reception:
-    """What was received of one payload, over all streams it takes. No I/O."""
+    """Of one payload, over all streams it takes."""
 
     def __init__(
         self, call_id: str, claimed: Claimed | None = None, data_bytes_max: int | None = None
@@ -134,59 +124,3 @@ def check_fits_memory(call_id: str, size_bytes: int, bytes_max: int | None) -> N
             f"payload is {size_bytes} bytes, data_bytes_max is {bytes_max}",
             "payload_too_large", call_id,
         )
-
-
-def download(
-    connection: Connection,
-    reception: Reception,
-    reclaim: Callable[[Claimed], Claimed] | None = None,
-) -> Iterator[bytes]:
-    """The segments of a payload; goes on after what can be gone on after.
-
-    `reclaim` gets a claim anew that was lost, or raises.
-    """
-    settings = connection.settings
-    backoff = Backoff(settings, time.monotonic() + settings.timeout)
-    while True:
-        try:
-            with StallWatch(settings.timeout) as watch:
-                for data in _stream(connection, reception, watch):
-                    backoff.progressed(time.monotonic() + settings.timeout)
-                    yield data
-                    backoff.progressed(time.monotonic() + settings.timeout)
-            return
-        except Unavailable as error:
-            if watch.stalled:
-                raise TimedOut("no progress in time", "", reception.call_id) from None
-            time.sleep(backoff.pause_after(error))
-        except LimitExceeded as error:
-            # Other downloads fill the room for what is being sent.
-            if error.reason != "OVERLOADED":
-                raise
-            time.sleep(backoff.pause_after(error))
-        except ClaimLost as error:
-            if reclaim is None or reception.claimed is None:
-                raise
-            time.sleep(backoff.pause_after(error))
-            reception.claimed = reclaim(reception.claimed)
-
-
-def _stream(connection: Connection, reception: Reception, watch: StallWatch) -> Iterator[bytes]:
-    with connection.calling(large=True):
-        call = connection.stub(large=True).Download(reception.request())
-    pid = os.getpid()
-    try:
-        while True:
-            with connection.calling(large=True), watch.waiting(call.cancel):
-                response = next(call, None)
-            if response is None:
-                break
-            data = reception.take(response)
-            if data:
-                yield data
-    finally:
-        if os.getpid() == pid:
-            call.cancel()
-        else:
-            transport.abandon(call)  # this is a fork, dropping what its parent iterates over
-    reception.check_finished()
