@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
-constexpr int64_t kStartMs = 1'000;
+constexpr int64_t kClaimStartMs = 1'000;
 
 CallKey KeyOf(uint8_t number) {
   const uint8_t random[10] = {number};
@@ -24,17 +24,18 @@ CallKey KeyOf(uint8_t number) {
 class ClaimTableTest : public testing::Test {
  protected:
   std::optional<Claim> Made(uint64_t fence, int64_t lease_ms = 30'000) const {
-    return Claim{.fence = fence, .claimed_ms = kStartMs, .lease_end_ms = kStartMs + lease_ms};
+    return Claim{
+        .fence = fence, .claimed_ms = kClaimStartMs, .lease_end_ms = kClaimStartMs + lease_ms};
   }
   bool Claims(uint8_t call, uint64_t fence, int64_t lease_ms = 30'000) {
     return table_.Update(KeyOf(call), &tenant_, std::nullopt, Made(fence, lease_ms));
   }
   std::vector<CallKey> LapsedAt(int64_t after_ms) {
-    return table_.TakeLapsed({.elapsed_ms = kStartMs + after_ms});
+    return table_.TakeLapsed({.elapsed_ms = kClaimStartMs + after_ms});
   }
 
   Tenant tenant_;
-  ClaimTable table_{kStartMs};
+  ClaimTable table_{kClaimStartMs};
   // Holders are compared and never followed.
   const Claimant* const anna_ = reinterpret_cast<const Claimant*>(&tenant_);
   const Claimant* const bert_ = reinterpret_cast<const Claimant*>(&table_);

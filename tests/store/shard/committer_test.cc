@@ -62,8 +62,8 @@ class CommitterTest : public testing::Test {
     auto batch = std::make_shared<Batch>(1, [this](std::vector<OperationResult> results) {
       statuses_.push_back(std::move(results[0].status));
     });
-    requests.push_back(Request{
-        .tenant = tenant_, .key = key_, .operation = std::move(operation), .batch = batch});
+    requests.push_back(
+        Request{.tenant = tenant_, .key = key_, .operation = std::move(operation), .batch = batch});
     committer_->Submit(std::move(requests));
   }
   std::shared_ptr<Poll> NewPoll() {

@@ -15,7 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr int64_t kStartMs = 1'000;
+constexpr int64_t kWaitStartMs = 1'000;
 
 CallKey CallNumber(uint8_t number) {
   const uint8_t random[10] = {number};
@@ -38,7 +38,7 @@ class WaitListTest : public testing::Test {
     return offered;
   }
 
-  WaitList list_{kStartMs};
+  WaitList list_{kWaitStartMs};
   const std::shared_ptr<Claimant> anna_ = NewClaimant();
   const std::shared_ptr<Claimant> bert_ = NewClaimant();
   const std::shared_ptr<Claimant> cleo_ = NewClaimant();
@@ -77,30 +77,30 @@ TEST_F(WaitListTest, RemovesAClaimantsWaitsAndNobodyElses) {
 }
 
 TEST_F(WaitListTest, AClaimantHasOneTimer) {
-  list_.StartTimer(anna_, kStartMs + 1'000);
-  list_.StartTimer(bert_, kStartMs + 2'000);
-  list_.StartTimer(anna_, kStartMs + 3'000);
-  EXPECT_THAT(list_.TakeDue(kStartMs + 1'500), IsEmpty());
-  EXPECT_THAT(list_.TakeDue(kStartMs + 2'100), ElementsAre(bert_));
-  EXPECT_THAT(list_.TakeDue(kStartMs + 3'100), ElementsAre(anna_));
+  list_.StartTimer(anna_, kWaitStartMs + 1'000);
+  list_.StartTimer(bert_, kWaitStartMs + 2'000);
+  list_.StartTimer(anna_, kWaitStartMs + 3'000);
+  EXPECT_THAT(list_.TakeDue(kWaitStartMs + 1'500), IsEmpty());
+  EXPECT_THAT(list_.TakeDue(kWaitStartMs + 2'100), ElementsAre(bert_));
+  EXPECT_THAT(list_.TakeDue(kWaitStartMs + 3'100), ElementsAre(anna_));
   EXPECT_FALSE(list_.has_timers());
 }
 
 TEST_F(WaitListTest, ACancelledTimerIsNotDue) {
-  list_.StartTimer(anna_, kStartMs + 1'000);
+  list_.StartTimer(anna_, kWaitStartMs + 1'000);
   list_.CancelTimer(anna_.get());
   list_.CancelTimer(bert_.get());
   EXPECT_FALSE(list_.has_timers());
-  EXPECT_THAT(list_.TakeDue(kStartMs + 1'100), IsEmpty());
+  EXPECT_THAT(list_.TakeDue(kWaitStartMs + 1'100), IsEmpty());
 }
 
 TEST_F(WaitListTest, ATimerKeepsNobodyAlive) {
   std::shared_ptr<Claimant> dead = NewClaimant();
   const std::weak_ptr<Claimant> seen = dead;
-  list_.StartTimer(dead, kStartMs + 1'000);
+  list_.StartTimer(dead, kWaitStartMs + 1'000);
   dead.reset();
   EXPECT_TRUE(seen.expired());
-  EXPECT_THAT(list_.TakeDue(kStartMs + 1'100), IsEmpty());
+  EXPECT_THAT(list_.TakeDue(kWaitStartMs + 1'100), IsEmpty());
 }
 
 }  // namespace
