@@ -177,7 +177,7 @@ TEST_F(MapTest, MistakesAreFoundBeforeAnythingIsClaimed) {
   const Finished taken =
       Shell("mkdir -p outputs/" + call_ids[0] + "; mayfly retrieve --all calls --dir outputs");
   EXPECT_EQ(taken.end.exit_code, 2);
-  EXPECT_THAT(taken.err, HasSubstr(call_ids[0] + " that is not a file"));
+  EXPECT_THAT(taken.err, HasSubstr(call_ids[0] + ", which is not a regular file"));
   EXPECT_EQ(StateOf(call_ids[0]), client::CallState::kReady);
 }
 

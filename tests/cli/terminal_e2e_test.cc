@@ -155,7 +155,7 @@ TEST_F(TerminalTest, CtrlCEndsAMapAndItGoesOnLater) {
   terminal_.Type(kCtrlC);
   proxy_.GoOn();
   EXPECT_EQ(program.Wait().signal, SIGINT);
-  EXPECT_TRUE(terminal_.WaitFor("interrupted, 0 of 2 outputs are there"));
+  EXPECT_TRUE(terminal_.WaitFor("interrupted, 0 of 2 outputs are saved"));
   EXPECT_THAT(Shell("ls -A outputs").out, "");
   EXPECT_TRUE(BecomesReady(large));
   PutOutput(pending, "small");

@@ -413,7 +413,10 @@ class Damage(unittest.TestCase):
             time.sleep(POLL_S)
 
     def copy(self, source: str, path: str) -> None:
-        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.exists(path):
+            os.remove(path)
         shutil.copytree(source, path) if os.path.isdir(source) else shutil.copy(source, path)
 
     def keep(self, path: str) -> None:

@@ -119,14 +119,22 @@ TEST_F(StartTest, ReportsDataLossAndStartsOnlyWhenItIsAccepted) {
   std::filesystem::rename(Path("old"), Path("db"));
   ASSERT_EQ(chmod(Path("db").c_str(), 0700), 0);
 
-  for (int attempt = 0; attempt < 2; ++attempt) {
+  const auto refuses_with = [&](const char* text) {
     const absl::Status refused = storage_.Open();
     EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
-    EXPECT_THAT(std::string(refused.message()),
-                testing::MatchesRegex("data loss: the database recovered sequence [0-9]+, but "
-                                      "[0-9]+ was once synced: restore the data directory, or set "
-                                      "storage.accept_data_loss for one start to give up what is "
-                                      "lost"));
+    EXPECT_THAT(std::string(refused.message()), testing::MatchesRegex(text));
+  };
+  refuses_with(
+      "data loss: db/CURRENT names MANIFEST-[0-9]+, but MANIFEST-[0-9]+ was once synced: restore "
+      "the "
+      "data directory, or set storage.accept_data_loss for one start to give up what is lost");
+  // Without the record of the files the sequence tells.
+  std::filesystem::remove(Path("keys/database"));
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    refuses_with(
+        "data loss: the database recovered sequence [0-9]+, but [0-9]+ was once synced: restore "
+        "the "
+        "data directory, or set storage.accept_data_loss for one start to give up what is lost");
   }
   storage_.options.accept_data_loss = true;
   ASSERT_TRUE(storage_.Open().ok());
