@@ -56,6 +56,8 @@ class CommitterTest : public testing::Test {
             .tenant = tenant_->number};
   }
 
+  void TearDown() override { EXPECT_TRUE(reported_.ok()) << reported_; }
+
   // One operation on the call, whose answer comes into `statuses_`.
   void Submit(Operation operation) {
     std::vector<Request> requests;
@@ -76,7 +78,8 @@ class CommitterTest : public testing::Test {
   TemporaryDirectory directory_;
   Config config_;
   ManualClock clock_;
-  Failure failure_{[](const absl::Status& status) { ADD_FAILURE() << status; }};
+  absl::Status reported_;
+  Failure failure_{[this](const absl::Status& status) { reported_ = status; }};
   ThreadPool workers_{"worker", 1};
   std::unique_ptr<LocalStorage> storage_;
   std::unique_ptr<TimeSource> time_;
