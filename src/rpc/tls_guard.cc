@@ -48,7 +48,7 @@ Shared& GetShared() {
 
 thread_local const std::string* t_address = nullptr;
 
-// What belongs to one SSL object.
+// The guard of one SSL object, and the peer that it belongs to.
 struct Guarded {
   std::string address;
   std::unique_ptr<FrameGuard> guard;  // from the first bytes on

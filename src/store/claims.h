@@ -91,7 +91,7 @@ class Claims {
   void RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
                    Callback<std::vector<RenewResult>> done);
 
-  // What became of new claims: outputs, read as far as they are within bytes_max, and ended calls.
+  // The results of new claims: outputs, read as far as they fit into bytes_max, and ended calls.
   struct ReadClaims {
     std::vector<ClaimedOutput> outputs;
     std::vector<EndedCall> ended;

@@ -8,7 +8,7 @@ from typing import BinaryIO, Iterable, Protocol
 from mayfly.contract import SEGMENT_BYTES
 from mayfly.errors import InvalidArgument
 
-# What an iterator gave cannot be asked for again, so it is kept until the server has it.
+# An iterator cannot be rewound, so its bytes are kept until the server has them.
 KEPT_SEGMENTS_MAX = 32
 
 Data = bytes | bytearray | memoryview | BinaryIO | Iterable[bytes]

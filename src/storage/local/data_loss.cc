@@ -67,8 +67,8 @@ absl::Status LocalStorage::SyncRecord() {
 absl::Status LocalStorage::RecordFiles() {
   MutexLock lock(&file_record_mutex_);
   const auto files = FilesInUse();
-  // What could not be looked at, for want of a descriptor say, is looked at again the next time; what
-  // is recorded stays true.
+  // A directory that cannot be listed now, for example for want of a descriptor, is listed again the
+  // next time. The record stays true until then.
   if (!files.ok() || *files == recorded_files_) return absl::OkStatus();
   log_sync_wanted_ = true;
   RETURN_IF_ERROR(sync_group_.Sync());

@@ -154,7 +154,7 @@ absl::Status CheckNothingLost(const DatabaseFiles& synced, const DatabaseFiles& 
                              found.manifest.bytes, " bytes, but ", synced.manifest.bytes,
                              " were once synced"));
   }
-  // What has been added may say that logs are not needed any more.
+  // The bytes added since may say that logs are not needed any more.
   if (found.manifest.bytes > synced.manifest.bytes) return absl::OkStatus();
   for (const DatabaseFiles::Entry& log : synced.logs) {
     const auto same = std::find_if(found.logs.begin(), found.logs.end(),

@@ -33,7 +33,7 @@ struct DatabaseFiles {
   bool operator==(const DatabaseFiles&) const = default;
 };
 
-// What is in `directory`; nothing of it where that does not exist. UNAVAILABLE when it cannot be read.
+// Lists the database in `directory`. Empty when there is none, UNAVAILABLE when it cannot be read.
 absl::StatusOr<DatabaseFiles> FindDatabaseFiles(const std::string& directory);
 // The logs alone.
 absl::StatusOr<std::vector<DatabaseFiles::Entry>> FindLogs(const std::string& directory);

@@ -42,7 +42,7 @@ class FileRecord {
   // Of more logs the oldest are recorded. They take 4 MiB each at the least.
   static constexpr size_t kLogsMax = 2000;
 
-  // What is recorded in `keys_directory`. NOT_FOUND without a record, DATA_LOSS when it is damaged,
+  // Reads the record in `keys_directory`. NOT_FOUND without a record, DATA_LOSS when it is damaged,
   // FAILED_PRECONDITION when it is another store's.
   static absl::StatusOr<DatabaseFiles> Read(FileSystem* file_system,
                                             const std::string& keys_directory,
