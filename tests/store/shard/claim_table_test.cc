@@ -7,6 +7,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "store/shard/call_key.h"
+
 namespace mayfly {
 namespace {
 
@@ -15,11 +17,6 @@ using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 constexpr int64_t kClaimStartMs = 1'000;
-
-CallKey KeyOf(uint8_t number) {
-  const uint8_t random[10] = {number};
-  return {.id = CallId::Mint(absl::FromUnixSeconds(1'800'000'000), random), .tenant = {}};
-}
 
 class ClaimTableTest : public testing::Test {
  protected:

@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 
 #include "store/poll.h"
+#include "store/shard/call_key.h"
 
 namespace mayfly {
 namespace {
@@ -16,11 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr int64_t kWaitStartMs = 1'000;
-
-CallKey CallNumber(uint8_t number) {
-  const uint8_t random[10] = {number};
-  return {.id = CallId::Mint(absl::FromUnixSeconds(1'800'000'000), random), .tenant = {}};
-}
 
 std::shared_ptr<Claimant> NewClaimant() {
   return std::make_shared<Poll>(ClaimTerms{}, PollLimits{}, [](PollAnswer) {});
@@ -31,7 +27,7 @@ class WaitListTest : public testing::Test {
   // Those that it is offered to, in order; the first `taken_count` of them take it.
   std::vector<Claimant*> Served(uint8_t call, size_t taken_count) {
     std::vector<Claimant*> offered;
-    list_.Serve(CallNumber(call), [&](const Waiter& waiter) {
+    list_.Serve(KeyOf(call), [&](const Waiter& waiter) {
       offered.push_back(waiter.claimant.get());
       return offered.size() <= taken_count;
     });
@@ -46,7 +42,7 @@ class WaitListTest : public testing::Test {
 
 TEST_F(WaitListTest, ServesInTheOrderInWhichTheyCameAndKeepsTheOthersInIt) {
   for (const auto& claimant : {anna_, bert_, cleo_}) {
-    list_.Add(CallNumber(1), {.claimant = claimant});
+    list_.Add(KeyOf(1), {.claimant = claimant});
   }
   EXPECT_THAT(Served(1, 1), ElementsAre(anna_.get(), bert_.get(), cleo_.get()));
   EXPECT_THAT(Served(1, 2), ElementsAre(bert_.get(), cleo_.get()));
@@ -54,25 +50,25 @@ TEST_F(WaitListTest, ServesInTheOrderInWhichTheyCameAndKeepsTheOthersInIt) {
 }
 
 TEST_F(WaitListTest, WakesOnlyCallsThatSomebodyWaitsFor) {
-  list_.Wake(CallNumber(1));
+  list_.Wake(KeyOf(1));
   EXPECT_THAT(list_.woken(), IsEmpty());
-  list_.Add(CallNumber(1), {.claimant = anna_});
-  list_.Wake(CallNumber(1));
-  list_.Wake(CallNumber(2));
-  EXPECT_THAT(list_.TakeWoken(), ElementsAre(CallNumber(1)));
+  list_.Add(KeyOf(1), {.claimant = anna_});
+  list_.Wake(KeyOf(1));
+  list_.Wake(KeyOf(2));
+  EXPECT_THAT(list_.TakeWoken(), ElementsAre(KeyOf(1)));
   EXPECT_THAT(list_.TakeWoken(), IsEmpty());
 }
 
 TEST_F(WaitListTest, RemovesAClaimantsWaitsAndNobodyElses) {
-  list_.Add(CallNumber(1), {.claimant = anna_, .index = 0});
-  list_.Add(CallNumber(1), {.claimant = bert_});
-  list_.Add(CallNumber(1), {.claimant = anna_, .index = 1});
-  list_.Remove(CallNumber(1), anna_.get(), /*keeps_one=*/true);
+  list_.Add(KeyOf(1), {.claimant = anna_, .index = 0});
+  list_.Add(KeyOf(1), {.claimant = bert_});
+  list_.Add(KeyOf(1), {.claimant = anna_, .index = 1});
+  list_.Remove(KeyOf(1), anna_.get(), /*keeps_one=*/true);
   EXPECT_THAT(Served(1, 0), ElementsAre(anna_.get(), bert_.get()));
-  list_.Remove(CallNumber(1), anna_.get(), /*keeps_one=*/false);
+  list_.Remove(KeyOf(1), anna_.get(), /*keeps_one=*/false);
   EXPECT_THAT(Served(1, 0), ElementsAre(bert_.get()));
-  list_.Remove(CallNumber(2), bert_.get(), /*keeps_one=*/false);
-  EXPECT_THAT(list_.TakeAll(CallNumber(1)), ElementsAre(bert_));
+  list_.Remove(KeyOf(2), bert_.get(), /*keeps_one=*/false);
+  EXPECT_THAT(list_.TakeAll(KeyOf(1)), ElementsAre(bert_));
   EXPECT_THAT(list_.TakeAll(), IsEmpty());
 }
 
