@@ -7,20 +7,15 @@ Usage: unread_socket_test.py MAYFLYD PROTOC
 
 import os
 import sys
-import tempfile
 import time
-import unittest
-from typing import Any, List
+from typing import List
 
 sys.dont_write_bytecode = True
-TESTS_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path.insert(0, os.path.join(TESTS_DIR, "support"))
-sys.path.insert(0, os.path.join(TESTS_DIR, "forensic"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 
-from called_server import CalledServer, generate_messages
+import called_server_case
 from unread_http2 import UnreadHttp2
 
-MAYFLYD, PROTOC = sys.argv[1:3] if len(sys.argv) > 2 else ("", "")
 MIB = 1 << 20
 PAYLOAD_BYTES = 15 * MIB
 GET_INPUTS = "/mayfly.v1.FunctionIo/GetInputs"
@@ -34,24 +29,7 @@ def kernel_bytes_max() -> int:
         return int(file.read().split()[2]) + 512 * 1024
 
 
-class UnreadSocketTest(unittest.TestCase):
-    messages: Any = None
-    server: CalledServer
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.directory = tempfile.TemporaryDirectory()
-        cls.messages = generate_messages(PROTOC, cls.directory.name)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.directory.cleanup()
-
-    def setUp(self) -> None:
-        self.server = CalledServer(MAYFLYD, self.messages)
-        self.addCleanup(self.server.close)
-        self.server.start()
-
+class UnreadSocketTest(called_server_case.CalledServerCase):
     def connect(self, role: str) -> UnreadHttp2:
         path = self.server.path
         connection = UnreadHttp2(
@@ -119,4 +97,4 @@ class UnreadSocketTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    called_server_case.main()

@@ -16,19 +16,19 @@ import os
 import shutil
 import struct
 import sys
-import tempfile
 import time
-import unittest
+import uuid
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(sys.path[0], "../support"))
 
-import called_server
-from data_copy import INPUT, OUTPUT, Call, DataCopy, Payload, Row, Slot, crc32c, read_slots
-
-MAYFLYD = PROTOC = ""  # Filled by main().
+import called_server_case
+from call_id import new_call_id
+from crc32c import crc32c
+from data_copy import INPUT, OUTPUT, Call, DataCopy, Payload, Row
+from slot_file import Slot, read_slots
 
 INLINE_BYTES = 5000
 # Four segments, the last one large enough for a blob file.
@@ -46,7 +46,7 @@ OUTCOME_FAILURE = 2
 class Stored(NamedTuple):
     """A payload that was acknowledged, with what its row must say."""
 
-    call_id: bytes
+    call_id: uuid.UUID
     kind: int
     attempt: int
     data: bytes
@@ -58,19 +58,6 @@ class Found(NamedTuple):
     call: Call
     payload: Payload
     secret: bytes = b""
-
-
-def new_call_id() -> bytes:
-    """RFC 9562, section 5.7."""
-    value = bytearray(struct.pack(">Q", int(time.time() * 1000))[2:] + os.urandom(10))
-    value[6] = 0x70 | value[6] & 0x0F
-    value[8] = 0x80 | value[8] & 0x3F
-    return bytes(value)
-
-
-def text_of(call_id: bytes) -> str:
-    digits = call_id.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def new_data(size: int) -> bytes:
@@ -95,29 +82,18 @@ def find(copy: DataCopy, stored: Stored) -> Optional[Found]:
         for row in copy.rows_of(slot.number, slot.generation):
             for input_key in copy.input_keys(row, every=False):
                 for tenant in TENANT_NUMBERS:
-                    call = Call(stored.call_id, tenant, stored.kind)
+                    call = Call(stored.call_id.bytes, tenant, stored.kind)
                     payload = copy.open_row(row, call, input_key)
                     if payload is not None and payload.data == stored.data:
                         return Found(row, call, payload)
     return None
 
 
-class Forensic(unittest.TestCase):
+class Forensic(called_server_case.CalledServerCase):
     """One life of a server each."""
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.generated = tempfile.mkdtemp(prefix="mayfly_forensic_proto_")
-        cls.messages = called_server.generate_messages(PROTOC, cls.generated)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        shutil.rmtree(cls.generated)
-
     def setUp(self) -> None:
-        self.server = called_server.CalledServer(MAYFLYD, self.messages)
-        self.addCleanup(self.server.close)
-        self.server.start()
+        super().setUp()
         # What was found of each payload while it was there.
         self.found: Dict[Stored, Found] = {}
         # Of the calls that were ended, as their rows must be.
@@ -177,15 +153,15 @@ class Forensic(unittest.TestCase):
 
     def put_input(self, size: int, ttl_s: int = 0) -> Stored:
         call_id, data = new_call_id(), new_data(size)
-        item = {"call_id": text_of(call_id), "payload": self.payload(data)}
+        item = {"call_id": str(call_id), "payload": self.payload(data)}
         if ttl_s:
             item["ttl"] = {"seconds": ttl_s}
         response = self.server.call("client", "PutInputs", items=[item])
         return self.stored(response, call_id, INPUT, 0, data)
 
-    def put_output(self, call_id: bytes, size: int, attempt: int) -> Stored:
+    def put_output(self, call_id: uuid.UUID, size: int, attempt: int) -> Stored:
         data = new_data(size)
-        item = {"call_id": text_of(call_id), "payload": self.payload(data)}
+        item = {"call_id": str(call_id), "payload": self.payload(data)}
         item.update(attempt=attempt, outcome=OUTCOME_FAILURE)
         response = self.server.call("worker", "PutOutputs", items=[item])
         return self.stored(response, call_id, OUTPUT, attempt, data)
@@ -195,27 +171,29 @@ class Forensic(unittest.TestCase):
         return {"data": data, "content_type": "text/marker", "labels": {"colour": "blue"}}
 
     def stored(
-        self, response: Any, call_id: bytes, kind: int, attempt: int, data: bytes
+        self, response: Any, call_id: uuid.UUID, kind: int, attempt: int, data: bytes
     ) -> Stored:
         result = response.results[0]
         self.assertEqual(result.status.code, 0, result.status.message)
         return Stored(call_id, kind, attempt, data, milliseconds(result.deadline_time))
 
-    def retrieve(self, call_id: bytes) -> None:
+    def retrieve(self, call_id: uuid.UUID) -> None:
         token = os.urandom(16)
-        request = {"call_ids": [text_of(call_id)], "claim_token": token, "max_bytes": 60 << 20}
+        request = {"call_ids": [str(call_id)], "claim_token": token, "max_bytes": 60 << 20}
         claimed = self.server.call("client", "ClaimOutputs", **request).outputs[0]
-        item = {"call_id": text_of(call_id), "claim_token": token, "fence": claimed.fence}
+        item = {"call_id": str(call_id), "claim_token": token, "fence": claimed.fence}
         result = self.server.call("client", "AckOutputs", items=[item]).results[0]
         self.assertEqual(result.status.code, 0, result.status.message)
         self.remember_end(call_id, CONSUMED, result.erase_time, hashlib.sha256(token).digest()[:16])
 
-    def delete(self, call_id: bytes) -> None:
-        result = self.server.call("client", "DeleteCalls", call_ids=[text_of(call_id)]).results[0]
+    def delete(self, call_id: uuid.UUID) -> None:
+        result = self.server.call("client", "DeleteCalls", call_ids=[str(call_id)]).results[0]
         self.assertEqual(result.status.code, 0, result.status.message)
         self.remember_end(call_id, DELETED, result.erase_time, bytes(16))
 
-    def remember_end(self, call_id: bytes, reason: int, ended: Any, token: bytes) -> None:
+    def remember_end(
+        self, call_id: uuid.UUID, reason: int, ended: Any, token: bytes
+    ) -> None:
         ended_ms = milliseconds(ended)
         tombstone = struct.pack(">BBQQ16s", 1, reason, ended_ms, ended_ms + TOMBSTONE_TTL_MS, token)
         for kind in (INPUT, OUTPUT):
@@ -269,8 +247,7 @@ class Forensic(unittest.TestCase):
             self.assertEqual(row.deadline_ms, each.deadline_ms)
             self.assertEqual(row.fingerprint, payload.fingerprint)
             self.assertEqual(payload.outcome, 0 if each.kind == INPUT else OUTCOME_FAILURE)
-            if not is_large:  # a minute in Python
-                self.assertEqual(payload.checksum, crc32c(each.data))
+            self.assertEqual(payload.checksum, crc32c(each.data))
             self.assertEqual(payload.content_type, "text/marker")
             self.assertEqual(payload.labels, {"colour": "blue"})
             due = struct.pack(">IQQQ", row.slot, row.generation, row.size_bytes, row.stored_ms)
@@ -310,12 +287,5 @@ class Forensic(unittest.TestCase):
         return row_count
 
 
-def main() -> int:
-    global MAYFLYD, PROTOC
-    MAYFLYD, PROTOC = sys.argv[1:3]
-    result = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False).result
-    return 0 if result.wasSuccessful() else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    called_server_case.main()
