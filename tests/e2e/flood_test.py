@@ -40,7 +40,7 @@ def connect_silent(server: LiveServer) -> socket.socket:
 
 def client_hello(server: LiveServer) -> bytes:
     outgoing = ssl.MemoryBIO()
-    context = tls_context(server, with_certificate=True)
+    context = server.tls_context("client")
     tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
     try:
         tls.do_handshake()
@@ -49,24 +49,8 @@ def client_hello(server: LiveServer) -> bytes:
     return outgoing.read()
 
 
-def connect_and_stop_in_handshake(server: LiveServer) -> socket.socket:
-    connection = connect_silent(server)
-    connection.sendall(client_hello(server))
-    return connection
-
-
-def tls_context(server: LiveServer, with_certificate: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=server.path("certificates/ca.pem"))
-    context.set_alpn_protocols(["h2"])
-    if with_certificate:
-        context.load_cert_chain(
-            server.path("certificates/client.pem"), server.path("certificates/client.key")
-        )
-    return context
-
-
-def connect_tls(server: LiveServer, with_certificate: bool, settings: bool) -> socket.socket:
-    context = tls_context(server, with_certificate)
+def connect_tls(server: LiveServer, role: str, settings: bool) -> socket.socket:
+    context = server.tls_context(role)
     connection = context.wrap_socket(connect_silent(server), server_hostname="localhost")
     if settings:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
@@ -201,13 +185,13 @@ class FloodTest(unittest.TestCase):
         self.withstand(1024, 1224, connect)
 
     def test_finished_handshakes_without_a_certificate(self) -> None:
-        self.withstand(1024, 1224, lambda server: connect_tls(server, False, True))
+        self.withstand(1024, 1224, lambda server: connect_tls(server, "", True))
 
     def test_finished_handshakes_with_a_certificate(self) -> None:
-        self.withstand(1024, 1224, lambda server: connect_tls(server, True, False))
+        self.withstand(1024, 1224, lambda server: connect_tls(server, "client", False))
 
     def test_idle_connections_with_a_certificate(self) -> None:
-        self.withstand(1024, 1224, lambda server: connect_tls(server, True, True))
+        self.withstand(1024, 1224, lambda server: connect_tls(server, "client", True))
 
 
 if __name__ == "__main__":

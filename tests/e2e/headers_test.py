@@ -45,11 +45,7 @@ class HeadersTest(unittest.TestCase):
         cls.server.start()
 
     def connect(self, acknowledge: bool = False) -> raw_http2.RawHttp2:
-        context = ssl.create_default_context(cafile=self.server.path("certificates/ca.pem"))
-        context.set_alpn_protocols(["h2"])
-        context.load_cert_chain(
-            self.server.path("certificates/client.pem"), self.server.path("certificates/client.key")
-        )
+        context = self.server.tls_context("client")
         connection = raw_http2.RawHttp2(self.server.port, context, acknowledge)
         self.addCleanup(connection.close)
         return connection

@@ -31,13 +31,7 @@ def kernel_bytes_max() -> int:
 
 class UnreadSocketTest(called_server_case.CalledServerCase):
     def connect(self, role: str) -> UnreadHttp2:
-        path = self.server.path
-        connection = UnreadHttp2(
-            self.server.port,
-            path("certificates/ca.pem"),
-            path(f"certificates/{role}.pem"),
-            path(f"certificates/{role}.key"),
-        )
+        connection = UnreadHttp2(self.server.port, self.server.tls_context(role))
         self.addCleanup(connection.close)
         return connection
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -11,7 +12,7 @@ from typing import Any
 import grpc
 
 SOURCE_DIR = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 120
 POLL_S = 0.01
 SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse
 
@@ -130,6 +131,20 @@ class LiveServer:
         except grpc.RpcError:
             return False
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def tls_context(self, role: str = "") -> ssl.SSLContext:
+        """For connections of HTTP/2 without grpcio; without a certificate when `role` is empty."""
+        context = ssl.create_default_context(cafile=self.path("certificates/ca.pem"))
+        context.set_alpn_protocols(["h2"])
+        if role:
+            context.load_cert_chain(
+                self.path(f"certificates/{role}.pem"), self.path(f"certificates/{role}.key")
+            )
+        return context
+
     def connect(self, role: str) -> grpc.Channel:
         def read(name: str) -> bytes:
             with open(self.path(f"certificates/{name}"), "rb") as file:
@@ -154,6 +169,6 @@ class LiveServer:
         return int(self._process.wait())
 
     def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
         shutil.rmtree(self.directory)
