@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.join(HERE, "../support"))
 import called_server_case
 from call_id import new_call_id
 from slot_file import PAGE_BYTES, SLOT_BYTES, read_slots
+from waiting import wait_until
 
 OK, NOT_FOUND, DATA_LOSS = 0, 5, 15
 CALL_COUNT = 512
@@ -199,7 +200,7 @@ class Damage(called_server_case.CalledServerCase):
         self.server.start()
         self.assertLess(time.time(), deadline, "the machine is too busy for this ttl")
         # About 270 are in the block; the hourly round, and the end of their epoch keys, have those.
-        self.wait_until(lambda: len(self.live_slots()) < CALL_COUNT - 100, "most slots erased")
+        wait_until(lambda: len(self.live_slots()) < CALL_COUNT - 100, "most slots erased")
         self.assertEqual(self.get_inputs(lasting), [OK] * 4)
         self.assertEqual(self.log().count("damage, reading deadlines"), 1, "not rate-limited")
         self.assertIn("slots that no row names are left alone", self.log())
@@ -279,7 +280,7 @@ class Damage(called_server_case.CalledServerCase):
             return file.read()
 
     def wait_until_logged(self, words: str) -> None:
-        self.wait_until(lambda: words in self.log(), words)
+        wait_until(lambda: words in self.log(), words)
 
     def copy(self, source: str, path: str) -> None:
         shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)

@@ -15,11 +15,11 @@ import time
 import unittest
 from typing import Any, Callable, List, Optional
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 import grpc  # noqa: E402
-from support.live_server import LiveServer  # noqa: E402
+from live_server import LiveServer  # noqa: E402
 
 # The longest that a client with a certificate may wait for a new connection and an answer.
 SERVED_WITHIN_S = 5

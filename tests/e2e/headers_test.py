@@ -5,18 +5,17 @@ Usage: headers_test.py MAYFLYD [unittest arguments]
 """
 
 import os
-import ssl
 import sys
 import threading
 import time
 import unittest
 from typing import Any, List, Tuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
-from support import raw_http2  # noqa: E402
-from support.live_server import LiveServer  # noqa: E402
+import raw_http2  # noqa: E402
+from live_server import LiveServer  # noqa: E402
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -3,14 +3,10 @@
 import shutil
 import sys
 import tempfile
-import time
 import unittest
-from typing import Any, Callable
+from typing import Any
 
 from called_server import CalledServer, generate_messages
-
-WAIT_TIMEOUT_S = 120
-POLL_S = 0.02
 
 
 class CalledServerCase(unittest.TestCase):
@@ -35,12 +31,6 @@ class CalledServerCase(unittest.TestCase):
         server = CalledServer(self.mayflyd, self.messages)
         self.addCleanup(server.close)
         return server
-
-    def wait_until(self, holds: Callable[[], Any], what: str) -> None:
-        end = time.monotonic() + WAIT_TIMEOUT_S
-        while not holds():
-            self.assertLess(time.monotonic(), end, f"not within {WAIT_TIMEOUT_S} s: {what}")
-            time.sleep(POLL_S)
 
 
 def main() -> None:
