@@ -139,7 +139,7 @@ std::optional<std::string> FakeFunctionIo::OutputOf(const std::string& call_id) 
 
 bool FakeFunctionIo::WaitFor(const std::string& rpc, int count) {
   MutexLock lock(&mutex_);
-  const absl::Time until = absl::Now() + absl::Seconds(10);
+  const absl::Time until = absl::Now() + absl::Seconds(60);
   while (std::count(events_.begin(), events_.end(), rpc) < count) {
     if (absl::Now() >= until) return false;
     changed_.WaitFor(&mutex_, until - absl::Now());

@@ -105,7 +105,7 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   // each output that was acknowledged or released, whatever brought that.
   std::vector<std::string> Events();
   int CountOf(const std::string& rpc);
-  // Waits until `rpc` was called `count` times. False after 10 s.
+  // Waits until `rpc` was called `count` times. False after 60 s.
   bool WaitFor(const std::string& rpc, int count);
   template <typename Request>
   std::vector<Request> RequestsOf();

@@ -191,7 +191,7 @@ class Damage(called_server_case.CalledServerCase):
         self.assertNotIn("the server is ending", self.log())
 
     def test_one_bad_block_of_deadlines(self) -> None:
-        ttl_s = 8
+        ttl_s = 20
         self.put_inputs(CALL_COUNT, ttl_s)
         deadline = time.time() + ttl_s
         lasting = self.put_inputs(4)

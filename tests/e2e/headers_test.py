@@ -88,11 +88,11 @@ class HeadersTest(unittest.TestCase):
             started = threading.Barrier(5)
 
             def keep_calling() -> None:
-                call(b"\x0a\x04none", timeout=30)
+                call(b"\x0a\x04none", timeout=60)
                 started.wait()
                 while not stop.is_set():
                     try:
-                        call(b"\x0a\x04none", timeout=30)
+                        call(b"\x0a\x04none", timeout=60)
                     except Exception as error:  # pylint: disable=broad-except
                         failures.append(error)
 
@@ -102,7 +102,7 @@ class HeadersTest(unittest.TestCase):
             started.wait()
             try:
                 for _ in range(20):
-                    call(b"\x0a\x04none", timeout=30, metadata=metadata)
+                    call(b"\x0a\x04none", timeout=60, metadata=metadata)
             finally:
                 stop.set()
                 for thread in threads:
@@ -133,13 +133,13 @@ class HeadersTest(unittest.TestCase):
             self.assertTrue(self.is_answered(connection, 1))
             connection.send(raw_http2.header_frames(
                 raw_http2.call_headers(PATH, [(b"x", b"a" * METADATA_BYTES_MAX)]), 3))
-            self.assertTrue(connection.is_ended(30))
+            self.assertTrue(connection.is_ended(60))
 
     def test_the_number_of_calls_holds_without_an_acknowledgement(self) -> None:
         connection = self.connect()
         for i in range(300):
             connection.send(raw_http2.header_frames(raw_http2.call_headers(PATH), 2 * i + 1))
-        self.assertTrue(connection.is_ended(30))
+        self.assertTrue(connection.is_ended(60))
 
     def assert_cheap(self, cpu_s: float, resident_bytes: int) -> None:
         time.sleep(0.5)  # what was read is worked on
@@ -152,7 +152,7 @@ class HeadersTest(unittest.TestCase):
             connection = self.connect(acknowledge)
             block = raw_http2.call_headers(PATH, [(b"x", b"a" * (15 * MIB))])
             connection.send(raw_http2.header_frames(block, 1))
-            self.assertTrue(connection.is_ended(30))
+            self.assertTrue(connection.is_ended(60))
         self.assert_cheap(*before)
 
     def test_many_large_headers_do_not_stay_in_memory(self) -> None:
@@ -162,7 +162,7 @@ class HeadersTest(unittest.TestCase):
         for i in range(100):
             if not connection.send(raw_http2.header_frames(block, 2 * i + 1)):
                 break
-        self.assertTrue(connection.is_ended(30))
+        self.assertTrue(connection.is_ended(60))
         self.assert_cheap(*before)
 
     def test_a_block_that_never_ends_is_cut(self) -> None:
@@ -174,7 +174,7 @@ class HeadersTest(unittest.TestCase):
             for _ in range(10_000):
                 if not connection.send(raw_http2.frame(raw_http2.CONTINUATION, 0, 1, part)):
                     break
-            self.assertTrue(connection.is_ended(30))
+            self.assertTrue(connection.is_ended(60))
         self.assert_cheap(*before)
 
     def test_references_to_the_table_do_not_multiply(self) -> None:
@@ -184,7 +184,7 @@ class HeadersTest(unittest.TestCase):
         for i in range(100):
             if not connection.send(raw_http2.header_frames(block, 2 * i + 1, frame_bytes=KIB)):
                 break
-        self.assertTrue(connection.is_ended(30))
+        self.assertTrue(connection.is_ended(60))
         self.assert_cheap(*before)
 
     def reset(self, connection: raw_http2.RawHttp2, stream: int) -> bool:

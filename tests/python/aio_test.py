@@ -60,7 +60,7 @@ class Aio(LiveTestCase):
         got = await self.w.get_input(call)
         self.assertEqual((got, got.labels), (b"question", {"a": "1"}))
         await self.w.put_output(call, b"answer", outcome="failure")
-        output = await self.c.retrieve(call, timeout=10)
+        output = await self.c.retrieve(call, timeout=60)
         self.assertEqual((output, output.outcome), (b"answer", "failure"))
         self.assertEqual(await self.state(call), "consumed")
 
@@ -102,10 +102,10 @@ class Aio(LiveTestCase):
     async def test_retrieving(self) -> None:
         call = await self.ready()
         with self.assertRaises(ZeroDivisionError):
-            async with self.c.retrieving(call, timeout=10):
+            async with self.c.retrieving(call, timeout=60):
                 raise ZeroDivisionError
         self.assertEqual(await self.state(call), "ready")
-        async with self.c.retrieving(call, timeout=10) as out:
+        async with self.c.retrieving(call, timeout=60) as out:
             self.assertEqual(await out.read(), b"answer")
             self.assertEqual(await self.state(call), "claimed")
         self.assertEqual(await self.state(call), "consumed")
@@ -113,10 +113,10 @@ class Aio(LiveTestCase):
     async def test_what_is_held_is_renewed(self) -> None:
         call = await self.ready()
         async with mayfly.AsyncClient(
-            self.server.target, **self.arguments("client"), lease=1.0
+            self.server.target, **self.arguments("client"), lease=3.0
         ) as client:
-            async with client.retrieving(call, timeout=10):
-                await asyncio.sleep(2.5)
+            async with client.retrieving(call, timeout=60):
+                await asyncio.sleep(5)  # more than a lease
                 self.assertEqual(await self.state(call), "claimed")
 
     async def test_a_task_that_is_cancelled_loses_nothing(self) -> None:

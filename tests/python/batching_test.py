@@ -85,7 +85,7 @@ class Batching(unittest.TestCase):
         self.assertEqual(self.server.counts["PutInputs"], [1] * 5)
 
     def test_those_that_linger_leave_together(self) -> None:
-        client = self.client(linger=0.001)
+        client = self.client(linger=0.2)
         client.put_input(b"x")  # connects
         began = threading.Barrier(8)
 
@@ -114,7 +114,7 @@ class Batching(unittest.TestCase):
         self.assertEqual(self.server.counts["PutInputs"], [1])
 
     def test_nobody_waits_longer_than_the_timeout(self) -> None:
-        client = self.client(timeout=0.5)
+        client = self.client(timeout=2.0)
         self.server.gate.clear()
         results: list[Any] = []
 
@@ -131,7 +131,7 @@ class Batching(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual([type(each) for each in results], [errors.TimedOut] * 4)
-        self.assertLess(time.monotonic() - began, 10)
+        self.assertLess(time.monotonic() - began, 30)
         self.server.gate.set()
         client.put_input(b"x")  # nothing is stuck
 
