@@ -96,7 +96,6 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
 
   // What was put, or nothing.
   std::optional<std::string> InputOf(const std::string& call_id);
-  std::optional<std::string> OutputOf(const std::string& call_id);
 
   // Called, without a lock, when acks come in, by an RPC of their own or on a stream.
   void OnAck(std::function<void()> observer);

@@ -328,9 +328,6 @@ class UnreadRepliesTest : public SlowReaderTest {
             "[limits]\nunsent_bytes_max = \"160MiB\"\n"
             "tenant_unsent_bytes_max = \"130MiB\"\n"
             "connection_unsent_bytes_max = \"64MiB\"\n") {}
-
-  // Replies of 40 MiB, each on a connection of its own or all on one, none of which is read.
-  std::vector<std::unique_ptr<grpc::ClientReader<v1::DownloadResponse>>> readers_;
 };
 
 TEST_F(UnreadRepliesTest, AreBoundedAndTheirMemoryIsGivenBack) {
