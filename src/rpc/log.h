@@ -1,7 +1,6 @@
 // Where the server's own words go: one event at a time, a sentence and its fields.
 //
-// A field never holds payload, labels, a token or a whole call id (CallId::Short() is what may be
-// shown). Implementations are thread-safe.
+// A field never holds payload, labels, a token or a whole call id. Implementations are thread-safe.
 #pragma once
 
 #include <cstdint>

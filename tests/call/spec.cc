@@ -135,7 +135,6 @@ Reason ReasonOfAnswer(Answer answer) {
   }
 }
 
-
 CallPhase PhaseOf(Story story) {
   switch (story) {
     case Story::kConsumedByMe:
