@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/check.h"
 
 namespace mayfly {
@@ -81,8 +82,6 @@ std::string CallId::ToString() const {
   }
   return text;
 }
-
-std::string CallId::Short() const { return ToString().substr(kTextSize - 8); }
 
 int64_t CallId::time_ms() const {
   return static_cast<int64_t>(LoadBigEndian<uint64_t>(bytes_.data()) >> 16);

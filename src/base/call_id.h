@@ -32,9 +32,6 @@ class CallId {
   // The 36-character lower-case text form.
   std::string ToString() const;
 
-  // What logs may show: the last eight hexadecimal digits.
-  std::string Short() const;
-
   absl::Time time() const;
   int64_t time_ms() const;
   ByteSpan bytes() const { return bytes_; }

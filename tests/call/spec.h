@@ -94,7 +94,6 @@ Answer Expected(Request request, const Situation& situation);
 // The code and reason of a rejection; OK for every other answer.
 absl::StatusCode CodeOf(Answer answer);
 Reason ReasonOfAnswer(Answer answer);
-bool IsRefusal(Answer answer);
 
 CallPhase PhaseOf(Story story);
 

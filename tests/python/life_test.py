@@ -50,7 +50,7 @@ class Life(LiveTestCase):
             call, b"answer", attempt=3, outcome="failure", ttl=datetime.timedelta(minutes=5)
         )
         self.assertEqual(self.c.describe(call).state, mayfly.CallState.READY)
-        output = self.c.retrieve(call, timeout=10)
+        output = self.c.retrieve(call, timeout=60)
         self.assertEqual(output, b"answer")
         self.assertEqual((output.outcome, output.attempt), (mayfly.Outcome.FAILURE, 3))
         self.assertEqual(self.c.describe(call).state, "consumed")
@@ -89,7 +89,7 @@ class Life(LiveTestCase):
 
     def test_retrieving_acknowledges_at_the_end_of_its_block(self) -> None:
         call = self.ready()
-        with self.c.retrieving(call, timeout=10) as out:
+        with self.c.retrieving(call, timeout=60) as out:
             self.assertEqual(out.data, b"answer")
             self.assertEqual(b"".join(out.stream()), b"answer")
             self.assertEqual(out.outcome, "success")
@@ -99,31 +99,31 @@ class Life(LiveTestCase):
     def test_retrieving_gives_back_what_an_exception_left(self) -> None:
         call = self.ready()
         with self.assertRaises(ZeroDivisionError):
-            with self.c.retrieving(call, timeout=10):
+            with self.c.retrieving(call, timeout=60):
                 raise ZeroDivisionError
         self.assertEqual(self.c.describe(call).state, "ready")
-        self.assertEqual(self.c.retrieve(call, timeout=10), b"answer")
+        self.assertEqual(self.c.retrieve(call, timeout=60), b"answer")
 
     def test_retrieving_gives_back_a_large_output_that_was_not_read(self) -> None:
         call = self.ready(new_data(5 << 20))
-        with self.c.retrieving(call, timeout=10) as out:
+        with self.c.retrieving(call, timeout=60) as out:
             next(out.stream())
         self.assertEqual(self.c.describe(call).state, "ready")
 
     def test_what_is_held_is_renewed(self) -> None:
-        client = self.client(lease=1.0)
+        client = self.client(lease=3.0)
         call = self.ready()
-        with client.retrieving(call, timeout=10) as out:
+        with client.retrieving(call, timeout=60) as out:
             self.assertEqual(out.data, b"answer")
-            end = time.monotonic() + 2.5
-            until(lambda: time.monotonic() > end, "two leases and a half")
+            end = time.monotonic() + 5
+            until(lambda: time.monotonic() > end, "more than a lease")
             self.assertEqual(self.c.describe(call).state, "claimed")
         self.assertEqual(self.c.describe(call).state, "consumed")
 
     def test_a_claim_that_lapsed_is_got_again_for_the_same_output(self) -> None:
         for data in (b"answer", new_data(5 << 20)):
             call = self.ready(data)
-            with self.c.retrieving(call, timeout=10) as out:
+            with self.c.retrieving(call, timeout=60) as out:
                 self.assertTrue(out.data == data)
                 self.c._retrievals._releases.call(out.claimed.claim)
             self.assertEqual(self.c.describe(call).state, "consumed")
@@ -131,7 +131,7 @@ class Life(LiveTestCase):
     def test_claim_lost(self) -> None:
         call = self.ready()
         with self.assertRaises(errors.ClaimLost):
-            with self.c.retrieving(call, timeout=10) as out:
+            with self.c.retrieving(call, timeout=60) as out:
                 self.c._retrievals._releases.call(out.claimed.claim)
                 other = self.client()._retrievals.claim(call, 10)
         self.assertEqual(self.c.describe(call).state, "claimed")
@@ -147,7 +147,7 @@ class Life(LiveTestCase):
 
     def test_not_found(self) -> None:
         consumed = self.ready()
-        self.c.retrieve(consumed, timeout=10)
+        self.c.retrieve(consumed, timeout=60)
         deleted = self.c.put_input(b"x")
         self.c.delete(deleted)
         self.assertEqual(self.c.delete(deleted), self.c.delete(deleted))
@@ -158,7 +158,7 @@ class Life(LiveTestCase):
             "unknown": mayfly.new_call_id(),
         }
         for reason, call in calls.items():
-            for ask in (self.w.get_input, lambda call: self.c.retrieve(call, timeout=10)):
+            for ask in (self.w.get_input, lambda call: self.c.retrieve(call, timeout=60)):
                 with self.subTest(reason), self.assertRaises(errors.NotFound) as raised:
                     ask(call)
                 self.assertEqual((raised.exception.reason, raised.exception.call_id),
@@ -180,7 +180,7 @@ class Life(LiveTestCase):
         self.w.put_output(call, b"answer", attempt=2)
         with self.assertRaises(errors.StaleAttempt):
             self.w.put_output(call, b"answer", attempt=1)
-        with self.c.retrieving(call, timeout=10):
+        with self.c.retrieving(call, timeout=60):
             with self.assertRaises(errors.OutputClaimed):
                 self.w.put_output(call, b"answer", attempt=3)
 
@@ -351,7 +351,7 @@ class Sizes(LiveTestCase):
             worker.get_input(call)
         worker.put_output(call, new_data(3 << 20))
         with self.assertRaises(errors.PayloadTooLarge):
-            client.retrieve(call, timeout=10)
+            client.retrieve(call, timeout=60)
         self.assertEqual(client.describe(call).state, "ready")
 
     def test_sources(self) -> None:
@@ -367,7 +367,7 @@ class Sizes(LiveTestCase):
         for source in (bytearray(data), memoryview(data), io.BytesIO(data), iter([data]),
                        iter([b"", data, b""])):
             worker.put_output(call, source)
-        self.assertEqual(client.retrieve(call, timeout=10), data)
+        self.assertEqual(client.retrieve(call, timeout=60), data)
         small = client.put_input(io.BytesIO(b"small"))
         self.assertEqual(worker.get_input(small), b"small")
 

@@ -48,12 +48,12 @@ class RetrieveAll(LiveTestCase):
     def test_one_that_is_not_there_leaves_the_others(self) -> None:
         calls = [*self.ready(1, 2), self.c.put_input(b"")]
         with self.assertRaises(mayfly.BatchError) as caught:
-            self.c.retrieve_all(calls, timeout=0.1)
+            self.c.retrieve_all(calls, timeout=1.0)
         self.assertIsInstance(caught.exception.errors[2], mayfly.Pending)
         self.assertEqual(self.states(calls), ["ready", "ready", "pending"])
 
     def test_what_comes_is_held_until_the_last_is_there(self) -> None:
-        c = self.client(lease=2.0)
+        c = self.client(lease=3.0)
         first, last = self.c.put_inputs([b""] * 2)
         self.w.put_output(first, b"first")
 
@@ -64,7 +64,7 @@ class RetrieveAll(LiveTestCase):
             await asyncio.to_thread(until, held, "the first one is held")
             # Longer than the lease: without renewals another client could have it meanwhile.
             with self.assertRaises(mayfly.Pending):
-                await asyncio.to_thread(self.c.retrieve, first, 3.0)
+                await asyncio.to_thread(self.c.retrieve, first, 5.0)
             self.w.put_output(last, b"last")
             return await task
 

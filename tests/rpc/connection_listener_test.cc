@@ -16,7 +16,7 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kListenerPatience = absl::Seconds(30);
+constexpr absl::Duration kListenerPatience = absl::Seconds(60);
 constexpr ConnectionLimits kListenerLimits = {.proven_max = 100,
                                               .unproven_max = 4,
                                               .per_address_max = 100,

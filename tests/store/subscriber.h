@@ -18,7 +18,7 @@ namespace mayfly {
 
 class Subscriber {
  public:
-  static constexpr absl::Duration kPatience = absl::Seconds(20);
+  static constexpr absl::Duration kPatience = absl::Seconds(60);
   static constexpr uint64_t kMuch = uint64_t{1} << 40;
 
   struct Options {

@@ -29,7 +29,6 @@ enum class Traffic {
 inline constexpr std::array kAllTraffic = {Traffic::kBatches, Traffic::kStream, Traffic::kSegments};
 // The steps of a life: which there are is the traffic's.
 enum class Phase { kPutInput, kGetInput, kPutOutput, kReceive, kAck };
-inline constexpr size_t kPhaseCount = 5;
 const char* ToString(Traffic traffic);
 const char* ToString(Phase phase);
 

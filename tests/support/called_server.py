@@ -10,7 +10,7 @@ from typing import Any, Dict
 import grpc
 from live_server import SOURCE_DIR, LiveServer
 
-RPC_TIMEOUT_S = 30
+RPC_TIMEOUT_S = 120
 
 
 def generate_messages(protoc: str, directory: str) -> Any:
@@ -34,7 +34,7 @@ def generate_messages(protoc: str, directory: str) -> Any:
 class CalledServer(LiveServer):
     def __init__(self, mayflyd: str, messages: Any):
         super().__init__(mayflyd)
-        self._messages = messages
+        self.messages = messages
         self._channels: Dict[str, grpc.Channel] = {}
 
     def start(self) -> None:
@@ -44,8 +44,8 @@ class CalledServer(LiveServer):
 
     def call(self, role: str, rpc: str, **fields: Any) -> Any:
         """One RPC; the request's fields are given by name."""
-        request_type = getattr(self._messages, f"{rpc}Request")
-        response_type = getattr(self._messages, f"{rpc}Response")
+        request_type = getattr(self.messages, f"{rpc}Request")
+        response_type = getattr(self.messages, f"{rpc}Response")
         method = self._channels[role].unary_unary(
             f"/mayfly.v1.FunctionIo/{rpc}",
             request_serializer=request_type.SerializeToString,
