@@ -109,7 +109,6 @@ absl::Status OpenError(const rocksdb::Status& status, bool skips_damaged_records
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
                                                          StorageHealth* health) {
-  UseProcessorCrc32c();
   auto database = std::unique_ptr<Database>(new Database);
   database->environment_ = std::make_unique<ClockedEnvironment>(
       options.file_system ? options.file_system : rocksdb::FileSystem::Default(),
@@ -143,6 +142,12 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
     return OpenError(status, options.skip_damaged_records);
   }
   database->database_.reset(opened);
+  if (!RocksdbUsesProcessorCrc32c()) {
+    health->Log(
+        StorageLogLevel::kWarning,
+        "RocksDB computes its checksums by itself, which costs large payloads as much as their "
+        "encryption: this build does not take the place of its CRC-32C");
+  }
   return database;
 }
 

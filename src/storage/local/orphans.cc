@@ -155,7 +155,7 @@ absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<b
 
 absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans) {
   // Batches of this boot may be under way: their slots are reserved and not live yet.
-  const uint64_t generation_limit = boot_number() << kGenerationCounterBits;
+  const uint64_t generation_limit = FirstGenerationOf(boot_number());
   const auto is_dead = [&](SlotRef slot) {
     if (slot.generation >= generation_limit) return false;
     const SlotState state = slots_->StateOf(slot);
