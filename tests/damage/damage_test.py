@@ -180,10 +180,17 @@ class Damage(called_server_case.CalledServerCase):
         os.remove(self.server.path("data/keys/database"))
         for _ in range(2):
             self.server.start()
-            self.wait_until_logged("slots that no payload names")
+            # The rows of the payloads are in a table file.
+            self.wait_until_logged("payloads are lost; they stay readable")
             self.assertNotIn("what a crash left behind", self.log())
             self.assertEqual(self.live_slots(), slots)
+            self.assertEqual(self.get_inputs(early), [OK] * len(early))
             self.server.kill()
+        self.server.storage_settings += "\naccept_data_loss = true"
+        self.server.start()
+        self.wait_until_logged("payloads are lost; they stay readable")
+        self.assertEqual(self.get_inputs(early), [OK] * len(early))
+        self.server.kill()
         self.put_back(self.server.path("data"))
         self.server.start()
         self.assertEqual(self.get_inputs(early), [OK] * len(early))

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 import mayfly
 from live_server import SOURCE_DIR, LiveServer  # noqa: F401
+from waiting import WAIT_TIMEOUT_S as TIMEOUT_S  # noqa: F401
 from waiting import wait_until as until  # noqa: F401
 
 MAYFLYD = os.environ.get("MAYFLYD", "")

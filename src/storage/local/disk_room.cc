@@ -12,6 +12,8 @@
 #include "rocksdb/sst_file_manager.h"
 #include <sys/statvfs.h>
 
+#include "storage/storage.h"
+
 namespace mayfly {
 namespace {
 
@@ -102,8 +104,11 @@ void DiskRoom::Run() {
 void DiskRoom::Measure() {
   MutexLock lock(&measure_mutex_);
   const uint64_t mark = budget_.Mark();
-  MeasureFamilies();
+  MeasureFamilies(mark);
   RoomUse use = families_;
+  // Written since the families were measured: it may be in level 0 by now. A third of its cost is for
+  // that (RoomBudget::CostOfRow).
+  use.compaction_bytes += (mark - families_mark_) / 3;
   use.memtable_bytes = MemtableBytes();
   use.running_bytes = context_.database->RunningCompactionBytes();
   use.live_payloads = context_.slots->Counts().live;
@@ -116,10 +121,11 @@ void DiskRoom::Measure() {
   LogChange();
 }
 
-void DiskRoom::MeasureFamilies() {
+void DiskRoom::MeasureFamilies(uint64_t mark) {
   const absl::Time begun = absl::Now();
   if (begun < measure_families_after_) return;
   families_ = RoomUse{};
+  families_mark_ = mark;
   for (const Family family : kMergedFamilies) {
     const FamilyState state = StateOf(family);
     families_.compaction_is_behind |= state.level0_files > kLevel0FilesMax;
@@ -216,6 +222,16 @@ void DiskRoom::MeasureAll() {
 
 // ---- Reclaiming
 
+// RocksDB expects a compaction to write all that it reads. When most has been removed, files that are
+// too large for that would stay for ever.
+bool DiskRoom::LeavesLittle(const FamilyState& state) const {
+  const uint64_t row_bytes_max = RoomBudget::FlushBytes(kInlineBytesMax) + RoomBudget::kRowBytes;
+  const uint64_t written = context_.slots->Counts().live * row_bytes_max +
+                           RoomBudget::FlushBytes(MemtableBytes()) +
+                           context_.plan.limits.fixed_bytes;
+  return written < state.table_bytes && written <= FreeDiskBytes(context_.database_directory);
+}
+
 absl::Duration DiskRoom::Reclaim() {
   const absl::Time begun = absl::Now();
   const uint64_t removed_bytes = rows_.in_memory + segments_.in_memory;
@@ -235,8 +251,9 @@ void DiskRoom::Flush() {
 }
 
 void DiskRoom::CompactIfWorthwhile(Family family, Removed* removed) {
-  const uint64_t file_bytes = StateOf(family).file_bytes;
-  if (removed->in_files < std::max(context_.plan.gain_bytes_min, file_bytes / 16)) return;
+  const FamilyState state = StateOf(family);
+  if (removed->in_files < std::max(context_.plan.gain_bytes_min, state.file_bytes / 16)) return;
+  if (LeavesLittle(state)) LimitCompactions(state.table_bytes);
   rocksdb::CompactRangeOptions options;
   // RocksDB's own go on meanwhile.
   options.exclusive_manual_compaction = false;

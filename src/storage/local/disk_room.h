@@ -92,7 +92,7 @@ class DiskRoom {
   void Run();
   // The families' part of `use`. At most once a second, and a fiftieth of the time: RocksDB stands
   // still while it lists its files.
-  void MeasureFamilies() REQUIRES_LOCK(measure_mutex_);
+  void MeasureFamilies(uint64_t mark) REQUIRES_LOCK(measure_mutex_);
   FamilyState StateOf(Family family) const;
   uint64_t MemtableBytes() const;
   uint64_t SlotGrowthBytes() const;
@@ -101,6 +101,8 @@ class DiskRoom {
   void MaintainBallast(const RoomUse& use) REQUIRES_LOCK(measure_mutex_);
   void LogChange() REQUIRES_LOCK(measure_mutex_);
   void Flush();
+  // Whether what is live surely fits on the disk once more, and takes less than the family's tables.
+  bool LeavesLittle(const FamilyState& state) const;
   void CompactIfWorthwhile(Family family, Removed* removed);
 
   const Context context_;
@@ -111,7 +113,8 @@ class DiskRoom {
   Mutex measure_mutex_;
   Ballast ballast_ GUARDED_BY(measure_mutex_);
   bool was_full_ GUARDED_BY(measure_mutex_) = false;
-  RoomUse families_ GUARDED_BY(measure_mutex_);  // as last measured
+  RoomUse families_ GUARDED_BY(measure_mutex_);            // as last measured
+  uint64_t families_mark_ GUARDED_BY(measure_mutex_) = 0;  // of the budget, then
   absl::Time measure_families_after_ GUARDED_BY(measure_mutex_) = absl::InfinitePast();
   absl::Time make_ballast_after_ GUARDED_BY(measure_mutex_) = absl::InfinitePast();
 
