@@ -1,9 +1,9 @@
-// A TransferWatch ends a transfer that its caller has cancelled, whose time is up, or that has
-// stalled, whatever it is waiting for.
+// A TransferWatch ends a blocking transfer when its caller cancels it, when its time is up, or when
+// it has stalled, whatever it is waiting for.
 //
-// With a timeout of its own a transfer ends when that has passed; otherwise when the client's
-// timeout has passed without progress. What the caller's source or sink takes is not counted then: a
-// pipe may be slow. The transfer's thread calls it.
+// A transfer with a timeout of its own ends when that has passed. Other transfers end when the
+// client's timeout has passed without progress; the time in the caller's source or sink is not
+// counted, because a pipe may be slow. Methods are called on the transfer's thread.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,6 @@
 #include "absl/time/time.h"
 #include <grpcpp/client_context.h>
 
-#include "client/cancellation.h"
 #include "client/core.h"
 #include "mayfly/client_options.h"
 
@@ -25,25 +24,24 @@ class TransferWatch {
   TransferWatch(const TransferWatch&) = delete;
   TransferWatch& operator=(const TransferWatch&) = delete;
 
-  // The RPC under way, which is to be cancelled; null when there is none.
+  // The RPC to cancel when the transfer is over; null when none is under way.
   void Attach(grpc::ClientContext* context);
-  // Something came, or went.
+  // Data was received or sent.
   void OnProgress();
   // Around calls of the source or sink.
   void BeginCallersTurn();
   void EndCallersTurn();
   // How long the transfer may go on without progress.
   absl::Duration Left() const;
-  // Waits. Not OK when the transfer is over meanwhile.
+  // Waits. Not OK when the transfer is over before the pause is.
   absl::Status Pause(absl::Duration pause);
-  // `status`, or why the watch has ended the transfer that ended so.
+  // Of a transfer that ended with `status`: why the watch has ended it, or `status` if it has not.
   absl::Status Verdict(const absl::Status& status) const;
 
  private:
-  struct State;
+  class State;
   const std::shared_ptr<Core> core_;
-  const std::shared_ptr<State> state_;  // the timer's too
-  CancellationHook hook_;
+  const std::shared_ptr<State> state_;
 };
 
 }  // namespace mayfly::client

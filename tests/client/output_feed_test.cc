@@ -62,7 +62,7 @@ class OutputFeedTest : public ClientFixture {
     if (feed_ != nullptr) feed_->Close();
   }
 
-  void Open() { feed_ = std::make_shared<OutputFeed>(settings_, listener_); }
+  void Open() { feed_ = std::make_shared<OutputFeed>(settings_, core_->deadlines(), listener_); }
   std::vector<std::string> Subscribed() {
     std::vector<std::string> ids;
     for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {

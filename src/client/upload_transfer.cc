@@ -1,4 +1,4 @@
-#include "client/upload.h"
+#include "client/upload_transfer.h"
 
 #include <algorithm>
 #include <string.h>
@@ -33,7 +33,8 @@ absl::StatusOr<size_t> StringSource::ReadAt(uint64_t offset, char* buffer, size_
   return size;
 }
 
-Upload::Upload(const std::shared_ptr<Core>& core, PayloadSource* source, const CallOptions& options)
+UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource* source,
+                               const CallOptions& options)
     : core_(core),
       source_(source),
       progress_(options.progress),
@@ -43,21 +44,21 @@ Upload::Upload(const std::shared_ptr<Core>& core, PayloadSource* source, const C
   header_.set_upload_id(NewClaimToken());
 }
 
-Upload::Upload(const std::shared_ptr<Core>& core, Input input, PayloadSource* source,
-               const CallOptions& options)
-    : Upload(core, source, options) {
+UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Input input,
+                               PayloadSource* source, const CallOptions& options)
+    : UploadTransfer(core, source, options) {
   ToProto(std::move(input), header_.mutable_input());
   header_.mutable_input()->mutable_payload()->clear_crc32c();
 }
 
-Upload::Upload(const std::shared_ptr<Core>& core, Output output, PayloadSource* source,
-               const CallOptions& options)
-    : Upload(core, source, options) {
+UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Output output,
+                               PayloadSource* source, const CallOptions& options)
+    : UploadTransfer(core, source, options) {
   ToProto(std::move(output), header_.mutable_output());
   header_.mutable_output()->mutable_payload()->clear_crc32c();
 }
 
-absl::StatusOr<Stored> Upload::Run() {
+absl::StatusOr<Stored> UploadTransfer::Run() {
   const RetryPolicy& policy = core_->options().retry;
   int failures = 0;  // since the server kept more than before
   while (true) {
@@ -79,7 +80,7 @@ absl::StatusOr<Stored> Upload::Run() {
   }
 }
 
-void Upload::WriteHeader() {
+void UploadTransfer::WriteHeader() {
   v1::Payload* payload = header_.has_input() ? header_.mutable_input()->mutable_payload()
                                              : header_.mutable_output()->mutable_payload();
   header_.set_offset_bytes(committed_);
@@ -89,7 +90,7 @@ void Upload::WriteHeader() {
   *request_.mutable_header() = header_;
 }
 
-absl::StatusOr<Stored> Upload::SendOnce() {
+absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   grpc::ClientContext context;
   watch_.Attach(&context);
   v1::UploadResponse response;
@@ -108,7 +109,7 @@ absl::StatusOr<Stored> Upload::SendOnce() {
   return stored;
 }
 
-absl::Status Upload::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer) {
+absl::Status UploadTransfer::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer) {
   uint64_t offset = committed_;
   while (true) {
     source_error_ = ReadSegment(offset);
@@ -135,7 +136,7 @@ absl::Status Upload::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>
   return absl::OkStatus();
 }
 
-absl::Status Upload::ReadSegment(uint64_t offset) {
+absl::Status UploadTransfer::ReadSegment(uint64_t offset) {
   const size_t index = offset / kSegmentBytes;
   const bool is_known_end = offset % kSegmentBytes != 0;  // all of it was committed
   std::string* data = request_.mutable_segment()->mutable_data();
@@ -163,7 +164,7 @@ absl::Status Upload::ReadSegment(uint64_t offset) {
   return absl::OkStatus();
 }
 
-absl::Status Upload::QueryCommitted() {
+absl::Status UploadTransfer::QueryCommitted() {
   grpc::ClientContext context;
   context.set_deadline(FromNow(watch_.Left() / 2));  // a lost answer leaves time for another
   watch_.Attach(&context);
