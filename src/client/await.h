@@ -19,7 +19,7 @@ T Await(const Core& core, Start start) {
     std::optional<T> value;
     std::atomic<bool> is_set = false;
   };
-  // Shared: the thread that sets it may still be at work when the waiting one goes on.
+  // Shared: the thread that sets it may not have returned when the waiting thread continues.
   auto slot = std::make_shared<Slot>();
   start([slot](T value) {
     slot->value.emplace(std::move(value));

@@ -20,7 +20,7 @@ absl::Status OutputPendingError(absl::Duration wait) {
 
 }  // namespace
 
-// One caller's wait. When its deadline passes, it asks the server.
+// One caller's wait. When its deadline passes, it polls the server.
 class AwaitedOutputs::Wait : public CallerOperation<absl::StatusOr<ClaimedOutput>> {
  public:
   Wait(std::shared_ptr<AwaitedOutputs> outputs, const std::shared_ptr<Core>& core,

@@ -1,7 +1,7 @@
 // AwaitedOutputs are the outputs that the callers of a client wait for one by one, and hold.
 //
-// All waits share one OutputFeed. A caller that does not want to wait, and one whose wait is over,
-// asks the server with ClaimOutputs: only its answer can say that there is nothing.
+// All waits share one OutputFeed. A call without a wait, and one whose wait is over, polls the
+// server (ClaimOutputs), because only the server knows that there is no output.
 #pragma once
 
 #include <memory>
@@ -52,7 +52,7 @@ class AwaitedOutputs : public OutputFeed::Listener,
            absl::Duration how_long);
   void OnAnswer(const std::weak_ptr<Core>& weak_core, const std::shared_ptr<Wait>& wait,
                 absl::StatusOr<ClaimedOutput> output);
-  // Nobody has the call's output any more. On the core's thread.
+  // Called on the core's thread when the call's output is not held any more.
   void OnFree(const std::string& call_id) EXCLUDES_LOCK(mutex_);
   // The wait that is first in line for the output of a call; null if there is none.
   std::shared_ptr<Wait> TakeFirst(const std::string& call_id) EXCLUDES_LOCK(mutex_);

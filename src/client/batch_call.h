@@ -2,9 +2,9 @@
 // items into requests that fit the server's limits (parts), has a few parts under way at a time,
 // and gathers one result for each item.
 //
-// Items that come back UNAVAILABLE are asked again, without their neighbours; so are items whose
-// payload did not fit into the answer. rpcs.h says for each RPC how items and results are read. The
-// parts share the BatchCall, and run on the core's thread.
+// Items that come back UNAVAILABLE are sent again, without their neighbours; so are items whose
+// payload did not fit into the response. rpcs.h says for each RPC how items and results are read.
+// The parts share the BatchCall, and run on the core's thread.
 #pragma once
 
 #include <algorithm>
@@ -41,7 +41,7 @@ class BatchCall : public Operation {
   using Response = typename Rpc::Response;
   using Done = absl::AnyInvocable<void(std::vector<Result>)>;
 
-  // `prototype` has what is common to all items.
+  // `prototype` has the fields of the request beside its items.
   static void Start(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype,
                     TimeBudget budget, Done done,
                     const std::optional<Cancellation>& cancellation = std::nullopt) {
@@ -49,7 +49,8 @@ class BatchCall : public Operation {
     auto batch = std::shared_ptr<BatchCall>(
         new BatchCall(core, std::move(items), std::move(prototype), budget, std::move(done)));
     if (IsCancelled(cancellation)) batch->GiveUpRest();
-    // One more than the parts: nobody may end the batch while its first parts are being started.
+    // parts_under_way_ starts at 1, so that the batch does not end while its first parts are
+    // started.
     for (int i = 0; i < kPartsMax; ++i) batch->StartPart();
     batch->CancelWith(cancellation);
     Completion::Then then = batch->EndPart();
@@ -190,7 +191,7 @@ class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
       }
       batch_->results_[places_[i]] = std::move(result);
     }
-    // A server that never sends a payload would be asked for ever.
+    // Without this, a server that never sends a payload would be asked for ever.
     const bool has_more_room = MakeRoom(smallest_left);
     const bool moved_on = left.size() < places_.size() || has_more_room;
     Keep(left);

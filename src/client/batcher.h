@@ -260,8 +260,7 @@ class Batcher<Rpc>::Call : public RpcCall<typename Rpc::Request, typename Rpc::R
       unavailable = true;
       left.push_back(i);
     }
-    // At least one payload comes with each answer; a server that sends none would be asked for
-    // ever.
+    // Each response has at least one payload. A server that sends none would be asked for ever.
     if (left.empty() || (!unavailable && left.size() == singles_.size())) return Next::kEnd;
     AnswerAllBut(left);
     return unavailable ? Next::kAgainLater : Next::kAgain;

@@ -25,7 +25,7 @@ class Batchers {
   Batcher<ReleaseOutputsRpc>* release_outputs() const { return release_outputs_.get(); }
 
  private:
-  // Shared with what is under way.
+  // Shared with their messages under way.
   const std::shared_ptr<Batcher<PutInputsRpc>> put_inputs_;
   const std::shared_ptr<Batcher<GetInputsRpc>> get_inputs_;
   const std::shared_ptr<Batcher<PutOutputsRpc>> put_outputs_;

@@ -65,7 +65,7 @@ ClaimPoll::Next ClaimPoll::OnResponse(v1::ClaimOutputsResponse* response) {
     return Next::kEnd;
   }
   if (fresh_token_for_each_poll_) request()->set_claim_token(NewClaimToken());
-  // A server that is going away answers its polls early: asking at once would ask in a circle.
+  // A server that is draining answers its polls early. Polling again at once would be a busy loop.
   const bool answered_early = wait_left_before_ - left < poll_wait_ / 2;
   return answered_early ? Next::kAgainLater : Next::kAgain;
 }

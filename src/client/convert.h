@@ -18,7 +18,7 @@ absl::Time FromProto(const google::protobuf::Timestamp& time);
 void ToProto(absl::Duration duration, google::protobuf::Duration* out);
 
 void ToProto(Payload payload, v1::Payload* out);
-// DATA_LOSS (CHECKSUM_MISMATCH) when the data is not what its checksum says.
+// DATA_LOSS (CHECKSUM_MISMATCH) when the data does not match its checksum.
 absl::StatusOr<Payload> FromProto(v1::Payload* payload);
 // The payload without its data, and without verifying the checksum: the data was received apart.
 Payload WithoutData(v1::Payload* payload);

@@ -45,7 +45,7 @@ class Core {
   void CheckMayWait() const;
 
   Batchers* batchers() const { return batchers_.get(); }
-  // What Client::AwaitOutput and Retrieve wait for and hold.
+  // For Client::AwaitOutput and Retrieve.
   AwaitedOutputs* awaited_outputs() const { return awaited_outputs_.get(); }
   TransferPool* transfer_pool() const { return transfer_pool_.get(); }
 

@@ -48,7 +48,7 @@ class Deadlines : public Completion, public std::enable_shared_from_this<Deadlin
   Mutex mutex_;
   bool closed_ GUARDED_BY(mutex_) = false;
   Set set_ GUARDED_BY(mutex_);
-  // The alarm that is set, and what has to live until it completes.
+  // The alarm that is set, and references to keep until it completes.
   std::unique_ptr<grpc::Alarm> alarm_ GUARDED_BY(mutex_);
   absl::Duration armed_for_ GUARDED_BY(mutex_) = absl::InfiniteDuration();
   std::shared_ptr<Dispatcher> armed_dispatcher_ GUARDED_BY(mutex_);

@@ -94,7 +94,7 @@ absl::Status DownloadTransfer::Run() {
     RETURN_IF_ERROR(sink_error_);
     failures = moved_on_ ? 1 : failures + 1;
     const bool claim_was_lost = ReasonOf(status) == Reason::kClaimLost;
-    // Other downloads fill the room for what is being sent.
+    // OVERLOADED: other downloads fill the server's send buffers.
     const bool must_wait = absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOverloaded;
     if ((!must_wait && !claim_was_lost) || failures >= policy.attempts_max) {
       return watch_.Verdict(status);

@@ -63,7 +63,7 @@ class FeedQueue {
   void StartStream(std::string token);
   // Writes the next message; false when there is nothing to write.
   bool FillRequest(v1::StreamOutputsRequest* request);
-  // Counts what a response brought.
+  // Counts the outputs and ends of a response.
   Answered TakeAnswered(const v1::StreamOutputsResponse& response);
   // The stream has broken; returns the callbacks that it has not answered.
   Answered EndStream();

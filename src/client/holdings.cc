@@ -162,7 +162,7 @@ void Holdings::Renew(const std::shared_ptr<Core>& core, absl::Duration lease,
 
 void Holdings::OnRenewed(const Claim& claim, const absl::Status& status) {
   if (status.ok() || absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return;
-  // Final: the ack will tell what became of the claim.
+  // The claim cannot be renewed any more. Its ack will find out why.
   MutexLock lock(&mutex_);
   Held* const held = Find(claim);
   if (held == nullptr) return;

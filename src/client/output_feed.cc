@@ -241,7 +241,7 @@ Completion::Then OutputFeed::OnBroken(const absl::Status& status) {
   }
   FlushWith(dispatcher);
   for (AckDone& ack : unanswered.acks) ack(broken);
-  // The end of the stream releases what was not acknowledged.
+  // The end of the stream has released the outputs that were not acknowledged.
   for (ReleaseDone& release : unanswered.releases) release(absl::OkStatus());
   const auto listener = listener_.lock();
   if (listener == nullptr) return nullptr;

@@ -1,9 +1,9 @@
 // An OutputFeed waits for outputs on a StreamOutputs stream.
 //
 // It opens the stream when there is something to wait for. When the stream breaks it opens another
-// one, after a growing pause, and subscribes again the calls whose outputs it has not brought. Acks
-// and releases of the outputs that the stream has brought are written to it. Everything that
-// callbacks ask for leaves in one message (Dispatcher). Thread-safe.
+// one, after a growing pause, and subscribes again the calls that are still waited for.
+// Acks and releases of outputs are written to the stream that delivered them. Requests of callbacks
+// leave in one message (Dispatcher). Thread-safe.
 #pragma once
 
 #include <memory>
@@ -61,9 +61,10 @@ class OutputFeed : public Flushable,
   // False, and nothing happens, when the claim was not made by the stream as it is now.
   bool Ack(const Claim& claim, AckDone* done) EXCLUDES_LOCK(mutex_);
   bool Release(const Claim& claim, ReleaseDone* done) EXCLUDES_LOCK(mutex_);
-  // Of outputs that OnOutput brought and that have left the window.
+  // Of outputs that were passed to OnOutput and have left the window.
   void ReturnCredit(uint32_t items, uint64_t bytes) EXCLUDES_LOCK(mutex_);
-  // Ends the stream, which releases what was not acknowledged. The listener is not called any more.
+  // Ends the stream, which releases the outputs that were not acknowledged. The listener is not
+  // called any more.
   void Close() EXCLUDES_LOCK(mutex_);
 
   void Flush() override EXCLUDES_LOCK(mutex_);
@@ -76,7 +77,7 @@ class OutputFeed : public Flushable,
  private:
   using Stream = RpcStream<v1::StreamOutputsRequest, v1::StreamOutputsResponse>;
 
-  // Returns what FlushWith takes, without the lock.
+  // The result is passed to FlushWith without the lock.
   std::shared_ptr<Dispatcher> RequestFlush() REQUIRES_LOCK(mutex_);
   void FlushWith(const std::shared_ptr<Dispatcher>& dispatcher);
   void StartStream(const std::shared_ptr<Core>& core) REQUIRES_LOCK(mutex_);

@@ -145,7 +145,7 @@ void OutputStream::State::Close(bool is_cancelled) {
     changed_.NotifyAll();
   }
   downloads_->Close();
-  // The end of the stream releases what is held. Acks under way go first.
+  // The end of the stream releases the outputs that are held, so acks under way are waited for.
   if (close_feed) feed_->Close();
 }
 

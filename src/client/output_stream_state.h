@@ -42,7 +42,7 @@ class OutputStream::State : public Operation, public OutputFeed::Listener {
   void OnEnded(const std::string& call_id, const absl::Status& status) override;
 
  private:
-  // An event with what it takes of the window.
+  // An event, and the part of the window that it takes.
   struct Event {
     OutputEvent event;
     uint64_t credit_bytes = 0;

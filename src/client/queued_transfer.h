@@ -25,8 +25,7 @@ class QueuedTransfer : public CallerOperation<T> {
   using Done = typename CallerOperation<T>::Done;
   // Blocks a thread of the pool. The options have what is left of the timeout.
   using Transfer = absl::AnyInvocable<T(const std::shared_ptr<Core>&, const CallOptions&)>;
-  // Called on the core's thread in place of the transfer, for what the transfer would have cleaned
-  // up.
+  // Called on the core's thread if the transfer does not begin, to clean up in its place.
   using GiveUp = absl::AnyInvocable<void(const std::shared_ptr<Core>&)>;
 
   static void Start(const std::shared_ptr<Core>& core, CallOptions options, Transfer transfer,
@@ -56,7 +55,7 @@ class QueuedTransfer : public CallerOperation<T> {
     std::shared_ptr<Core> core = this->TakeCore();
     T result = transfer_(core, options);
     transfer_ = nullptr;
-    // The core must not go on one of its own transfer threads, nor after `done`.
+    // The core must not be destroyed on one of its own transfer threads, and not after `done`.
     const std::shared_ptr<Dispatcher> dispatcher = core->dispatcher();
     Dispatcher::Post(dispatcher, [core = std::move(core), done = this->TakeDone(),
                                   result = std::move(result)]() mutable {

@@ -2,7 +2,7 @@
 //
 // It repeats an attempt that ended UNAVAILABLE or without an answer, unchanged, after a growing
 // pause. It owns itself while under way. After Start it runs on the core's thread only. Derived
-// classes say what an answer means, and may narrow the request to what is left to ask.
+// classes say what an answer means, and may reduce the request to the items that are left.
 #pragma once
 
 #include <algorithm>
@@ -65,7 +65,7 @@ class RpcCall : public Operation, public Completion {
     pausing_ = false;
     ClearDeadline();
     const auto self = std::move(self_);
-    // Not here: what has cancelled this may hold the core.
+    // Posted: the caller of this may hold the core.
     if (Then then = EndWith(CancelledByCaller())) Post(std::move(then));
   }
 

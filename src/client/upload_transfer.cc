@@ -18,7 +18,8 @@
 namespace mayfly::client {
 namespace {
 
-// An upload that has ended either way is not known any more; what it was is found by putting again.
+// The server does not know an upload that has ended, stored or abandoned. Uploading again finds out
+// which.
 bool MayGoOn(const absl::Status& status) {
   return absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOffsetMismatch ||
          ReasonOf(status) == Reason::kUploadUnknown;
@@ -98,7 +99,7 @@ absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   WriteHeader();
   absl::Status status;
   if (writer->Write(request_)) status = SendSegments(writer.get());
-  if (!status.ok()) context.TryCancel();  // what was sent must not look like the whole
+  if (!status.ok()) context.TryCancel();  // the part that was sent must not look like the whole
   writer->WritesDone();
   absl::Status answer = StatusFromGrpc(writer->Finish());
   watch_.Attach(nullptr);
@@ -116,7 +117,7 @@ absl::Status UploadTransfer::SendSegments(grpc::ClientWriterInterface<v1::Upload
     RETURN_IF_ERROR(source_error_);
     const size_t bytes = request_.segment().data().size();
     if (bytes == 0) break;
-    // When the server has ended the stream, Finish tells why.
+    // The server has ended the stream; Finish returns why.
     if (!writer->Write(request_)) return absl::OkStatus();
     offset += bytes;
     watch_.OnProgress();

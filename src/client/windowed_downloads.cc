@@ -57,7 +57,7 @@ void WindowedDownloads::Start(std::shared_ptr<Core> core, ClaimedOutput announce
         core, announced, self->data_bytes_max_,
         {.timeout = absl::ZeroDuration(), .cancellation = self->cancellation_});
     const std::shared_ptr<Dispatcher> dispatcher = core->dispatcher();
-    // The core must not go on one of its own transfer threads.
+    // The core must not be destroyed on one of its own transfer threads.
     Dispatcher::Post(dispatcher,
                      [self = std::move(self), core = std::move(core),
                       announced = std::move(announced), whole = std::move(whole)]() mutable {

@@ -1,5 +1,5 @@
 // Payloads that are streamed from the server.
-#include "client/download.h"
+#include "client/download_transfer.h"
 
 #include <thread>
 

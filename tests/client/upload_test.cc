@@ -1,5 +1,5 @@
 // Payloads that are streamed to the server.
-#include "client/upload.h"
+#include "client/upload_transfer.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
