@@ -72,7 +72,7 @@ void Deadlines::Arm() {
   armed_for_ = due;
   armed_self_ = shared_from_this();
   alarm_ = std::make_unique<grpc::Alarm>();
-  alarm_->Set(armed_dispatcher_->queue(), FromNow(due - Elapsed()), this);
+  alarm_->Set(armed_dispatcher_->queue(), FromNow(due - Elapsed()), static_cast<Completion*>(this));
 }
 
 void Deadline::Set(absl::Duration due, std::weak_ptr<Deadlines::Listener> listener) {

@@ -55,7 +55,7 @@ DownloadTransfer::DownloadTransfer(const std::shared_ptr<Core>& core, PayloadSin
       sink_(sink),
       progress_(options.progress),
       cancellation_(options.cancellation),
-      watch_(core, options) {}
+      watch_(TransferWatch::Start(*core, options)) {}
 
 absl::StatusOr<StoredInput> DownloadTransfer::RunInput(const std::string& call_id) {
   request_.set_call_id(call_id);
@@ -97,16 +97,17 @@ absl::Status DownloadTransfer::Run() {
     // OVERLOADED: other downloads fill the server's send buffers.
     const bool must_wait = absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOverloaded;
     if ((!must_wait && !claim_was_lost) || failures >= policy.attempts_max) {
-      return watch_.Verdict(status);
+      return watch_->Verdict(status);
     }
-    RETURN_IF_ERROR(watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
-    if (claim_was_lost) RETURN_IF_ERROR(watch_.Verdict(Reclaim()));
+    RETURN_IF_ERROR(
+        watch_->Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
+    if (claim_was_lost) RETURN_IF_ERROR(watch_->Verdict(Reclaim()));
   }
 }
 
 absl::Status DownloadTransfer::ReceiveOnce() {
   grpc::ClientContext context;
-  watch_.Attach(&context);
+  watch_->Attach(&context);
   request_.set_offset_bytes(offset_);
   finished_ = false;
   const auto reader = core_->NextLargeStub()->Download(&context, request_);
@@ -129,7 +130,7 @@ absl::Status DownloadTransfer::ReceiveOnce() {
   }
   if (!taken.ok()) context.TryCancel();
   const absl::Status status = StatusFromGrpc(reader->Finish());
-  watch_.Attach(nullptr);
+  watch_->Attach(nullptr);
   RETURN_IF_ERROR(taken);
   RETURN_IF_ERROR(status);
   if (!finished_) return absl::UnavailableError("the download ended before its finish");
@@ -159,14 +160,14 @@ absl::Status DownloadTransfer::Take(const v1::DownloadSegment& segment) {
                                             segment.offset_bytes(), ", wanted are ",
                                             header_->size_bytes() - offset_, " at ", offset_));
   }
-  watch_.BeginCallersTurn();
+  watch_->BeginCallersTurn();
   sink_error_ = sink_->WriteAt(offset_, segment.data());
-  watch_.EndCallersTurn();
+  watch_->EndCallersTurn();
   RETURN_IF_ERROR(sink_error_);
   crc32c_ = ExtendCrc32c(crc32c_, AsBytes(segment.data()));
   offset_ += segment.data().size();
   moved_on_ = true;
-  watch_.OnProgress();
+  watch_->OnProgress();
   if (progress_) progress_(offset_, header_->size_bytes());
   return absl::OkStatus();
 }
@@ -191,7 +192,7 @@ absl::Status DownloadTransfer::Take(const v1::DownloadFinish& finish) {
 
 absl::Status DownloadTransfer::Reclaim() {
   if (request_.kind() != v1::PAYLOAD_KIND_OUTPUT) return absl::InternalError("an input is claimed");
-  ClaimOptions options = ReclaimOptions(request_.claim_token(), watch_.Left());
+  ClaimOptions options = ReclaimOptions(request_.claim_token(), watch_->Left());
   options.cancellation = cancellation_;
   const absl::StatusOr<ClaimedOutput> claimed =
       OnlyOutput(Client(core_).ClaimOutputs({request_.call_id()}, std::move(options)),

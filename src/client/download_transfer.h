@@ -42,7 +42,7 @@ class DownloadTransfer {
   PayloadSink* const sink_;
   const Progress progress_;
   const std::optional<Cancellation> cancellation_;
-  TransferWatch watch_;
+  const std::shared_ptr<TransferWatch> watch_;
   v1::DownloadRequest request_;
   std::optional<v1::DownloadHeader> header_;
   uint64_t offset_ = 0;  // of the next segment

@@ -10,7 +10,7 @@
 //   AwaitedOutputs::Wait, QueuedTransfer     its callback gets the error at once (CallerOperation);
 //                                            the deadline of a Wait asks the server first
 //   BatchCall, ClaimPoll (RpcCalls)          the RPCs are cancelled, and then end
-//   TransferWatch::State                     the thread that transfers is woken up
+//   TransferWatch                            the thread that transfers is woken up
 //   OutputStream::State                      the stream is closed
 #pragma once
 

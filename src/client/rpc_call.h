@@ -47,7 +47,7 @@ class RpcCall : public Operation, public Completion {
     // Before the call: it may end on the core's thread before this one has come back from it.
     self_ = this->shared_from_this();
     reader_ = (core_->stub()->*method_)(&*context_, *request_, core_->queue());
-    reader_->Finish(response_, &grpc_status_, this);
+    reader_->Finish(response_, &grpc_status_, static_cast<Completion*>(this));
   }
 
   Then OnCompletion(bool) final {

@@ -39,7 +39,7 @@ UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource*
     : core_(core),
       source_(source),
       progress_(options.progress),
-      watch_(core, options),
+      watch_(TransferWatch::Start(*core, options)),
       crc32c_before_(1, 0),
       size_(source->SizeBytes()) {
   header_.set_upload_id(NewClaimToken());
@@ -66,18 +66,18 @@ absl::StatusOr<Stored> UploadTransfer::Run() {
     absl::StatusOr<Stored> stored = SendOnce();
     RETURN_IF_ERROR(source_error_);
     if (stored.ok() || !MayGoOn(stored.status())) {
-      return stored.ok() ? stored : watch_.Verdict(stored.status());
+      return stored.ok() ? stored : watch_->Verdict(stored.status());
     }
     absl::Status status = stored.status();
     do {
       const uint64_t committed_before = most_committed_;
-      if (++failures >= policy.attempts_max) return watch_.Verdict(status);
+      if (++failures >= policy.attempts_max) return watch_->Verdict(status);
       RETURN_IF_ERROR(
-          watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
+          watch_->Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
       status = QueryCommitted();
       if (most_committed_ > committed_before) failures = 0;
     } while (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status));
-    RETURN_IF_ERROR(watch_.Verdict(status));
+    RETURN_IF_ERROR(watch_->Verdict(status));
   }
 }
 
@@ -93,7 +93,7 @@ void UploadTransfer::WriteHeader() {
 
 absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   grpc::ClientContext context;
-  watch_.Attach(&context);
+  watch_->Attach(&context);
   v1::UploadResponse response;
   const auto writer = core_->NextLargeStub()->Upload(&context, &response);
   WriteHeader();
@@ -102,7 +102,7 @@ absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   if (!status.ok()) context.TryCancel();  // the part that was sent must not look like the whole
   writer->WritesDone();
   absl::Status answer = StatusFromGrpc(writer->Finish());
-  watch_.Attach(nullptr);
+  watch_->Attach(nullptr);
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(answer);
   Stored stored{.call_id = std::move(*response.mutable_call_id()), .deadline = std::nullopt};
@@ -120,7 +120,7 @@ absl::Status UploadTransfer::SendSegments(grpc::ClientWriterInterface<v1::Upload
     // The server has ended the stream; Finish returns why.
     if (!writer->Write(request_)) return absl::OkStatus();
     offset += bytes;
-    watch_.OnProgress();
+    watch_->OnProgress();
     if (progress_) progress_(offset, size_);
     if (bytes < kSegmentBytes) break;
   }
@@ -146,10 +146,10 @@ absl::Status UploadTransfer::ReadSegment(uint64_t offset) {
   if (is_known_end) return absl::OkStatus();
   size_t filled = 0;
   while (filled < kSegmentBytes) {
-    watch_.BeginCallersTurn();
+    watch_->BeginCallersTurn();
     const absl::StatusOr<size_t> read =
         source_->ReadAt(offset + filled, data->data() + filled, kSegmentBytes - filled);
-    watch_.EndCallersTurn();
+    watch_->EndCallersTurn();
     RETURN_IF_ERROR(read.status());
     if (*read == 0) break;
     filled += *read;
@@ -167,14 +167,14 @@ absl::Status UploadTransfer::ReadSegment(uint64_t offset) {
 
 absl::Status UploadTransfer::QueryCommitted() {
   grpc::ClientContext context;
-  context.set_deadline(FromNow(watch_.Left() / 2));  // a lost answer leaves time for another
-  watch_.Attach(&context);
+  context.set_deadline(FromNow(watch_->Left() / 2));  // a lost answer leaves time for another
+  watch_->Attach(&context);
   v1::QueryUploadRequest request;
   request.set_upload_id(header_.upload_id());
   v1::QueryUploadResponse response;
   const absl::Status status =
       StatusFromGrpc(core_->stub()->QueryUpload(&context, request, &response));
-  watch_.Attach(nullptr);
+  watch_->Attach(nullptr);
   committed_ = 0;
   if (ReasonOf(status) == Reason::kUploadUnknown) return absl::OkStatus();
   RETURN_IF_ERROR(status);

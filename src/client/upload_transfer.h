@@ -45,7 +45,7 @@ class UploadTransfer {
   const std::shared_ptr<Core> core_;
   PayloadSource* const source_;
   const Progress progress_;
-  TransferWatch watch_;
+  const std::shared_ptr<TransferWatch> watch_;
   v1::UploadHeader header_;
   v1::UploadRequest request_;
   uint64_t committed_ = 0;  // the next stream begins here
