@@ -19,7 +19,8 @@
 
 namespace mayfly::client {
 
-// A tag of the completion queue. It must stay alive until it is called.
+// A tag of the completion queue; it lives until it is called. Pass gRPC a Completion*: the tag is a
+// void*, and in a class with several bases `this` may be another address.
 class Completion {
  public:
   // Runs when the completion has returned, so that the call that ended no longer holds the Core.
