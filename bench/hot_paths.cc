@@ -1,4 +1,4 @@
-// The hot paths one at a time, for bench/regress to count their instructions.
+// Runs the hot paths one at a time, so that bench/regress can count their instructions.
 //
 //   hot_paths PATH
 //
@@ -60,18 +60,22 @@ class BatchedStore {
   }
 
   void Put(const Ids& ids) {
-    std::vector<NewInput> inputs;
-    std::vector<NewOutput> outputs;
+    std::vector<NewPut> inputs;
+    std::vector<NewPut> outputs;
     for (const CallId& id : ids) {
       const NewPayload payload{.data = data_, .metadata = {}};
       inputs.push_back({.call_id = id, .payload = payload, .ttl_ms = kTtlMs});
-      outputs.push_back({.call_id = id, .payload = payload, .ttl_ms = kTtlMs});
+      outputs.push_back({.call_id = id,
+                         .kind = PayloadKind::kOutput,
+                         .attempt = 1,
+                         .payload = payload,
+                         .ttl_ms = kTtlMs});
     }
     Awaited<std::vector<PutResult>> stored_inputs;
-    store()->PutInputs(harness_.tenant(), std::move(inputs), stored_inputs.callback());
+    store()->Put(harness_.tenant(), std::move(inputs), stored_inputs.callback());
     CheckAll(stored_inputs.Get());
     Awaited<std::vector<PutResult>> stored_outputs;
-    store()->PutOutputs(harness_.tenant(), std::move(outputs), stored_outputs.callback());
+    store()->Put(harness_.tenant(), std::move(outputs), stored_outputs.callback());
     CheckAll(stored_outputs.Get());
   }
 

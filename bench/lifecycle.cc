@@ -1,4 +1,4 @@
-// Whole lives of calls through the store without gRPC: put input, get input, put output, claim,
+// Complete lives of calls through the store without gRPC: put input, get input, put output, claim,
 // ack, with two payloads.
 #include <filesystem>
 

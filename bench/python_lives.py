@@ -87,11 +87,7 @@ class Redis:
     name = "redis"
 
     def __init__(self, server, certificates):
-        self._redis = redis.Redis(
-            host="127.0.0.1", port=server.port, ssl=True,
-            ssl_ca_certs=str(certificates / "ca.pem"),
-            ssl_certfile=str(certificates / "client.pem"),
-            ssl_keyfile=str(certificates / "client.key"))
+        self._redis = redis_client.connect(server.port, certificates)
 
     def close(self):
         self._redis.connection_pool.disconnect()
@@ -226,15 +222,12 @@ def compare(fleet, durability, arguments):
 
 
 def render(rows):
-    lines = ["| shape | durability | Mayfly (min-max) | python3-redis (min-max) | ratio | aim |",
-             "|---|---|---|---|---|---|"]
-    for row in rows:
-        cells = [row["shape"], row["durability"], *(
+    return table.markdown(
+        ["shape", "durability", "Mayfly (min-max)", "python3-redis (min-max)", "ratio", "aim"],
+        [[row["shape"], row["durability"], *(
             "{median:.0f} ({min:.0f}-{max:.0f})".format(**row[side])
             for side in ("mayfly", "peer_value")), f"{row['ratio']:.2f}",
-            "met" if r.meets(row) else f"{row['aim']}: not met"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            "met" if r.meets(row) else f"{row['aim']}: not met"] for row in rows])
 
 
 def read_arguments():
@@ -247,11 +240,13 @@ def read_arguments():
 
 
 def load(binary_dir):
-    """The clients, of which only the release build has Mayfly's."""
-    global mayfly, redis
+    """Imports what is there only after the build: Mayfly's client, and modules that use packages
+    which the build installs."""
+    global mayfly, redis_client, table
     sys.path.insert(0, str(binary_dir / "src/python/lib"))
     import mayfly
-    import redis
+    import redis_client
+    import table
 
 
 def main():

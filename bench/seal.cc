@@ -1,4 +1,4 @@
-// What sealing a payload costs, as a fraction of what the cipher alone would cost.
+// The cost of sealing a payload, relative to the cipher alone.
 //
 // Each benchmark takes turns, its own work and the raw cipher one after the other, in processor
 // time of this thread, so that neither a busy neighbour nor a change of clock speed falls on one

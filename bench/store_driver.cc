@@ -59,31 +59,33 @@ StoreDriver::Ids StoreDriver::IdsOf(uint32_t batch) const {
 }
 
 void StoreDriver::PutInputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<void()> then) {
-  std::vector<NewInput> inputs;
+  std::vector<NewPut> inputs;
   for (const CallId& id : ids) {
     inputs.push_back({.call_id = id,
                       .payload = {.data = payload_, .metadata = {}},
                       .ttl_ms = absl::ToInt64Milliseconds(ttl)});
   }
-  harness_->store()->PutInputs(tenant_, std::move(inputs),
-                               [then = std::move(then)](std::vector<PutResult> results) mutable {
-                                 CheckAll(results);
-                                 then();
-                               });
+  harness_->store()->Put(tenant_, std::move(inputs),
+                         [then = std::move(then)](std::vector<PutResult> results) mutable {
+                           CheckAll(results);
+                           then();
+                         });
 }
 
 void StoreDriver::PutOutputs(Ids ids, absl::Duration ttl, absl::AnyInvocable<void()> then) {
-  std::vector<NewOutput> outputs;
+  std::vector<NewPut> outputs;
   for (const CallId& id : ids) {
     outputs.push_back({.call_id = id,
+                       .kind = PayloadKind::kOutput,
+                       .attempt = 1,
                        .payload = {.data = payload_, .metadata = {}},
                        .ttl_ms = absl::ToInt64Milliseconds(ttl)});
   }
-  harness_->store()->PutOutputs(tenant_, std::move(outputs),
-                                [then = std::move(then)](std::vector<PutResult> results) mutable {
-                                  CheckAll(results);
-                                  then();
-                                });
+  harness_->store()->Put(tenant_, std::move(outputs),
+                         [then = std::move(then)](std::vector<PutResult> results) mutable {
+                           CheckAll(results);
+                           then();
+                         });
 }
 
 void StoreDriver::StartLife(Ids ids) {

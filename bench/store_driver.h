@@ -1,5 +1,5 @@
-// Drives whole lives of calls through a CallStore without gRPC: batches in flight, each going from
-// put to ack by its own callbacks.
+// Drives complete lives of calls through a CallStore without gRPC: batches in flight, whose
+// callbacks take each from put to ack.
 #pragma once
 
 #include <cstdint>

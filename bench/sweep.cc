@@ -1,4 +1,4 @@
-// What it costs to erase calls that nobody retrieved.
+// The cost of erasing calls that nobody retrieved.
 #include <chrono>
 
 #include "benchmark/benchmark.h"

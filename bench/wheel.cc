@@ -1,5 +1,5 @@
-// What timing a lease costs: the TimerWheel beside a binary heap and a balanced tree, on the same
-// work, holding 10^3 to 10^7 timers with deadlines spread over 30 s.
+// The cost of a timer: the TimerWheel beside a binary heap and a balanced tree, with the same work,
+// 10^3 to 10^7 timers, and deadlines spread over 30 s.
 //
 // The heap cancels lazily, by a generation number that it checks when an entry comes up, as heaps
 // in event loops do; its dead entries stay until their deadline, and bytes_per_item counts them.

@@ -1,7 +1,7 @@
-"""Lives of calls from many callers at a time, each with one call, through what batches by itself.
+"""Lives of calls from many concurrent callers, each with one call at a time.
 
-Mayfly's C++ client gathers what its callers ask for at one time, and so does a connection to Redis
-that many share. Unary RPCs, each caller by itself, are what the client's batching has to beat.
+Mayfly's C++ client batches the requests of its callers, and so does a shared connection to Redis.
+The client's batching is compared with unary RPCs of each caller.
 """
 
 import rows as r

@@ -1,20 +1,36 @@
 """Charts of the lives as SVG: for each size a row of dots per shape, on a logarithmic axis.
 
-A dot is a median, the line through it reaches from the lowest to the highest.
+A dot is a median, the line through it reaches from the lowest to the highest, and the number beside it
+is the median. The background is white and opaque, so that a chart can be read on a dark page too. The
+same rows give the same bytes with the same version of matplotlib.
 """
 
+import io
 import math
-from xml.sax.saxutils import escape
+
+import matplotlib
+from matplotlib import colors, figure, ticker
 
 import rows as r
+import table
 
-WIDTH, LEFT, RIGHT, TOP, LANE, GAP, FOOT = 760, 90, 30, 76, 16, 14, 40
+WIDTH_INCHES, SHAPE_INCHES, MARGIN_INCHES = 7.6, 0.94, 1.2
+# Of the distance between two shapes, what the dots of one take.
+LANES_SHARE = 0.8
 # Okabe and Ito's colours, which the colour-blind can tell apart.
-SERIES = [("Mayfly, relaxed", "#0072B2"), ("Redis, everysec", "#E69F00"),
-          ("Mayfly, sync", "#56B4E9"), ("Redis, always", "#D55E00"), ("stores nothing", "#999999")]
+SERIES = {"Mayfly, relaxed": "#0072B2", "Redis, everysec": "#E69F00", "Mayfly, sync": "#56B4E9",
+          "Redis, always": "#D55E00", "stores nothing": "#999999"}
 PEER_SERIES = {"Redis, appendfsync everysec": "Redis, everysec",
                "Redis, appendfsync always": "Redis, always",
                "server that stores nothing": "stores nothing"}
+STYLE = {
+    "svg.fonttype": "none",      # text stays text, to be searched
+    "svg.hashsalt": "mayfly",    # ids that are the same in every run
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
 
 
 def values_by_shape(rows, size_bytes):
@@ -30,71 +46,52 @@ def values_by_shape(rows, size_bytes):
     return shapes
 
 
-class Axis:
-    """A logarithmic axis over whole decades."""
-
-    def __init__(self, values):
-        self._low = math.floor(math.log10(min(value["min"] for value in values)))
-        self._high = max(math.ceil(math.log10(max(value["max"] for value in values))),
-                         self._low + 1)
-
-    def x(self, number):
-        share = (math.log10(number) - self._low) / (self._high - self._low)
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def ticks(self):
-        return [10 ** power for power in range(self._low, self._high + 1)]
+def whole_decades(values):
+    """The lowest and the highest power of ten that the axis shows."""
+    low = math.floor(math.log10(min(value["min"] for value in values)))
+    high = math.ceil(math.log10(max(value["max"] for value in values)))
+    return 10 ** low, 10 ** max(high, low + 1)
 
 
-def text(x, y, content, anchor="start", size=12, weight="normal"):
-    return (f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" '
-            f'font-weight="{weight}">{escape(content)}</text>')
-
-
-def legend():
-    x = LEFT
-    for name, colour in SERIES:
-        yield f'<circle cx="{x}" cy="52" r="5" fill="{colour}"/>'
-        yield text(x + 9, 56, name)
-        x += 24 + 7 * len(name)
-
-
-def grid(axis, bottom):
-    for tick in axis.ticks():
-        x = axis.x(tick)
-        yield f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}" stroke="#ddd"/>'
-        yield text(x, bottom + 16, f"{tick:,}".replace(",", " "), "middle")
-
-
-def dots(axis, name, values, y):
-    yield text(LEFT - 10, y + LANE * len(SERIES) / 2 + 4, name, "end")
-    for series, colour in SERIES:
-        value = values.get(series)
-        if value:
-            middle = y + LANE / 2
-            yield (f'<line x1="{axis.x(value["min"]):.1f}" y1="{middle}" '
-                   f'x2="{axis.x(value["max"]):.1f}" y2="{middle}" stroke="{colour}" '
-                   'stroke-width="3" stroke-linecap="round" opacity="0.5"/>')
-            yield (f'<circle cx="{axis.x(value["median"]):.1f}" cy="{middle}" r="5" '
-                   f'fill="{colour}"><title>{escape(series)}: {value["median"]:.0f} '
-                   f'{value["unit"]}</title></circle>')
-        y += LANE
+def plot_series(axes, name, lane, shapes):
+    """One dot a shape, in the lane of this series."""
+    places = [(place + (lane - (len(SERIES) - 1) / 2) * LANES_SHARE / len(SERIES), of_shape[name])
+              for place, of_shape in enumerate(shapes.values()) if name in of_shape]
+    medians = [value["median"] for _, value in places]
+    errors = [[value["median"] - value["min"] for _, value in places],
+              [value["max"] - value["median"] for _, value in places]]
+    axes.errorbar(medians, [y for y, _ in places], xerr=errors, fmt="o", color=SERIES[name],
+                  ecolor=colors.to_rgba(SERIES[name], 0.5), elinewidth=3, label=name)
+    for y, value in places:
+        axes.annotate(table.number(value["median"]), (value["max"], y), xytext=(7, 0),
+                      textcoords="offset points", va="center", fontsize=7, color="#444444")
 
 
 def draw(size_bytes, shapes):
-    axis = Axis([value for of_shape in shapes.values() for value in of_shape.values()])
-    pitch = LANE * len(SERIES) + GAP
-    bottom = TOP + pitch * len(shapes)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{bottom + FOOT}" '
-             f'viewBox="0 0 {WIDTH} {bottom + FOOT}" font-family="sans-serif" fill="#222">',
-             '<rect width="100%" height="100%" fill="#fff"/>',
-             text(LEFT, 28, f"Lives of calls per second, payloads of {r.size_text(size_bytes)}",
-                  size=16, weight="bold"),
-             *legend(), *grid(axis, bottom)]
-    for place, (name, values) in enumerate(shapes.items()):
-        parts += dots(axis, name, values, TOP + GAP / 2 + pitch * place)
-    parts.append(text(WIDTH - RIGHT, bottom + 34, "lives per second, logarithmic", "end", 11))
-    return "\n".join([*parts, "</svg>", ""])
+    """The text of one chart."""
+    with matplotlib.rc_context(STYLE):
+        height = SHAPE_INCHES * len(shapes) + MARGIN_INCHES
+        picture = figure.Figure((WIDTH_INCHES, height), layout="constrained", facecolor="white")
+        axes = picture.subplots()
+        for lane, name in enumerate(SERIES):
+            plot_series(axes, name, lane, shapes)
+        axes.set_xscale("log")
+        axes.set_xlim(*whole_decades([value for of_shape in shapes.values()
+                                      for value in of_shape.values()]))
+        axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+        axes.xaxis.grid(True, color="#dddddd")
+        axes.set_xlabel("lives per second, logarithmic")
+        axes.set_yticks(range(len(shapes)), shapes)
+        axes.set_ylim(len(shapes) - 0.5, -0.5)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False)
+        picture.suptitle(f"Lives of calls per second, payloads of {r.size_text(size_bytes)}",
+                         fontweight="bold")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(SERIES),
+                    columnspacing=1, handletextpad=0.2)
+        text = io.StringIO()
+        picture.savefig(text, format="svg", metadata={"Date": None})
+        return text.getvalue()
 
 
 def charts(rows):

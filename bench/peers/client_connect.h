@@ -1,4 +1,4 @@
-// The C++ client, connected to a server of a benchmark.
+// Connects the C++ client to a server of a benchmark.
 #pragma once
 
 #include <string>

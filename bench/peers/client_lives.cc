@@ -19,7 +19,7 @@ namespace {
 // With a wait the client subscribes to the output, on a stream that all callers share.
 constexpr absl::Duration kOutputWait = absl::Seconds(5);
 
-// What all callers share.
+// The state that all callers share.
 struct Scene {
   const PayloadPool& pool;
   client::Client client;

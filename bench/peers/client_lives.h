@@ -1,5 +1,5 @@
-// Lives of calls in Mayfly through the C++ client library, which batches by itself: as many callers
-// as there are lanes, each with one call at a time. What they do at one time travels together.
+// Lives of calls in Mayfly through the C++ client library, which batches concurrent requests: as
+// many callers as lanes, each with one call at a time.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,8 +1,8 @@
-"""A disk of its own for a server, so that what is written to it can be counted.
+"""A separate disk for a server, so that the bytes written to it can be counted.
 
-The kernel's accounting by process cannot: a page of a file counts when it is dirtied, and on newer
-kernels all pages of its folio with it. So this is a file system in a file, on a loop device, whose
-count of sectors is that of the device: data, journal and the rest. It takes root.
+The kernel's accounting per process is unsuitable: it counts a page when it is dirtied, and newer
+kernels count all pages of its folio. So this is a file system in a file on a loop device. The
+device's count of sectors includes data, journal and the rest. This takes root.
 """
 
 import os

@@ -1,5 +1,5 @@
-// floor: what the machine itself can do, beneath every figure: AES-256-GCM of messages of a size, and
-// synced appends to a disk.
+// floor: measures the limits of the machine: AES-256-GCM of messages of one size, and synced
+// appends to a disk.
 //
 //   floor --directory DIR [--seconds S]
 //

@@ -1,4 +1,4 @@
-"""What the machine itself does: no figure can be above it."""
+"""The limits of the machine: no figure can be above them."""
 
 import rows as r
 

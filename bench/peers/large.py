@@ -1,4 +1,4 @@
-"""Payloads that are streamed: uploaded and downloaded through the C++ client."""
+"""Streamed payloads: uploaded and downloaded through the C++ client."""
 
 import rows as r
 

@@ -1,4 +1,4 @@
-// life_driver: lives of calls, driven through one peer, and how many went through in a second.
+// life_driver: drives lives of calls through one peer and reports lives per second.
 //
 //   life_driver mayfly --address HOST:PORT --certificates DIR [WORKLOAD]     (the null server too)
 //   life_driver client --address HOST:PORT --certificates DIR [WORKLOAD]     through the C++ client

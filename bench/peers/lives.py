@@ -1,7 +1,7 @@
-"""Lives of calls: put input, get input, put output, take output exactly once, all gone.
+"""Lives of calls: put input, get input, put output, take output exactly once, delete both.
 
-Mayfly, Redis and a server that stores nothing take turns, so that what else the machine does meets
-all of them alike.
+Mayfly, Redis and a server that stores nothing take turns, so that other load on the machine affects
+all of them.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What machine it was, and how much of it others used."""
+"""Describes the machine, and how much of it other processes used."""
 
 import os
 import platform

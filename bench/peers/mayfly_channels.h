@@ -1,4 +1,4 @@
-// Connections to a server of the contract, in both roles.
+// Connections to a server with Mayfly's contract, in both roles.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Many calls that stay in Mayfly: inputs that are put and not retrieved, and what became of them.
+// Fills Mayfly with many calls: puts inputs that are not retrieved, and checks their state later.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// A MayflyLane takes one batch of calls after another through its life, one RPC at a time.
+// A MayflyLane runs the lives of one batch of calls after another, one RPC at a time.
 //
 // The flow of a life is in Begin and Continue of the .cc, and nowhere else. Each step runs on the gRPC
 // thread that brought the answer to the one before; two never run at once.

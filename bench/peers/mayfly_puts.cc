@@ -21,7 +21,7 @@
 namespace mayfly::peers {
 namespace {
 
-// What all that puts shares: the payloads, what was answered, and whether to go on.
+// The state shared by all putters: the payloads, the answers, and whether to continue.
 class PutProgress {
  public:
   explicit PutProgress(const Puts& puts) : puts_(puts), pool_(puts.payload_bytes) {}

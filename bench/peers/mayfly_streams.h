@@ -1,4 +1,5 @@
-// What streams cost a Mayfly: calls that are waited for, and puts by stream beside puts by batch.
+// Measures streams of Mayfly: the cost of calls that streams wait for, and puts by stream beside
+// puts by batch.
 #pragma once
 
 #include <cstdint>

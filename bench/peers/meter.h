@@ -1,5 +1,6 @@
-// A Window is the time that counts: after the warm-up, for as long as was asked and until enough
-// batches have ended to make a rate of, but not for ever. A Meter counts what ended within it.
+// A Window is the measured time: it begins after the warm-up, and lasts for the requested time and
+// until enough batches have ended for a rate, up to a limit. A Meter counts the batches that end
+// within it.
 //
 // A Window is shared and thread-safe, but for Meters it must be over before they report. A Meter is
 // not thread-safe: lanes that run on several threads have one each, merged by ReportOf.

@@ -1,5 +1,5 @@
-// Puts and takes of NATS JetStream: a file-backed work queue, from which a message is gone once its
-// one consumer has acknowledged it.
+// Puts and takes of NATS JetStream: a file-backed work queue, which drops a message once its single
+// consumer has acknowledged it.
 //
 // A put is published and acknowledged by the server, with as many under way as the lanes' batches
 // hold; a take is fetched in batches, one thread and connection per lane, and acknowledged, the last

@@ -1,5 +1,5 @@
-// null_server: the contract's transport and nothing else, to tell what of a figure is gRPC, TLS and
-// messages, and what is Mayfly.
+// null_server: serves the contract with transport only, to separate the cost of gRPC, TLS and
+// messages from that of Mayfly.
 //
 //   null_server --certificates DIR --port-file FILE
 //

@@ -1,5 +1,5 @@
-// Upload and Download of the null server: gRPC streams of segments that are kept in memory as they
-// came, in messages as they were. Nothing is checked, nothing is copied.
+// Upload and Download of the null server: gRPC streams whose messages are kept in memory as they
+// arrived. It checks and copies nothing.
 #pragma once
 
 #include <memory>

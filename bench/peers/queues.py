@@ -1,4 +1,4 @@
-"""Puts and takes each by itself, beside NATS JetStream: what a work queue does of a call's life."""
+"""Puts and takes alone beside NATS JetStream: the part of a life that a work queue covers."""
 
 import rows as r
 

@@ -19,7 +19,7 @@ namespace {
 
 constexpr char kTtlSeconds[] = "86400";
 constexpr size_t kReadBytes = 64 << 10;
-// What hiredis wants of a reply: any pointer that is not null.
+// hiredis needs a reply that is any non-null pointer.
 char reply_exists;
 
 [[noreturn]] void DieOfSsl(absl::string_view what) {

@@ -1,5 +1,5 @@
-// One connection to Redis over TLS 1.3, without blocking: commands are gathered and written together,
-// replies are parsed by hiredis' reader and handed on in the order of the commands.
+// One non-blocking connection to Redis over TLS 1.3. Commands are collected and written together;
+// hiredis' reader parses the replies, which are passed on in the order of the commands.
 //
 // hiredis 0.14 has no TLS of its own, hence OpenSSL under its reader. Values are looked at where they
 // arrived, without a copy. Any error ends the process. Used by one thread.
@@ -22,7 +22,7 @@ struct RedisReply {
   absl::string_view text;  // of a status, an error or a value; gone after the call
 };
 
-// Who sent a command. It must outlive the reply.
+// The sender of a command. It must outlive the reply.
 class RedisCaller {
  public:
   virtual ~RedisCaller() = default;

@@ -1,4 +1,4 @@
-// Many keys that stay in Redis: what mayfly_fill.h does, with SET.
+// Fills Redis with many keys by SET, like mayfly_fill.h.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
-// Lives of calls in Redis: SET input, GET it, SET output, GETDEL it, DEL the input; a batch's commands
-// of one step are written together, and the next step follows when all have been answered.
+// Lives of calls in Redis: SET input, GET it, SET output, GETDEL it, DEL the input. The commands of
+// one step of a batch are written together, and the next step starts when all are answered.
 //
 // One thread and an epoll loop: Redis executes commands on one thread, so a second one here would
 // only take its processor. Lanes share the connections, or have several each when there are more; what

@@ -1,4 +1,4 @@
-"""The release build that is measured."""
+"""Builds the release that is measured."""
 
 import pathlib
 import subprocess

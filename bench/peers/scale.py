@@ -8,7 +8,7 @@ import contextlib
 
 import lives
 import machine
-import resp
+import redis_client
 import rows as r
 
 SIZE_BYTES = 1024
@@ -109,14 +109,15 @@ class ManyInRedis(Many):
         super().__init__(run, "redis", lambda name: run.fleet.start_redis(name, "everysec"))
 
     def settle(self):
-        resp.wait_for_rewrite(self.many.port, self.run.fleet.certificates)
+        redis_client.wait_for_rewrite(self.many.port, self.run.fleet.certificates)
 
     def starts(self, calls):
         del calls
         self.many.kill()
         launched = self.many.launch()
-        answered = resp.wait_for_key(self.many.port, self.run.fleet.certificates,
-                                     self.sample.read_text().split()[0], START_SECONDS_MAX)
+        answered = redis_client.wait_for_key(self.many.port, self.run.fleet.certificates,
+                                             self.sample.read_text().split()[0],
+                                             START_SECONDS_MAX)
         return [answered - launched]
 
 

@@ -1,4 +1,4 @@
-// scale_driver: what bench/peers/run needs to compare servers that hold many calls.
+// scale_driver: the client with which bench/peers/run compares servers that hold many calls.
 //
 //   scale_driver mayfly-fill  --address HOST:PORT --certificates DIR --calls N   puts inputs
 //   scale_driver redis-fill   --port PORT --certificates DIR --calls N           sets keys

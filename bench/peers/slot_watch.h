@@ -1,4 +1,4 @@
-// Tells from a server's slot file, which it only reads, when secrets that it holds are gone.
+// Reads a server's slot file to find out when the secrets in it are erased.
 #pragma once
 
 #include <string>

@@ -6,7 +6,7 @@ import time
 
 import lives
 import machine
-import resp
+import redis_client
 import rows as r
 
 SIZE_BYTES = 1024
@@ -113,23 +113,23 @@ class StormInRedis(Storm):
         super().__init__(run, "redis", run.fleet.start_redis("redis-storm", "everysec"), calls)
 
     def connect(self):
-        return resp.Connection(self.server.port, self.run.fleet.certificates)
+        return redis_client.connect(self.server.port, self.run.fleet.certificates)
 
     def erased_within(self):
-        with self.connect() as connection:
-            while self.left() > -WATCH_SECONDS:
-                if connection.command("DBSIZE") <= LIVES_KEYS_MAX:
-                    return -self.left()
-                time.sleep(0.5)
+        client = self.connect()
+        while self.left() > -WATCH_SECONDS:
+            if client.dbsize() <= LIVES_KEYS_MAX:
+                return -self.left()
+            time.sleep(0.5)
         raise self.run.failure(f"{self.server.name}: keys are left {WATCH_SECONDS} s after their "
                                "deadline")
 
     def check_sample(self):
         time.sleep(self.left() + SAMPLE_AFTER_SECONDS)
-        with self.connect() as connection:
-            for key in self.sample.read_text().split():
-                if connection.command("GET", key) is not None:
-                    raise self.run.failure(f"{self.server.name}: keys outlive their deadline")
+        client = self.connect()
+        for key in self.sample.read_text().split():
+            if client.get(key) is not None:
+                raise self.run.failure(f"{self.server.name}: keys outlive their deadline")
 
 
 def rows(run):

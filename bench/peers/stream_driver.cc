@@ -1,4 +1,4 @@
-// stream_driver: what bench/waiting needs of a client.
+// stream_driver: the client of bench/waiting.
 //
 //   stream_driver mayfly-wait --address HOST:PORT --certificates DIR --streams N --calls N
 //   stream_driver mayfly-puts --address HOST:PORT --certificates DIR [--stream] --batch N

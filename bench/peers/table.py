@@ -1,5 +1,7 @@
 """The rows as Markdown, fit for bench/README.md."""
 
+import tabulate
+
 import rows as r
 
 # Every figure, in the order of the page, with its heading.
@@ -42,8 +44,9 @@ def spread(value):
     return f"{number(value['median'])} ({number(value['min'])}-{number(value['max'])})"
 
 
-def line(cells):
-    return "| " + " | ".join(cells) + " |"
+def markdown(headings, lines):
+    """Cells are text as it is to be shown, numbers too."""
+    return tabulate.tabulate(lines, headings, tablefmt="github", disable_numparse=True)
 
 
 def section(heading, rows):
@@ -53,17 +56,15 @@ def section(heading, rows):
     yield f"Median (lowest-highest) of {rows[0]['repetitions']}, in {unit}."
     yield ""
     if rows[0]["mayfly"] is None:
-        yield line(["size", "by", unit])
-        yield line(["---"] * 3)
-        for row in rows:
-            yield line([r.size_text(row["size_bytes"]), row["peer"], spread(row["peer_value"])])
+        yield markdown(["size", "by", unit],
+                       [[r.size_text(row["size_bytes"]), row["peer"], spread(row["peer_value"])]
+                        for row in rows])
     else:
-        yield line(["size", "shape", "durability", "Mayfly", "peer", "its value", "ratio", "aim", ""])
-        yield line(["---"] * 9)
-        for row in rows:
-            yield line([r.size_text(row["size_bytes"]), row["shape"], row["durability"],
-                        spread(row["mayfly"]), row["peer"], spread(row["peer_value"]),
-                        f"{row['ratio']:.2f}", row["aim"] or "", VERDICTS[r.meets(row)]])
+        yield markdown(
+            ["size", "shape", "durability", "Mayfly", "peer", "its value", "ratio", "aim", ""],
+            [[r.size_text(row["size_bytes"]), row["shape"], row["durability"],
+              spread(row["mayfly"]), row["peer"], spread(row["peer_value"]),
+              f"{row['ratio']:.2f}", row["aim"] or "", VERDICTS[r.meets(row)]] for row in rows])
     yield ""
 
 

@@ -1,5 +1,5 @@
-// Payloads that are streamed, through the C++ client: uploaded as inputs, downloaded by a worker,
-// compared, and deleted.
+// Streams payloads through the C++ client: uploads inputs, downloads them as a worker, compares and
+// deletes them.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// What every peer is made to do, and with which bytes.
+// The workload of every peer, and its payloads.
 //
 // A life is put input, get input, put output, take output, end. A lane has one batch of lives under
 // way at a time, and all steps of a batch follow each other; lanes are independent of each other.

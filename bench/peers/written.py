@@ -3,7 +3,7 @@
 import disk
 import lives
 import machine
-import resp
+import redis_client
 import rows as r
 
 SIZE_BYTES = 1024
@@ -55,7 +55,7 @@ def stay_unread(run, kind, server):
     calls = UNREAD_CALLS_QUICK if run.quick else UNREAD_CALLS
     run.scale(server, f"{kind}-fill", calls=calls, payload_bytes=SIZE_BYTES)
     if kind == "redis":
-        resp.wait_for_rewrite(server.port, run.fleet.certificates)
+        redis_client.wait_for_rewrite(server.port, run.fleet.certificates)
     else:
         server.stop()
         server.start()

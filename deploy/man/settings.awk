@@ -1,11 +1,13 @@
-# Makes the SETTINGS section of mayfly.toml(5) of deploy/mayfly.toml, which documents every setting:
+# Generates the SETTINGS section of mayfly.toml(5) from deploy/mayfly.toml, which documents every
+# setting:
 #
 #   awk -f settings.awk mayfly.toml mayfly.toml.5.in >mayfly.toml.5
 #
-# A setting is the line "name = value" with the comment above it. "# [section]" and "# name = value"
-# are settings too, of which the file only gives an example.
+# A setting is a line "name = value" with the comment above it. "# [section]" and "# name = value"
+# are settings of which the file only gives an example.
 
-# Sentences begin on new lines, and a line that begins with a dot or a quote is text.
+# Starts every sentence on a new line. Escapes lines that begin with a dot or a quote, which would
+# be macros.
 function print_text(text) {
   gsub(/\\/, "\\e", text)
   gsub(/\. /, ".\n", text)

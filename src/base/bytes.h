@@ -1,4 +1,4 @@
-// Fixed-width big-endian integers and byte views, as every on-disk format here writes them.
+// Fixed-width big-endian integers and byte views, used by every on-disk format.
 #pragma once
 
 #include <bit>
@@ -14,8 +14,9 @@ namespace mayfly {
 using ByteSpan = absl::Span<const uint8_t>;
 using MutableByteSpan = absl::Span<uint8_t>;
 
-// Between the machine's byte order and big-endian, both ways. The compiler's own swap, because at
-// -O3 a loop of shifts becomes vector code several times slower.
+// Converts between the machine's byte order and big-endian, in both directions. It uses the
+// compiler's byte swap: at -O3 a loop of shifts is compiled to vector code that is several times
+// slower.
 template <typename Integer>
 Integer SwapBigEndian(Integer value) {
   if constexpr (std::endian::native == std::endian::big || sizeof(Integer) == 1) return value;

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+
 #include "base/check.h"
 
 namespace mayfly {
@@ -47,7 +48,7 @@ absl::StatusOr<CallId> CallId::Parse(absl::string_view text) {
   }
   const int version = id.bytes_[6] >> 4;
   if (version != 7) return Malformed(absl::StrCat("has UUID version ", version, ", must be 7"));
-  if (id.bytes_[8] >> 6 != 2) return Malformed("has not the variant of RFC 9562");
+  if (id.bytes_[8] >> 6 != 2) return Malformed("does not have the variant of RFC 9562");
   return id;
 }
 
@@ -81,8 +82,6 @@ std::string CallId::ToString() const {
   }
   return text;
 }
-
-std::string CallId::Short() const { return ToString().substr(kTextSize - 8); }
 
 int64_t CallId::time_ms() const {
   return static_cast<int64_t>(LoadBigEndian<uint64_t>(bytes_.data()) >> 16);

@@ -1,5 +1,5 @@
-// A CallId names one function call: a UUIDv7 (RFC 9562 section 5.7), whose first 48 bits are the
-// Unix time in milliseconds at which it was minted.
+// A CallId identifies one function call. It is a UUIDv7 (RFC 9562 section 5.7), whose first 48 bits
+// are the Unix time in milliseconds at which it was generated.
 #pragma once
 
 #include <array>
@@ -19,21 +19,18 @@ class CallId {
 
   CallId() = default;
 
-  // Reads the 36-character text form, either case. INVALID_ARGUMENT when it is malformed, or when
-  // the version is not 7 or the variant is not that of RFC 9562.
+  // Parses the 36-character text form, in either case. INVALID_ARGUMENT if it is malformed, the
+  // version is not 7, or the variant is not that of RFC 9562.
   static absl::StatusOr<CallId> Parse(absl::string_view text);
 
-  // Sixteen bytes as stored in a key. The caller vouches that they came from a CallId.
+  // From sixteen bytes as stored in a key. The caller guarantees that they came from a CallId.
   static CallId FromBytes(ByteSpan bytes);
 
-  // A new id for `now`; `random` is ten bytes from a cryptographic source.
+  // Generates an id for `now`; `random` is ten bytes from a cryptographic source.
   static CallId Mint(absl::Time now, ByteSpan random);
 
   // The 36-character lower-case text form.
   std::string ToString() const;
-
-  // What logs may show: the last eight hexadecimal digits.
-  std::string Short() const;
 
   absl::Time time() const;
   int64_t time_ms() const;

@@ -1,4 +1,4 @@
-// Check(condition, "what must hold"): a programmer's error ends the process, in release too.
+// Check(condition, "the invariant"): a violated invariant ends the process, also in release builds.
 #pragma once
 
 namespace mayfly {

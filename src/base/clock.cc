@@ -9,9 +9,9 @@ namespace mayfly {
 
 namespace {
 
-// adjtimex is a system call, the clocks are not.
+// adjtimex is a system call; reading the clocks is not.
 constexpr absl::Duration kSynchronisedCheckInterval = absl::Seconds(1);
-// The two clocks are read within this of each other, unless every attempt is interrupted.
+// The two clocks are read within this time of each other, unless every attempt is interrupted.
 constexpr absl::Duration kReadingGapMax = absl::Milliseconds(1);
 constexpr int kReadingAttempts = 4;
 
@@ -29,12 +29,13 @@ bool IsSynchronised() {
 
 }  // namespace
 
-// From the kernel each time: absl::Now() extrapolates from a reading that is up to two seconds old,
-// and notices that the wall clock was set as late as that.
+// Reads from the kernel each time: absl::Now() extrapolates from a reading that is up to two
+// seconds old, so it notices a change of the wall clock that much later.
 ClockReading SystemClock::Read() {
   absl::Time wall;
   absl::Duration now;
-  // A process that is stopped between the two readings would take the pause for a jump of the wall.
+  // If the process is stopped between the two readings, the pause would look like a jump of the
+  // wall clock.
   for (int attempt = 0; attempt < kReadingAttempts; ++attempt) {
     const timespec before = ReadClock(CLOCK_BOOTTIME);
     wall = absl::TimeFromTimespec(ReadClock(CLOCK_REALTIME));

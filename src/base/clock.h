@@ -1,5 +1,5 @@
-// The clocks of the machine, behind a seam: nothing else here asks the kernel what time it is,
-// so a test can move either clock by hand.
+// An interface to the machine's clocks. No other code reads them, so a test can set either clock by
+// hand.
 #pragma once
 
 #include <atomic>
@@ -12,9 +12,9 @@ namespace mayfly {
 
 // One reading of both clocks.
 struct ClockReading {
-  absl::Time wall;          // CLOCK_REALTIME: may jump either way
-  absl::Duration boottime;  // CLOCK_BOOTTIME: since boot, suspension included; never goes back
-  // The kernel said, within the last second, that a time service disciplines the wall clock.
+  absl::Time wall;          // CLOCK_REALTIME: may jump in either direction
+  absl::Duration boottime;  // CLOCK_BOOTTIME: since boot, including suspension; never decreases
+  // The kernel reported, within the last second, that a time service synchronises the wall clock.
   bool synchronised = false;
 };
 
@@ -26,7 +26,7 @@ class Clock {
   virtual std::string BootId() = 0;
 };
 
-// The machine's own clocks. Thread-safe.
+// The real clocks of the machine. Thread-safe.
 class SystemClock : public Clock {
  public:
   ClockReading Read() override;

@@ -29,12 +29,12 @@ uint32_t ByTable(uint32_t state, uint8_t byte) {
 
 #if defined(__x86_64__)
 
-// The crc32 instruction takes three cycles and can be begun every cycle: so three stretches at a
-// time, each from a state of its own, put together by what zeros of a stretch's length make of a
-// state (M. Adler, crc32c.c, describes the method).
+// The crc32 instruction has a latency of three cycles and a throughput of one per cycle. So three
+// stretches are processed in parallel, each from its own state. Their states are combined with the
+// effect of a stretch of zeros on a state (M. Adler, crc32c.c, describes the method).
 constexpr size_t kStretchBytes = 1024;
 
-// What kStretchBytes zeros make of a state, byte of the state by byte: the function is linear.
+// The effect of kStretchBytes zeros on a state, per byte of the state: the function is linear.
 class AfterStretch {
  public:
   AfterStretch() {

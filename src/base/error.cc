@@ -71,9 +71,10 @@ absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view m
   return status;
 }
 
-absl::Status FieldError(absl::string_view field, absl::string_view value, absl::string_view wants) {
+absl::Status FieldError(absl::string_view field, absl::string_view value,
+                        absl::string_view expected) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
-                   absl::StrCat(field, " is ", value, ", ", wants));
+                   absl::StrCat(field, " is ", value, ", ", expected));
 }
 
 absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, uint64_t limit,
@@ -81,6 +82,11 @@ absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, 
   return MakeError(
       absl::StatusCode::kInvalidArgument, reason,
       absl::StrCat(field, " is ", value, ", limit is ", limit, unit.empty() ? "" : " ", unit));
+}
+
+absl::Status DrainingError() {
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                   "the server is shutting down");
 }
 
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {

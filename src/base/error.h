@@ -1,8 +1,8 @@
 // Errors with a stable reason.
 //
-// An error that may leave the process carries, beside its canonical code and its text, a Reason:
-// what a program branches on. The reasons, and how to read them, are public: mayfly/error.h.
-// rpc/status.cc puts them on the wire.
+// An error that may be sent to clients carries a canonical code, a text and a Reason, on which
+// programs branch. The reasons and the functions to read them are public: mayfly/error.h.
+// rpc/status.cc translates them to the wire.
 //
 //   return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
 //   return LimitError(Reason::kPayloadTooLarge, "payload_bytes", 5242881, 4194304, "bytes");
@@ -20,22 +20,26 @@ namespace mayfly {
 
 absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view message);
 
-// INVALID_ARGUMENT: `field` is `value`, and what would be right.
-absl::Status FieldError(absl::string_view field, absl::string_view value, absl::string_view wants);
+// INVALID_ARGUMENT: "`field` is `value`, `expected`", where `expected` is a clause such as "range
+// is 1 to 64" or "expected input or output".
+absl::Status FieldError(absl::string_view field, absl::string_view value,
+                        absl::string_view expected);
 
 // INVALID_ARGUMENT: "`field` is `value`, limit is `limit` `unit`".
 absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, uint64_t limit,
                         absl::string_view unit);
 
+// UNAVAILABLE (DRAINING): the server is shutting down.
+absl::Status DrainingError();
+
 // The same error, with advice on when to try again.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
-#define RETURN_IF_ERROR(expression)                                    \
-  do {                                                                 \
-    if (absl::Status status_of_expression = (expression);              \
-        !status_of_expression.ok()) {                                  \
-      return status_of_expression;                                     \
-    }                                                                  \
+#define RETURN_IF_ERROR(expression)                                                     \
+  do {                                                                                  \
+    if (absl::Status status_of_expression = (expression); !status_of_expression.ok()) { \
+      return status_of_expression;                                                      \
+    }                                                                                   \
   } while (false)
 
 }  // namespace mayfly

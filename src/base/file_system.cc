@@ -25,11 +25,12 @@ absl::Status ErrnoError(absl::string_view operation, int error) {
 }
 
 constexpr char kWroteNothing[] = "mayfly/wrote_nothing";
-// Descriptors come back when connections or files are closed.
+// Descriptors become free when connections or files are closed.
 constexpr absl::Duration kDescriptorTimeout = absl::Seconds(5);
 constexpr absl::Duration kDescriptorPause = absl::Milliseconds(20);
 
-// open(2), again while the process or the system has no descriptor free: that has changed nothing.
+// open(2), retried while the process or the system has no free descriptor. Such a failure has
+// changed nothing.
 int OpenPatiently(const std::string& path, int flags) {
   for (absl::Duration waited; true; waited += kDescriptorPause) {
     const int fd = open(path.c_str(), flags | O_CLOEXEC, 0600);
@@ -133,7 +134,7 @@ absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
                          const std::string& name, ByteSpan content) {
   const std::string path = directory + "/" + name;
   const std::string temporary = path + ".new";
-  // A leftover of a crash may be longer than what is written now.
+  // A file left behind by a crash may be longer than the new content.
   if (file_system->Exists(temporary)) RETURN_IF_ERROR(file_system->Remove(temporary));
   {
     auto file = file_system->Open(temporary, /*create=*/true);

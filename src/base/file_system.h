@@ -1,10 +1,10 @@
-// The file system as the key files see it, behind a seam through which tests make the k-th write,
-// sync or rename fail, or drop what was not synced.
+// The file system interface of the key files. Tests use it to fail the k-th write, sync or rename,
+// or to drop unsynced data.
 //
 // Every error is UNAVAILABLE or NOT_FOUND with errno's text and the operation's name, never a path.
-// When no descriptor is free, an operation that needs one waits for up to 5 s before it fails. A
-// failed Sync is final: the kernel may have dropped the dirty pages, so the caller must not sync
-// again and believe the answer.
+// If no descriptor is free, an operation that needs one waits up to 5 s before it fails. A failed
+// Sync is final: the kernel may have dropped the dirty pages, so the caller must not sync again and
+// trust the result.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,11 @@
 
 namespace mayfly {
 
-// An open file, written in place. Thread-safe as pread and pwrite are.
+// An open file that is written in place. As thread-safe as pread and pwrite.
 class File {
  public:
   virtual ~File() = default;
-  // Fills `out` whole or fails; OUT_OF_RANGE past the end.
+  // Fills `out` completely or fails; OUT_OF_RANGE past the end.
   virtual absl::Status ReadAt(uint64_t offset, MutableByteSpan out) = 0;
   virtual absl::Status WriteAt(uint64_t offset, ByteSpan data) = 0;
   virtual absl::Status Sync() = 0;  // fdatasync
@@ -36,7 +36,7 @@ class File {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  // Opens for reading and writing; with `create`, makes it (mode 0600) when it is not there.
+  // Opens for reading and writing. With `create`, creates a missing file with mode 0600.
   virtual absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) = 0;
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Remove(const std::string& path) = 0;
@@ -44,16 +44,16 @@ class FileSystem {
   virtual bool Exists(const std::string& path) = 0;
 };
 
-// The machine's own file system; lives for ever.
+// The real file system. It is never destroyed.
 FileSystem* PosixFileSystem();
 
-// Replaces the file at `directory`/`name` as a whole, or leaves it as it was: write to a temporary
-// neighbour, sync, rename, sync the directory.
+// Replaces the file at `directory`/`name` atomically: writes a temporary file next to it, syncs,
+// renames, and syncs the directory.
 absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
                          const std::string& name, ByteSpan content);
 
-// Whether the operation that failed with `status` changed nothing for want of a descriptor, so that
-// it may be tried again.
+// Whether the operation failed for lack of a descriptor and thus changed nothing, so that it may be
+// retried.
 bool WroteNothing(const absl::Status& status);
 
 // The whole content of a file of at most `bytes_max` bytes.

@@ -1,4 +1,4 @@
-// A Notification is waited for by one thread and given once by another.
+// One thread waits for a Notification, and another one gives it once.
 #pragma once
 
 #include "absl/time/clock.h"
@@ -11,7 +11,7 @@ namespace mayfly {
 class Notification {
  public:
   void Notify() EXCLUDES_LOCK(mutex_) {
-    // Under the lock: the waiter may destroy this as soon as it can take it.
+    // Signal under the lock: the waiter may destroy this object as soon as it acquires the lock.
     MutexLock lock(&mutex_);
     is_notified_ = true;
     changed_.NotifyAll();
@@ -20,7 +20,7 @@ class Notification {
     MutexLock lock(&mutex_);
     while (!is_notified_) changed_.Wait(&mutex_);
   }
-  // False when it has not been given by then.
+  // Returns false on timeout.
   bool WaitForNotificationWithTimeout(absl::Duration timeout) EXCLUDES_LOCK(mutex_) {
     const absl::Time end = absl::Now() + timeout;
     MutexLock lock(&mutex_);

@@ -1,10 +1,11 @@
-// What time it is, as the rules see it: three answers, because two clocks may disagree and a wrong
-// one must neither destroy live data nor keep data past its day; and a fourth for durations.
+// The current time for the rules of call/. It has three values, because two clocks may disagree,
+// and a wrong one must neither destroy live data nor keep data past its day. A fourth value is for
+// durations.
 //
-// The three are milliseconds since the Unix epoch. retention/timekeeper.h makes them from the wall
-// clock and from *steady* (an anchor plus CLOCK_BOOTTIME since). While the clocks are right all
-// three are equal up to its tolerance. A deadline has passed for one of them when it is <= that
-// answer.
+// The three are milliseconds since the Unix epoch. retention/timekeeper.h computes them from the
+// wall clock and from *steady* (an anchor plus the CLOCK_BOOTTIME since). While the clocks are
+// right, all three are equal up to its tolerance. A deadline has passed for a value when it is <=
+// that value.
 #pragma once
 
 #include <cstdint>
@@ -13,21 +14,22 @@
 namespace mayfly {
 
 struct Now {
-  // An erase_ms at which nothing may be destroyed: no deadline is <= it.
+  // The erase_ms at which nothing may be destroyed: no deadline is <= it.
   static constexpr int64_t kNeverMs = std::numeric_limits<int64_t>::min();
 
-  // What reads compare deadlines with: the later of the two readings, so that a payload is refused
-  // as soon as either clock says that its time is over. Goes back when a wrong clock is corrected.
+  // Reads compare deadlines with this. It is the later of the two clocks, so that reads are
+  // rejected as soon as either clock is past the deadline. It decreases when a wrong clock is
+  // corrected.
   int64_t read_ms = 0;
-  // What destruction compares deadlines with: the earlier of the two readings, so that both clocks
-  // must say so, and kNeverMs while the clock is not to be trusted after a boot. Never above
-  // read_ms. Goes back when a wrong clock is corrected.
+  // Destruction compares deadlines with this. It is the earlier of the two clocks, so that both
+  // must be past the deadline, and kNeverMs while the clock is not trusted after a boot. Never
+  // above read_ms. It decreases when a wrong clock is corrected.
   int64_t erase_ms = kNeverMs;
-  // What new deadlines, tombstones and the window around call ids are computed from. Advances with
-  // CLOCK_BOOTTIME and jumps only when it is anchored anew.
+  // New deadlines, tombstones and the id window are computed from this. It advances with
+  // CLOCK_BOOTTIME and jumps only when it is re-anchored.
   int64_t steady_ms = 0;
-  // How long the process has run, suspension included: no time of day. Durations are measured on
-  // it (leases, waits, idle timeouts), since it never goes back and no setting of a clock moves it.
+  // CLOCK_BOOTTIME since the process started, including suspension. Durations (leases, waits, idle
+  // timeouts) are measured with this: it never decreases, and setting a clock does not change it.
   int64_t elapsed_ms = 0;
 };
 

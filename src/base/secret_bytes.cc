@@ -11,7 +11,7 @@
 namespace mayfly {
 namespace {
 
-// Grows by whole regions that are never given back: keys come and go, their number stays small.
+// Grows by whole regions that are never freed: keys come and go, but their number stays small.
 class Arena {
  public:
   uint8_t* Allocate() EXCLUDES_LOCK(mutex_) {
@@ -62,7 +62,7 @@ class Arena {
   bool locked_ GUARDED_BY(mutex_) = true;
 };
 
-// Outlives every static object that may hold a key.
+// Never destroyed, so that it outlives every static object that may hold a key.
 Arena& TheArena() {
   static Arena* const arena = new Arena;
   return *arena;

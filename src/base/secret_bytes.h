@@ -1,9 +1,10 @@
-// SecretBytes holds key material: wiped when destroyed, never copied, printed or compared.
+// SecretBytes holds key material. It is wiped on destruction and cannot be copied, printed or
+// compared.
 //
-// The bytes live in one arena of pages that are locked in memory and left out of core dumps, so
-// keys do not reach swap or a crash report. A block is 64 bytes; nothing longer is a key here.
-// Reading the bytes is a deliberate act, and ExposeBytes() is the word to grep for.
-// Thread-compatible; the arena itself is thread-safe.
+// The bytes are in one arena of pages that are locked in memory and excluded from core dumps, so
+// that keys do not reach swap or a crash report. A block has 64 bytes, the maximum size of a key.
+// Access to the bytes is explicit: grep for ExposeBytes(). Thread-compatible; the arena itself is
+// thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,7 @@ class SecretBytes {
   SecretBytes() = default;
   // `size` zero bytes, at most kSizeMax.
   explicit SecretBytes(size_t size);
-  // Copies `bytes`; wiping the source stays with the caller.
+  // Copies `bytes`. The caller wipes the source.
   explicit SecretBytes(ByteSpan bytes);
   ~SecretBytes();
 
@@ -42,15 +43,15 @@ class SecretBytes {
   size_t size_ = 0;
 };
 
-// Overwrites memory in a way that the compiler may not leave out: it must assume that the empty
-// assembly reads what was written. Inline, because a key derivation wipes a dozen small objects.
+// Overwrites memory in a way that the compiler cannot optimise away: it must assume that the empty
+// assembly reads the memory. Inline, because a key derivation wipes a dozen small objects.
 inline void WipeMemory(void* data, size_t size) {
   if (size == 0) return;
   memset(data, 0, size);
   asm volatile("" : : "r"(data) : "memory");
 }
 
-// True when every arena page so far could be locked (RLIMIT_MEMLOCK may forbid it).
+// Whether every arena page so far could be locked (RLIMIT_MEMLOCK may forbid it).
 bool SecretArenaIsLocked();
 
 }  // namespace mayfly

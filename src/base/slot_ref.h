@@ -1,11 +1,12 @@
-// Where a payload's secret lives: a slot of the slot file, and the payload that it was given to.
+// Refers to a payload's secret: its slot in the slot file, and the generation of the payload that
+// the slot was given to.
 #pragma once
 
 #include <cstdint>
 
 namespace mayfly {
 
-// A generation is given to one payload, store-wide, for ever; a slot is reused.
+// A generation is given to one payload, store-wide and for ever. A slot is reused.
 struct SlotRef {
   uint32_t slot = 0;
   uint64_t generation = 0;

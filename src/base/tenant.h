@@ -1,4 +1,4 @@
-// Which customer a call belongs to.
+// Identifies the tenant of a call.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,13 @@
 
 namespace mayfly {
 
-// A tenant's number in keys: given once to a name, never reused. Names stay out of keys, since
-// RocksDB prints keys into its logs.
+// A tenant's number in row keys. It is assigned once to a name and never reused. Row keys do not
+// contain names, because RocksDB prints keys into its logs.
 enum class TenantNumber : uint32_t {};
 
-// The grammar of a tenant's name, in certificates and in the configuration:
-// [a-z0-9][a-z0-9-]{0,62}. A DNS label's alphabet, so that a name needs no escaping in a SPIFFE id,
-// a file name or a metric.
+// Whether `name` is a valid tenant name, in certificates and in the configuration:
+// [a-z0-9][a-z0-9-]{0,62}. This is the alphabet of a DNS label, so a name needs no escaping in a
+// SPIFFE ID, a file name or a metric.
 bool IsTenantName(absl::string_view name);
 
 }  // namespace mayfly

@@ -1,7 +1,7 @@
-// A ThreadPool runs closures on a fixed number of threads, in the order given.
+// A ThreadPool runs closures on a fixed number of threads, in the order in which they were added.
 //
-// For work that is too long for a commit thread or a gRPC thread: reading, opening and sealing
-// payloads. The destructor runs what was given before it and then joins. Thread-safe.
+// It is for work that is too long for a commit thread or a gRPC thread: reading, opening and
+// sealing payloads. The destructor runs all added closures and then joins. Thread-safe.
 #pragma once
 
 #include <deque>
@@ -17,7 +17,7 @@ namespace mayfly {
 
 class ThreadPool {
  public:
-  // `name` (at most 15 characters) is what the threads are called in a debugger.
+  // `name` (at most 15 characters) is the name of the threads in a debugger.
   ThreadPool(const std::string& name, int thread_count);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

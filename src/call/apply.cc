@@ -12,7 +12,8 @@
 namespace mayfly {
 namespace {
 
-// Its deadline was fixed when it was stored; a max_ttl lowered since comes before it.
+// The deadline was fixed when the payload was stored. A max_ttl that was lowered since then ends it
+// earlier.
 int64_t DeadlineOf(const StoredPayload& payload, const ApplyContext& context) {
   return std::min(payload.deadline_ms, payload.stored_ms + context.max_ttl_ms);
 }
@@ -46,10 +47,10 @@ absl::Status UnknownError() {
   return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
 }
 
-// The put's own ttl ran out while it waited for its turn.
+// The put's own ttl expired while it was queued.
 absl::Status TooLateError() {
   return MakeError(absl::StatusCode::kNotFound, Reason::kCallExpired,
-                   "the put came to its turn after its own deadline");
+                   "the put was processed after its own deadline");
 }
 
 absl::Status DamagedError() {
@@ -59,10 +60,11 @@ absl::Status DamagedError() {
 
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
-                   "the claim has lapsed, was released, or is another's");
+                   "the claim has lapsed, was released, or belongs to another client");
 }
 
-// One operation on one call. The state is `before` without what time has taken from it.
+// Applies one operation to one call. The state is `before` without payloads and claims that have
+// expired.
 class Application {
  public:
   Application(const CallState& before, const ApplyContext& context)
@@ -132,8 +134,8 @@ class Application {
                     .claimed_ms = context_.now.elapsed_ms,
                     .lease_end_ms = 0};
     }
-    // A repeated claim is the retry of a lost reply: its lease runs from the new reply. One that
-    // was delayed on its way does not take back what a renewal has promised since.
+    // A repeated claim is the retry after a lost reply, so its lease starts at the new reply. A
+    // delayed one does not shorten a lease that was renewed since.
     claim->lease_end_ms = std::max(claim->lease_end_ms, LeaseEnd(*claim, request.lease_ms, true));
     GiveClaim();
   }
@@ -146,9 +148,9 @@ class Application {
     }
     if (!Holds(ack.token, ack.fence)) return;
     if (ack.crc32c && ack.crc32c != state().claim->crc32c) {
-      return Refuse(MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
-                              absl::StrCat("crc32c is ", *ack.crc32c,
-                                           ", that of the output as it was sent is another")));
+      return Refuse(MakeError(
+          absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
+          absl::StrCat("crc32c is ", *ack.crc32c, ", which differs from that of the output sent")));
     }
     result().ended_ms = End(EndReason::kConsumed, ack.token_hash);
   }
@@ -163,7 +165,7 @@ class Application {
     if (!Holds(renew.token, renew.fence)) return;
     Claim& claim = *state().claim;
     ++claim.uses;
-    // Never shortens: a renewal that comes late or asks for less leaves what was promised.
+    // Never shortens a lease: a late renewal, or one that requests less, keeps the promised end.
     claim.lease_end_ms =
         std::max(claim.lease_end_ms, LeaseEnd(claim, renew.lease_ms, !renew.by_download));
     GiveClaim();
@@ -219,7 +221,8 @@ class Application {
     return false;
   }
 
-  // Why the call has ended, if it has: an output's end ends it, and an input's without output.
+  // The reason why the call has ended, if it has: the end of its output, or of its input without
+  // output.
   std::optional<EndReason> Ended() {
     if (state().tombstone) return state().tombstone->reason;
     const std::optional<StoredPayload>& decides = state().output ? state().output : state().input;
@@ -227,8 +230,8 @@ class Application {
     return std::nullopt;
   }
 
-  // Whether the put's payload takes its place. If not, the result says what came of it: `again` is
-  // asked about a payload that is there.
+  // Whether to store the put's payload. If not, the result is set; `again` is called for a payload
+  // that already exists.
   bool MayStore(const PutInput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
     if (const auto ended = Ended()) return PutAfterEnd(*ended);
     const auto& stored = state().input;
@@ -237,8 +240,8 @@ class Application {
       again(*stored);
       return false;
     }
-    // The input's own time is over, the output's is not: what ended for workers does not begin
-    // again, swept or not.
+    // The input has expired but the output has not. An input that has ended for workers is not
+    // stored again, swept or not.
     if (state().output) return RefuseToStore(EndedError(EndReason::kExpired));
     if (!put.began_in_window) {
       const int64_t now_ms = context_.now.steady_ms;
@@ -253,7 +256,7 @@ class Application {
                                         static_cast<uint64_t>(limit_ms), "ms"));
       }
     }
-    // Steady time was set back, or the window would not have taken the id.
+    // Steady time was set back; otherwise the window would have rejected the id.
     if (forgotten_) return PutAfterEnd(*forgotten_);
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
   }
@@ -265,7 +268,7 @@ class Application {
     if (stored && put.payload.attempt < stored->attempt) {
       return RefuseToStore(MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt,
                                      absl::StrCat("attempt is ", put.payload.attempt, ", attempt ",
-                                                  stored->attempt, " has been put")));
+                                                  stored->attempt, " was already put")));
     }
     if (stored && put.payload.attempt == stored->attempt) {
       if (stored->damaged) return RefuseToStore(DamagedError());
@@ -282,14 +285,14 @@ class Application {
 
   void PutAgain(const PutInput& put, const StoredPayload& stored) {
     PutAgain(put.content->SameContent(stored), stored, Reason::kCallConflict,
-             "the call has another input");
+             "the call already has a different input");
   }
   void PutAgain(const PutOutput& put, const StoredPayload& stored) {
     PutAgain(put.content->SameContent(stored), stored, Reason::kOutputConflict,
-             "the same attempt has put another output");
+             "the same attempt has already put a different output");
   }
 
-  // The late retry of a put whose call was consumed since has succeeded; nothing is stored.
+  // A late retry of a put whose call was consumed succeeds; nothing is stored.
   bool PutAfterEnd(EndReason reason) {
     return reason != EndReason::kConsumed && RefuseToStore(EndedError(reason));
   }
@@ -302,7 +305,7 @@ class Application {
     result().payload = stored;
   }
 
-  // Whether token and fence name the current claim; refuses the operation when they do not.
+  // Whether token and fence identify the current claim; otherwise rejects the operation.
   bool Holds(const ClaimToken& token, uint64_t fence) {
     if (const auto ended = Ended()) {
       Refuse(EndedError(*ended));
@@ -352,7 +355,7 @@ class Application {
 
   const ApplyContext& context_;
   Applied applied_;
-  std::optional<EndReason> forgotten_;  // of a tombstone that is there still, past its time
+  std::optional<EndReason> forgotten_;  // reason of an expired tombstone that still exists
 };
 
 }  // namespace
@@ -372,7 +375,7 @@ bool IsReadable(const StoredPayload& payload, const ApplyContext& context) {
 }
 
 bool IsErasable(const StoredPayload& payload, const ApplyContext& context) {
-  // A dead_before is no reason either while the clock that it came from is not to be trusted.
+  // Ignore dead_before while the clock from which it was computed is not trusted.
   if (context.now.erase_ms == Now::kNeverMs) return payload.erased;
   return IsPast(payload, context, context.now.erase_ms);
 }

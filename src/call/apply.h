@@ -3,8 +3,8 @@
 //   Applied a = Apply(state, operation, context);
 //   // a.result goes to the caller, a.effects to storage, a.state replaces state
 //
-// No I/O, no clock, no lock, no randomness: every rule about attempts, claims, fences, tombstones
-// and deadlines is here and nowhere else. A refused operation leaves the state as it was.
+// No I/O, no clock, no lock, no randomness. Every rule about attempts, claims, fences, tombstones
+// and deadlines is here and nowhere else. A rejected operation leaves the state unchanged.
 //
 //            PutInput            PutOutput             Claim              Ack
 //   unknown ----------> pending ----------> ready <-----------> claimed -----> consumed
@@ -12,31 +12,31 @@
 //                          |                  |    release         |
 //                          +------------------+--------------------+---> deleted, expired
 //
-// The rules, in the words of the wire's error reasons:
-//   * Past its time a payload is not there, whether the sweep has come by or not. An output's end
-//     ends its call; an input's end ends a call that has no output.
-//   * Reads, claims included, refuse a payload as soon as either clock says so (now.read_ms);
-//     expiry destroys it when both do (now.erase_ms). Tombstones run on steady time, leases on
-//     elapsed time.
-//   * Puts are idempotent: same id and content is OK, also when the call was consumed since.
-//     Another content is CALL_CONFLICT or OUTPUT_CONFLICT.
-//   * A payload whose secret is damaged is there and cannot be read: reads, claims and puts in its
-//     place are told DATA_LOSS. It ends as others do, and a higher attempt replaces it.
-//   * An upload may begin when its put would be taken as far as that can be told without the content;
-//     the put is decided when all has come.
-//   * An output needs a live input, unless it is there already. A higher attempt replaces an
-//     unclaimed output; a lower one is STALE_ATTEMPT; a claimed output is OUTPUT_CLAIMED.
+// The rules, with the error reasons of the wire:
+//   * A payload past its deadline does not exist, whether it was swept or not. The end of an output
+//     ends its call; the end of an input ends a call without output.
+//   * Reads, including claims, reject a payload when either clock is past its deadline
+//     (now.read_ms); expiry destroys it when both are (now.erase_ms). Tombstones use steady time,
+//     leases use elapsed time.
+//   * Puts are idempotent: the same id and content is OK, also after the call was consumed. A
+//     different content is CALL_CONFLICT or OUTPUT_CONFLICT.
+//   * A payload with a damaged secret exists but cannot be read: reads, claims and repeated puts
+//     get DATA_LOSS. It ends like others, and a higher attempt replaces it.
+//   * An upload may start if its put would be accepted, as far as that can be decided without the
+//     content. The put itself is decided after the last segment.
+//   * An output needs a live input, unless the same output already exists. A higher attempt
+//     replaces an unclaimed output; a lower one is STALE_ATTEMPT; a claimed output is
+//     OUTPUT_CLAIMED.
 //   * A claim is idempotent by its token. Only the current token and fence, within the lease, may
-//     ack, release or renew; anything else is CLAIM_LOST. An ack that names the CRC-32C of what
-//     was received must name that of what was sent under the claim, else CHECKSUM_MISMATCH.
-//   * An ack is idempotent by its token as long as the tombstone lasts.
-//   * A new call's id must have been minted within the id window, which is shorter than the life
-//     of a tombstone: so no late retry can revive a call that has ended. Ids at or below the floor
-//     left the window before it was widened, and stay outside. A tombstone lasts as long as the
-//     setting says that was in force when it was written or the one in force now, whichever is
-//     longer; and as long as it is there no input of its call is put. An upload may take longer
-//     than the window: its id is judged when it begins, and again at the end if its call has ended
-//     meanwhile.
+//     ack, release or renew; anything else is CLAIM_LOST. If an ack has the CRC-32C of the data
+//     received, it must equal that of the data sent under the claim, else CHECKSUM_MISMATCH.
+//   * An ack is idempotent by its token while the tombstone lasts.
+//   * The time in a new call's id must be within the id window, which is shorter than the life of a
+//     tombstone, so that no late retry revives an ended call. Ids at or below the floor had left
+//     the window before it was widened, and stay outside. A tombstone lasts as long as the setting
+//     in force when it was written, or the current one, whichever is longer. While it exists, no
+//     input of its call is stored. An upload may take longer than the window: its id is checked
+//     when it starts, and again at its end if its call has ended in the meantime.
 #pragma once
 
 #include <cstdint>
@@ -49,14 +49,14 @@ namespace mayfly {
 
 struct ApplyContext {
   Now now;
-  // The tenant's retention: a payload is past its time at its deadline, max_ttl after it was
-  // stored, or when it was stored at or before dead_before, whichever is first.
+  // The tenant's retention. A payload ends at its deadline, max_ttl after it was stored, or at once
+  // if it was stored at or before dead_before, whichever is first.
   int64_t max_ttl_ms = 0;
   int64_t dead_before_ms = 0;
   int64_t tombstone_ttl_ms = 0;    // how long an ended call is remembered
-  int64_t id_window_ms = 0;        // how far the time in a new call's id may be from now
-  int64_t id_floor_ms = 0;         // a new call's id must be younger than this; it lies before now
-  int64_t lease_total_max_ms = 0;  // how far renewals may stretch a claim, from when it was made
+  int64_t id_window_ms = 0;        // maximum distance of a new call's id time from now
+  int64_t id_floor_ms = 0;         // a new call's id must be younger; before now
+  int64_t lease_total_max_ms = 0;  // maximum time from claim to lease end with all renewals
 };
 
 struct Applied {
@@ -67,16 +67,16 @@ struct Applied {
 
 Applied Apply(const CallState& state, const Operation& operation, const ApplyContext& context);
 
-// From when on, by now.read_ms, the payload may not be read any more.
+// The now.read_ms from which on the payload may not be read.
 int64_t ReadableUntilMs(const StoredPayload& payload, const ApplyContext& context);
 
-// True when the payload may be read. Asked again when its bytes are fetched, which is later.
+// Whether the payload may be read. Check again when its bytes are fetched, which is later.
 bool IsReadable(const StoredPayload& payload, const ApplyContext& context);
 
-// True when the sweeper may have the payload erased.
+// Whether the sweeper may erase the payload.
 bool IsErasable(const StoredPayload& payload, const ApplyContext& context);
 
-// True when the claim's lease has run out, so that the output may be claimed anew.
+// Whether the claim's lease has expired, so that the output may be claimed again.
 bool HasLapsed(const Claim& claim, const Now& now);
 
 }  // namespace mayfly

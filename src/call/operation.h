@@ -1,4 +1,4 @@
-// What can be asked of a call, and what comes of it. Plain values: see apply.h for the rules.
+// The operations on a call and their results. Plain values; apply.h has the rules.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 
 namespace mayfly {
 
-// Tells whether a payload that is stored already has the content of a put. The store answers by
-// recomputing the fingerprint under the stored payload's key; tests answer as they like.
+// Checks whether a stored payload has the content of a put. The store recomputes the fingerprint
+// with the stored payload's key; tests return any answer.
 class ContentComparer {
  public:
   virtual ~ContentComparer() = default;
@@ -20,9 +20,9 @@ class ContentComparer {
 };
 
 struct PutInput {
-  int64_t id_time_ms = 0;  // when the call id says that it was minted
-  // It ends an upload, whose beginning the window around ids was asked about, and the call has not
-  // ended since.
+  int64_t id_time_ms = 0;  // the time in the call id
+  // True for the put that ends an upload: the id was within the window when the upload started, and
+  // the call has not ended since.
   bool began_in_window = false;
   StoredPayload payload;  // as it will be stored: slot reserved, deadline fixed
   const ContentComparer* content = nullptr;
@@ -32,16 +32,17 @@ struct PutOutput {
   StoredPayload payload;
   const ContentComparer* content = nullptr;
 };
-// What a put would come to whose payload is still to be sent.
+// Asks for the result of a put whose payload is still to be uploaded.
 struct BeginUpload {
   std::variant<PutInput, PutOutput> put;
-  // Whether put.content can tell already; else the put tells, once all has come.
+  // Whether put.content can already compare. If not, the put itself compares after the last
+  // segment.
   bool content_is_known = false;
 };
 struct ClaimOutput {
   ClaimToken token{};
   TokenHash token_hash{};
-  uint64_t fence = 0;  // given to the claim if one is made
+  uint64_t fence = 0;  // for the claim, if one is made
   int64_t lease_ms = 0;
 };
 // Ack, release and renew name the claim by its token and its fence.
@@ -49,55 +50,56 @@ struct AckOutput {
   ClaimToken token{};
   TokenHash token_hash{};
   uint64_t fence = 0;
-  std::optional<uint32_t> crc32c = std::nullopt;  // of the data as it was received
+  std::optional<uint32_t> crc32c = std::nullopt;  // of the data received
 };
 struct ReleaseOutput {
   ClaimToken token{};
   uint64_t fence = 0;
-  // For an answer that did not arrive: leaves alone a claim that was used more than once, since
-  // another answer to the same token tells of it too.
+  // For a response that was not delivered: does not release a claim that was used more than once,
+  // because another response to the same token has delivered it too.
   bool if_used_once = false;
 };
 struct RenewClaim {
   ClaimToken token{};
   uint64_t fence = 0;
   int64_t lease_ms = 0;
-  // By a download that makes progress: the limit on all renewals together does not hold for it.
+  // The renewal comes from a download in progress; the limit on the total of all renewals does not
+  // apply.
   bool by_download = false;
 };
 struct DescribeCall {};
 struct DeleteCall {};
-// From the sweeper: the payload of this generation is past its deadline.
+// From the sweeper: the payload with this generation is past its deadline.
 struct ExpirePayload {
   PayloadKind kind = PayloadKind::kInput;
   uint64_t generation = 0;
-  uint32_t slot = 0;  // for when nothing but the deadline can be read of the call
+  uint32_t slot = 0;  // used if only the deadline of the call can be read
 };
 
 using Operation = std::variant<PutInput, GetInput, PutOutput, BeginUpload, ClaimOutput, AckOutput,
                                ReleaseOutput, RenewClaim, DescribeCall, DeleteCall, ExpirePayload>;
 
-// As DescribeCalls tells it to the owning tenant.
+// The state that DescribeCalls reports to the owning tenant.
 enum class CallPhase { kUnknown, kPending, kReady, kClaimed, kConsumed, kDeleted, kExpired };
 
 struct OperationResult {
   absl::Status status;
-  // The write failed: what was to be stored may be found so by the next start.
+  // The write failed. The next start may find the change stored or not.
   bool is_uncertain = false;
-  // PutInput, PutOutput, GetInput, ClaimOutput, RenewClaim: the payload concerned, as it is stored.
-  // BeginUpload: the same, when there is nothing to send because it is there already.
+  // PutInput, PutOutput, GetInput, ClaimOutput, RenewClaim: the payload concerned, as stored.
+  // BeginUpload: the same, if nothing needs to be sent because it already exists.
   std::optional<StoredPayload> payload;
   std::optional<Claim> claim;  // ClaimOutput, RenewClaim
-  int64_t lease_end_ms = 0;    // the same: when its lease ends, as clients are told, on steady time
-  // ClaimOutput: nothing to claim yet, worth waiting. BeginUpload: the payload is to be sent.
+  int64_t lease_end_ms = 0;    // the same: the end of its lease for clients, in steady time
+  // ClaimOutput: nothing to claim yet, but waiting may help. BeginUpload: the payload must be sent.
   bool pending = false;
-  int64_t ended_ms = 0;                   // AckOutput, DeleteCall: when it was erased
+  int64_t ended_ms = 0;                   // AckOutput, DeleteCall: the time of the erasure
   CallPhase phase = CallPhase::kUnknown;  // DescribeCall, with the payloads below
   std::optional<StoredPayload> input;
   std::optional<StoredPayload> output;
 };
 
-// What storage must do to make the new state durable: at most one payload stored, both removed,
+// The changes that make the new state durable in storage: at most one payload stored, both removed,
 // one tombstone. A removed payload's slot is erased once the removal is durable.
 struct Effects {
   std::optional<PayloadKind> store;  // the operation's own payload, under this kind

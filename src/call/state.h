@@ -1,9 +1,9 @@
-// What the store knows of one call without reading its payloads.
+// The state of one call, without its payloads.
 //
-// A call is its rows: an input, an output, a tombstone. Each is written once and removed once; the
-// state of the call is which of them exist, plus the claim, which is soft: it lives in memory and
-// a restart releases it. Times are Unix milliseconds on the steady time of base/now.h, but for a
-// claim's, which are on its elapsed time.
+// A call consists of rows: an input, an output, a tombstone. Each is written once and removed once.
+// The state of the call is the set of rows that exist, plus the claim, which is in memory only; a
+// restart releases it. Times are Unix milliseconds in the steady time of base/now.h, except those
+// of a claim, which are in its elapsed time.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@
 
 namespace mayfly {
 
-// Waiters, index, claims and rows are all keyed by call id and tenant: two tenants' equal ids are
-// two different calls, so that no operation can probe another tenant's.
+// Waiters, index, claims and rows are all keyed by call id and tenant. Equal ids of two tenants are
+// two different calls, so no operation can probe another tenant's.
 struct CallKey {
   CallId id;
   TenantNumber tenant{};
@@ -33,7 +33,7 @@ struct CallKey {
 
 enum class PayloadKind : uint8_t { kInput = 1, kOutput = 2 };
 
-// HMAC over the payload's CRC32C, size and metadata under a key that dies with its slot.
+// HMAC over the payload's CRC-32C, size and metadata, with a key that is destroyed with its slot.
 using Fingerprint = std::array<uint8_t, 16>;
 
 struct StoredPayload {
@@ -41,30 +41,31 @@ struct StoredPayload {
   uint32_t attempt = 0;  // outputs: 1 and up; inputs: 0
   uint64_t size_bytes = 0;
   int64_t stored_ms = 0;
-  int64_t deadline_ms = 0;     // readable before it, never at it
+  int64_t deadline_ms = 0;     // readable before it, not at it
   uint32_t segment_count = 0;  // 0: the row holds the payload itself
   bool erased = false;         // the slot was overwritten, the row is not removed yet
-  bool damaged = false;        // the slot's secret is lost, by no doing of ours
+  bool damaged = false;        // the slot's secret is lost, although it was not erased
   Fingerprint fingerprint{};
 
   friend bool operator==(const StoredPayload&, const StoredPayload&) = default;
 };
 
-// Names an upload to its tenant; chosen by the client.
+// Identifies an upload within its tenant; chosen by the client.
 using UploadId = std::array<uint8_t, 16>;
 
 using ClaimToken = std::array<uint8_t, 16>;
-using TokenHash = std::array<uint8_t, 16>;  // SHA-256 of a claim token, cut
+using TokenHash = std::array<uint8_t, 16>;  // SHA-256 of a claim token, truncated
 
 enum class EndReason : uint8_t { kConsumed = 1, kDeleted = 2, kExpired = 3 };
 
-// What is left of an ended call, so that its owner can be told what became of it.
+// The record of an ended call, with which its tenant can ask how it ended.
 struct Tombstone {
   EndReason reason = EndReason::kConsumed;
   int64_t ended_ms = 0;
-  int64_t forget_ms = 0;  // from here on the call was never there
+  int64_t forget_ms = 0;  // from here on the call is unknown
   TokenHash token{};      // of the acking claim; zeros unless consumed
-  // Erased again at start: the crash may have come between the tombstone and the overwriting.
+  // These slots are erased again at start, because a crash may have happened between the tombstone
+  // and the erasure.
   SlotRef input;
   SlotRef output;
 
@@ -75,12 +76,12 @@ struct Tombstone {
 struct Claim {
   ClaimToken token{};
   TokenHash token_hash{};
-  uint64_t fence = 0;  // boot number in the upper 24 bits, then a counter: only rises
-  // On elapsed time, so that a lease lasts as long as it says whatever the clocks do.
+  uint64_t fence = 0;  // boot number in the upper 24 bits, then a counter; only increases
+  // In elapsed time, so that the length of a lease does not depend on changes of a clock.
   int64_t claimed_ms = 0;
-  int64_t lease_end_ms = 0;  // claimable again from here on
-  uint32_t uses = 1;         // how often it was claimed, with the same token, or renewed
-  // Of the output's data, once it was sent under this claim.
+  int64_t lease_end_ms = 0;  // the output can be claimed again from here on
+  uint32_t uses = 1;         // number of claims with the same token, and renewals
+  // CRC-32C of the output's data, once it was sent under this claim.
   std::optional<uint32_t> crc32c = std::nullopt;
 
   friend bool operator==(const Claim&, const Claim&) = default;

@@ -13,7 +13,7 @@ namespace mayfly::cli {
 namespace {
 
 constexpr size_t kPieceBytes = 64 << 10;
-// A million ids and more.
+// Enough for more than a million ids.
 constexpr size_t kFileBytesMax = 64 << 20;
 
 absl::StatusOr<std::string> ReadAll(client::PayloadSource* source) {
@@ -26,8 +26,7 @@ absl::StatusOr<std::string> ReadAll(client::PayloadSource* source) {
     text.resize(before + *count);
     if (*count == 0) return text;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("more than ", kFileBytesMax, " bytes, which is the limit"));
+  return absl::InvalidArgumentError(absl::StrCat("more than ", kFileBytesMax, " bytes, the limit"));
 }
 
 absl::Status ListError(const absl::Status& status) {
@@ -50,7 +49,8 @@ absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, i
     if (line.empty() || line[0] == '#') continue;
     const absl::StatusOr<CallId> id = CallId::Parse(line);
     if (!id.ok()) {
-      return ListError(absl::InvalidArgumentError(absl::StrCat("line ", number, " is no call id")));
+      return ListError(
+          absl::InvalidArgumentError(absl::StrCat("line ", number, " is not a call id")));
     }
     if (seen.insert(id->ToString()).second) call_ids.push_back(id->ToString());
   }

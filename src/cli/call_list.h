@@ -1,4 +1,4 @@
-// The ids of a map's calls, from a file.
+// Reads the call ids of a map from a file.
 #pragma once
 
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace mayfly::cli {
 
-// The ids in the file at `path`, or with "-" those that come through the descriptor `standard_input`:
-// one a line, in their order, each once. Empty lines, blanks around an id and lines that begin with
-// # do not count. INVALID_ARGUMENT, with the line, for anything that is no call id, which has to be
-// noticed before it becomes the name of a file.
+// The ids in the file at `path`, or with "-" from the descriptor `standard_input`: one per line, in
+// order, without duplicates. Empty lines, blanks around an id and lines that begin with # are
+// ignored. INVALID_ARGUMENT with the line number for anything else, because every id becomes a file
+// name.
 absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, int standard_input);
 
 }  // namespace mayfly::cli

@@ -12,25 +12,25 @@ namespace {
 
 constexpr char kFooter[] = R"(
 exit codes:
-  0  done
+  0  success
   2  wrong arguments or settings; nothing was sent
-  3  the call or its output is gone, or never was there
+  3  the call or its output is gone, or never existed
   4  the server could not be reached, or did not answer in time
-  5  refused by the server, no output yet (OUTPUT_PENDING), a key that is not the certificate's, or
-     a file that could not be read or written
-With several calls, the code is the first error's. Ctrl-C gives claims back.
+  5  the server rejected the request, there is no output yet (OUTPUT_PENDING), the key does not
+     belong to the certificate, or a file could not be read or written
+With several calls, the code is that of the first error. Ctrl-C releases claims.
 
-environment, for what no flag says; then a config file says it:
+environment, used where no flag is given, before the config file:
   MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY   as --server, --ca, --cert, --key
   MAYFLY_CONFIG                                       as --config
 
-config file, TOML; paths start from its directory:
+config file, TOML; relative paths are relative to its directory:
   server = "mayfly.example:7443"
   ca = "ca.pem"
   cert = "client.pem"
   key = "client.key"
 
-Durations are written 90s, 15m, 24h. "mayfly COMMAND --help" tells more.
+Durations are written as 90s, 15m or 24h. See also "mayfly COMMAND --help".
 )";
 
 const std::map<std::string, client::Outcome> kOutcomes = {
@@ -46,7 +46,7 @@ void AddDuration(CLI::App* app, const std::string& flag, absl::Duration* value,
          flag,
          [flag, value](const std::string& text) {
            if (absl::ParseDuration(text, value) && *value >= absl::ZeroDuration()) return;
-           throw CLI::ValidationError(flag, "wants a duration such as 90s, 15m or 24h");
+           throw CLI::ValidationError(flag, "expected a duration such as 90s, 15m or 24h");
          },
          description)
       ->type_name("DURATION");
@@ -59,22 +59,22 @@ void AddLabels(CLI::App* app, std::map<std::string, std::string>* labels) {
            for (const std::string& pair : pairs) {
              const size_t equals = pair.find('=');
              if (equals == 0 || equals == std::string::npos) {
-               throw CLI::ValidationError("--label", "wants NAME=VALUE");
+               throw CLI::ValidationError("--label", "expected NAME=VALUE");
              }
              (*labels)[pair.substr(0, equals)] = pair.substr(equals + 1);
            }
          },
-         "a label to keep with the payload; may be repeated")
+         "a label to store with the payload; may be repeated")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false);
 }
 
 void AddPayload(CLI::App* app, CommandLine* line) {
-  app->add_option("FILE", line->payload_file, "the payload; - or nothing: stdin")
+  app->add_option("FILE", line->payload_file, "the payload; default, or with -: stdin")
       ->type_name("FILE");
   AddDuration(app, "--ttl", &line->ttl,
-              "how long it stays readable, at most 24h; default: the server's");
-  app->add_option("--content-type", line->metadata.content_type, "a media type to keep with it");
+              "how long it stays readable, at most 24h; default: set by the server");
+  app->add_option("--content-type", line->metadata.content_type, "a media type to store with it");
   AddLabels(app, &line->metadata.labels);
 }
 
@@ -88,21 +88,22 @@ CLI::Option* AddCall(CLI::App* app, const std::string& name, CommandLine* line,
       name, [line](const std::string& call_id) { line->call_ids = {call_id}; }, description);
 }
 
-// Which of the two it is to be.
+// One of CALL and --all is required.
 void AddCallOrList(CLI::App* retrieve, CommandLine* line) {
   CLI::Option* call = AddCall(retrieve, "CALL", line, "the call id");
   CLI::Option* list =
       retrieve
-          ->add_option("--all", line->list_file,
-                       "the outputs of many calls, as they arrive: their ids, one a line; -: stdin")
+          ->add_option(
+              "--all", line->list_file,
+              "retrieve many calls as they arrive: a file with their ids, one per line; -: stdin")
           ->type_name("FILE")
           ->excludes(call);
   CLI::Option* directory =
       retrieve
           ->add_option(
               "--dir", line->directory,
-              "with --all: the directory for the outputs, each in a file named by its call; "
-              "those that are there already are not asked for again")
+              "with --all: the directory for the outputs, each in a file named after its call; "
+              "calls whose files exist are skipped")
           ->type_name("DIR")
           ->needs(list);
   list->needs(directory);
@@ -117,7 +118,7 @@ void AddCallOrList(CLI::App* retrieve, CommandLine* line) {
 CLI::Option* AddOutputFile(CLI::App* app, CommandLine* line) {
   return app
       ->add_option("--output", line->output_file,
-                   "the file to write, mode 0600, replaced as a whole; default: stdout")
+                   "the file to write, mode 0600, replaced atomically; default: stdout")
       ->type_name("FILE");
 }
 
@@ -130,46 +131,47 @@ CLI::App* AddVerb(CLI::App* app, CommandLine* line, Verb verb, const std::string
 
 void AddVerbs(CLI::App* app, CommandLine* line) {
   CLI::App* put_input = AddVerb(app, line, Verb::kPutInput, "put-input",
-                                "Store the input of a call, and print the call's id.");
-  AddCall(put_input, "--call-id", line, "default: a new one");
+                                "Store the input of a call and print the call's id.");
+  AddCall(put_input, "--call-id", line, "default: a new id");
   AddPayload(put_input, line);
 
   CLI::App* get_input =
-      AddVerb(app, line, Verb::kGetInput, "get-input", "Read the input of a call, as a worker.");
+      AddVerb(app, line, Verb::kGetInput, "get-input", "Read the input of a call (workers).");
   AddCall(get_input, "CALL", line, "the call id")->required();
   AddOutputFile(get_input, line);
 
-  CLI::App* put_output = AddVerb(app, line, Verb::kPutOutput, "put-output",
-                                 "Store the output of a call, as a worker.");
+  CLI::App* put_output =
+      AddVerb(app, line, Verb::kPutOutput, "put-output", "Store the output of a call (workers).");
   AddCall(put_output, "CALL", line, "the call id")->required();
   AddPayload(put_output, line);
-  put_output->add_option("--attempt", line->attempt, "the try number; default: 1")
+  put_output->add_option("--attempt", line->attempt, "the attempt number; default: 1")
       ->check(CLI::Range(uint32_t{1}, UINT32_MAX).description(""))
       ->type_name("NUMBER");
-  put_output->add_option("--outcome", line->outcome, "how the run ended; default: success")
+  put_output->add_option("--outcome", line->outcome, "the result of the run; default: success")
       ->transform(CLI::CheckedTransformer(kOutcomes).description(""))
       ->type_name("success|failure|timeout|cancelled");
 
-  CLI::App* retrieve = AddVerb(
-      app, line, Verb::kRetrieve, "retrieve",
-      "Wait for the output of a call, write it, make it durable, and only then acknowledge it: "
-      "input and output are erased.");
+  CLI::App* retrieve =
+      AddVerb(app, line, Verb::kRetrieve, "retrieve",
+              "Wait for the output of a call, write and sync it, then acknowledge it: "
+              "the server erases input and output.");
   AddCallOrList(retrieve, line);
-  AddDuration(retrieve, "--wait", &line->wait, "for the output, or the next one; default: 55s");
+  AddDuration(retrieve, "--wait", &line->wait,
+              "how long to wait for the output, or the next one; default: 55s");
   AddOutputFile(retrieve, line)->excludes("--all");
 
   AddCalls(AddVerb(app, line, Verb::kDescribe, "describe",
-                   "Tell the state of calls, UNKNOWN and EXPIRED too; never payload."),
+                   "Print the state of calls, also of UNKNOWN and EXPIRED ones, without payloads."),
            line);
   AddCalls(AddVerb(app, line, Verb::kDelete, "delete",
-                   "End calls in any state: input and output are erased."),
+                   "End calls in any state: the server erases input and output."),
            line);
 }
 
 void AddCompletion(CLI::App* app, std::string* shell) {
-  CLI::App* completion = app->add_subcommand(
-      "completion", "Print a script that completes this program's arguments in a shell.");
-  completion->add_option("SHELL", *shell, "which shell")
+  CLI::App* completion =
+      app->add_subcommand("completion", "Print a completion script for the shell.");
+  completion->add_option("SHELL", *shell, "the shell")
       ->required()
       ->check(CLI::IsMember({"bash", "zsh"}).description(""))
       ->type_name("bash|zsh");
@@ -177,16 +179,16 @@ void AddCompletion(CLI::App* app, std::string* shell) {
 
 void AddEverywhere(CLI::App* app, CommandLine* line) {
   app->add_option("--server", line->settings.server, "host:port")->type_name("HOST:PORT");
-  app->add_option("--ca", line->settings.ca, "PEM file: whom to trust as a server")
+  app->add_option("--ca", line->settings.ca, "PEM file: CA certificates for the server")
       ->type_name("FILE");
-  app->add_option("--cert", line->settings.cert, "PEM file: who you are")->type_name("FILE");
+  app->add_option("--cert", line->settings.cert, "PEM file: your certificate")->type_name("FILE");
   app->add_option("--key", line->settings.key, "PEM file: the key of --cert")->type_name("FILE");
   app->add_option("--config", line->config_file, "default: ~/.config/mayfly/config.toml")
       ->type_name("FILE");
   app->add_flag("--json", line->json,
                 "one JSON object per result on stdout, and per error on stderr");
   AddDuration(app, "--timeout", &line->timeout,
-              "to give up after, without answer or progress, beyond --wait; default: 10s");
+              "how long to wait without reply or progress, in addition to --wait; default: 10s");
 }
 
 }  // namespace
@@ -194,7 +196,7 @@ void AddEverywhere(CLI::App* app, CommandLine* line) {
 std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
                                                      std::ostream* out, std::ostream* err) {
   CommandLine line;
-  CLI::App app("Put the inputs of function calls, and retrieve each output once.", "mayfly");
+  CLI::App app("Put inputs of function calls, and retrieve each output once.", "mayfly");
   app.footer(kFooter);
   app.set_version_flag("--version", "mayfly " MAYFLY_VERSION);
   app.fallthrough();
@@ -210,7 +212,7 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
       app.exit(error, *out, *err);
       return kExitDone;
     }
-    *err << "mayfly: " << error.what() << "; mayfly --help tells how\n";
+    *err << "mayfly: " << error.what() << "; see mayfly --help\n";
     return kExitUsage;
   }
   if (shell.empty()) return line;

@@ -1,4 +1,4 @@
-// What the user typed, parsed.
+// The parsed command line.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,13 @@ enum class Verb { kPutInput, kGetInput, kPutOutput, kRetrieve, kDescribe, kDelet
 
 struct CommandLine {
   Verb verb = Verb::kPutInput;
-  std::vector<std::string> call_ids;  // one, but for describe and delete; empty: put-input mints it
-  std::string payload_file = "-";     // "-": stdin
-  std::string output_file;            // empty: stdout
-  std::string list_file;              // of many calls to retrieve; "-": stdin
-  std::string directory;              // ... and where their outputs go
-  client::Payload metadata;           // without data
+  // One, or several for describe and delete. Empty: put-input generates one.
+  std::vector<std::string> call_ids;
+  std::string payload_file = "-";  // "-": stdin
+  std::string output_file;         // empty: stdout
+  std::string list_file;           // call ids to retrieve; "-": stdin
+  std::string directory;           // for their outputs
+  client::Payload metadata;        // without data
   absl::Duration ttl = absl::ZeroDuration();
   uint32_t attempt = 1;
   client::Outcome outcome = client::Outcome::kSuccess;
@@ -44,8 +45,8 @@ struct CommandLine {
   absl::Duration timeout = absl::Seconds(10);
 };
 
-// The command, or the code to exit with when there is nothing more to do: help and the version go
-// to `out`, what is wrong with the arguments to `err`.
+// The command, or the exit code if there is nothing else to do. Help and version are written to
+// `out`, errors in the arguments to `err`.
 std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
                                                      std::ostream* out, std::ostream* err);
 

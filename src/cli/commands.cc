@@ -29,7 +29,8 @@ std::string DescriptionText(const client::CallDescription& call) {
   return text;
 }
 
-// Whether the whole is now in `data`, so that it can go in a message.
+// Reads the payload into `data` if it is small enough for a message. Returns whether that is the
+// whole payload.
 absl::StatusOr<bool> ReadIfItFits(client::PayloadSource* source, std::string* data) {
   const uint64_t size_max = client::kMessageDataBytesMax;
   if (source->SizeBytes().value_or(0) > size_max) return false;
@@ -119,7 +120,7 @@ ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
 ExitCode Commands::PutInput() {
   const auto source = OpenPayload(line_.payload_file, context_.standard_input);
   if (!source.ok()) return report()->UsageError(source.status());
-  // Minted here, so that an error names the call that may have been made all the same.
+  // Generated here, so that an error message names the call even if the server may have created it.
   client::Input input{.call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0],
                       .payload = line_.metadata,
                       .ttl = line_.ttl};

@@ -1,4 +1,4 @@
-// Carries out one command.
+// Executes one command.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ namespace mayfly::cli {
 
 class Commands {
  public:
-  // `line` outlives this.
+  // `line` must outlive this object.
   Commands(client::Client client, const CommandLine& line, const Context& context)
       : client_(std::move(client)), line_(line), context_(context) {}
 
@@ -28,20 +28,20 @@ class Commands {
   ExitCode Describe();
   ExitCode Delete();
 
-  // Data and all in one JSON object, for which it has to fit into memory.
+  // Prints everything, including the data, in one JSON object. It must fit into memory.
   ExitCode GetInputAsJson();
   ExitCode RetrieveAsJson();
 
-  // Where the payload goes: --output, or stdout.
+  // The destination of the payload: --output, or stdout.
   std::unique_ptr<client::PayloadSink> NewSink() const;
-  // What draws the bar. Payloads that are there at once get none.
+  // Draws the progress bar; none for payloads that complete at once.
   client::Progress NewProgress() const;
   client::CallOptions TransferOptions() const;
   client::RetrieveOptions RetrievalOptions() const;
 
   ExitCode ReportStored(const absl::StatusOr<client::Stored>& stored, const std::string& call_id);
   ExitCode ReportRetrieved(const client::ClaimedOutput& output);
-  // The bar makes room for the error, or stays with what it has shown last.
+  // Removes the bar before the error, or keeps its last state above it.
   ExitCode ReportError(const std::string& call_id, const absl::Status& status);
 
   const std::string& call_id() const { return line_.call_ids[0]; }

@@ -99,7 +99,7 @@ bool IsPositional(const CLI::Option& option) { return option.get_positional(); }
 
 bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
 
-// Without --help in a command, which everything has.
+// Without --help in a subcommand, because every one has it.
 std::vector<const CLI::Option*> Flags(const CLI::App& app) {
   return app.get_options([&app](const CLI::Option* option) {
     const bool repeated = app.get_parent() != nullptr && option == app.get_help_ptr();
@@ -131,7 +131,7 @@ std::vector<std::string> FlagNames(const CLI::App& app) {
   return names;
 }
 
-// What the bash frame calls the kind of a value.
+// The name of the kind of a value in the bash frame.
 std::string BashKind(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   if (type == "FILE") return "file";
@@ -142,7 +142,7 @@ std::string BashKind(const CLI::Option& option) {
   return "nothing";
 }
 
-// The flags that take a value, as patterns with the kind; those that several commands have, once.
+// The flags that take a value, as patterns with the kind; flags of several commands only once.
 std::map<std::string, std::string> BashValues(const CLI::App& app) {
   std::map<std::string, std::string> values;
   for (const CLI::Option* option : Flags(app)) {
@@ -168,16 +168,16 @@ std::string BashCommand(const CLI::App& app, const CLI::App& command) {
                       absl::StrJoin(flags, " "), "'\n        kind=", kind, "\n        ;;\n");
 }
 
-// Inside single quotes, as a part of a specification.
+// Escapes text for a specification inside single quotes.
 std::string ZshEscaped(const std::string& text) {
   return absl::StrReplaceAll(
       text, {{"'", "'\\''"}, {":", "\\:"}, {"[", "\\["}, {"]", "\\]"}, {"\n", " "}});
 }
 
-// ":FILE:_files", what an option's value or an argument is and what completes it.
+// ":FILE:_files": the name of a value and its completion.
 std::string ZshValue(const CLI::Option& option, const std::string& name) {
   const std::string type = option.get_type_name();
-  std::string action = "()";  // no words; a message alone would hide the flags
+  std::string action = "()";  // no words; a message without an action would hide the flags
   if (type == "FILE") action = "_files";
   if (type == "DIR") action = "_path_files -/";
   if (absl::StrContains(type, '|')) {
@@ -208,7 +208,7 @@ std::string ZshCommand(const CLI::App& command) {
     absl::StrAppend(&text, "          '", is_last_and_many ? "*" : absl::StrCat(number),
                     ZshValue(*option, option->get_name()), "'\n");
   }
-  // All but the last line go on.
+  // All lines but the last are continued.
   text.pop_back();
   const size_t first_line = text.find('\n') + 1;
   return absl::StrCat(text.substr(0, first_line),

@@ -1,4 +1,4 @@
-// Scripts that complete mayfly's command line in a shell, made from what its parser knows.
+// Generates shell completion scripts for mayfly from its parser.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@ class App;
 
 namespace mayfly::cli {
 
-// What completes a value follows from its type's name: FILE, DIR, or words with | between them.
+// The completion of a value depends on the name of its type: FILE, DIR, or words separated by |.
 std::string BashCompletion(const CLI::App& app);
 std::string ZshCompletion(const CLI::App& app);
 

@@ -1,4 +1,4 @@
-// What a command has around it.
+// The environment of a command.
 #pragma once
 
 #include "base/file_system.h"
@@ -8,7 +8,7 @@
 
 namespace mayfly::cli {
 
-// All of it outlives the command.
+// All pointers must outlive the command.
 struct Context {
   int standard_input = 0;
   int standard_output = 1;

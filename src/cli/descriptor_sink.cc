@@ -25,8 +25,8 @@ bool IsRegularFile(int descriptor) {
 absl::Status DescriptorSink::WriteAt(uint64_t offset, absl::string_view data) {
   if (offset != written_) {
     return absl::FailedPreconditionError(
-        absl::StrCat("a later attempt replaced the output when stdout had ", written_,
-                     " bytes of the earlier one"));
+        absl::StrCat("a later attempt replaced the output after ", written_,
+                     " bytes of the earlier one were written to stdout"));
   }
   while (!data.empty()) {
     if (interruption_->IsInterrupted()) return absl::CancelledError("interrupted");

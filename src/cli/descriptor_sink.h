@@ -1,9 +1,9 @@
-// A DescriptorSink writes a payload to stdout as it comes: into a pipe, a terminal, or a file of the
-// shell's, which it syncs at the end.
+// A DescriptorSink writes a payload to stdout as it arrives: to a pipe, a terminal, or a file that
+// the shell opened, which it syncs at the end.
 //
-// What was written cannot be taken back. An output that a later attempt replaced on the way is an
-// error, and so is a reader that has gone: FAILED_PRECONDITION. CANCELLED when it is interrupted
-// while nobody reads.
+// Written data cannot be taken back. So it is an error (FAILED_PRECONDITION) if a later attempt
+// replaces the output during the transfer, or if the reader closes the pipe. CANCELLED if it is
+// interrupted while the pipe is full.
 #pragma once
 
 #include "cli/interruption.h"
@@ -13,7 +13,7 @@ namespace mayfly::cli {
 
 class DescriptorSink : public client::PayloadSink {
  public:
-  // Both outlive this.
+  // Both must outlive this object.
   DescriptorSink(int descriptor, const Interruption* interruption)
       : descriptor_(descriptor), interruption_(interruption) {}
 

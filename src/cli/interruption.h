@@ -1,5 +1,5 @@
-// An Interruption is how the user's wish to stop reaches what is under way: claims are given back
-// then, and no half-written file stays. Thread-safe.
+// An Interruption passes the user's request to stop to operations in progress. They release claims
+// and leave no partial files. Thread-safe.
 #pragma once
 
 #include <functional>
@@ -13,11 +13,11 @@ class Interruption {
  public:
   void Interrupt() EXCLUDES_LOCK(mutex_);
   bool IsInterrupted() const { return cancellation_.IsCancelled(); }
-  // Is cancelled when it is interrupted.
+  // Cancelled on interruption.
   const client::Cancellation& cancellation() const { return cancellation_; }
 
-  // What is to be done too, by the thread that interrupts, or now if that was before. With null,
-  // nothing runs any more when this returns.
+  // Sets an action to run on interruption, by the interrupting thread, or at once if that has
+  // already happened. With null, no action runs after this returns.
   void SetAction(std::function<void()> action) EXCLUDES_LOCK(mutex_);
 
  private:

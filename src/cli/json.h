@@ -12,7 +12,7 @@ std::string TimeText(absl::Time time);
 
 nlohmann::json ToJson(const client::Stored& stored);
 nlohmann::json ToJson(const client::CallDescription& description);
-// With `with_data`, "data_base64" too.
+// `with_data` adds "data_base64".
 nlohmann::json ToJson(const client::StoredInput& input, bool with_data);
 nlohmann::json ToJson(const client::ClaimedOutput& output, bool with_data);
 

@@ -1,4 +1,4 @@
-// mayfly: put inputs, get inputs, put outputs and retrieve outputs, from a shell.
+// mayfly: puts inputs, gets inputs, puts outputs and retrieves outputs from a shell.
 #include <iostream>
 #include <optional>
 #include <signal.h>
@@ -16,7 +16,7 @@
 namespace mayfly::cli {
 namespace {
 
-// The others have nothing to give back or to clean up, and may be reading from a pipe.
+// The other commands have nothing to release or clean up, and may be reading from a pipe.
 bool CleansUp(Verb verb) { return verb == Verb::kGetInput || verb == Verb::kRetrieve; }
 
 ExitCode Run(const CommandLine& line, Interruption* interruption) {
@@ -57,11 +57,11 @@ int Main(int argc, const char* const* argv) {
 }  // namespace mayfly::cli
 
 int main(int argc, char** argv) {
-  // A reader that has gone and a file that may not grow are errors like any other: the claim is
-  // released, not left to lapse.
+  // A closed pipe (SIGPIPE) and a file size limit (SIGXFSZ) are ordinary errors: the claim is
+  // released instead of left to lapse.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
-  // stderr is for one line of ours; who wants gRPC's too sets this.
+  // stderr should contain only mayfly's own line. Set this variable to see gRPC's log too.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   return mayfly::cli::Main(argc, argv);
 }

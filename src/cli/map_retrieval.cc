@@ -22,16 +22,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A file system commits what several threads sync at the same time together.
+// A file system combines concurrent syncs of several threads.
 constexpr int kWriters = 4;
 constexpr size_t kGroupMax = 32;
-// What may wait to be written; its claims are renewed meanwhile.
+// Maximum number of outputs that wait to be written; their claims are renewed meanwhile.
 constexpr uint32_t kWindowItems = 256;
-// What a server takes by default on one stream.
+// The default limit of subscriptions per stream in the server.
 constexpr size_t kSubscribedMax = 65536;
-// Even what is there already takes a moment to come.
+// Even outputs that are ready take a moment to arrive.
 constexpr absl::Duration kWaitMin = absl::Seconds(1);
-// Each round has lost outputs to later attempts.
+// In each round later attempts replaced some outputs.
 constexpr int kRoundsMax = 10;
 
 absl::Time Now() { return absl::UnixEpoch() + SystemClock().Read().boottime; }
@@ -40,7 +40,7 @@ absl::Duration WaitOf(const CommandLine& line) { return std::max(line.wait, kWai
 
 absl::Status PendingError(absl::string_view calls, absl::Duration wait) {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputPending,
-                   absl::StrCat(calls, " calls have no output yet, and none has come for ",
+                   absl::StrCat(calls, " calls have no output yet, and none arrived for ",
                                 absl::FormatDuration(wait)));
 }
 
@@ -48,15 +48,16 @@ absl::Status DirectoryError(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("--dir ", what));
 }
 
-// Otherwise the stream is refused, or the server wrong, and the calls have nothing to do with it.
+// Otherwise the stream is rejected or the server is faulty, and the error does not concern a single
+// call.
 bool IsAboutTheCall(const absl::Status& status) {
   return absl::IsNotFound(status) || absl::IsDataLoss(status);
 }
 
 }  // namespace
 
-// The answers to acks. They come on the client's thread, which must not wait, and may come when
-// nobody wants to know any more.
+// The results of acks. They arrive on the client's thread, which must not block, and possibly after
+// the retrieval has ended.
 class MapRetrieval::Acks {
  public:
   struct Refusal {
@@ -79,7 +80,7 @@ class MapRetrieval::Acks {
   std::vector<Refusal> refusals_ GUARDED_BY(mutex_);
 };
 
-// A file, and the progress of all.
+// Writes one file and counts the progress of all.
 class MapRetrieval::CountingSink : public client::PayloadSink {
  public:
   CountingSink(MapRetrieval* map, OutputFile* file) : map_(map), file_(file) {}
@@ -93,7 +94,7 @@ class MapRetrieval::CountingSink : public client::PayloadSink {
   }
   absl::Status Finish(uint64_t size) override { return status_ = file_->Finish(size); }
 
-  // Of the file.
+  // The status of the file.
   const absl::Status& status() const { return status_; }
 
  private:
@@ -125,14 +126,15 @@ ExitCode MapRetrieval::Run() {
 absl::Status MapRetrieval::PrepareDirectory() const {
   const std::string& path = line_.directory;
   if (mkdir(path.c_str(), 0700) == 0) {
-    // Otherwise a loss of power could take it with everything in it.
+    // Sync the parent directory too, or a power loss could remove the new directory with all files
+    // in it.
     const fs::path parent = fs::absolute(path).lexically_normal().parent_path();
     return context_.file_system->SyncDirectory(parent.string());
   }
   if (errno != EEXIST)
-    return DirectoryError(absl::StrCat("cannot be made: ", strerrordesc_np(errno)));
+    return DirectoryError(absl::StrCat("cannot be created: ", strerrordesc_np(errno)));
   std::error_code error;
-  if (!fs::is_directory(path, error)) return DirectoryError("names something that is no directory");
+  if (!fs::is_directory(path, error)) return DirectoryError("is not a directory");
   if (access(path.c_str(), W_OK | X_OK) != 0) {
     return DirectoryError(absl::StrCat("cannot be written to: ", strerrordesc_np(errno)));
   }
@@ -148,7 +150,7 @@ absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids)
     } else if (fs::is_regular_file(status)) {
       ++kept_count_;
     } else {
-      return DirectoryError(absl::StrCat("has something named ", call_id, " that is not a file"));
+      return DirectoryError(absl::StrCat("contains ", call_id, ", which is not a regular file"));
     }
   }
   return absl::OkStatus();
@@ -242,7 +244,7 @@ absl::Status MapRetrieval::WriteFile(client::ClaimedOutput* output) {
     if (!data.empty()) status = sink.WriteAt(0, data);
     if (status.ok()) status = sink.Finish(data.size());
   }
-  // The next one would fare no better.
+  // Writing the next file would fail too.
   if (!sink.status().ok()) Stop();
   return status;
 }
@@ -251,7 +253,7 @@ absl::Status MapRetrieval::SyncDirectory() const {
   const absl::Status status = context_.file_system->SyncDirectory(line_.directory);
   if (status.ok()) return status;
   return absl::FailedPreconditionError(
-      absl::StrCat("the output files cannot be made durable: ", status.message()));
+      absl::StrCat("the output files cannot be synced: ", status.message()));
 }
 
 void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
@@ -267,7 +269,7 @@ void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
       });
       continue;
     }
-    // The next run has to ask for it again.
+    // Remove the file, so that the next run retrieves the call again.
     context_.file_system->Remove(PathOf(call_id)).IgnoreError();
     --written_count_;
     stream_->Release(output.claim);
@@ -306,7 +308,7 @@ void MapRetrieval::Subscribe(std::vector<std::string> call_ids) {
 
 void MapRetrieval::SubscribeUnlessStopped(std::vector<std::string> call_ids) {
   stream_->Subscribe(call_ids);
-  // Whoever stopped it meanwhile may have come too early to unsubscribe these.
+  // A thread that stopped it in the meantime may have been too early to unsubscribe these.
   if (stopping_) stream_->Unsubscribe(call_ids);
 }
 
@@ -325,7 +327,7 @@ void MapRetrieval::SubscribeNext() {
 
 void MapRetrieval::Stop() {
   if (stopping_.exchange(true)) return;
-  // Writers that wait learn from this that nothing will come.
+  // This tells waiting writers that no further output will arrive.
   stream_->Unsubscribe(missing_);
 }
 
@@ -363,7 +365,7 @@ absl::Status MapRetrieval::ReportOutput(const client::ClaimedOutput& output) {
   return absl::OkStatus();
 }
 
-// Of the calls that nothing became of.
+// Reports the calls without a result.
 void MapRetrieval::ReportRest() {
   size_t rest = 0;
   {
@@ -374,7 +376,7 @@ void MapRetrieval::ReportRest() {
   if (context_.interruption->IsInterrupted()) {
     ReportError("", absl::CancelledError(
                         absl::StrCat("interrupted, ", kept_count_ + written_count_, of_total,
-                                     " outputs are there; the same command goes on from here")));
+                                     " outputs are saved; run the same command again to resume")));
     return;
   }
   if (rest > 0 && !stopping_) {

@@ -1,13 +1,14 @@
-// A MapRetrieval brings the outputs of many calls into a directory as they arrive, one file each,
-// named by its call's id.
+// A MapRetrieval saves the outputs of many calls to a directory as they arrive, in one file each,
+// named after the call's id.
 //
-// Outputs come on one stream. Several threads write them, since most of the time goes into syncing:
-// each takes what has come, up to a group, writes and syncs the files, syncs the directory once, and
-// only then acknowledges. So memory is bounded by the stream's window, whatever the payloads' sizes,
-// and a file of that name is whole and durable: the next run need not ask for it again.
+// Outputs arrive on one stream. Several threads write them, because most of the time is spent on
+// syncing. Each takes the available outputs, up to a group, writes and syncs the files, syncs the
+// directory once, and then acknowledges them. So memory is bounded by the stream's window, whatever
+// the payloads' sizes. A file with the name of a call is complete and durable, so the next run
+// skips that call.
 //
-// What concerns one call is reported, and the others go on. A file that cannot be written, a stream
-// that is refused, and the user's wish to stop end all: what was not acknowledged is released.
+// An error of one call is reported, and the others continue. A file that cannot be written, a
+// stream that is rejected, or an interruption ends the run; unacknowledged outputs are released.
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,7 @@ namespace mayfly::cli {
 
 class MapRetrieval {
  public:
-  // `line` outlives this.
+  // `line` must outlive this object.
   MapRetrieval(client::Client client, const CommandLine& line, const Context& context);
   ~MapRetrieval();
 
@@ -40,30 +41,30 @@ class MapRetrieval {
   class CountingSink;
 
   absl::Status PrepareDirectory() const;
-  // Fills missing_ with those calls whose file is not there.
+  // Fills missing_ with the calls whose file does not exist.
   absl::Status FindMissing(const std::vector<std::string>& call_ids);
-  // Tells a server that cannot be reached from outputs that do not come.
+  // Distinguishes an unreachable server from outputs that are not ready.
   absl::Status ReachServer() const;
   void RetrieveMissing() EXCLUDES_LOCK(mutex_);
 
-  // Until every call has been told of, or none is for too long.
+  // Runs until every call was reported, or none was for too long.
   void RunWriters() EXCLUDES_LOCK(mutex_);
   void Write() EXCLUDES_LOCK(mutex_);
   absl::StatusOr<client::OutputEvent> NextEvent() EXCLUDES_LOCK(mutex_);
-  // Writes the output, and adds it to the group of those to be acknowledged.
+  // Writes the output and adds it to the group to be acknowledged.
   void Take(client::OutputEvent event, std::vector<client::ClaimedOutput>* group)
       EXCLUDES_LOCK(mutex_);
-  // The output's data goes; its claim is then the one to acknowledge.
+  // Frees the output's data. Afterwards its claim is the one to acknowledge.
   absl::Status WriteFile(client::ClaimedOutput* output);
   absl::Status SyncDirectory() const;
   void Acknowledge(std::vector<client::ClaimedOutput> group) EXCLUDES_LOCK(mutex_);
-  // Returns those to be retrieved again, since a later attempt has replaced what was written.
+  // Returns the calls to retrieve again, because a later attempt has replaced the written output.
   std::vector<std::string> FinishAcks() EXCLUDES_LOCK(mutex_);
 
   void Subscribe(std::vector<std::string> call_ids) EXCLUDES_LOCK(mutex_);
   void SubscribeUnlessStopped(std::vector<std::string> call_ids);
   void SubscribeNext() EXCLUDES_LOCK(mutex_);
-  // No more outputs are taken.
+  // Stops taking outputs.
   void Stop() EXCLUDES_LOCK(mutex_);
   void StopForAll(const absl::Status& status) EXCLUDES_LOCK(mutex_);
   void NoteActivity() EXCLUDES_LOCK(mutex_);
@@ -89,10 +90,10 @@ class MapRetrieval {
 
   Mutex mutex_;
   std::deque<std::string> to_subscribe_ GUARDED_BY(mutex_);
-  size_t untold_count_ GUARDED_BY(mutex_) = 0;  // of missing_
+  size_t untold_count_ GUARDED_BY(mutex_) = 0;  // calls of missing_ not reported yet
   absl::Time active_ GUARDED_BY(mutex_);
 
-  Mutex console_mutex_;  // what the terminal holds up holds up nothing else
+  Mutex console_mutex_;  // a blocked terminal must not block anything else
   ExitCode exit_code_ GUARDED_BY(console_mutex_) = kExitDone;
 };
 

@@ -24,7 +24,7 @@ std::string DirectoryOf(const std::string& path) {
   return directory.empty() ? "." : directory.string();
 }
 
-// The process id keeps two retrievals into one directory apart.
+// The process id distinguishes concurrent retrievals into one directory.
 std::string NeighbourOf(const fs::path& path) {
   return (fs::path(DirectoryOf(path.string())) /
           absl::StrCat(".", path.filename().string(), ".", getpid(), ".mayfly"))
@@ -48,7 +48,7 @@ absl::Status CheckOutputPath(const std::string& path) {
   const fs::path directory = fs::path(path).parent_path();
   if (!directory.empty() && !fs::is_directory(directory, error)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--output ", path, " is in a directory that is not there"));
+        absl::StrCat("--output ", path, " is in a directory that does not exist"));
   }
   return absl::OkStatus();
 }
@@ -70,15 +70,15 @@ absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view data) {
 }
 
 absl::Status OutputFile::Finish(uint64_t size) {
-  // Without pieces there was no first one to begin with, or to begin anew.
+  // An empty payload has no first piece that starts the file.
   const absl::Status status = size == 0 ? Begin() : absl::OkStatus();
   return FileError(status.ok() ? Replace() : status);
 }
 
 absl::Status OutputFile::Begin() {
   file_.reset();
-  // Left by a process that had this one's id, or by an attempt that was replaced: an end of it would
-  // stay behind a shorter payload.
+  // A file left by an earlier process with the same id, or by an attempt that was replaced. If it
+  // were longer, its end would remain after a shorter payload.
   if (file_system_->Exists(neighbour_)) RETURN_IF_ERROR(file_system_->Remove(neighbour_));
   absl::StatusOr<std::unique_ptr<File>> file = file_system_->Open(neighbour_, /*create=*/true);
   RETURN_IF_ERROR(file.status());

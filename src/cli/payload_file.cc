@@ -15,7 +15,7 @@
 namespace mayfly::cli {
 namespace {
 
-// Nobody asks for more at once.
+// Callers never request more at a time.
 constexpr size_t kPieceBytesMax = 2 << 20;
 
 std::string ReadErrorText(int error) {
@@ -27,7 +27,7 @@ absl::Status OpenError(const std::string& path, int error) {
       absl::StrCat("FILE ", path, " cannot be read: ", strerrordesc_np(error)));
 }
 
-// An open file that is closed at the end if it is ours.
+// An open file, closed on destruction if it is owned.
 class Descriptor {
  public:
   Descriptor(int number, bool is_ours) : number_(number), is_ours_(is_ours) {}
@@ -73,15 +73,15 @@ class RegularFile : public client::PayloadSource {
 class Pipe : public client::PayloadSource {
  public:
   explicit Pipe(Descriptor file) : file_(std::move(file)) {
-    // Growing would have it twice in memory. What is not used yet takes none.
+    // Reserve now: growing would need the memory twice. Unused memory takes no pages.
     kept_.reserve(2 * kPipeKeptBytes + kPieceBytesMax);
   }
 
   absl::StatusOr<size_t> ReadAt(uint64_t offset, char* buffer, size_t size) override {
     if (offset < kept_offset_) {
       return absl::FailedPreconditionError(
-          absl::StrCat("the payload comes through a pipe and cannot be read again from byte ",
-                       offset, ": the connection broke too early"));
+          absl::StrCat("the payload comes from a pipe and cannot be read again from byte ", offset,
+                       " after the connection broke"));
     }
     RETURN_IF_ERROR(ReadUpTo(offset + size));
     const uint64_t end = std::min(offset + size, kept_offset_ + kept_.size());
@@ -106,7 +106,7 @@ class Pipe : public client::PayloadSource {
     return absl::OkStatus();
   }
 
-  // Only when half can go, so that what stays is rarely moved.
+  // Only when half of it can be dropped, so that the rest is rarely moved.
   void Forget() {
     if (kept_.size() < 2 * kPipeKeptBytes) return;
     const size_t forgotten = kept_.size() - kPipeKeptBytes;
@@ -115,7 +115,7 @@ class Pipe : public client::PayloadSource {
   }
 
   const Descriptor file_;
-  std::string kept_;  // what was read, from kept_offset_ on
+  std::string kept_;  // the data read, from kept_offset_ on
   uint64_t kept_offset_ = 0;
   bool ended_ = false;
 };

@@ -1,4 +1,4 @@
-// A payload to put, from a file or from a pipe, a piece at a time.
+// A payload to put, read piece by piece from a file or a pipe.
 #pragma once
 
 #include <memory>
@@ -11,13 +11,14 @@
 
 namespace mayfly::cli {
 
-// What a pipe keeps of what was read: enough to go on after a broken connection, since the server
-// has all but what the networks in between hold.
+// The data kept for re-reading from a pipe. It suffices to resume after a broken connection,
+// because the server has everything except the data in network buffers.
 inline constexpr size_t kPipeKeptBytes = 16 << 20;
 
-// The file at `path`, or with "-" the descriptor `standard_input` from where it is, which stays the
-// caller's. A regular file tells its length and can go back anywhere; a pipe or a device cannot tell,
-// and can go back by kPipeKeptBytes. INVALID_ARGUMENT when it cannot be read.
+// Opens the file at `path`, or with "-" the descriptor `standard_input` at its current position,
+// which remains owned by the caller. A regular file has a known length and can be read again from
+// anywhere. A pipe or a device has no known length, and can be read again from kPipeKeptBytes back.
+// INVALID_ARGUMENT if it cannot be read.
 absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::string& path,
                                                                    int standard_input);
 

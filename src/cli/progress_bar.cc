@@ -4,7 +4,7 @@ namespace mayfly::cli {
 namespace {
 
 constexpr absl::Duration kDrawInterval = absl::Milliseconds(100);
-// Long enough to be calm, short enough to tell of a network that has become slow.
+// Long enough for a stable rate, short enough to show that a network has become slow.
 constexpr absl::Duration kRateWindow = absl::Seconds(5);
 constexpr char kEraseLine[] = "\r\x1b[K";
 
@@ -13,7 +13,7 @@ double PerSecond(uint64_t before, uint64_t after, absl::Duration elapsed) {
   return seconds > 0 && after > before ? static_cast<double>(after - before) / seconds : 0;
 }
 
-// What decides how much is left.
+// The measure of progress from which the remaining time is computed.
 uint64_t WorkDone(const ProgressFigures& figures) {
   return figures.outputs.value_or(figures.bytes);
 }

@@ -1,7 +1,7 @@
-// A ProgressBar shows on a terminal how far a transfer has come: one line, drawn over itself.
+// A ProgressBar shows the progress of a transfer on a terminal, in one line that it redraws.
 //
-// Draws at most ten times a second, and nothing before the first figures. The rate is that of the
-// last few seconds, until the end, which shows the whole's. Not thread-safe.
+// It draws at most ten times a second, and nothing before the first figures. The rate is that of
+// the last few seconds; at the end, that of the whole transfer. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ namespace mayfly::cli {
 class ProgressBar {
  public:
   struct Terminal {
-    std::ostream* out = nullptr;  // null: there is none, and nothing is drawn
+    std::ostream* out = nullptr;  // null: no terminal, nothing is drawn
     std::function<int()> columns;
-    std::function<absl::Time()> now;  // any clock that only goes forwards
+    std::function<absl::Time()> now;  // any clock that never decreases
   };
 
   explicit ProgressBar(Terminal terminal) : terminal_(std::move(terminal)) {}
@@ -30,9 +30,9 @@ class ProgressBar {
   void ShowBytes(uint64_t bytes, std::optional<uint64_t> bytes_total);
   void ShowOutputs(uint64_t outputs, uint64_t outputs_total, uint64_t bytes);
 
-  // Takes the line away, for something else to be written; the next figures bring it back.
+  // Clears the line, so that other text can be written; the next figures draw it again.
   void Hide();
-  // The last figures stay, and what is written next goes below them.
+  // Keeps the last figures; further output starts on the next line.
   void End();
 
  private:

@@ -12,7 +12,7 @@ namespace {
 constexpr int kBarColumnsMax = 40;
 constexpr int kBarColumnsMin = 10;
 
-// 0..1, when there is a whole to be a part of.
+// The share done, 0..1, if the total is known.
 std::optional<double> Share(const ProgressFigures& figures) {
   if (figures.outputs.has_value()) {
     if (figures.outputs_total == 0) return std::nullopt;
@@ -45,7 +45,7 @@ std::string BytesText(uint64_t bytes) {
   if (bytes < 1024) return absl::StrCat(bytes, " B");
   double value = static_cast<double>(bytes) / 1024;
   size_t unit = 0;
-  while (value >= 1023.95) {  // what would be shown as 1024.0
+  while (value >= 1023.95) {  // would be printed as 1024.0
     value /= 1024;
     ++unit;
   }

@@ -10,7 +10,7 @@
 namespace mayfly::cli {
 namespace {
 
-// Arguments need not be UTF-8, JSON must be.
+// Arguments may be invalid UTF-8, but JSON must be valid.
 std::string ToText(const nlohmann::json& object) {
   return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
@@ -25,7 +25,7 @@ std::string ReasonText(const absl::Status& status) {
   return reason == Reason::kUnspecified ? "" : std::string(ReasonName(reason));
 }
 
-// gRPC's and libraries' texts may have several.
+// Texts of gRPC and other libraries may have several lines.
 std::string OneLine(absl::string_view text) { return absl::StrReplaceAll(text, {{"\n", " "}}); }
 
 ExitCode ExitCodeOf(const absl::Status& status) {

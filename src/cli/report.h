@@ -1,4 +1,4 @@
-// What the command tells: results on one stream, errors on the other, for people or as JSON.
+// Prints results on one stream and errors on the other, as text or as JSON.
 #pragma once
 
 #include <ostream>
@@ -14,21 +14,22 @@ namespace mayfly::cli {
 
 class Report {
  public:
-  // The streams outlive this.
+  // The streams must outlive this object.
   Report(std::ostream* out, std::ostream* err, bool json) : out_(out), err_(err), json_(json) {}
 
   bool json() const { return json_; }
 
-  // One line. False when the stream cannot take it.
+  // Prints one line. Returns false if writing fails.
   bool Line(absl::string_view text);
   bool Object(const nlohmann::json& object);
-  // That the run was no success, which is no error here; not with JSON, which has it in the result.
+  // Notes that the run did not succeed, which is not an error of the command. Not with JSON, where
+  // the result contains the outcome.
   void NoteOutcome(const client::ClaimedOutput& output);
 
-  // "mayfly: call ID: not found: TEXT (REASON)". Returns the code to exit with. `call_id` may be
+  // Prints "mayfly: call ID: not found: TEXT (REASON)" and returns the exit code. `call_id` may be
   // empty.
   ExitCode Error(const std::string& call_id, const absl::Status& status);
-  // An error in what the user gave; its code is kExitUsage.
+  // Prints an error in the user's arguments and returns kExitUsage.
   ExitCode UsageError(const absl::Status& status);
 
  private:

@@ -42,19 +42,19 @@ absl::Status FileError(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("config file: ", what));
 }
 
-// Fills what is empty in `settings`.
+// Sets a value of `settings` that is still empty.
 absl::Status TakeKey(std::string_view key, const toml::node& value,
                      const std::filesystem::path& directory, Settings* settings) {
   const SettingSource* source = FindSource(key);
   const std::string shown(key);
   if (source == nullptr) {
     return FileError(absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
-                                  ", wants server, ca, cert or key"));
+                                  ", expected server, ca, cert or key"));
   }
   const auto text = value.value_exact<std::string>();
   if (!text.has_value()) {
     return FileError(
-        absl::StrCat("line ", value.source().begin.line, ": ", shown, " wants a string"));
+        absl::StrCat("line ", value.source().begin.line, ": ", shown, " must be a string"));
   }
   std::string& field = settings->*source->field;
   if (!field.empty() || text->empty()) return absl::OkStatus();
@@ -88,7 +88,7 @@ std::string ValueOf(Environment environment, const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// Empty when there is no file to read.
+// Empty if there is no file to read.
 std::string ConfigPath(const std::string& flag, Environment environment) {
   if (!flag.empty()) return flag;
   std::string path = ValueOf(environment, "MAYFLY_CONFIG");
@@ -113,7 +113,7 @@ absl::StatusOr<Settings> LoadSettings(Settings flags, const std::string& config_
   if (!path.empty()) RETURN_IF_ERROR(TakeFile(path, &settings));
   for (const SettingSource& source : kSources) {
     if (!(settings.*source.field).empty()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("no ", source.key, ": give --", source.key, ", ",
+    return absl::InvalidArgumentError(absl::StrCat("no ", source.key, ": set --", source.key, ", ",
                                                    source.variable, " or ", source.key,
                                                    " in a config file"));
   }

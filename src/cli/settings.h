@@ -1,4 +1,5 @@
-// Where the server is and who the caller is: from flags, else the environment, else a TOML file.
+// The address of the server and the identity of the caller: from flags, the environment, or a TOML
+// file, in this order.
 #pragma once
 
 #include <string>
@@ -17,10 +18,10 @@ struct Settings {
 
 using Environment = absl::FunctionRef<const char*(const char* name)>;
 
-// `flags` has what the command line says, empty where it is silent. The file is `config_flag`, else
-// MAYFLY_CONFIG, else ~/.config/mayfly/config.toml, which need not be there. Relative paths in it
-// start from its directory. INVALID_ARGUMENT when the file cannot be read, is not TOML, or has a
-// key that is not known, and when a setting is missing everywhere.
+// `flags` has the values of the command line, empty if not given. The file is `config_flag`, else
+// MAYFLY_CONFIG, else ~/.config/mayfly/config.toml, which need not exist. Relative paths in it are
+// resolved against its directory. INVALID_ARGUMENT if the file cannot be read, is not TOML, or has
+// an unknown key, or if a setting is missing everywhere.
 absl::StatusOr<Settings> LoadSettings(Settings flags, const std::string& config_flag,
                                       Environment environment);
 

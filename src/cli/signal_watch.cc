@@ -7,9 +7,9 @@
 namespace mayfly::cli {
 namespace {
 
-// Wakes threads of this program.
+// The signal that interrupts system calls of this program's threads.
 constexpr int kWakeSignal = SIGUSR1;
-// A wake that comes just before a system call is lost, so it is repeated.
+// A signal that arrives just before a system call has no effect, so it is repeated.
 constexpr timespec kWakeInterval = {.tv_sec = 0, .tv_nsec = 20'000'000};
 
 bool IsIgnored(int number) {
@@ -39,7 +39,7 @@ SignalWatch::SignalWatch(Interruption* interruption)
     if (!IsIgnored(number)) sigaddset(&watched_, number);
   }
   Check(pthread_sigmask(SIG_BLOCK, &watched_, nullptr) == 0, "signals can be blocked");
-  // The thread begins with the wake blocked: one that comes before it waits must not be lost.
+  // The thread starts with the wake signal blocked, so that a signal before its wait is not lost.
   sigset_t wakes;
   sigemptyset(&wakes);
   sigaddset(&wakes, kWakeSignal);

@@ -1,8 +1,9 @@
-// A SignalWatch makes an Interruption of the signals that end a program: SIGINT, SIGTERM and SIGHUP,
-// unless they were ignored from the start, as under nohup. The second one ends the program at once.
+// A SignalWatch interrupts an Interruption on the signals that end a program: SIGINT, SIGTERM and
+// SIGHUP, unless they were ignored from the start, as under nohup. A second signal ends the program
+// at once.
 //
-// Made by the main thread before there are others, which inherit that these signals are blocked. The
-// main thread's system calls that wait return EINTR, again and again, once it was interrupted.
+// Create it in the main thread before other threads, which inherit the blocked signals. After an
+// interruption, blocking system calls of the main thread return EINTR, repeatedly.
 #pragma once
 
 #include <atomic>
@@ -16,14 +17,14 @@ namespace mayfly::cli {
 
 class SignalWatch {
  public:
-  // `interruption` outlives this.
+  // `interruption` must outlive this object.
   explicit SignalWatch(Interruption* interruption);
   ~SignalWatch();
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 
-  // Ends the program by the signal that has interrupted it, so that whoever started it learns of
-  // that; returns if none has.
+  // If a signal has interrupted it, ends the program by that signal, so that the parent process
+  // sees it. Otherwise returns.
   void EndIfInterrupted() const;
 
  private:

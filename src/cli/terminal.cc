@@ -15,7 +15,7 @@ constexpr int kUsualColumns = 80;
 int Columns() {
   winsize size = {};
   const bool is_known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  // Terminals go on in the next line when the last column is filled.
+  // One column less: terminals wrap the line when the last column is filled.
   return (is_known ? size.ws_col : kUsualColumns) - 1;
 }
 

@@ -1,4 +1,4 @@
-// The terminal that a progress bar may be drawn on.
+// The terminal on which a progress bar is drawn.
 #pragma once
 
 #include "cli/command_line.h"
@@ -6,8 +6,8 @@
 
 namespace mayfly::cli {
 
-// stderr, if that is a terminal, the payload does not come from or go to one, and the results are
-// not to be JSON; otherwise none.
+// stderr, if it is a terminal, the payload is neither read from nor written to a terminal, and the
+// results are not JSON; otherwise none.
 ProgressBar::Terminal TerminalFor(const CommandLine& line);
 
 }  // namespace mayfly::cli

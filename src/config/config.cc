@@ -26,7 +26,7 @@ absl::Status CannotRead(int error) {
   return error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
 }
 
-// Not base/file_system.h: that opens for writing, which a file in /etc may not allow.
+// Not base/file_system.h, which opens files for writing; a file in /etc may not allow that.
 absl::StatusOr<std::string> ReadText(const std::string& path) {
   std::error_code error;
   const bool is_directory = std::filesystem::is_directory(path, error);

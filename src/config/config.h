@@ -1,14 +1,14 @@
-// The configuration of mayflyd: one TOML file, validated whole before anything starts.
+// The configuration of mayflyd: one TOML file, validated completely before anything starts.
 //
-// A Config is plain values. What stands here are the defaults; ranges and units are in
-// config/setting.cc, rules between settings in config/rules.cc, and deploy/mayfly.toml explains
-// every setting to an operator (a test keeps that file and this one equal).
+// A Config consists of plain values. This file has the defaults; config/setting.cc has ranges and
+// units, config/rules.cc has rules between settings, and deploy/mayfly.toml documents every setting
+// for operators (a test compares that file with this one).
 //
 //   absl::StatusOr<Config> config = LoadConfig("/etc/mayfly/mayfly.toml");
-//   if (!config.ok()) return Refuse(config.status());  // every mistake, one a line
+//   if (!config.ok()) return Refuse(config.status());  // every mistake, one per line
 //   config->RetentionFor("acme").max_ttl;
 //
-// Once loaded it never changes, so any thread may read it.
+// A loaded Config never changes, so any thread may read it.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct Config {
   enum class LogLevel { kTrace, kDebug, kInfo, kWarning, kError, kCritical };
 
   struct Server {
-    std::string listen = "127.0.0.1:7443";  // host:port; port 0 takes a free one
-    std::string port_file;                  // empty: the bound port is not written anywhere
+    std::string listen = "127.0.0.1:7443";  // host:port; port 0 selects a free one
+    std::string port_file;                  // empty: the port is not written to a file
     uint64_t worker_threads = 0;            // 0: one per core
     bool reflection = false;
     absl::Duration drain_timeout = absl::Seconds(30);
@@ -55,8 +55,8 @@ struct Config {
     std::string data_dir;
     Durability durability = Durability::kSync;
     uint64_t shards = 1;
-    uint64_t memtable_bytes = 256 << 20;     // of all shards together
-    uint64_t disk_reserve_bytes = 64 << 20;  // beside the store's own needs
+    uint64_t memtable_bytes = 256 << 20;     // in total for all shards
+    uint64_t disk_reserve_bytes = 64 << 20;  // in addition to the store's own needs
     uint64_t index_calls_max = 1'000'000;
     bool allow_unsafe_filesystem = false;
     bool accept_data_loss = false;
@@ -68,7 +68,7 @@ struct Config {
     std::string root_key_credential;  // a file's name in $CREDENTIALS_DIRECTORY
   };
 
-  // What holds for one tenant; its own [retention.tenants.NAME] or else [retention].
+  // The settings for one tenant: [retention.tenants.NAME], else [retention].
   struct TenantRetention {
     absl::Duration default_ttl;
     absl::Duration max_ttl;
@@ -89,10 +89,10 @@ struct Config {
     absl::Duration lease_max = absl::Minutes(10);
     absl::Duration lease_total_max = absl::Hours(1);  // with all renewals
     absl::Duration wait_max = absl::Seconds(55);
-    uint64_t outstanding_max = 10'000;  // per tenant; LimitsFor gives a tenant's own
+    uint64_t outstanding_max = 10'000;  // per tenant; LimitsFor returns a tenant's own value
   };
 
-  // What holds for one tenant; 0 is no limit, except for claims_max.
+  // The limits for one tenant. 0 means no limit, except for claims_max.
   struct TenantLimits {
     uint64_t live_calls_max;
     uint64_t live_bytes_max;
@@ -104,7 +104,7 @@ struct Config {
     absl::Duration id_window = absl::Minutes(5);
     uint64_t payload_bytes_max = uint64_t{1} << 30;
     uint64_t message_bytes_max = 64 << 20;
-    // Of payloads that clients have asked for and not read: not below message_bytes_max.
+    // Payloads that clients have requested but not read; not below message_bytes_max.
     uint64_t unsent_bytes_max = 512 << 20;
     uint64_t tenant_unsent_bytes_max = 256 << 20;
     uint64_t connection_unsent_bytes_max = 128 << 20;
@@ -136,14 +136,14 @@ struct Config {
   Log log;
 };
 
-// Reads the file at `path`; relative paths in it become absolute, from the file's own directory.
-// NOT_FOUND, UNAVAILABLE or OUT_OF_RANGE when the file cannot be read or is above 1 MiB, otherwise
-// the errors of ParseConfig.
+// Reads the file at `path`. Relative paths in it are resolved against the file's directory.
+// NOT_FOUND, UNAVAILABLE or OUT_OF_RANGE if the file cannot be read or is larger than 1 MiB,
+// otherwise the errors of ParseConfig.
 absl::StatusOr<Config> LoadConfig(const std::string& path);
 
-// Reads a configuration from `text` and leaves its paths as they are. INVALID_ARGUMENT with all
-// mistakes, in the order of the file, one a line: "line 12: storage.shards is 65, range is 1 to 64
-// shards". Only a mistake in the TOML itself hides those behind it.
+// Parses a configuration and leaves its paths unchanged. INVALID_ARGUMENT with all mistakes, in the
+// order of the file, one per line: "line 12: storage.shards is 65, range is 1 to 64 shards". Only a
+// syntax error in the TOML hides the mistakes after it.
 absl::StatusOr<Config> ParseConfig(absl::string_view text);
 
 }  // namespace mayfly

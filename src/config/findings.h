@@ -1,8 +1,8 @@
-// Findings gathers what is wrong with a configuration, so that all of it is reported at once.
+// Findings collects the mistakes in a configuration, so that all of them are reported together.
 //
-// It knows on which line each setting was given, and which settings have been refused: a rule
-// between two settings holds its tongue when one of them is already known to be wrong. Settings
-// go by their full names, "retention.tenants.acme.max_ttl". Not thread-safe.
+// It records the line of each setting, and which settings were rejected. A rule between two
+// settings reports nothing if one of them was already rejected. Settings are identified by their
+// full names, "retention.tenants.acme.max_ttl". Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -19,17 +19,17 @@ namespace mayfly {
 
 class Findings {
  public:
-  // Lines count from 1; 0 stands for "nowhere".
+  // Lines count from 1; 0 means unknown.
   void Given(absl::string_view setting, uint32_t line);
   bool WasGiven(absl::string_view setting) const { return LineOf(setting) != 0; }
   uint32_t LineOf(absl::string_view setting) const;
 
-  // Reports "line N: `setting` `complaint`", where `setting` was given or at `line`.
+  // Reports "line N: `setting` `complaint`", with the line of `setting`, or with `line`.
   void Refuse(absl::string_view setting, absl::string_view complaint);
   void RefuseAt(uint32_t line, absl::string_view setting, absl::string_view complaint);
   bool WasRefused(absl::string_view setting) const;
 
-  // OK when nothing was refused; otherwise INVALID_ARGUMENT, sorted by line, joined by newlines.
+  // OK if nothing was rejected; otherwise INVALID_ARGUMENT, sorted by line, joined by newlines.
   absl::Status ToStatus() const;
 
  private:

@@ -15,7 +15,7 @@
 namespace mayfly {
 namespace {
 
-// Levenshtein's distance.
+// The Levenshtein distance.
 size_t EditDistance(absl::string_view a, absl::string_view b) {
   std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
@@ -30,8 +30,8 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
   return row.back();
 }
 
-// ", did you mean X?", for the same name in another section or the nearest spelling in this one;
-// nothing when none is near.
+// ", did you mean X?", with the same name in another section or the nearest spelling in this one;
+// empty if none is near.
 std::string Suggest(absl::string_view full_name, const std::vector<std::string>& candidates) {
   const absl::string_view name = full_name.substr(full_name.rfind('.') + 1);
   size_t best = std::max<size_t>(2, name.size() / 3) + 1;
@@ -74,7 +74,7 @@ const Setting* FindTenantSetting(absl::string_view section, absl::string_view na
   return nullptr;
 }
 
-// The names of a tenant's settings in `section`, each behind `prefix`; none in most sections.
+// The names of a tenant's settings in `section`, each after `prefix`. Most sections have none.
 std::vector<std::string> TenantNames(absl::string_view section, absl::string_view prefix) {
   std::vector<std::string> names;
   for (const Setting& setting : Settings()) {
@@ -92,7 +92,7 @@ class Reader {
   Config Read(const toml::table& document) {
     for (auto&& [key, node] : document) ReadSection(key, node);
     FollowMaxTtl("retention.default_ttl", &config_);
-    // After all sections, since a tenant starts from what they say.
+    // After all sections, because tenants inherit from them.
     const Config base = config_;
     for (const auto& [section, tenants] : tenants_) {
       for (auto&& [key, node] : *tenants) ReadTenant(section, key, node, base);
@@ -114,7 +114,7 @@ class Reader {
     }
     if (!node.is_table()) {
       findings_.Refuse(section,
-                       absl::StrCat("is ", ShowType(node), ", wants a table, [", section, "]"));
+                       absl::StrCat("is ", ShowType(node), ", expected a table, [", section, "]"));
       return;
     }
     for (auto&& [name, value] : *node.as_table()) ReadMember(section, name, value);
@@ -134,8 +134,8 @@ class Reader {
       return;
     }
     if (!node.is_table()) {
-      findings_.Refuse(
-          full_name, absl::StrCat("is ", ShowType(node), ", wants tables, [", full_name, ".NAME]"));
+      findings_.Refuse(full_name, absl::StrCat("is ", ShowType(node), ", expected tables, [",
+                                               full_name, ".NAME]"));
       return;
     }
     tenants_.emplace_back(section, node.as_table());
@@ -146,13 +146,13 @@ class Reader {
     const std::string tenant_table = absl::StrCat(section, ".tenants.", ShowKey(tenant));
     findings_.Given(tenant_table, tenant.source().begin.line);
     if (!node.is_table()) {
-      findings_.Refuse(tenant_table, absl::StrCat("is ", ShowType(node), ", wants a table, [",
+      findings_.Refuse(tenant_table, absl::StrCat("is ", ShowType(node), ", expected a table, [",
                                                   section, ".tenants.NAME]"));
       return;
     }
     if (!IsTenantName(ToAbsl(tenant.str()))) {
       findings_.Refuse(tenant_table,
-                       "is not named as a tenant can be: 1 to 63 of a-z, 0-9 and '-', not "
+                       "is not a valid tenant name: 1 to 63 of a-z, 0-9 and '-', not "
                        "starting with '-'");
     }
     Config own = base;
@@ -181,7 +181,7 @@ class Reader {
                      absl::StrCat("is ", setting.echo ? ShowValue(node) : ShowType(node),
                                   verdict == Verdict::kOutOfRange
                                       ? absl::StrCat(", range is ", DescribeRange(setting))
-                                      : absl::StrCat(", wants ", DescribeWants(setting))));
+                                      : absl::StrCat(", expected ", DescribeWants(setting))));
   }
 
   void FollowMaxTtl(absl::string_view default_ttl, Config* config) {
@@ -196,12 +196,12 @@ class Reader {
     if (findings_.WasRefused(setting.section)) return;
     if (!findings_.WasGiven(full_name)) {
       findings_.RefuseAt(findings_.LineOf(setting.section), full_name,
-                         absl::StrCat("is missing, wants ", DescribeWants(setting)));
+                         absl::StrCat("is missing, expected ", DescribeWants(setting)));
       return;
     }
     const auto* path = std::get_if<PathSetting>(&setting.type);
     if (path != nullptr && path->field(config_).empty()) {
-      findings_.Refuse(full_name, absl::StrCat("is empty, wants ", DescribeWants(setting)));
+      findings_.Refuse(full_name, absl::StrCat("is empty, expected ", DescribeWants(setting)));
     }
   }
 

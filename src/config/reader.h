@@ -1,5 +1,5 @@
-// Turns a parsed TOML document into a Config, setting by setting, against the table of
-// config/setting.h. Rules between settings are the work of config/rules.h.
+// Converts a parsed TOML document to a Config, using the table of config/setting.h. config/rules.h
+// checks the rules between settings.
 #pragma once
 
 #include <string>
@@ -11,9 +11,9 @@
 
 namespace mayfly {
 
-// Reads every setting of `document`. Relative paths are taken from `directory`, or left as they
-// are when it is empty. What a tenant leaves out it has from the settings of all; a default_ttl
-// that is left out follows a lower max_ttl down.
+// Reads every setting of `document`. Relative paths are resolved against `directory`, or left
+// unchanged if it is empty. A tenant inherits the settings that it does not set. A default_ttl that
+// is not set is limited to max_ttl.
 Config ReadConfig(const toml::table& document, const std::string& directory, Findings* findings);
 
 }  // namespace mayfly

@@ -20,7 +20,7 @@ bool AnyRefused(const Findings& findings, absl::string_view a, absl::string_view
   return findings.WasRefused(a) || findings.WasRefused(b);
 }
 
-// Blames `setting`, on the line of `other` when only that one stands in the file.
+// Reports `setting`, on the line of `other` if only that one is in the file.
 void RefuseBecauseOf(absl::string_view setting, absl::string_view other,
                      absl::string_view complaint, Findings* findings) {
   const uint32_t line = findings->LineOf(setting);
@@ -41,8 +41,8 @@ void RequireAtMost(const Bound& value, const Bound& limit, Findings* findings) {
       findings);
 }
 
-// A tombstone must outlive every id that PutInputs would still take, on either side of now, or a
-// late retry could revive an ended call.
+// A tombstone must last longer than PutInputs accepts the call's id, on either side of now.
+// Otherwise a late retry could revive an ended call.
 void RequireTombstoneTtl(const Bound& tombstone_ttl, absl::Duration id_window, Findings* findings) {
   constexpr absl::string_view kIdWindow = "limits.id_window";
   const absl::Duration min = 2 * id_window + absl::Minutes(1);
@@ -68,7 +68,7 @@ void CheckRetention(const Config& config, Findings* findings) {
     RequireAtMost({absl::StrCat(table, ".default_ttl"), tenant.default_ttl}, tenant_max_ttl,
                   findings);
     const std::string tombstone_ttl = absl::StrCat(table, ".tombstone_ttl");
-    // One that it has from all was checked above.
+    // An inherited value was checked above.
     if (findings->WasGiven(tombstone_ttl)) {
       RequireTombstoneTtl({tombstone_ttl, tenant.tombstone_ttl}, config.limits.id_window, findings);
     }
@@ -81,7 +81,7 @@ void CheckClaims(const Config::Claims& claims, Findings* findings) {
   RequireAtMost(lease_max, {"claims.lease_total_max", claims.lease_total_max}, findings);
 }
 
-// By the letters of the paths; links are for whoever opens the files.
+// Compares the paths lexically; links are checked when the files are opened.
 bool IsInside(const std::string& path, const std::string& directory) {
   const auto absolute = [](const std::string& text) {
     return (std::filesystem::path("/") / text / "").lexically_normal();
@@ -100,21 +100,22 @@ void CheckKeys(const Config& config, Findings* findings) {
   if (keys.root_key_file.empty() && keys.root_key_credential.empty()) {
     findings->RefuseAt(
         findings->LineOf("keys"), kFile,
-        absl::StrCat("is missing, wants a path in quotes, or ", kCredential, " instead"));
+        absl::StrCat("is missing, expected a path in quotes, or ", kCredential, " instead"));
     return;
   }
   if (!keys.root_key_file.empty() && !keys.root_key_credential.empty()) {
-    findings->Refuse(kCredential, absl::StrCat("is set as well as ", kFile, ", wants one of them"));
+    findings->Refuse(kCredential,
+                     absl::StrCat("is set in addition to ", kFile, ", expected one of them"));
     return;
   }
   // A copy of the data directory must not be readable by itself.
   const std::string& data_dir = config.storage.data_dir;
   if (!keys.root_key_file.empty() && !data_dir.empty() && IsInside(keys.root_key_file, data_dir)) {
-    findings->Refuse(kFile, "is inside storage.data_dir, wants a path outside it");
+    findings->Refuse(kFile, "is inside storage.data_dir, expected a path outside it");
   }
 }
 
-// One message that nothing else is in the way of can always be sent.
+// A single message must always fit while nothing else is held.
 void CheckUnsentBytes(const Config::Limits& limits, Findings* findings) {
   constexpr absl::string_view kMessage = "limits.message_bytes_max";
   const std::pair<absl::string_view, uint64_t> bounds[] = {

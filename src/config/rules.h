@@ -1,4 +1,4 @@
-// Rules between settings: what no single range can say.
+// Checks rules between settings, which ranges cannot express.
 #pragma once
 
 #include "config/config.h"
@@ -6,8 +6,8 @@
 
 namespace mayfly {
 
-// Adds to `findings` what is wrong between the settings of `config`. A rule is left out when a
-// setting that it needs has been refused already.
+// Adds violations of the rules to `findings`. Skips a rule if a setting that it needs was already
+// rejected.
 void CheckRules(const Config& config, Findings* findings);
 
 }  // namespace mayfly

@@ -22,7 +22,7 @@ constexpr uint64_t kTiB = kGiB << 10;
 constexpr std::array<std::pair<absl::string_view, uint64_t>, 5> kByteUnits = {
     {{"TiB", kTiB}, {"GiB", kGiB}, {"MiB", kMiB}, {"KiB", kKiB}, {"B", 1}}};
 
-// The promise of the whole store: nothing outlives a day.
+// Mayfly's promise: no payload lives longer than a day.
 constexpr absl::Duration kDay = absl::Hours(24);
 
 constexpr absl::string_view kDurabilities[] = {"sync", "relaxed"};
@@ -171,7 +171,7 @@ constexpr Setting kSettings[] = {
                              kDay},
      .tenant_section = "retention",
      .tenant_name = "max_ttl"},
-    // The minimum follows limits.id_window (config/rules.cc); this is the lowest it can be.
+    // The minimum depends on limits.id_window (config/rules.cc); this is its lowest value.
     {.section = "retention",
      .name = "tombstone_ttl",
      .type = DurationSetting{In<&Config::retention, &Config::Retention::tombstone_ttl>,
@@ -270,13 +270,13 @@ struct RangeOf {
 struct WantsOf {
   std::string operator()(const BooleanSetting&) const { return "true or false"; }
   std::string operator()(const CountSetting& type) const {
-    return absl::StrCat("a whole number, ", RangeOf()(type));
+    return absl::StrCat("an integer, ", RangeOf()(type));
   }
   std::string operator()(const BytesSetting& type) const {
-    return absl::StrCat("a whole number of bytes or text such as \"64MiB\", ", RangeOf()(type));
+    return absl::StrCat("an integer (bytes) or a string such as \"64MiB\", ", RangeOf()(type));
   }
   std::string operator()(const DurationSetting& type) const {
-    return absl::StrCat("a duration in quotes with its unit, such as \"30s\", ", RangeOf()(type));
+    return absl::StrCat("a duration in quotes with a unit, such as \"30s\", ", RangeOf()(type));
   }
   std::string operator()(const TextSetting& type) const { return std::string(type.wants); }
   std::string operator()(const PathSetting&) const { return "a path in quotes"; }

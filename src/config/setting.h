@@ -1,6 +1,6 @@
-// A Setting describes one key of the configuration file: where it stands, what it takes, and the
-// field of Config that it sets. Settings() is the table of all of them; the reader, the error
-// texts and the test of deploy/mayfly.toml all work from it.
+// A Setting describes one key of the configuration file: its section and name, its values, and the
+// field of Config that it sets. Settings() is the table of all settings. The reader, the error
+// texts and the test of deploy/mayfly.toml use it.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +30,14 @@ struct CountSetting {
   absl::string_view unit;  // "calls"
 };
 
-// In the file: a whole number of bytes, or text such as "64MiB".
+// In the file: an integer (bytes), or a string such as "64MiB".
 struct BytesSetting {
   Field<uint64_t> field;
   uint64_t min;
   uint64_t max;
 };
 
-// In the file: text such as "1h30m".
+// In the file: a string such as "1h30m".
 struct DurationSetting {
   Field<absl::Duration> field;
   absl::Duration min;
@@ -47,7 +47,7 @@ struct DurationSetting {
 struct TextSetting {
   Field<std::string> field;
   bool (*accepts)(absl::string_view text);
-  absl::string_view wants;  // what `accepts` accepts, in words
+  absl::string_view wants;  // describes the values that `accepts` accepts
 };
 
 struct PathSetting {
@@ -67,11 +67,11 @@ struct Setting {
                PathSetting, ChoiceSetting>
       type;
   bool required = false;
-  // What a tenant's own value is called in [`tenant_section`.tenants.NAME]; empty when tenants
-  // have none.
+  // The name of a tenant's own value in [`tenant_section`.tenants.NAME]; empty if tenants have
+  // none.
   absl::string_view tenant_section = {};
   absl::string_view tenant_name = {};
-  // False where a slip of the hand could put a key into the file: errors do not repeat the value.
+  // False if a mistake could put a key into the file: errors then do not repeat the value.
   bool echo = true;
 
   std::string FullName() const;
@@ -79,16 +79,16 @@ struct Setting {
 
 absl::Span<const Setting> Settings();
 
-// What a setting takes, for an error text: "a whole number of shards, 1 to 64".
+// Describes the values of a setting for an error text: "an integer, 1 to 64 shards".
 std::string DescribeWants(const Setting& setting);
 
 // "1 to 64 shards", "1s to 24h"; empty for a setting without a range.
 std::string DescribeRange(const Setting& setting);
 
-// "64MiB" when that is exact, "100B" when no larger unit is; ParseBytes reads it back.
+// "64MiB" if that is exact, "100B" if no larger unit is; ParseBytes reads it back.
 std::string FormatBytes(uint64_t bytes);
 
-// False unless `text` is digits and one of B, KiB, MiB, GiB, TiB, and fits.
+// Returns false unless `text` is digits followed by B, KiB, MiB, GiB or TiB, and fits.
 bool ParseBytes(absl::string_view text, uint64_t* bytes);
 
 }  // namespace mayfly

@@ -59,7 +59,7 @@ struct Take {
 
   Verdict operator()(const PathSetting& type) const {
     const auto* text = node.as_string();
-    // A NUL would end the path early in the kernel's eyes.
+    // The kernel would treat a NUL as the end of the path.
     if (text == nullptr || text->get().find('\0') != std::string::npos) return Verdict::kWrongType;
     const bool resolve = !directory.empty() && !text->get().empty();
     type.field(config) =
@@ -98,7 +98,7 @@ std::string ShowKey(const toml::key& key) { return Shorten(ToAbsl(key.str())); }
 std::string ShowType(const toml::node& node) {
   if (node.is_table()) return "a table";
   if (node.is_array()) return "an array";
-  if (node.is_string()) return "a text";
+  if (node.is_string()) return "a string";
   if (node.is_boolean()) return "a boolean";
   if (node.is_number()) return "a number";
   return "a date or time";
@@ -111,7 +111,7 @@ std::string ShowValue(const toml::node& node) {
   if (const auto* integer = node.as_integer()) return absl::StrCat(integer->get());
   if (const auto* boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
   if (const auto* real = node.as_floating_point()) {
-    // "4.0", not "4", since the point is what is wrong with it.
+    // "4.0", not "4", because the decimal point is the mistake.
     const bool looks_whole = std::isfinite(real->get()) && real->get() == std::floor(real->get());
     return absl::StrCat(real->get(), looks_whole ? ".0" : "");
   }

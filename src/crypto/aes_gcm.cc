@@ -12,18 +12,18 @@ namespace {
 
 constexpr size_t kUpdateBytesMax = size_t{1} << 30;  // EVP counts in int
 
-// Lives for ever: threads may still seal while static objects are destroyed.
+// Never destroyed: threads may still seal while static objects are destroyed.
 const EVP_CIPHER* TheCipher() {
   static const EVP_CIPHER* const cipher =
       Cipher(EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr)).release();
   return cipher;
 }
 
-// None of these calls can fail for a reason outside this program.
+// These calls can only fail because of a bug in this program.
 void CheckOpenssl(int result) { Check(result == 1, "OpenSSL does AES-256-GCM"); }
 
-// Straight to the parameter: the EVP_CIPHER_CTX_ctrl call for it takes twice as long, and a small
-// chunk is mostly such calls.
+// Sets the parameter directly: EVP_CIPHER_CTX_ctrl takes twice as long, and a small chunk consists
+// mostly of such calls.
 OSSL_PARAM TagParameter(uint8_t tag[kGcmTagSize]) {
   return OSSL_PARAM_construct_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, kGcmTagSize);
 }

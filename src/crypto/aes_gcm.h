@@ -1,15 +1,15 @@
 // AES-256-GCM (NIST SP 800-38D; AEAD_AES_256_GCM of RFC 5116), without additional data.
 //
-// A PRIMITIVE: use chunked_aead.h. One nonce used for two messages under one key gives away the
-// XOR of both plaintexts and the key that authenticates every message. Nothing here prevents
-// that; the callers derive a fresh key for each message and count its chunks in the nonce.
+// A PRIMITIVE: use chunked_aead.h. Two messages under one key and nonce reveal the XOR of both
+// plaintexts and the key that authenticates every message. This class does not prevent that; its
+// callers derive a fresh key for each message and count its chunks in the nonce.
 //
-// One message at a time: StartX, Update for each piece, FinishX. What Update gives while opening
-// is unverified and must not be used, and must be wiped, unless FinishOpen returns true.
+// Process one message at a time: StartX, Update for each piece, FinishX. The output of Update while
+// opening is unverified. It must not be used, and must be wiped, unless FinishOpen returns true.
 //
-// Each thread has one object, whose OpenSSL context is reused because making one costs more than
-// sealing a small payload. The schedule of its last key stays there until the next: to overwrite it
-// costs a tenth of sealing 1 KiB, and the plaintext itself has just been in ordinary memory.
+// Each thread has one object. Its OpenSSL context is reused, because creating one costs more than
+// sealing a small payload. The schedule of the last key stays there until the next key: overwriting
+// it costs a tenth of sealing 1 KiB, and the plaintext itself has just been in ordinary memory.
 #pragma once
 
 #include "base/bytes.h"
@@ -32,10 +32,10 @@ class Aes256Gcm {
 
   void StartSeal(const uint8_t nonce[kGcmNonceSize]);
   void StartOpen(const uint8_t nonce[kGcmNonceSize]);
-  // Writes in.size() bytes, at most 2^30; `in` and `out` are the same or do not overlap.
+  // Writes in.size() bytes, at most 2^30. `in` and `out` are the same or do not overlap.
   void Update(ByteSpan in, uint8_t* out);
   void FinishSeal(uint8_t tag[kGcmTagSize]);
-  // False when the tag is not that of the message.
+  // Returns false if the tag does not match.
   [[nodiscard]] bool FinishOpen(const uint8_t tag[kGcmTagSize]);
 
  private:

@@ -17,14 +17,14 @@ namespace {
 
 constexpr size_t kSealedChunkBytes = kChunkBytes + kGcmTagSize;
 
-// The zero byte that ends the AEAD's name is part of the info: the array's own terminator.
+// The zero byte after the AEAD's name is part of the info: it is the array's terminator.
 constexpr char kInfoPrefix[] = "c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM";
 
 absl::Status AuthenticationError(absl::string_view message) {
   return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed, message);
 }
 
-// What HKDF-Expand gives one message, in the order of the specification.
+// The output of HKDF-Expand for one message, in the order of the specification.
 struct MessageKeys {
   uint8_t key[kAesKeySize];
   uint8_t base_nonce[kGcmNonceSize];
@@ -61,7 +61,7 @@ class Parts {
  public:
   explicit Parts(absl::Span<const Bytes> parts) : parts_(parts) {}
 
-  // The next bytes that lie together, at most `bytes_max`; the caller knows that some are left.
+  // The next contiguous bytes, at most `bytes_max`. The caller knows that some are left.
   Bytes Next(size_t bytes_max) {
     while (offset_ == parts_.front().size()) {
       parts_.remove_prefix(1);
@@ -129,8 +129,8 @@ absl::StatusOr<size_t> OpenedSize(size_t sealed_bytes) {
   const size_t full_chunk_count = chunks_bytes / kSealedChunkBytes;
   const size_t last_chunk_bytes = chunks_bytes % kSealedChunkBytes;
   if (last_chunk_bytes < kGcmTagSize || full_chunk_count > kPlaintextBytesMax / kChunkBytes) {
-    return AuthenticationError(
-        absl::StrCat("sealed_bytes is ", sealed_bytes, ", which no sealed message has"));
+    return AuthenticationError(absl::StrCat("sealed_bytes is ", sealed_bytes,
+                                            ", which is not the size of any sealed message"));
   }
   return full_chunk_count * kChunkBytes + last_chunk_bytes - kGcmTagSize;
 }
@@ -180,7 +180,8 @@ absl::Status Open(const InputKey& input_key, ByteSpan context, ByteSpan sealed,
   RETURN_IF_ERROR(opened_bytes.status());
   Check(TotalSize(out) == *opened_bytes, "the output has the opened size");
   const MessageKeys keys(input_key, sealed.subspan(0, kSaltSize), context);
-  // Before any chunk: without it, a sealed message could be made that opens under two keys.
+  // Check the commitment before any chunk: without it, an attacker could construct a message that
+  // opens under two keys.
   absl::Status status =
       EqualInConstantTime(keys.commitment, CommitmentOf(sealed))
           ? OpenChunks(keys, sealed.subspan(kSealedPrefixSize), out)

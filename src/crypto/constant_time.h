@@ -1,11 +1,11 @@
-// Comparison of secrets and authenticators without telling, by its time, how much was right.
+// Comparison of secrets and authenticators. Its duration does not reveal how many bytes match.
 #pragma once
 
 #include "base/bytes.h"
 
 namespace mayfly {
 
-// Takes the same time wherever the bytes differ; lengths are not secret.
+// The duration does not depend on where the bytes differ. Lengths are not secret.
 bool EqualInConstantTime(ByteSpan a, ByteSpan b);
 
 }  // namespace mayfly

@@ -11,8 +11,8 @@ namespace {
 constexpr uint8_t kInnerPad = 0x36;
 constexpr uint8_t kOuterPad = 0x5c;
 
-// The outer hash is of two blocks, the key's and one with the inner digest and this: SHA-256's
-// padding, a one bit and the length, 96 bytes, in bits.
+// The outer hash has two blocks: the key's, and one with the inner digest and SHA-256's padding,
+// which is a one bit and the length (96 bytes) in bits.
 constexpr uint8_t kOuterPadding[kSha256BlockSize - kSha256DigestSize] = {
     0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0,    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0};

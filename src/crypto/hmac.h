@@ -1,13 +1,13 @@
-// HMAC-SHA256 (RFC 2104) under keys that are used more than once.
+// HMAC-SHA256 (RFC 2104) with keys that are used repeatedly.
 //
-// Half the work of a short HMAC is hashing its key. An HmacKey does that once and keeps the two
-// chaining states, so that a MAC of up to 55 bytes costs two compressions, not four.
+// Half the work of a short HMAC is hashing its key. An HmacKey does that once and stores the two
+// chaining states, so that a MAC of up to 55 bytes costs two compressions instead of four.
 //
 //   HmacKey key(secret);
 //   Sha256Digest mac = HmacSha256Of(key, {size_field, metadata});
 //
-// An HmacKey is as secret as the key it came from and is wiped when destroyed. It may be shared
-// by threads that only read it; an HmacSha256 belongs to one.
+// An HmacKey is as secret as the key it was made from, and is wiped on destruction. Threads may
+// share it for reading; an HmacSha256 belongs to one thread.
 #pragma once
 
 #include "absl/types/span.h"
@@ -20,14 +20,14 @@ namespace mayfly {
 
 class HmacKey {
  public:
-  // A key of any length; two compressions, and more for a key longer than 64 bytes.
+  // A key of any length. Takes two compressions, and more for a key longer than 64 bytes.
   explicit HmacKey(ByteSpan key);
   ~HmacKey();
   HmacKey(const HmacKey&) = delete;
   HmacKey& operator=(const HmacKey&) = delete;
 
-  // A key that lives long lives in the locked arena: its states as one secret, and back for the
-  // price of a copy.
+  // Long-lived keys belong in the locked arena: these convert the states to one secret and back,
+  // for the cost of a copy.
   SecretBytes ToSecret() const;
   static HmacKey FromSecret(const SecretBytes& saved) { return HmacKey(saved); }
 
@@ -39,7 +39,7 @@ class HmacKey {
   Sha256State outer_;
 };
 
-// One MAC in the making; wiped when destroyed.
+// One MAC in progress; wiped on destruction.
 class HmacSha256 {
  public:
   explicit HmacSha256(const HmacKey& key) : hash_(key.inner_), key_(key) {}
@@ -48,7 +48,7 @@ class HmacSha256 {
   HmacSha256& operator=(const HmacSha256&) = delete;
 
   void Update(ByteSpan data) { hash_.Update(data); }
-  // Ends the MAC: nothing may follow.
+  // Ends the MAC. The object must not be used afterwards.
   void Finish(uint8_t mac[kSha256DigestSize]);
 
  private:
@@ -56,8 +56,7 @@ class HmacSha256 {
   const HmacKey& key_;
 };
 
-// The MAC of the parts one after another, without anything between them: lengths are the
-// caller's to encode.
+// The MAC of the concatenated parts. Nothing separates them: the caller encodes lengths.
 Sha256Digest HmacSha256Of(const HmacKey& key, absl::Span<const ByteSpan> message);
 
 }  // namespace mayfly

@@ -1,7 +1,7 @@
-// Handles for the OpenSSL objects used here, so that none is freed by hand.
+// RAII handles for OpenSSL objects.
 //
-// Only crypto/ and rpc/tls include OpenSSL. Algorithms are fetched once for the life of the
-// process: a fetch takes locks and allocates, and has no place in front of a payload.
+// Only crypto/ and rpc/tls include OpenSSL. Algorithms are fetched once per process, because a
+// fetch takes locks and allocates, which is too slow for every payload.
 #pragma once
 
 #include <memory>

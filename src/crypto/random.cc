@@ -50,8 +50,8 @@ RandomBuffer& BufferOfThisThread() {
   return buffer;
 }
 
-// A fork copies the buffer, and two processes that draw the same salt under the same key break
-// AES-GCM. The forking thread is the only one that lives on in the child.
+// A fork copies the buffer. If two processes drew the same salt under the same key, AES-GCM would
+// be broken. Only the forking thread continues in the child.
 bool DiscardAfterFork() {
   return pthread_atfork(nullptr, nullptr, [] { BufferOfThisThread().Discard(); }) == 0;
 }

@@ -1,8 +1,8 @@
 // Cryptographic randomness, for keys, secrets, salts and tokens.
 //
-// Small requests are served from a buffer of the calling thread, because asking OpenSSL costs 0.6
-// us however few bytes are wanted. No byte is handed out twice: each is wiped as it leaves, and a
-// child process starts with an empty buffer. Thread-safe; a failing source ends the process.
+// Small requests are served from a buffer of the calling thread, because a call to OpenSSL costs
+// 0.6 us for any number of bytes. No byte is returned twice: each is wiped when it is returned, and
+// a child process starts with an empty buffer. Thread-safe. If the source fails, the process ends.
 #pragma once
 
 #include "base/bytes.h"

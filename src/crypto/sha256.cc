@@ -8,7 +8,8 @@ namespace mayfly {
 
 Sha256::Sha256() { SHA256_Init(&context_); }
 
-// Field by field, since SHA256_Init would also clear a buffer that holds nothing yet.
+// Sets the fields one by one, because SHA256_Init would also clear the buffer, which is still
+// unused.
 Sha256::Sha256(const Sha256State& state_after_block) {
   static_assert(sizeof context_.h == sizeof(Sha256State));
   memcpy(context_.h, state_after_block.data(), sizeof context_.h);

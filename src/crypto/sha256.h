@@ -4,12 +4,12 @@
 //   for (ByteSpan segment : segments) hash.Update(CommitmentOf(segment));
 //   Sha256Digest digest = hash.Finish();
 //
-// Not thread-safe. Wipe() is for whoever hashed a secret; plain hashing leaves its state behind.
+// Not thread-safe. Call Wipe() after hashing a secret; otherwise the state remains in memory.
 #pragma once
 
-// This is the one place that uses the low-level SHA256 functions, which OpenSSL 3 deprecates but
-// keeps. Through them a short HMAC with a cached key takes 0.11 us, through EVP_MAC 0.26 us, and
-// most of sealing a small payload is short HMACs.
+// Only this file uses the low-level SHA256 functions, which OpenSSL 3 deprecates but keeps. With
+// them a short HMAC with a cached key takes 0.11 us, with EVP_MAC 0.26 us. Short HMACs are most of
+// the cost of sealing a small payload.
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <array>
 #include <cstdint>
@@ -30,11 +30,11 @@ using Sha256State = std::array<uint32_t, 8>;
 class Sha256 {
  public:
   Sha256();
-  // Goes on from the state after exactly one block.
+  // Continues from the state after exactly one block.
   explicit Sha256(const Sha256State& state_after_block);
 
   void Update(ByteSpan data);
-  // Ends the hash: nothing but Wipe() may follow.
+  // Ends the hash. Only Wipe() may follow.
   void Finish(uint8_t digest[kSha256DigestSize]);
   Sha256Digest Finish();
   void Wipe();
@@ -43,7 +43,7 @@ class Sha256 {
   SHA256_CTX context_;
 };
 
-// The compression function, and where it starts: for HMAC, whose blocks are laid out by hand.
+// The compression function and its initial state, for HMAC, which builds its blocks itself.
 Sha256State Sha256InitialState();
 Sha256State Sha256Compress(const Sha256State& state, const uint8_t block[kSha256BlockSize]);
 

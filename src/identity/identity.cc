@@ -46,14 +46,14 @@ absl::StatusOr<Identity> IdentityOf(absl::Span<const absl::string_view> uri_name
                                     absl::string_view trust_domain) {
   if (uri_names.size() != 1) {
     return Invalid(absl::StrCat("the certificate has ", uri_names.size(),
-                                " URI subject alternative names, must have 1"));
+                                " URI subject alternative names, expected 1"));
   }
   absl::string_view path = uri_names[0];
   if (!absl::ConsumePrefix(&path, "spiffe://")) {
     return Invalid("the certificate's URI does not begin with spiffe://");
   }
   if (!absl::ConsumePrefix(&path, trust_domain) || !absl::ConsumePrefix(&path, "/")) {
-    return Invalid("the certificate is of another trust domain");
+    return Invalid("the certificate belongs to another trust domain");
   }
   const std::vector<absl::string_view> segments = absl::StrSplit(path, '/');
   if (segments.size() != 3 || segments[0] != "tenant") {
@@ -64,7 +64,7 @@ absl::StatusOr<Identity> IdentityOf(absl::Span<const absl::string_view> uri_name
   }
   const std::optional<Role> role = RoleOf(segments[2]);
   if (!role.has_value()) {
-    return Invalid("the certificate's role is none of client, worker, operator, monitor");
+    return Invalid("the certificate's role is not one of client, worker, operator, monitor");
   }
   return Identity{.tenant = std::string(segments[1]), .role = *role};
 }

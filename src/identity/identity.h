@@ -1,12 +1,12 @@
-// Who is calling: the tenant and the role that a client certificate names.
+// The identity of a caller: the tenant and the role in its client certificate.
 //
-// The certificate carries exactly one URI subject alternative name, a SPIFFE ID (the SPIFFE-ID
-// standard, section 2) of this form, and nothing about it is optional:
+// The certificate has exactly one URI subject alternative name. It is a SPIFFE ID (the SPIFFE-ID
+// standard, section 2) of this form, without optional parts:
 //
 //   spiffe://<trust domain>/tenant/<tenant>/<client|worker|operator|monitor>
 //
-// No percent-encoding, no query, no fragment, no port, no trailing slash; case matters. That the
-// certificate comes from a CA of ours has been verified by TLS before anything here runs.
+// Percent-encoding, query, fragment, port and a trailing slash are not allowed; case matters. TLS
+// has already verified that the certificate is from a trusted CA.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ namespace mayfly {
 
 enum class Role { kClient, kWorker, kOperator, kMonitor };
 
-// The role's word in the URI.
+// The name of the role in the URI.
 absl::string_view RoleName(Role role);
 
 struct Identity {
@@ -29,8 +29,8 @@ struct Identity {
   friend bool operator==(const Identity&, const Identity&) = default;
 };
 
-// Reads the identity out of a certificate's URI names. UNAUTHENTICATED (IDENTITY_INVALID) when
-// there is not exactly one, or it has not the form above.
+// Reads the identity from a certificate's URI names. UNAUTHENTICATED (IDENTITY_INVALID) if there is
+// not exactly one, or it does not have the form above.
 absl::StatusOr<Identity> IdentityOf(absl::Span<const absl::string_view> uri_names,
                                     absl::string_view trust_domain);
 

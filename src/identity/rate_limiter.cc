@@ -26,9 +26,9 @@ absl::Status RateLimiter::Take(absl::string_view tenant, uint64_t operations_per
   const double missing = std::min(wanted, rate) - bucket.tokens;
   if (missing > 0) {
     return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaRate,
-                                    absl::StrCat("the tenant's operations are above its limit, ",
+                                    absl::StrCat("the tenant's operations exceed its limit, ",
                                                  operations_per_second_max, " per second")),
-                          // Rounded up: a retry a moment too early would be refused once more.
+                          // Rounded up: a retry slightly too early would be rejected again.
                           absl::Ceil(absl::Seconds(missing / rate), absl::Milliseconds(1)));
   }
   bucket.tokens -= wanted;

@@ -1,9 +1,9 @@
-// A RateLimiter holds each tenant to its operations per second: a token bucket per tenant, with one
-// second's worth of burst.
+// A RateLimiter enforces each tenant's limit of operations per second, with a token bucket per
+// tenant that holds one second's worth of operations.
 //
-// A batch counts as many operations as it has items. One that is larger than the bucket is let
-// through when the bucket is full, and leaves a debt that must be paid back first: so a low limit
-// slows large batches down, and never shuts them out. O(1) per request. Thread-safe.
+// A batch counts as many operations as it has items. A batch larger than the bucket is admitted
+// when the bucket is full, and leaves a debt that must be refilled first. So a low limit delays
+// large batches but never blocks them for ever. O(1) per request. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ namespace mayfly {
 
 class RateLimiter {
  public:
-  // Takes `count` operations of `tenant` at the time `now`, a monotonic reading, or nothing:
-  // RESOURCE_EXHAUSTED (QUOTA_RATE) with the delay after which the same would be let through.
+  // Takes `count` operations of `tenant` at the monotonic time `now`, or none: RESOURCE_EXHAUSTED
+  // (QUOTA_RATE) with the delay after which the same request would be admitted.
   absl::Status Take(absl::string_view tenant, uint64_t operations_per_second_max, uint64_t count,
                     absl::Duration now) EXCLUDES_LOCK(mutex_);
 

@@ -87,6 +87,11 @@ absl::Status Keyring::EnsureAhead(int64_t now_ms) {
   return Change(std::move(keys));
 }
 
+bool Keyring::has_failed() {
+  MutexLock lock(&file_mutex_);
+  return failed_;
+}
+
 absl::Status Keyring::DestroyPassed(int64_t erase_ms) {
   MutexLock lock(&file_mutex_);
   EpochKeys keys = Keys();

@@ -66,6 +66,10 @@ class Keyring {
   // are durable. Touches the disk only when one is missing, so once an hour.
   absl::Status EnsureAhead(int64_t now_ms) EXCLUDES_LOCK(file_mutex_, mutex_);
 
+  // The file on the disk may be the old one, the new one, or both. Nothing is changed any more: the
+  // process must end and open the keyring again.
+  bool has_failed() EXCLUDES_LOCK(file_mutex_);
+
   // Destroys the keys of hours that end at or before `erase_ms` (base/now.h).
   absl::Status DestroyPassed(int64_t erase_ms) EXCLUDES_LOCK(file_mutex_, mutex_);
 

@@ -143,7 +143,7 @@ class SlotFile {
   uint64_t NextGeneration() const EXCLUDES_LOCK(mutex_);
   // Every slot of a generation below it has been written or returned by now.
   uint64_t WrittenGeneration() const EXCLUDES_LOCK(mutex_);
-  // What earlier starts have recorded: the slots of generations below it were synced, and so were
+  // As recorded by earlier starts: the slots of generations below it were synced, and so were
   // their rows. 0 when the operator has accepted a data loss.
   uint64_t recorded_generation() const { return recorded_generation_; }
   // Slots that are written, not erased and of a generation below `generation`, among

@@ -1,13 +1,15 @@
-"""Generates the messages and the stub from the public contract while the package is built.
+"""Generates code while the package is built: the blocking half of the client from its asyncio half
+(blocking_half.py), and the messages and the stub from the public contract.
 
-Needs protoc and grpc_python_plugin on the path (Debian: protobuf-compiler, protobuf-compiler-grpc),
-or where PROTOC and GRPC_PYTHON_PLUGIN say.
+The latter needs protoc and grpc_python_plugin on the path (Debian: protobuf-compiler,
+protobuf-compiler-grpc), or where PROTOC and GRPC_PYTHON_PLUGIN say.
 """
 
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
 
 import setuptools
@@ -15,6 +17,10 @@ from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # a build backend leaves it out
+
+import blocking_half  # noqa: E402
+
 PROTO_FILES = [
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
@@ -46,7 +52,7 @@ def stage(directory: pathlib.Path) -> list[str]:
     return names
 
 
-def generate(directory: pathlib.Path) -> None:
+def generate_messages(directory: pathlib.Path) -> None:
     plugin = os.environ.get("GRPC_PYTHON_PLUGIN") or shutil.which("grpc_python_plugin")
     if plugin is None:
         raise SystemExit("no grpc_python_plugin on the path: install protobuf-compiler-grpc")
@@ -66,16 +72,21 @@ def generate(directory: pathlib.Path) -> None:
 class BuildPy(build_py):
     def run(self) -> None:
         super().run()
-        generate(pathlib.Path(self.build_lib))
+        target = pathlib.Path(self.build_lib)
+        blocking_half.write(HERE / "mayfly", target / "mayfly")
+        generate_messages(target)
 
 
 class Sdist(sdist):
     def make_release_tree(self, base_dir: str, files: list[str]) -> None:
         super().make_release_tree(base_dir, files)
+        target = pathlib.Path(base_dir)
+        shutil.copyfile(HERE / "blocking_half.py", target / "blocking_half.py")
+        blocking_half.write(HERE / "mayfly", target / "mayfly")
         for file in PROTO_FILES:
-            target = pathlib.Path(base_dir) / "proto" / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(proto_dir() / file, target)
+            copy = target / "proto" / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(proto_dir() / file, copy)
 
 
 setuptools.setup(cmdclass={"build_py": BuildPy, "sdist": Sdist})

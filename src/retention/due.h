@@ -1,4 +1,5 @@
-// What the sweeper needs of the store: where due payloads come from, and where they go.
+// The interfaces between sweeper and store: the source of due payloads, and the sink that erases
+// them.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +14,10 @@
 
 namespace mayfly {
 
-// The second whose sweep takes a payload: never before its deadline.
+// The second at which the sweep erases a payload: never before its deadline.
 constexpr int64_t DueSecond(int64_t deadline_ms) { return (deadline_ms + 999) / 1000; }
 
-// One payload and when it is due, as the deadlines family holds it. Times are steady time.
+// One payload and its due second, as stored in the deadlines family. Times are steady time.
 struct DuePayload {
   int64_t due_s = 0;  // the deadline, rounded up to a second
   CallKey key;
@@ -30,18 +31,19 @@ struct DuePayload {
 class DueSource {
  public:
   virtual ~DueSource() = default;
-  // Up to `limit` payloads due in seconds [from_s, until_s], in order, those after `after` only
-  // when it is given. Fewer than `limit` means that there are no more.
+  // Up to `limit` payloads due in seconds [from_s, until_s], in order; if `after` is given, only
+  // those after it. Fewer than `limit` means that there are no more.
   virtual absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
                                                       const std::optional<DuePayload>& after) = 0;
 };
 
-// Where due payloads are erased. Expire may be called again for the same payload: the rules of
-// call/ decide, and a payload that is gone already is left alone.
+// Erases due payloads. Expire may be called again for the same payload: the rules of call/ decide,
+// and ignore a payload that is already gone.
 class ExpirySink {
  public:
   virtual ~ExpirySink() = default;
-  virtual void Expire(absl::Span<const DuePayload> due) = 0;
+  // Returns those that could not be taken now, to be handed over again later.
+  virtual std::vector<DuePayload> Expire(absl::Span<const DuePayload> due) = 0;
 };
 
 }  // namespace mayfly

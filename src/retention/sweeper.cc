@@ -32,23 +32,37 @@ absl::StatusOr<bool> Sweeper::Advance(const Now& now) {
       batch.push_back(held_[place]);
       free_.push_back(place);
     }
-    if (batch.size() < batch_max_ && stretch_is_loaded_) swept_ms_ = now.erase_ms;
+    if (batch.size() < batch_max_ && stretch_is_loaded_ && retry_ms_ <= now.erase_ms) {
+      swept_ms_ = now.erase_ms;
+    }
   }
-  if (!batch.empty()) sink_->Expire(batch);
-  return *loaded_more || batch.size() == batch_max_;
+  if (batch.empty()) return *loaded_more;
+  const std::vector<DuePayload> refused = sink_->Expire(batch);
+  if (!refused.empty()) HoldAgain(refused);
+  return *loaded_more || (refused.empty() && batch.size() == batch_max_);
 }
 
-// Before anything is loaded, or what falls due after a jump ahead would lie beyond the wheel.
+void Sweeper::HoldAgain(absl::Span<const DuePayload> refused) {
+  MutexLock lock(&mutex_);
+  retry_ms_ = present_ms_ + kRetryMs;
+  for (const DuePayload& payload : refused) {
+    Hold(payload, retry_ms_);
+    swept_ms_ = std::min(swept_ms_, payload.due_s * 1000);
+  }
+}
+
+// Call before loading, or payloads that fall due after a jump ahead would be beyond the wheel.
 void Sweeper::MoveTo(int64_t now_ms) {
   MutexLock lock(&mutex_);
-  // Time went back. What was handed over since is on disk still if it was not due after all, and
-  // what falls due in the meantime must not count as loaded.
+  // Time went back. Payloads submitted since then are still on disk if they were not due after all,
+  // and payloads that fall due in between must not count as loaded.
   if (wheel_ && now_ms < present_ms_) {
     wheel_.reset();
     held_.clear();
     free_.clear();
     loaded_until_s_ = kNothingLoaded;
     swept_ms_ = std::min(swept_ms_, now_ms);
+    retry_ms_ = now_ms;
     cursor_.reset();
     stretch_is_loaded_ = true;
   }
@@ -58,7 +72,7 @@ void Sweeper::MoveTo(int64_t now_ms) {
   wheel_->Advance(now_ms, /*limit=*/0, &none);
 }
 
-// Reads at most one page. True when the stretch has more and there is room for it.
+// Reads at most one page. Returns true if the stretch has more and there is room for it.
 absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
   int64_t until_s;
   {
@@ -67,8 +81,8 @@ absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
     if (stretch_is_loaded_) {
       if (loaded_until_s_ >= now_s + kLookAheadS) return false;
       stretch_from_s_ = loaded_until_s_ + 1;
-      // Announced before the rows are read: a payload stored meanwhile is either among them or
-      // comes through OnStored, and twice does no harm.
+      // Set before the rows are read: a payload stored in the meantime is either among them or
+      // added by OnStored; adding it twice is harmless.
       loaded_until_s_ = now_s + kLookAheadS;
       stretch_is_loaded_ = false;
       cursor_.reset();
@@ -78,7 +92,7 @@ absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
   const auto page = source_->Due(stretch_from_s_, until_s, kPageMax, cursor_);
   RETURN_IF_ERROR(page.status());
   MutexLock lock(&mutex_);
-  for (const DuePayload& payload : *page) Hold(payload);
+  for (const DuePayload& payload : *page) Hold(payload, payload.due_s * 1000);
   stretch_is_loaded_ = page->size() < kPageMax;
   if (!page->empty()) cursor_ = page->back();
   return !stretch_is_loaded_;
@@ -86,10 +100,10 @@ absl::StatusOr<bool> Sweeper::LoadPage(int64_t now_s) {
 
 void Sweeper::OnStored(const DuePayload& payload) {
   MutexLock lock(&mutex_);
-  if (payload.due_s <= loaded_until_s_) Hold(payload);
+  if (payload.due_s <= loaded_until_s_) Hold(payload, payload.due_s * 1000);
 }
 
-void Sweeper::Hold(const DuePayload& payload) {
+void Sweeper::Hold(const DuePayload& payload, int64_t due_ms) {
   uint64_t place = held_.size();
   if (free_.empty()) {
     held_.push_back(payload);
@@ -98,7 +112,7 @@ void Sweeper::Hold(const DuePayload& payload) {
     free_.pop_back();
     held_[place] = payload;
   }
-  const bool is_scheduled = wheel_->Schedule(payload.due_s * 1000, place).has_value();
+  const bool is_scheduled = wheel_->Schedule(due_ms, place).has_value();
   Check(is_scheduled, "what falls due within the look-ahead fits the wheel");
 }
 

@@ -60,7 +60,8 @@ absl::StatusOr<TimeRecord> TimeRecord::Decode(absl::string_view text) {
   if (text.substr(body.size()) != ChecksumLine(body)) return Damaged("has a wrong checksum");
 
   const std::vector<absl::string_view> lines = absl::StrSplit(body, '\n');
-  // The checksum holds, so anything else here is another version's work: the last line is empty.
+  // The checksum is correct, so any difference here comes from another version. The last line is
+  // empty.
   if (lines.size() != std::size(kNumberFields) + 3 || lines[0] != kFirstLine) {
     return Damaged("has an unknown format");
   }
@@ -108,7 +109,7 @@ Timekeeper Timekeeper::Start(const std::optional<TimeRecord>& saved, const Clock
 Now Timekeeper::Read(const ClockReading& reading) {
   const int64_t disagreement_before_ms = disagreement_ms();
   const int64_t boottime_ms = absl::ToInt64Milliseconds(reading.boottime);
-  // The kernel never sets BOOTTIME back; should anything else, time stands still for a moment.
+  // The kernel never sets BOOTTIME back. If it does go back, time stands still for a moment.
   const int64_t passed_ms = std::max<int64_t>(0, boottime_ms - record_.boottime_ms);
   record_.steady_ms += passed_ms;
   elapsed_ms_ += passed_ms;
@@ -137,7 +138,7 @@ void Timekeeper::JudgeDisagreement(int64_t disagreement_before_ms) {
     record_.disagreeing_since_ms = TimeRecord::kAgreeing;
     return;
   }
-  // A wall clock that jumped again is another disagreement, which has to last the grace by itself.
+  // If the wall clock jumps again, this is a new disagreement, which must last for the whole grace.
   const bool jumped = std::abs(disagreement_ms() - disagreement_before_ms) > kToleranceMs;
   if (jumped || !disagrees()) record_.disagreeing_since_ms = record_.boottime_ms;
 }
@@ -151,7 +152,8 @@ bool Timekeeper::MayAnchorAnew(bool synchronised) const {
 void Timekeeper::AnchorAnew(bool synchronised) {
   record_.steady_ms = record_.wall_ms;
   record_.disagreeing_since_ms = TimeRecord::kAgreeing;
-  // A mark above a synchronised wall was poisoned, and would put every later boot into the future.
+  // A mark above a synchronised wall clock is wrong, and would put every later boot into the
+  // future.
   if (synchronised) record_.high_water_ms = std::min(record_.high_water_ms, record_.wall_ms);
 }
 

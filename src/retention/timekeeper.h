@@ -1,22 +1,23 @@
-// A Timekeeper tells what time it is when the machine's clocks may be wrong (base/now.h).
+// A Timekeeper computes the current time (base/now.h) when the machine's clocks may be wrong.
 //
 // It compares two readings: the wall clock, and *steady*, which starts from the wall clock at the
-// first start after a boot and from then on follows CLOCK_BOOTTIME, suspension included. A payload
-// is refused when either says that its time is over, and destroyed only when both say so.
+// first start after a boot and then follows CLOCK_BOOTTIME, including suspension. Reads of a
+// payload are rejected when either is past its deadline, and the payload is destroyed when both
+// are.
 //
-//   what happens                                  steady
+//   event                                         steady
 //   restart, same boot                            continues from the record, whatever the wall says
 //   new boot, no record or a damaged one          the wall, not below the high-water mark
 //   readings agree to kAgreementTolerance         follows BOOTTIME; the high-water mark rises
 //   they disagree                                 follows BOOTTIME; disagrees() at once
 //   the same disagreement lasts the grace out     becomes the wall if that is synchronised or ahead
 //
-// After a boot nothing is destroyed before the kernel says that the wall clock is synchronised, or
-// the grace has passed. A restart does not cut this wait short, nor does it start the wait for a
-// disagreement again: both are part of the record. Until that wait is over the high-water mark
-// rests too, since a steady reading just taken from the wall is no second witness to it.
+// After a boot nothing is destroyed until the kernel reports that the wall clock is synchronised,
+// or the grace has passed. A restart neither shortens this wait nor restarts the wait of a
+// disagreement: both are in the record. The high-water mark does not rise during that wait, because
+// a steady reading that was just taken from the wall clock does not confirm it.
 //
-// A pure value: reads no clock and does no I/O. Its owner feeds it readings, at least every few
+// A pure value: reads no clock and does no I/O. Its owner passes it readings at least every few
 // seconds, and persists Record() as often. Not thread-safe.
 #pragma once
 
@@ -33,8 +34,8 @@
 
 namespace mayfly {
 
-// What has to outlive the process, as of one reading. Unix milliseconds, but for what is said to be
-// on BOOTTIME: milliseconds since the boot that boot_id names.
+// The state that must survive a restart, as of one reading. Unix milliseconds, except for fields
+// marked BOOTTIME: milliseconds since the boot that boot_id identifies.
 struct TimeRecord {
   static constexpr int64_t kAgreeing = -1;
   static constexpr size_t kEncodedBytesMax = 512;
@@ -43,25 +44,25 @@ struct TimeRecord {
   int64_t boottime_ms = 0;  // on BOOTTIME
   int64_t wall_ms = 0;
   int64_t steady_ms = 0;
-  int64_t high_water_ms = 0;                 // the latest time that both readings vouched for
+  int64_t high_water_ms = 0;                 // the latest time that both readings confirmed
   int64_t disagreeing_since_ms = kAgreeing;  // on BOOTTIME
   int64_t erase_from_ms = 0;                 // on BOOTTIME: nothing is destroyed before; 0: done
 
   // Lines of text with a checksum, so that an operator can read the file.
   std::string Encode() const;
-  // DATA_LOSS when `text` is not what Encode wrote.
+  // DATA_LOSS if `text` was not written by Encode.
   static absl::StatusOr<TimeRecord> Decode(absl::string_view text);
 };
 
 class Timekeeper {
  public:
-  // How far the readings may be apart and still agree. BOOTTIME is slewed together with the wall
-  // clock, so only steps part them: this lets a leap second (1 s) and the small steps of time
-  // services pass, and is the most by which destruction can come late unnoticed.
+  // The maximum difference of two readings that agree. BOOTTIME is slewed together with the wall
+  // clock, so only steps make them differ. This tolerates a leap second (1 s) and the small steps
+  // of time services. It is also the maximum undetected delay of destruction.
   static constexpr absl::Duration kAgreementTolerance = absl::Seconds(2);
 
-  // `saved` is the last record, or nullopt when there is none that can be decoded. An empty boot_id
-  // (unknown) counts as a new boot.
+  // `saved` is the last record, or nullopt if there is none that can be decoded. An empty (unknown)
+  // boot_id counts as a new boot.
   static Timekeeper Start(const std::optional<TimeRecord>& saved, const ClockReading& reading,
                           const std::string& boot_id, absl::Duration clock_jump_grace);
 
@@ -70,7 +71,7 @@ class Timekeeper {
   // As of the last reading.
   const TimeRecord& Record() const { return record_; }
   bool disagrees() const { return record_.disagreeing_since_ms != TimeRecord::kAgreeing; }
-  // By how much the wall is ahead of steady; negative when it is behind.
+  // How far the wall clock is ahead of steady; negative if it is behind.
   absl::Duration disagreement() const { return absl::Milliseconds(disagreement_ms()); }
 
  private:

@@ -42,7 +42,7 @@ std::optional<TimerWheel::Handle> TimerWheel::Schedule(int64_t deadline_ms, uint
   if (deadline_ms <= now_ms_) {
     Append(slot_mask_ + 1, position);
   } else {
-    // In 32 bits, whose division is the fastest: the horizon fits.
+    // Use 32 bits, whose division is fastest: the horizon fits.
     const uint32_t ahead_ms = static_cast<uint32_t>(deadline_ms - tick_start_ms_);
     const uint32_t ticks_ahead = (ahead_ms - 1) / tick_ms_ + 1;
     const uint32_t slot = (static_cast<uint32_t>(tick_) + ticks_ahead) & slot_mask_;
@@ -80,7 +80,7 @@ size_t TimerWheel::Advance(int64_t now_ms, size_t limit, std::vector<uint64_t>* 
 }
 
 int64_t TimerWheel::horizon_ms() const {
-  // The slot of the present tick is empty, so it serves for the tick one revolution ahead.
+  // The slot of the current tick is empty, so it serves the tick one revolution ahead.
   return tick_start_ms_ + (int64_t{slot_mask_} + 1) * tick_ms_;
 }
 
@@ -109,7 +109,7 @@ void TimerWheel::Unlink(uint32_t position) {
   const Links links = LinksAt(position);
   LinksAt(links.previous).next = links.next;
   LinksAt(links.next).previous = links.previous;
-  // Both neighbours are the head: its list is empty now.
+  // Both neighbours are the head: the list is now empty.
   if (links.next == links.previous && links.next <= slot_mask_) MarkOccupied(links.next, false);
 }
 
@@ -171,7 +171,7 @@ void TimerWheel::GiveBack(uint32_t position) {
   item.links.next = free_;
   free_ = position;
   if (--size_ > 0) return;
-  // Empty: forget all but one block. A handle from before stays stale, since serials go on.
+  // Empty: free all but one block. Old handles stay stale, because serial numbers continue.
   free_ = kNoPosition;
   used_count_ = 0;
   if (blocks_.size() > 1) {

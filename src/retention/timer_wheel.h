@@ -1,18 +1,18 @@
-// A TimerWheel hands back what is due, in bounded batches, without scanning.
+// A TimerWheel returns due items in bounded batches, without scanning.
 //
 // Deadlines round up to the next tick: an item is returned up to one tick late and never early.
-// Schedule and Cancel are O(1); Advance costs what it hands out, plus one step for every occupied
-// slot and every 64 empty ones it passes, each slot at most once however long the jump. One ring of
-// slots (scheme 4 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987): what lies
-// beyond the horizon is refused, so a slot never holds an item that is not due with its tick.
+// Schedule and Cancel are O(1). Advance costs one step per returned item, per occupied slot and per
+// 64 empty slots that it passes, each slot at most once however long the jump. There is one ring of
+// slots (scheme 4 of Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", 1987). Deadlines
+// beyond the horizon are rejected, so every item in a slot is due with its tick.
 //
 //   horizon   tick     slots   bytes per item   bytes of the ring
 //   819 s     100 ms   8192    20               66 KiB
 //
-// Holds ids only, whose meaning is the caller's; an id may be scheduled more than once. Times are
-// milliseconds since any one epoch. Owns no thread and reads no clock, so a test can move time by
-// hand. Memory is allocated 512 items at a time, is never moved, and is that of the most items
-// held at once since the wheel was last empty. Not thread-safe.
+// Holds ids only, which have a meaning only for the caller; an id may be scheduled more than once.
+// Times are milliseconds since any epoch. Owns no thread and reads no clock, so a test can move
+// time by hand. Memory is allocated for 512 items at a time, is never moved, and corresponds to the
+// maximum number of items since the wheel was last empty. Not thread-safe.
 //
 //   TimerWheel wheel({.start_ms = now.steady_ms});
 //   std::optional<TimerWheel::Handle> lapse = wheel.Schedule(now.steady_ms + lease_ms, claim);
@@ -37,9 +37,9 @@ class TimerWheel {
     uint32_t slot_count = 8192;  // a power of two, at least 64; the horizon is below 2^32 ms
   };
 
-  // Names one scheduled item until it is handed out or cancelled, and nothing afterwards: the
-  // number of the Schedule call tells a later item in the same place apart, for the next 2^32
-  // calls. A default one names nothing.
+  // Identifies one scheduled item until it is returned or cancelled. After that it is stale: the
+  // serial number distinguishes it from a later item in the same place, for the next 2^32 calls of
+  // Schedule. A default-constructed one identifies nothing.
   struct Handle {
     uint32_t place = 0;
     uint32_t serial = 0;
@@ -47,33 +47,34 @@ class TimerWheel {
 
   explicit TimerWheel(const Options& options);
 
-  // Has `id` handed out by the first Advance at or after `deadline_ms`, rounded up to a tick. What
-  // is past already is due at the next Advance. Nullopt when the deadline lies beyond horizon_ms():
-  // offer it again when it has come nearer. O(1).
+  // Schedules `id` to be returned by the first Advance at or after `deadline_ms`, rounded up to a
+  // tick. A past deadline is due at the next Advance. Returns nullopt if the deadline is beyond
+  // horizon_ms(): schedule it later. O(1).
   [[nodiscard]] std::optional<Handle> Schedule(int64_t deadline_ms, uint64_t id);
 
-  // Takes the item out. False when it was handed out or cancelled before. O(1).
+  // Removes the item. Returns false if it was already returned or cancelled. O(1).
   bool Cancel(Handle handle);
 
-  // Moves the present to `now_ms` (never back) and appends at most `limit` due ids to `out`, in the
-  // order of their ticks, and within a tick in the order scheduled; one that was late already when
-  // scheduled counts as of the then latest Advance. Returns how many; fewer than `limit` means that
-  // no more are due. What was left over comes first next time, and can still be cancelled.
+  // Moves the current time to `now_ms` (never back) and appends at most `limit` due ids to `out`,
+  // in the order of their ticks, and within a tick in the order scheduled. An item that was late
+  // when scheduled counts as due at the latest Advance before that. Returns the number of ids;
+  // fewer than `limit` means that no more are due. The remaining ones are returned first next time,
+  // and can still be cancelled.
   size_t Advance(int64_t now_ms, size_t limit, std::vector<uint64_t>* out);
 
-  // The latest deadline that Schedule takes at present.
+  // The latest deadline that Schedule accepts now.
   int64_t horizon_ms() const;
 
-  // How many items are scheduled, due ones included.
+  // The number of scheduled items, including due ones.
   size_t size() const { return size_; }
 
-  // What the wheel has allocated.
+  // The memory that the wheel has allocated.
   size_t memory_bytes() const;
 
  private:
-  // Every list is circular through its head, a Links in heads_: so an item leaves its list without
-  // knowing which it is in, and a whole slot joins the due list in one step. A position below
-  // heads_.size() means a head, any other the item of that number less heads_.size().
+  // Every list is circular through its head, a Links in heads_. So an item can leave its list
+  // without knowing which list that is, and a whole slot joins the due list in one step. A position
+  // below heads_.size() is a head; any other is the item of that number minus heads_.size().
   struct Links {
     uint32_t next;
     uint32_t previous;

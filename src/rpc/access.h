@@ -1,19 +1,19 @@
-// Which role may call which RPC, and what goes on while the server drains.
+// Which role may call which RPC, and which RPCs are still served while the server drains.
 //
 //   RPC               client  worker  operator  monitor   while draining
-//   PutInputs            x                                 refused
-//   GetInputs                    x                         refused
-//   PutOutputs                   x                         refused
-//   ClaimOutputs         x                                 refused
-//   AckOutputs           x                                 goes on
-//   ReleaseOutputs       x                                 goes on
-//   RenewClaims          x                                 goes on
-//   DescribeCalls        x       x         x               goes on
-//   DeleteCalls          x                                 goes on
-//   Upload, StreamPuts   inputs  outputs                   refused
-//   QueryUpload          x       x                         refused
-//   Download             outputs inputs                    refused
-//   StreamOutputs        x                                 refused
+//   PutInputs            x                                 rejected
+//   GetInputs                    x                         rejected
+//   PutOutputs                   x                         rejected
+//   ClaimOutputs         x                                 rejected
+//   AckOutputs           x                                 served
+//   ReleaseOutputs       x                                 served
+//   RenewClaims          x                                 served
+//   DescribeCalls        x       x         x               served
+//   DeleteCalls          x                                 served
+//   Upload, StreamPuts   inputs  outputs                   rejected
+//   QueryUpload          x       x                         rejected
+//   Download             outputs inputs                    rejected
+//   StreamOutputs        x                                 rejected
 #pragma once
 
 #include "absl/strings/string_view.h"
@@ -40,7 +40,7 @@ enum class Rpc {
   kStreamPuts,
 };
 
-// As in the proto: "PutInputs".
+// The name in the proto: "PutInputs".
 absl::string_view RpcName(Rpc rpc);
 
 bool MayCall(Role role, Rpc rpc);

@@ -16,10 +16,6 @@ absl::Status Unavailable(Reason reason, absl::string_view text) {
 
 }  // namespace
 
-absl::Status DrainingError() {
-  return Unavailable(Reason::kDraining, "the server is shutting down");
-}
-
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind) {
   return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
                    absl::StrCat("role ", RoleName(role), " may not call ", RpcName(rpc), " for ",
@@ -76,7 +72,7 @@ absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext
   }
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store == nullptr) {
-    return Unavailable(Reason::kStarting, "the server is starting and recovers its data");
+    return Unavailable(Reason::kStarting, "the server is starting and recovering its data");
   }
   if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
     return DrainingError();
@@ -96,12 +92,12 @@ absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
 absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {
   const int count_max = static_cast<int>(config_.limits.batch_items_max);
   if (count >= count_min && count <= count_max) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(count, " long"),
+  return FieldError(field, absl::StrCat(count, " items long"),
                     absl::StrCat("range is ", count_min, " to ", count_max));
 }
 
 absl::Status Admission::TakeRate(const Tenant& tenant, int64_t item_count) {
-  const uint64_t rate = tenant.limits.operations_per_second_max;
+  const uint64_t rate = tenant.policy().limits.operations_per_second_max;
   if (rate == 0 || item_count == 0) return absl::OkStatus();
   return rate_limiter_.Take(tenant.name, rate, static_cast<uint64_t>(item_count),
                             clock_->Read().boottime);

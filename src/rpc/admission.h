@@ -1,8 +1,9 @@
-// Admission decides whether an RPC is looked at: who calls, by a certificate that counts now,
-// whether that role may, whether the server is there, whether the batch has a size, whether the
-// tenant keeps to its rate. In this order, so that a stranger learns nothing of the server's state.
+// Admission decides whether an RPC is processed. It checks, in this order: the identity, by a
+// certificate that is valid now; the role; whether the server is ready; the batch size; the
+// tenant's rate. With this order an unauthorised caller learns nothing about the server's state.
 //
-// It holds the way to the store, which does not exist while the server is starting. Thread-safe.
+// It also holds the pointer to the store, which does not exist while the server is starting.
+// Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -30,21 +31,18 @@ absl::StatusOr<Identity> Authenticate(const grpc::AuthContext& context,
 // The certificates behind `context`, which owns them.
 PeerChain PeerChainOf(const grpc::AuthContext& context);
 
-// An RPC that may go on.
+// An admitted RPC.
 struct Admitted {
   CallStore* store = nullptr;
   Tenant* tenant = nullptr;
   Role role = Role::kClient;
-  PeerChain chain;  // as long as the RPC lasts
+  PeerChain chain;  // valid for the duration of the RPC
 };
 
-// PERMISSION_DENIED (ROLE_REQUIRED): `role` may not do that with payloads of that kind.
+// PERMISSION_DENIED (ROLE_REQUIRED): `role` may not call `rpc` for payloads of that kind.
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind);
 
-// UNAVAILABLE (DRAINING).
-absl::Status DrainingError();
-
-// How many items a request has, and what their lists are called in it.
+// The number of items in a request, with the names of their repeated fields.
 struct ItemCount {
   absl::string_view field;
   int count = 0;  // 1 .. limits.batch_items_max
@@ -54,15 +52,15 @@ struct ItemCount {
 
 class Admission {
  public:
-  // All outlive it.
+  // All must outlive this object.
   Admission(const Config& config, ConnectionTable* connections, Clock* clock)
       : config_(config), connections_(connections), clock_(clock) {}
 
-  // `peers` judges certificates and outlives it. To be set before the first RPC.
+  // `peers` checks certificates and must outlive this object. Call before the first RPC.
   void set_peers(TlsPeers* peers) { peers_ = peers; }
-  // From here on RPCs reach `store`, which outlives the server.
+  // RPCs reach `store` from now on. It must outlive the server.
   void Open(CallStore* store) { store_.store(store, std::memory_order_release); }
-  // From here on only what ends calls goes on.
+  // From now on only RPCs that help to end calls are served (see access.h).
   void Drain() { draining_.store(true, std::memory_order_release); }
 
   // UNAUTHENTICATED (IDENTITY_INVALID), PERMISSION_DENIED (ROLE_REQUIRED), UNAVAILABLE (STARTING,
@@ -70,15 +68,15 @@ class Admission {
   // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
-  // For RPCs that stream: who begins one, and then the items of each of its messages. Admit is
-  // both.
+  // For streaming RPCs: AdmitStream checks the caller, CheckCount and TakeRate the items of each
+  // message. Admit does both.
   absl::StatusOr<Admitted> AdmitStream(const grpc::AuthContext& context, Rpc rpc);
   // INVALID_ARGUMENT (FIELD_INVALID) for more than limits.batch_items_max.
   absl::Status CheckCount(absl::string_view field, int count, int count_min = 0) const;
-  // RESOURCE_EXHAUSTED (QUOTA_RATE), with the delay after which they may go on.
+  // RESOURCE_EXHAUSTED (QUOTA_RATE), with the delay after which to retry.
   absl::Status TakeRate(const Tenant& tenant, int64_t item_count);
 
-  // An RPC of `tenant` was admitted: its connection is not closed for another one from here on.
+  // Records that an RPC of `tenant` was admitted. From now on its connection is never evicted.
   void ProveConnection(const grpc::ServerContextBase& context, const Tenant& tenant) {
     if (connections_->has_unproven()) connections_->Prove(context.peer(), tenant.name);
   }

@@ -20,7 +20,7 @@ void WritePayload(Payload&& payload, v1::Payload* wire) {
   WriteMetadata(std::move(payload.metadata), wire);
 }
 
-// Whether there is more to write than the status.
+// Writes the status. Returns whether the answer has more to write.
 template <typename Result>
 bool WriteStatus(const absl::Status& status, Log* log, Result* result) {
   *result->mutable_status() = ToWireStatus(status, log);

@@ -1,4 +1,4 @@
-// From what the store answers to the messages of the response. Payload bytes are moved.
+// Converts the store's results to response messages. Payload bytes are moved.
 #pragma once
 
 #include "mayfly/v1/function_io.pb.h"

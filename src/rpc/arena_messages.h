@@ -1,5 +1,5 @@
-// Request and response of an RPC on an arena: a batch of 256 items is some thousand small objects,
-// which one arena allocates together and frees at once.
+// Allocates request and response of an RPC on an arena. A batch of 256 items has some thousand
+// small objects; an arena allocates them together and frees them at once.
 #pragma once
 
 #include <google/protobuf/arena.h>
@@ -7,7 +7,7 @@
 
 namespace mayfly {
 
-// Thread-safe: every RPC gets an arena of its own.
+// Thread-safe: every RPC gets its own arena.
 template <typename Request, typename Response>
 class ArenaMessages : public grpc::MessageAllocator<Request, Response> {
  public:

@@ -1,16 +1,16 @@
-// A BidiStream is one bidirectional RPC: what all of them have in common, which is to get along with
-// gRPC's callbacks. What a stream is about is in the classes that derive from it.
+// A BidiStream is one bidirectional RPC. This base class handles gRPC's callbacks; derived classes
+// implement the content of the stream.
 //
-// gRPC calls back from any of its threads, the store from its own, and an alarm from a third kind, in
-// any order: a cancellation may come within anything else, and an answer of the store when the RPC
-// has long been over. So
-//   * the stream belongs to all who may still call it, and only the reactor in it to gRPC, which
-//     deletes it in OnDone;
-//   * whatever is asked of gRPC (read, write, finish) is asked in Advance, under the stream's mutex,
-//     as long as the reactor is there, and it is let go of with Finish;
-//   * there is at most one read and one write at a time, and Finish comes last: not while a write is
-//     under way or a message is being looked at.
-// gRPC never calls back from within these requests (none of them is inlineable, see
+// Callbacks arrive in any order: from any of gRPC's threads, from the store's threads, and from
+// alarms. A cancellation can arrive in the middle of any other callback, and a result of the store
+// long after the RPC has ended. Therefore
+//   * the stream is shared by everything that may still call it. gRPC owns only the reactor, which
+//     deletes itself in OnDone;
+//   * all operations on the reactor (read, write, finish) start in Advance, under the stream's
+//     mutex. Finish is the last one; it also clears the pointer to the reactor;
+//   * at most one read and one write are in flight, and Finish is not called while a write is in
+//     flight or a message is being handled.
+// gRPC never calls back from within these operations (none of the reactions is inlineable, see
 // server_callback_handlers.h), so the mutex may be held.
 #pragma once
 
@@ -37,7 +37,7 @@
 
 namespace mayfly {
 
-// All outlive the streams.
+// All must outlive the streams.
 struct StreamSurroundings {
   OpenStreams* open_streams = nullptr;
   OpenCalls* open_calls = nullptr;
@@ -50,7 +50,7 @@ template <typename Request, typename Response>
 class BidiStream : public OpenStream,
                    public std::enable_shared_from_this<BidiStream<Request, Response>> {
  public:
-  // After a drain has begun, the client gets this long to bring its own to an end.
+  // After a drain begins, the client has this long to end its stream.
   static constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 
   BidiStream(Rpc rpc, grpc::CallbackServerContext* context, const StreamSurroundings& surroundings)
@@ -59,7 +59,7 @@ class BidiStream : public OpenStream,
         surroundings_(surroundings),
         open_call_(surroundings.open_calls, OpenCall::Kind::kStream) {}
 
-  // What gRPC is given, once.
+  // Returns the reactor for gRPC. Call once.
   grpc::ServerBidiReactor<Request, Response>* Start() EXCLUDES_LOCK(mutex_) {
     auto* const reactor = new Reactor(this->shared_from_this(), rpc_, surroundings_);
     reactor->record.set_tenant(tenant_name_);
@@ -68,7 +68,7 @@ class BidiStream : public OpenStream,
       reactor_ = reactor;
       Advance();
     }
-    // It cannot be over before gRPC has been given it.
+    // The RPC cannot end before gRPC has received the reactor.
     surroundings_.open_streams->Add(this->shared_from_this());
     return reactor;
   }
@@ -84,31 +84,31 @@ class BidiStream : public OpenStream,
   }
 
  protected:
-  // The following are not called with the mutex held.
+  // Called without the mutex:
 
-  // A message has come; the next is not read before this returns. A delay: call again then, with the
-  // same message.
+  // Handles a message. The next one is not read before this returns. If it returns a delay, it is
+  // called again with the same message after that delay.
   virtual absl::Duration OnMessage(const Request& request) EXCLUDES_LOCK(mutex_) = 0;
-  // The client has said all it will.
+  // The client has half-closed the stream.
   virtual void OnHalfClose() EXCLUDES_LOCK(mutex_) = 0;
-  // A message has left, or is lost with the connection.
+  // A message was written, or was lost with the connection.
   virtual void OnWritten() EXCLUDES_LOCK(mutex_) = 0;
-  // Nothing reaches the client any more. Once.
+  // The client cannot be reached any more. Called once.
   virtual void OnBroken() EXCLUDES_LOCK(mutex_) = 0;
   virtual void OnDrain() EXCLUDES_LOCK(mutex_) = 0;
-  // The grace is over.
+  // The drain grace is over.
   virtual void OnDrainOver() EXCLUDES_LOCK(mutex_) = 0;
 
-  // Those below are.
+  // Called with the mutex held:
 
-  // Whether another message may be read: not as long as the client has too much to take first.
+  // Whether another message may be read: false while too many responses are waiting for the client.
   virtual bool WantsMessage() REQUIRES_LOCK(mutex_) = 0;
-  // Null when there is nothing to send.
+  // The next response, or null if there is none.
   virtual std::unique_ptr<Response> NextResponse() REQUIRES_LOCK(mutex_) = 0;
-  // With what the stream ends, when nothing keeps it any more.
+  // The final status, once nothing keeps the stream open.
   virtual std::optional<absl::Status> Outcome() REQUIRES_LOCK(mutex_) = 0;
 
-  // Asks gRPC for what can be done now: to be called after any change to the above.
+  // Starts every operation that is possible now. Call after any change to the above.
   void Advance() REQUIRES_LOCK(mutex_) {
     if (reactor_ == nullptr) return;
     if (!writing_ && !broken_) {
@@ -133,7 +133,7 @@ class BidiStream : public OpenStream,
     drain_alarm_ = nullptr;
   }
 
-  // Who it is for; before Start.
+  // Sets the admitted caller. Call before Start.
   void OpenFor(const Admitted& admitted) {
     tenant_name_ = admitted.tenant->name;
     open_call_.Open(context_->c_call(), admitted.chain, admitted.tenant);
@@ -147,7 +147,7 @@ class BidiStream : public OpenStream,
   Mutex mutex_;
 
  private:
-  // What gRPC knows of the stream.
+  // gRPC's handle of the stream.
   class Reactor final : public grpc::ServerBidiReactor<Request, Response> {
    public:
     Reactor(std::shared_ptr<BidiStream> stream, Rpc rpc, const StreamSurroundings& surroundings)
@@ -169,8 +169,8 @@ class BidiStream : public OpenStream,
     const std::shared_ptr<BidiStream> stream_;
   };
 
-  // Calls it after the delay, or earlier, when `alarm` is let go of. An alarm is not set twice, and
-  // must not own who owns it.
+  // Calls `on_alarm` after the delay, or earlier when `alarm` is destroyed. An alarm is not set
+  // twice, and must not own its owner.
   void SetAlarm(absl::Duration delay, void (BidiStream::*on_alarm)(),
                 std::unique_ptr<grpc::Alarm>* alarm) REQUIRES_LOCK(mutex_) {
     *alarm = std::make_unique<grpc::Alarm>();
@@ -206,7 +206,8 @@ class BidiStream : public OpenStream,
     if (delay > absl::ZeroDuration() && !broken_) {
       return SetAlarm(delay, &BidiStream::Handle, &message_alarm_);
     }
-    // A message keeps the memory of its largest predecessor, and a stream may be idle for hours.
+    // A message object keeps the memory of the largest message parsed into it, and a stream may be
+    // idle for hours.
     request_ = Request();
     reading_ = false;
     Advance();
@@ -238,21 +239,21 @@ class BidiStream : public OpenStream,
       if (reactor_ == nullptr) return;
     }
     OnDrainOver();
-    // A client that does not read would keep the stream for ever.
+    // Otherwise a client that does not read would keep the stream open for ever.
     MutexLock lock(&mutex_);
     if (reactor_ != nullptr && writing_) context_->TryCancel();
   }
 
   const Rpc rpc_;
-  grpc::CallbackServerContext* const context_;  // as long as there is a reactor
+  grpc::CallbackServerContext* const context_;  // valid while reactor_ is set
   const StreamSurroundings surroundings_;
   OpenCall open_call_;
   std::string tenant_name_;
-  Request request_;  // of the read under way, or being looked at
+  Request request_;  // being read or handled
   Reactor* reactor_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<Response> response_ GUARDED_BY(mutex_);  // being written
-  bool reading_ GUARDED_BY(mutex_) = false;                // until the message has been looked at
-  bool handling_ GUARDED_BY(mutex_) = false;               // a message is being looked at right now
+  bool reading_ GUARDED_BY(mutex_) = false;                // until the message has been handled
+  bool handling_ GUARDED_BY(mutex_) = false;               // a message is being handled
   bool writing_ GUARDED_BY(mutex_) = false;
   bool half_closed_ GUARDED_BY(mutex_) = false;
   bool broken_ GUARDED_BY(mutex_) = false;

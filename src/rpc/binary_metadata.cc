@@ -12,7 +12,7 @@ static_assert(GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR == 51,
 
 namespace grpc_core {
 
-// As much of gRPC's class as it takes to name the function.
+// Declares only the part of gRPC's class that names the function.
 class HPackParser {
  public:
   class String {

@@ -1,5 +1,5 @@
-// A CallRecord stands for one RPC between its arrival and its end: it counts as in flight, and leaves
-// a line in the log at level debug.
+// A CallRecord covers one RPC from its arrival to its end: it counts the RPC as in flight, and
+// writes a log line at level debug.
 #pragma once
 
 #include <string>
@@ -16,16 +16,16 @@ namespace mayfly {
 
 class CallRecord {
  public:
-  // All outlive it.
+  // All must outlive this object.
   CallRecord(Rpc rpc, InFlight* in_flight, Log* log, Clock* clock);
   ~CallRecord() { in_flight_->Leave(); }
   CallRecord(const CallRecord&) = delete;
   CallRecord& operator=(const CallRecord&) = delete;
 
-  // Who is calling.
+  // Sets the caller's tenant.
   void set_tenant(const std::string& name) { tenant_ = name; }
 
-  // The line. `item_count` is of whatever the RPC is about.
+  // Writes the line. `item_count` is the number of items that the RPC processed.
   void Write(const grpc::Status& status, int64_t item_count) const;
 
   Log* log() const { return log_; }
@@ -36,7 +36,7 @@ class CallRecord {
   Log* const log_;
   Clock* const clock_;
   const bool is_logged_;
-  const absl::Duration begun_;  // of the clock's boottime; only if logged
+  const absl::Duration begun_;  // the clock's boottime; set only if logged
   std::string tenant_;
 };
 

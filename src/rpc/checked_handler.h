@@ -1,9 +1,9 @@
 // A CheckedHandler answers a request that is not a valid message with INVALID_ARGUMENT.
 //
 // gRPC 1.51 answers it with UNIMPLEMENTED, which tells clients that the server does not know the
-// method. The class stands before gRPC's own handler of the method, and runs `refusal`, a handler of
-// the same type, when the request could not be parsed. For methods that are sent one request: gRPC
-// does not tell a malformed message of a request stream apart from the stream's end.
+// method. This class wraps gRPC's own handler of the method, and runs `refusal`, a handler of the
+// same type, when the request cannot be parsed. It is for methods with a single request: in a
+// request stream, gRPC does not distinguish a malformed message from the end of the stream.
 #pragma once
 
 #include <memory>

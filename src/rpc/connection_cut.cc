@@ -35,7 +35,7 @@ bool IsFull(int descriptor) {
   return poll(&socket, 1, 0) == 0;
 }
 
-// 0 where the kernel does not tell.
+// 0 if the kernel does not report it.
 uint64_t BytesAcked(int descriptor) {
   tcp_info info = {};
   socklen_t size = sizeof info;
@@ -43,14 +43,14 @@ uint64_t BytesAcked(int descriptor) {
   return info.tcpi_bytes_acked;
 }
 
-// For each descriptor of a connection to one of `peers`, of which there may be several.
+// Visits each descriptor of a connection to one of `peers`. A connection may have several.
 template <typename Visit>
 void ForEachConnection(absl::Span<const std::string> peers, Visit visit) {
   const absl::flat_hash_set<std::string> wanted(peers.begin(), peers.end());
   for (const int descriptor : OpenDescriptors()) {
     if (!wanted.contains(PeerOf(descriptor).name)) continue;
-    // Its owner may close it at any time, and its number be another file's then: what is used is a
-    // descriptor of our own, after another look.
+    // The owner may close the descriptor at any time, and its number may then belong to another
+    // file. So this uses a duplicate, and checks that again.
     const int own = dup(descriptor);
     if (own < 0) continue;
     const std::string peer = PeerOf(own).name;

@@ -25,15 +25,16 @@
 namespace mayfly {
 namespace {
 
-// Connections that wait for the thread; the kernel lowers it to net.core.somaxconn.
+// The backlog of connections that wait for accept; the kernel limits it to net.core.somaxconn.
 constexpr int kBacklog = 4096;
-// So that ends of connections are noticed while new ones keep coming.
+// Limits the connections accepted in one go, so that ends of connections are noticed during a
+// flood.
 constexpr int kAcceptedAtOnceMax = 64;
-// While there is no room, trying again at once would only take the processor too.
+// How long to back off while there is no room; retrying at once would only use CPU.
 constexpr absl::Duration kPause = absl::Milliseconds(5);
 constexpr absl::Duration kLossesInterval = absl::Minutes(1);
 
-// Ages of connections and pauses are of the machine, whatever clock the store has.
+// Ages and pauses use the machine's clock, whatever clock the store has.
 absl::Duration SteadyNow() {
   return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
@@ -53,14 +54,15 @@ int PortOf(const Descriptor& socket) {
   sockaddr_storage address = {};
   socklen_t size = sizeof address;
   if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
-  // At the same place in both families.
+  // sin_port has the same offset in both families.
   return ntohs(reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
 }
 
-// TLS clients speak first: the kernel keeps a connection to itself until its first byte, or forgets it.
+// TLS clients send first: the kernel holds a connection back until its first byte, or drops it
+// after this time.
 constexpr int kSilentSecondsMax = 10;
 
-// None, with errno, when it cannot be listened on. `port` is used where the address has none.
+// Returns no descriptor and sets errno if it cannot listen. `port` is used if the address has none.
 Descriptor ListenOn(const sockaddr* address, socklen_t size, int port) {
   sockaddr_storage bound = {};
   memcpy(&bound, address, size);
@@ -71,8 +73,8 @@ Descriptor ListenOn(const sockaddr* address, socklen_t size, int port) {
   if (socket.get() < 0) return Descriptor();
   const int on = 1;
   const int off = 0;
-  // A restart must not wait for the last server's connections to be forgotten. Accepted sockets
-  // inherit that nothing waits for more to send.
+  // SO_REUSEADDR: a restart must not wait for TIME_WAIT of the previous connections. TCP_NODELAY is
+  // inherited by accepted sockets.
   setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   setsockopt(socket.get(), IPPROTO_TCP, TCP_DEFER_ACCEPT, &kSilentSecondsMax,
@@ -88,7 +90,7 @@ Descriptor ListenOn(const sockaddr* address, socklen_t size, int port) {
   return socket;
 }
 
-// One socket for both families, where there is IPv6.
+// Listens with one socket for both families if there is IPv6.
 Descriptor ListenOnWildcard(int port) {
   sockaddr_in6 any = {};
   any.sin6_family = AF_INET6;
@@ -115,7 +117,7 @@ ConnectionPeer PeerV6(const sockaddr_in6& address) {
   }
   std::array<char, INET6_ADDRSTRLEN> text = {};
   inet_ntop(AF_INET6, &bytes, text.data(), text.size());
-  // A holder of one IPv6 address usually has its whole /64.
+  // The owner of one IPv6 address usually has its whole /64.
   return {.address = std::string(reinterpret_cast<const char*>(bytes.s6_addr), 8),
           .name = absl::StrCat("ipv6:%5B", text.data(), "%5D:", ntohs(address.sin6_port))};
 }
@@ -145,8 +147,8 @@ absl::StatusOr<std::unique_ptr<ConnectionListener>> ConnectionListener::Open(
   if (!host.empty() && host.front() == '[') host = host.substr(1, host.size() - 2);
   const absl::Status status = listener->Listen(host, address.substr(colon + 1));
   if (status.ok()) return listener;
-  return absl::FailedPreconditionError(absl::StrCat(
-      "server.listen is ", address, ", which cannot be listened on: ", status.message()));
+  return absl::FailedPreconditionError(
+      absl::StrCat("server.listen is ", address, ", cannot listen on it: ", status.message()));
 }
 
 absl::Status ConnectionListener::Listen(const std::string& host, const std::string& port) {
@@ -167,7 +169,7 @@ absl::Status ConnectionListener::Listen(const std::string& host, const std::stri
                             : ListenOn(each->ai_addr, each->ai_addrlen, requested);
     if (socket.get() < 0) {
       error = errno;
-      // On a part of its addresses another server may answer.
+      // Another server may be listening on some of the addresses.
       if (error == EADDRINUSE) break;
       continue;
     }
@@ -177,7 +179,7 @@ absl::Status ConnectionListener::Listen(const std::string& host, const std::stri
   }
   if (!listening_.empty() && error != EADDRINUSE) return absl::OkStatus();
   listening_.clear();
-  return absl::UnavailableError(error == 0 ? "it has no address" : strerrordesc_np(error));
+  return absl::UnavailableError(error == 0 ? "the name has no address" : strerrordesc_np(error));
 }
 
 ConnectionListener::~ConnectionListener() {
@@ -223,7 +225,7 @@ void ConnectionListener::Run() {
     const int timeout_ms =
         accepting_ ? -1 : static_cast<int>(absl::ToInt64Milliseconds(std::max(pause, {}))) + 1;
     const int count = epoll_wait(epoll_.get(), events.data(), events.size(), timeout_ms);
-    // Ends come first: an accepted connection may get the number of one that has ended.
+    // Handle ends first: an accepted connection may get the number of one that has ended.
     for (int i = 0; i < count; ++i) {
       if (connections_.contains(events[i].data.fd)) Forget(events[i].data.fd);
     }
@@ -252,7 +254,7 @@ bool ConnectionListener::AcceptOne(int listening) {
   if (connection.get() < 0) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return false;
     if (errno == ECONNABORTED || errno == EINTR) return true;
-    // No descriptors or no memory, as a rule.
+    // Usually because descriptors or memory are exhausted.
     ++losses_.failed;
     PauseAccepting();
     return false;
@@ -267,7 +269,7 @@ bool ConnectionListener::AcceptOne(int listening) {
 bool ConnectionListener::TakeIn(int listening, Descriptor* connection) {
   const ConnectionPeer peer = PeerOf(connection->get());
   if (peer.name.empty()) return true;
-  // Lower numbers may have become free while it waited.
+  // Lower numbers may have become free in the meantime.
   if (connection->get() >= descriptor_end_) *connection = Duplicate(connection->get());
   Descriptor second = Duplicate(connection->get());
   if (second.get() < 0 || std::max(second.get(), connection->get()) >= descriptor_end_) {
@@ -285,14 +287,14 @@ bool ConnectionListener::TakeIn(int listening, Descriptor* connection) {
     return true;
   }
   connections_.insert(second.Release());
-  hand_over_(listening, connection->Release());
+  hand_over_(listening, connection->Release(), peer);
   return true;
 }
 
 void ConnectionListener::Evict(int descriptor) {
   if (descriptor == ConnectionTable::kNone) return;
   ++losses_.evicted;
-  // gRPC sees the end of the connection, and closes its own descriptor.
+  // gRPC sees the end of the connection and closes its own descriptor.
   shutdown(descriptor, SHUT_RDWR);
   Forget(descriptor);
 }
@@ -300,7 +302,7 @@ void ConnectionListener::Evict(int descriptor) {
 void ConnectionListener::Forget(int descriptor) {
   table_->Remove(descriptor);
   connections_.erase(descriptor);
-  // gRPC's descriptor may keep the socket open, and epoll with it.
+  // gRPC's descriptor may keep the socket open, and then epoll would still report it.
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, descriptor, nullptr);
   close(descriptor);
 }
@@ -334,7 +336,7 @@ void ConnectionListener::WriteLosses() {
   if (losses_.refused + losses_.evicted + losses_.failed == 0) return;
   if (SteadyNow() - losses_written_ < kLossesInterval) return;
   log_->Write(Config::LogLevel::kWarning,
-              "connections were refused or closed before their first call: there are too many",
+              "connections were rejected or closed before their first call: too many connections",
               {{"refused", losses_.refused},
                {"closed", losses_.evicted},
                {"accept_failed", losses_.failed},

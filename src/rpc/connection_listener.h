@@ -1,17 +1,17 @@
 // A ConnectionListener owns the listening sockets and a thread that accepts connections.
 //
-// gRPC's own listener sets no bound: it takes every connection until the process has no descriptor
-// left, then fails whatever opens a file, and never listens again. Here each accepted connection is
-// asked of a ConnectionTable first; gRPC gets those that are admitted. Of each the listener keeps a
-// second descriptor, by which it notices the end (EPOLLHUP: gRPC shuts a socket down before it
-// closes it) and can close the connection.
+// gRPC's own listener has no limit: it accepts connections until the process has no descriptor
+// left. Then every open of a file fails, and gRPC never listens again. This listener asks a
+// ConnectionTable about each accepted connection and passes the admitted ones to gRPC. It keeps a
+// second descriptor of each, to notice its end (EPOLLHUP: gRPC shuts a socket down before it closes
+// it) and to close the connection if necessary.
 //
-//   Open    binds and listens; clients can connect and wait
-//   Start   accepts, until Stop
-//   Stop    closes the listening sockets and ends the thread; connections go on
-//   CutAll  ends the connections that are left
+//   Open    binds and listens; connections wait in the kernel
+//   Start   accepts connections until Stop
+//   Stop    closes the listening sockets and ends the thread; connections stay open
+//   CutAll  closes the remaining connections
 //
-// They belong to one thread at a time.
+// Call these from one thread at a time.
 #pragma once
 
 #include <functional>
@@ -30,7 +30,7 @@
 
 namespace mayfly {
 
-// A file descriptor, closed with its owner.
+// Owns a file descriptor.
 class Descriptor {
  public:
   explicit Descriptor(int number = -1) : number_(number) {}
@@ -51,27 +51,27 @@ class Descriptor {
 class ConnectionListener {
  public:
   // Takes over an accepted socket, non-blocking and close-on-exec.
-  using HandOver = std::function<void(int listening, int connection)>;
+  using HandOver = std::function<void(int listening, int connection, const ConnectionPeer& peer)>;
 
-  // Listens on host:port. A name is listened on at all of its addresses that can be; a wildcard
-  // takes IPv4 and IPv6. FAILED_PRECONDITION with a sentence for the operator.
+  // Listens on host:port. For a host name it listens on every address that it can bind; a wildcard
+  // covers IPv4 and IPv6. FAILED_PRECONDITION with a sentence for the operator.
   static absl::StatusOr<std::unique_ptr<ConnectionListener>> Open(const std::string& address);
   ~ConnectionListener();
 
   int port() const { return port_; }
 
-  // All outlive Stop. No connection gets a descriptor of `descriptor_end` or above.
+  // All must remain valid until Stop. No connection gets a descriptor of `descriptor_end` or above.
   void Start(ConnectionTable* table, int descriptor_end, HandOver hand_over, Log* log);
   void Stop();
-  // After Stop.
+  // Call after Stop.
   void CutAll();
 
  private:
-  // Why connections did not stay, since the last line in the log.
+  // Connections that were not kept, by reason, since the last log line about them.
   struct Losses {
     int64_t refused = 0;  // closed at once
     int64_t evicted = 0;  // closed for a newer one before a first call
-    int64_t failed = 0;   // accept failed, for want of descriptors or memory
+    int64_t failed = 0;   // accept failed: no descriptors or no memory
   };
 
   ConnectionListener() = default;
@@ -79,9 +79,9 @@ class ConnectionListener {
 
   void Run();
   void AcceptFrom(int listening);
-  // False when nothing more can be accepted now.
+  // Returns false if no further connection can be accepted now.
   bool AcceptOne(int listening);
-  // False when `connection` has to wait until others are closed.
+  // Returns false if `connection` must wait until others are closed.
   bool TakeIn(int listening, Descriptor* connection);
   void Evict(int descriptor);
   void Forget(int descriptor);
@@ -96,22 +96,22 @@ class ConnectionListener {
   int descriptor_end_ = 0;
   HandOver hand_over_;
   Log* log_ = nullptr;
-  Descriptor stop_;  // an eventfd, readable when the thread is to end
+  Descriptor stop_;  // an eventfd that tells the thread to end
   std::thread thread_;
 
-  // Of the thread.
+  // Used by the thread only.
   Descriptor epoll_;
   std::unordered_set<int> connections_;  // second descriptors, as in the table
   bool accepting_ = true;
   absl::Duration resume_at_;
-  Descriptor waiting_;  // accepted, and to be taken in before any other
+  Descriptor waiting_;  // accepted; admitted before any other
   int waiting_from_ = -1;
   Losses losses_;
   absl::Duration losses_written_ = -absl::InfiniteDuration();
 };
 
-// As grpc::ServerContext::peer() names the other end of `socket`. The name is empty when that has gone,
-// or the descriptor is no socket.
+// The peer of `socket` with the name that grpc::ServerContext::peer() gives it. The name is empty
+// if the peer has disconnected or the descriptor is not a socket.
 ConnectionPeer PeerOf(int socket);
 
 }  // namespace mayfly

@@ -8,24 +8,24 @@
 namespace mayfly {
 namespace {
 
-// Descriptors that connections leave to the database, which keeps all of its table files open, and
-// to other files: a quarter of what the process may have, and this many at least.
+// Descriptors reserved for the database, which keeps all of its table files open, and for other
+// files: a quarter of the process's limit, and at least this many.
 constexpr uint64_t kReservedDescriptorsMin = 256;
 constexpr uint64_t kReservedShare = 4;
 constexpr uint64_t kDescriptorsMin = 2 * kReservedDescriptorsMin;
-// More are of no use to any number of connections that can be configured.
+// No configurable number of connections needs more.
 constexpr uint64_t kDescriptorsMax = uint64_t{1} << 22;
-// gRPC's, and the listener's own copy of it.
+// gRPC's and the listener's duplicate.
 constexpr uint64_t kDescriptorsPerConnection = 2;
 
 constexpr uint64_t kUnprovenShare = 3;
 constexpr uint64_t kUnprovenMax = 1024;
 
-// So that none can take all places from the others.
+// One address or one tenant gets at most this share, so that none can take all places.
 constexpr uint64_t kOnesShare = 2;
 
-// What a client gets at least for its handshake and its first call. In a flood that would push
-// connections out earlier, new ones wait in the kernel's queue.
+// The minimum time for a client's handshake and first call. If a flood would evict connections
+// earlier, new ones wait in the kernel's queue.
 constexpr absl::Duration kUnprovenAgeMin = absl::Milliseconds(150);
 
 }  // namespace
@@ -130,7 +130,7 @@ void ConnectionTable::LeaveUnproven(int descriptor, const Connection& connection
   const auto unproven = unproven_.find(connection.peer.address);
   unproven->second.erase(connection.place);
   if (unproven->second.empty()) unproven_.erase(unproven);
-  // A later connection may have the same name: to another address of this machine.
+  // A later connection to another address of this machine may have the same name.
   const auto named = unproven_by_name_.find(connection.peer.name);
   if (named != unproven_by_name_.end() && named->second == descriptor) {
     unproven_by_name_.erase(named);

@@ -98,9 +98,9 @@ void DownloadCall::OnWriteDone(bool ok) {
   {
     MutexLock lock(&mutex_);
     is_writing_ = false;
-    // The payload has ended since the segment was read: reading on tells how.
+    // The payload has ended since the segment was read; the next read returns the reason.
     if (!may_go_on && !has_last_) next_.reset();
-    if (!ok && !outcome_.has_value()) outcome_ = absl::CancelledError("the reader has gone");
+    if (!ok && !outcome_.has_value()) outcome_ = absl::CancelledError("the client disconnected");
     if (has_last_ && !next_.has_value() && !outcome_.has_value()) outcome_ = absl::OkStatus();
     next = Decide();
   }
@@ -111,7 +111,7 @@ DownloadCall::Next DownloadCall::Decide() {
   Next next;
   if (is_finished_) return next;
   if (outcome_.has_value()) {
-    // What was read in order is sent in order: an error comes behind it.
+    // Segments are sent in the order in which they were read, and an error after them.
     if (is_reading_ || is_writing_) return next;
     is_finished_ = true;
     next.outcome = outcome_;
@@ -135,7 +135,7 @@ void DownloadCall::Do(const Next& next) {
     record_.Write(wire, segment_count_);
     return Finish(wire);
   }
-  // Whichever is started last may be the end of this call.
+  // The operation started last may end this call.
   if (next.writes) {
     open_call_.BeginWrite();
     StartWrite(&sending_);

@@ -1,9 +1,9 @@
-// A DownloadCall is one Download RPC: header, segments, finish. The next segment is read while the
-// last one is sent, and not before the one before it has left: two segments in memory for each
-// stream, and a slow reader holds up its own download only.
+// A DownloadCall is one Download RPC: header, segments, finish. It reads the next segment while the
+// previous one is being sent, and no further ahead. So a stream holds two segments in memory, and a
+// slow reader delays only its own download.
 //
-// Lives until gRPC is done with it; it ends when nothing is under way in the store any more.
-// Thread-safe.
+// gRPC owns the object until OnDone. The call ends only when no operation of the store is in
+// flight. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -23,10 +23,10 @@ namespace mayfly {
 
 class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse> {
  public:
-  // All outlive the call.
+  // All must outlive the call.
   DownloadCall(InFlight* in_flight, OpenCalls* open_calls, Log* log, Clock* clock);
 
-  // One of these first.
+  // Call one of these first.
   void Start(const Admitted& admitted, const v1::DownloadRequest& request,
              grpc::CallbackServerContext* context);
   void Refuse(const absl::Status& status);
@@ -39,14 +39,15 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
   void OnRead(absl::StatusOr<std::string> data);
   void ReadNext();
 
-  // What it is time for: to send what has been read, to read on, or to end the call.
+  // The next steps: send the segment that was read, read on, or end the call.
   struct Next {
     bool writes = false;
     bool reads = false;
     std::optional<absl::Status> outcome;
   };
-  // Together with the change that it comes of, in one hold of the mutex: what goes on elsewhere may
-  // end the call as soon as it is let go of, and whoever has nothing to do next must not come back.
+  // Call in the same critical section as the change that leads to the decision: once the mutex is
+  // released, another thread may end the call, and a thread without a next step must not touch it
+  // again.
   Next Decide() REQUIRES_LOCK(mutex_);
   void Do(const Next& next) EXCLUDES_LOCK(mutex_);
 
@@ -54,13 +55,13 @@ class DownloadCall final : public grpc::ServerWriteReactor<v1::DownloadResponse>
   OpenCall open_call_;
   Admitted admitted_;
   std::shared_ptr<Download> download_;  // once begun
-  v1::DownloadResponse sending_;        // the writer's
+  v1::DownloadResponse sending_;        // used by the writer only
 
   Mutex mutex_;
-  bool is_reading_ GUARDED_BY(mutex_) = false;  // in the store
+  bool is_reading_ GUARDED_BY(mutex_) = false;  // an operation of the store is in flight
   bool is_writing_ GUARDED_BY(mutex_) = false;
   bool is_finished_ GUARDED_BY(mutex_) = false;
-  bool has_last_ GUARDED_BY(mutex_) = false;  // the finish has been read
+  bool has_last_ GUARDED_BY(mutex_) = false;  // the last segment has been read
   std::optional<v1::DownloadResponse> next_ GUARDED_BY(mutex_);
   std::optional<absl::Status> outcome_ GUARDED_BY(mutex_);
   int64_t segment_count_ = 0;

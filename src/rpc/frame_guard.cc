@@ -1,6 +1,7 @@
 #include "rpc/frame_guard.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mayfly {
 namespace {
@@ -88,19 +89,13 @@ void FieldCounter::SkipString(size_t bytes) {
   part_ = strings_left_ > 0 ? Part::kLength : Part::kField;
 }
 
-FrameGuard::FrameGuard(size_t metadata_bytes_max)
+FrameGuard::FrameGuard(size_t metadata_bytes_max, SharedResetBudgets* shared_resets, ResetPeer peer)
     : block_bytes_max_(metadata_bytes_max + kBlockOverheadBytes),
       block_frames_max_(block_bytes_max_ / kFrameBytes + 1),
       block_fields_max_(block_bytes_max_ / kFieldOverheadBytes),
-      payload_left_(kPrefaceBytes) {}
-
-bool ResetBudget::Take(absl::Duration now) {
-  const absl::Duration cost = absl::Seconds(1) / kResetsPerSecond;
-  const absl::Duration whole_at = std::max(whole_at_, now) + cost;
-  if (whole_at - now > kBurst * cost) return false;
-  whole_at_ = whole_at;
-  return true;
-}
+      payload_left_(kPrefaceBytes),
+      shared_resets_(shared_resets),
+      peer_(std::move(peer)) {}
 
 FrameGuard::Verdict FrameGuard::Feed(ByteSpan bytes, absl::Duration now) {
   while (!bytes.empty()) {
@@ -127,7 +122,7 @@ FrameGuard::Verdict FrameGuard::BeginFrame(absl::Duration now) {
   const uint8_t type = frame_header_[3];
   in_block_ = type == kHeaders || type == kContinuation;
   if (in_block_ && !BeginBlockFrame(type == kHeaders)) return Verdict::kTooManyHeaders;
-  if (type == kResetStream && !resets_.Take(now)) return Verdict::kTooManyResets;
+  if (type == kResetStream && !TakeReset(now)) return Verdict::kTooManyResets;
   return Verdict::kFine;
 }
 
@@ -149,6 +144,10 @@ bool FrameGuard::FeedPayload(ByteSpan bytes) {
   bytes.remove_prefix(priority);
   fields_.Feed(bytes);
   return fields_.count() <= block_fields_max_;
+}
+
+bool FrameGuard::TakeReset(absl::Duration now) {
+  return resets_.Take(now) && shared_resets_->Take(peer_, now);
 }
 
 }  // namespace mayfly

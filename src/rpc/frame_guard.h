@@ -12,9 +12,7 @@
 //   its frames                what a sender needs that fills them
 //   its fields                the limit / 32, which is what each counts for beside its text
 //
-// A call that its client resets at once (RST_STREAM) makes room for the next within the bound on
-// calls of a connection, while gRPC has hardly begun with it: what it keeps of such calls adds up. So
-// resets have a rate, with a burst in which a client may cancel all it has a few times over.
+// Resets of calls are held to their budgets (rpc/reset_budget.h).
 //
 // Holds a few numbers, no bytes. Not thread-safe.
 #pragma once
@@ -26,6 +24,7 @@
 #include "absl/time/time.h"
 
 #include "base/bytes.h"
+#include "rpc/reset_budget.h"
 
 namespace mayfly {
 
@@ -53,27 +52,14 @@ class FieldCounter {
   int length_shift_ = 0;
 };
 
-// How many calls a client may reset: a token bucket.
-class ResetBudget {
- public:
-  static constexpr int64_t kResetsPerSecond = 200;
-  static constexpr int64_t kBurst = 1000;
-
-  // One more, at `now`, a time that does not go back. False: it is beyond the budget.
-  bool Take(absl::Duration now);
-
- private:
-  // When the budget would be whole again.
-  absl::Duration whole_at_ = -absl::InfiniteDuration();
-};
-
 class FrameGuard {
  public:
   enum class Verdict { kFine, kTooManyHeaders, kTooManyResets };
 
   // For a server that takes `metadata_bytes_max` of decoded headers. HPACK encodes a header in fewer
-  // bytes than the 32 more than its text that it counts for.
-  explicit FrameGuard(size_t metadata_bytes_max);
+  // bytes than the 32 more than its text that it counts for. What the client shares with its other
+  // connections, as `peer`, is in `shared_resets`, which outlives the guard.
+  FrameGuard(size_t metadata_bytes_max, SharedResetBudgets* shared_resets, ResetPeer peer);
 
   // The next bytes that came, at `now`, a time that does not go back. When they are not fine, the
   // connection has to be ended, and nothing may be fed after that.
@@ -86,6 +72,7 @@ class FrameGuard {
   Verdict BeginFrame(absl::Duration now);
   bool BeginBlockFrame(bool is_first);
   bool FeedPayload(ByteSpan bytes);
+  bool TakeReset(absl::Duration now);
 
   const size_t block_bytes_max_;
   const size_t block_frames_max_;
@@ -98,7 +85,9 @@ class FrameGuard {
   size_t block_bytes_ = 0;
   size_t block_frames_ = 0;
   FieldCounter fields_;
-  ResetBudget resets_;
+  ResetBudget resets_{kConnectionResets};
+  SharedResetBudgets* const shared_resets_;
+  const ResetPeer peer_;
 };
 
 }  // namespace mayfly

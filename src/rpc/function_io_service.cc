@@ -30,8 +30,8 @@ grpc::ServerUnaryReactor* FinishCall(UnaryCall* call, const absl::Status& status
   return call;
 }
 
-// Hands the valid items to `submit(values, done)`; done writes each answer into its result and ends
-// the call.
+// Passes the valid items to `submit(values, done)`. `done` writes each answer into its result and
+// ends the call.
 template <typename Value, typename Result, typename Submit>
 grpc::ServerUnaryReactor* SubmitItems(UnaryCall* call, ValidItems<Value, Result> valid, Log* log,
                                       Submit submit) {
@@ -43,7 +43,7 @@ grpc::ServerUnaryReactor* SubmitItems(UnaryCall* call, ValidItems<Value, Result>
   return call;
 }
 
-// The end of a call that waits for `count` answers: the first error among them, if any.
+// Ends a call after `count` answers, with the first error among them, if any.
 class SharedOutcome {
  public:
   SharedOutcome(UnaryCall* call, int count) : call_(call), awaited_(count) {}
@@ -68,7 +68,7 @@ class SharedOutcome {
 absl::Status MalformedRequestError(Rpc rpc) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
                    absl::StrCat("the request is not a valid ", RpcName(rpc),
-                                "Request: its bytes are not that message in protobuf's encoding"));
+                                "Request: its bytes do not parse as that protobuf message"));
 }
 
 int MethodIndex(Rpc rpc) {
@@ -164,15 +164,16 @@ grpc::ServerUnaryReactor* FunctionIoService::PutInputs(grpc::CallbackServerConte
   const Begun begun =
       Begin(context, Rpc::kPutInputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
-  const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
-  auto valid = ReadItems<NewInput>(
-      request->items(), "items", response->mutable_results(), log_,
-      [&](const v1::InputItem& item, const FieldPlace& place) {
-        return ReadInputItem(item, place, limits, [&] { return begun.store->MintCallId(); });
-      });
+  const ValidationLimits limits = {.config = &config_,
+                                   .retention = &begun.tenant->policy().retention};
+  auto valid = ReadItems<NewPut>(request->items(), "items", response->mutable_results(), log_,
+                                 [&](const v1::InputItem& item, const FieldPlace& place) {
+                                   return ReadInputItem(item, place, limits,
+                                                        [&] { return begun.store->MintCallId(); });
+                                 });
   NameMintedCalls(valid);
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
-    begun.store->PutInputs(begun.tenant, std::move(values), std::move(done));
+    begun.store->Put(begun.tenant, std::move(values), std::move(done));
   });
 }
 
@@ -198,13 +199,14 @@ grpc::ServerUnaryReactor* FunctionIoService::PutOutputs(grpc::CallbackServerCont
   const Begun begun =
       Begin(context, Rpc::kPutOutputs, {.field = "items", .count = request->items_size()});
   if (begun.store == nullptr) return begun.call;
-  const ValidationLimits limits = {.config = &config_, .retention = &begun.tenant->retention};
-  auto valid = ReadItems<NewOutput>(request->items(), "items", response->mutable_results(), log_,
-                                    [&](const v1::OutputItem& item, const FieldPlace& place) {
-                                      return ReadOutputItem(item, place, limits);
-                                    });
+  const ValidationLimits limits = {.config = &config_,
+                                   .retention = &begun.tenant->policy().retention};
+  auto valid = ReadItems<NewPut>(request->items(), "items", response->mutable_results(), log_,
+                                 [&](const v1::OutputItem& item, const FieldPlace& place) {
+                                   return ReadOutputItem(item, place, limits);
+                                 });
   return SubmitItems(begun.call, std::move(valid), log_, [&](auto values, auto done) {
-    begun.store->PutOutputs(begun.tenant, std::move(values), std::move(done));
+    begun.store->Put(begun.tenant, std::move(values), std::move(done));
   });
 }
 
@@ -223,8 +225,8 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
   auto acks = ReadItems<ClaimRef>(
       request->acks(), "acks", response->mutable_ack_results(), log_,
       [](const v1::AckItem& item, const FieldPlace& place) { return ReadClaim(item, place); });
-  // A malformed id has no result of its own here. It will never have an output, so it is told as
-  // an ended call, and the others are not waited for.
+  // A malformed id has no result of its own here. Such a call will never have an output, so it is
+  // reported as ended, and the poll does not wait for the others.
   for (int i = 0; i < request->call_ids_size(); ++i) {
     const std::string& text = request->call_ids(i);
     const auto call_id = ReadCallId(text, {.list = "call_ids", .index = i});
@@ -236,8 +238,7 @@ grpc::ServerUnaryReactor* FunctionIoService::ClaimOutputs(grpc::CallbackServerCo
     claim->wait_ms = 0;
   }
   UnaryCall* const call = begun.call;
-  // The acks and the claim write into parts of the response of their own; the later one ends the
-  // call.
+  // The acks and the claim write into different parts of the response. The later one ends the call.
   auto outcome = std::make_shared<SharedOutcome>(call, /*count=*/acks.values.empty() ? 1 : 2);
   if (!acks.values.empty()) {
     begun.store->AckOutputs(

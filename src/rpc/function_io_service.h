@@ -1,8 +1,10 @@
-// FunctionIo as proto/mayfly/v1/function_io.proto describes it: admit, check every item, hand the
-// good ones to the store, answer all in the order of the request.
+// Implements FunctionIo as proto/mayfly/v1/function_io.proto describes it: admits the RPC,
+// validates every item, passes valid items to the store, and returns results in the order of the
+// request.
 //
-// The work of an RPC up to the store, sealing included, runs on the gRPC thread that received it;
-// nothing waits there for a disk. The answer is written where the store calls back.
+// An RPC runs on the gRPC thread that received it until the store takes over, sealing included;
+// that thread never waits for a disk. The response is written on the thread of the store's
+// callback.
 #pragma once
 
 #include <grpcpp/support/server_callback.h>
@@ -24,7 +26,7 @@ namespace mayfly {
 
 class FunctionIoService final : public v1::FunctionIo::CallbackService {
  public:
-  // All outlive the service.
+  // All must outlive the service.
   FunctionIoService(const Config& config, Admission* admission, InFlight* in_flight,
                     OpenStreams* open_streams, OpenCalls* open_calls, Log* log, Clock* clock);
 
@@ -70,9 +72,9 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
  private:
   struct Begun {
     UnaryCall* call = nullptr;
-    CallStore* store = nullptr;  // null: refused, and the call is finished
+    CallStore* store = nullptr;  // null: rejected, and the call is finished
     Tenant* tenant = nullptr;
-    PayloadTaker* taker = nullptr;  // of RPCs that answer with payloads
+    PayloadTaker* taker = nullptr;  // set for RPCs that return payloads
   };
   StreamSurroundings Surroundings() {
     return {.open_streams = open_streams_,
@@ -84,7 +86,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   template <typename Request, typename Response>
   using UnaryMethod = grpc::ServerUnaryReactor* (FunctionIoService::*)(grpc::CallbackServerContext*,
                                                                        const Request*, Response*);
-  // Has the RPC answered by `method`, with its messages from `messages`.
+  // Registers `method` as the handler of the RPC. Its messages come from `messages`.
   template <typename Request, typename Response>
   void Handle(Rpc rpc, UnaryMethod<Request, Response> method,
               grpc::MessageAllocator<Request, Response>* messages);

@@ -25,11 +25,11 @@ Lines& SharedLines() {
 
 void WriteLeftOut(int64_t left_out, Log* log) {
   if (left_out == 0) return;
-  log->Write(Config::LogLevel::kWarning, "grpc said more than is written",
+  log->Write(Config::LogLevel::kWarning, "further lines of grpc were suppressed",
              {{"lines_left_out", left_out}});
 }
 
-// A refused handshake is an error to gRPC; to the server it is somebody else's mistake.
+// gRPC logs a rejected handshake as an error, but it is the client's mistake, not the server's.
 void WriteGrpcLine(gpr_log_func_args* args) {
   const Config::LogLevel level = args->severity == GPR_LOG_SEVERITY_ERROR
                                      ? Config::LogLevel::kWarning

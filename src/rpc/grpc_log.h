@@ -1,5 +1,5 @@
-// What gRPC has to say goes to the server's log instead of standard error. A line for every handshake
-// that fails is one for whoever can connect, as often as they like: so their number is limited.
+// Sends gRPC's log to the server's log instead of standard error. gRPC logs every failed handshake,
+// and anybody on the network can cause those at any rate. So the number of lines is limited.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,13 @@ namespace mayfly {
 // Not thread-safe.
 class LineLimit {
  public:
-  static constexpr int kLinesMax = 10;  // in each
+  static constexpr int kLinesMax = 10;  // per interval
   static constexpr absl::Duration kInterval = absl::Seconds(1);
 
-  // Whether a line may be written at `now`, a time that does not go back.
+  // Whether a line may be written at `now`, which must not decrease.
   bool Take(absl::Duration now);
-  // How many were not since the last call that had any to tell of, once their interval is over.
+  // The number of suppressed lines since the last call that returned any, once their interval is
+  // over.
   int64_t LeftOut(absl::Duration now);
 
  private:
@@ -27,7 +28,7 @@ class LineLimit {
   int64_t left_out_ = 0;
 };
 
-// gRPC has one log per process. Null drops what it says: to be set before `log` goes.
+// gRPC has one log per process. Null drops its lines; set it before `log` is destroyed.
 void SendGrpcLogTo(Log* log);
 
 }  // namespace mayfly

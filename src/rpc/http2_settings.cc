@@ -5,8 +5,8 @@
 
 #include <grpcpp/version_info.h>
 
-// The table is inside of gRPC: whoever builds with another version has to compare it with that
-// version's http2_settings.h, and to see whether it is still needed.
+// The table is internal to gRPC. For another version, compare it with that version's
+// http2_settings.h and check whether it is still needed.
 static_assert(GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR == 51,
               "grpc_chttp2_settings_parameters is known of gRPC 1.51 only");
 
@@ -16,7 +16,7 @@ struct grpc_chttp2_setting_parameters {
   uint32_t default_value;
   uint32_t min_value;
   uint32_t max_value;
-  int invalid_value_behavior;  // 0 takes the nearest valid value, 1 ends the connection
+  int invalid_value_behavior;  // 0 uses the nearest valid value, 1 ends the connection
   uint32_t error_value;        // RFC 9113, section 7
 };
 
@@ -36,7 +36,7 @@ namespace {
 
 constexpr int kMaxConcurrentStreams = 2;
 constexpr int kMaxHeaderListSize = 5;
-// Clients open that many before they have seen the server's settings (RFC 9113, section 6.5.2,
+// Clients may open this many before they have seen the server's settings (RFC 9113, section 6.5.2,
 // recommends no fewer).
 constexpr uint64_t kStreamsMin = 100;
 
@@ -46,7 +46,7 @@ absl::Status SetHttp2Defaults(uint64_t metadata_bytes_max, uint64_t streams_max)
   if (dlsym(RTLD_DEFAULT, "grpc_chttp2_settings_parameters") != grpc_chttp2_settings_parameters) {
     return absl::FailedPreconditionError("gRPC's HTTP/2 defaults cannot be set in this build");
   }
-  // One more than what is announced: gRPC does not announce what is the default.
+  // One more than the announced value: gRPC does not announce a value that equals the default.
   grpc_chttp2_settings_parameters[kMaxHeaderListSize].default_value =
       static_cast<uint32_t>(metadata_bytes_max + 1);
   grpc_chttp2_settings_parameters[kMaxConcurrentStreams].default_value =

@@ -1,4 +1,4 @@
-// How many RPCs are between their arrival and the sending of their answer. Thread-safe.
+// Counts the RPCs between their arrival and the sending of their response. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -15,10 +15,10 @@ class InFlight {
   void Enter() { count_.fetch_add(1, std::memory_order_relaxed); }
   void Leave() { count_.fetch_sub(1, std::memory_order_release); }
 
-  // Waits until there are none, at most `timeout`. It looks again and again, so that the RPCs pay
-  // for no lock that is needed once in the life of a server.
+  // Waits until there are none, at most `timeout`. It polls, so that RPCs need no lock for an event
+  // that happens once in the life of a server.
   void WaitForNone(absl::Duration timeout) const {
-    // Not by the wall clock, which may be set meanwhile.
+    // Not the wall clock, which may be set in the meantime.
     const auto end = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
     while (count_.load(std::memory_order_acquire) > 0 && std::chrono::steady_clock::now() < end) {
       absl::SleepFor(absl::Milliseconds(5));

@@ -1,7 +1,6 @@
-// Where the server's own words go: one event at a time, a sentence and its fields.
+// The server's log: one event at a time, with a sentence and fields.
 //
-// A field never holds payload, labels, a token or a whole call id (CallId::Short() is what may be
-// shown). Implementations are thread-safe.
+// A field never holds payload, labels, a token or a whole call id. Implementations are thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +21,7 @@ struct LogField {
 class Log {
  public:
   virtual ~Log() = default;
-  // False: Write would drop it, so that the caller need not prepare it.
+  // False if Write would drop a line of this level, so that the caller need not prepare it.
   virtual bool Shows(Config::LogLevel level) const = 0;
   virtual void Write(Config::LogLevel level, absl::string_view message,
                      std::initializer_list<LogField> fields) = 0;

@@ -12,7 +12,7 @@
 namespace mayfly {
 namespace {
 
-// What a table like ours is asked to count, and to forget at zero.
+// Adds to a counter in a map, and removes it at zero.
 template <typename Map>
 void Subtract(Map* map, typename Map::key_type key, uint64_t bytes) {
   const auto found = map->find(key);
@@ -53,7 +53,7 @@ bool OpenCall::EndWrite() {
   return !has_ended_.load(std::memory_order_acquire);
 }
 
-// ---- What is held
+// ---- Held payloads
 
 void OpenCalls::Open(OpenCall* call) {
   MutexLock lock(&mutex_);
@@ -98,7 +98,7 @@ bool OpenCalls::Take(OpenCall* call, const LeavingPayload& payload) {
 
 void OpenCalls::Return(OpenCall* call, uint64_t generation) {
   MutexLock lock(&mutex_);
-  // What came first leaves first.
+  // Payloads are sent in the order in which they were taken.
   const auto held =
       std::find_if(call->held_.begin(), call->held_.end(),
                    [&](const OpenCall::Held& one) { return one.generation == generation; });
@@ -145,10 +145,10 @@ void OpenCalls::RemoveFromIndex(const OpenCall* call, uint64_t generation) {
   held_count_.fetch_sub(1);
 }
 
-// ---- What ends
+// ---- Payloads that end
 
 void OpenCalls::OnPayloadsEnded(absl::Span<const uint64_t> generations) {
-  // Whoever takes one of them from here on finds nothing to read.
+  // A caller that takes one of these payloads from now on finds nothing to read.
   if (held_count_.load() == 0) return;
   std::vector<Victim> victims;
   {
@@ -181,7 +181,7 @@ bool OpenCalls::IsStale(const OpenCall& call, const OpenCall::Held& held) const 
 
 bool OpenCalls::MustDrop(OpenCall* call, int64_t now_ms) {
   if (call->until_ms_ > now_ms && !call->has_ended_.load(std::memory_order_relaxed)) return false;
-  // What was the earliest may have left.
+  // The payload with the earliest deadline may have been sent.
   call->until_ms_ = std::numeric_limits<int64_t>::max();
   bool must_drop = false;
   for (OpenCall::Held& held : call->held_) {
@@ -196,7 +196,7 @@ bool OpenCalls::MustDrop(OpenCall* call, int64_t now_ms) {
 void OpenCalls::MarkCancelled(OpenCall* call) {
   call->cancelled_since_ = tick_.load(std::memory_order_relaxed);
   if (call->written_since_.load(std::memory_order_relaxed) == 0) return;
-  // A cancelled call has forgotten its peer.
+  // gRPC drops the peer of a cancelled call, so read it first.
   char* const peer = grpc_call_get_peer(call->call_);
   call->peer_ = peer;
   gpr_free(peer);
@@ -208,7 +208,7 @@ OpenCalls::Victim OpenCalls::Condemn(OpenCall* call) {
   return {.call = call->call_, .open_call = call, .chain = call->chain_};
 }
 
-// Not under the mutex: gRPC may write here and now what follows from it.
+// Call without the mutex: gRPC may write the resulting messages in this call.
 void OpenCalls::Cancel(const std::vector<Victim>& victims, absl::StatusCode code,
                        const std::string& text) {
   for (const Victim& victim : victims) {
@@ -247,8 +247,8 @@ void OpenCalls::Run() {
     }
     if (std::chrono::steady_clock::now() < next_tick) continue;
     Tick();
-    // Ticks that a busy machine has kept from running are not made up for: two of them at once would
-    // find every connection where it was.
+    // Ticks missed on a busy machine are not caught up: two ticks in a row would see every
+    // connection unchanged, as if stalled.
     next_tick = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(kTick);
   }
 }
@@ -267,7 +267,7 @@ void OpenCalls::Tick() {
     status.Update(surroundings_.peers->Refresh());
     if (!status.ok()) {
       surroundings_.log->Write(Config::LogLevel::kWarning,
-                               "the files of [tls] stay as they were when they were usable last",
+                               "a file of [tls] is unusable, the last usable ones stay in use",
                                {{"error", status.message()}});
     }
   }
@@ -305,7 +305,7 @@ void OpenCalls::CutStalled() {
   FullConnections full;
   if (!watched.empty()) full = FindFullConnections(watched);
   for (std::string& peer : stall_watch_.StalledOf(std::move(full))) cut.push_back(std::move(peer));
-  // One that is not full keeps nothing from being dropped: gRPC is only late to say so.
+  // If a connection is not full, its data can still be dropped; only gRPC's callback is late.
   if (!late.empty()) {
     for (const auto& [peer, acked_bytes] : FindFullConnections(late)) cut.push_back(peer);
   }
@@ -323,8 +323,8 @@ void OpenCalls::CheckIdentities() {
       open.push_back({.call = call->call_, .open_call = call, .chain = call->chain_});
     }
   }
-  // Without the mutex, since a changed file has every certificate judged anew. The reference keeps
-  // what the chain refers to.
+  // Without the mutex, because after a change of the file every certificate is verified again. The
+  // reference keeps the data of the chain alive.
   for (const Victim& one : open) {
     const absl::Status status = surroundings_.peers->Check(one.chain);
     if (status.ok()) {
@@ -342,17 +342,25 @@ void OpenCalls::CheckIdentities() {
 }
 
 void OpenCalls::GiveBackMemory() {
+  const uint64_t resets = surroundings_.reset_call_count();
   {
     MutexLock lock(&mutex_);
     const uint32_t now = tick_.load(std::memory_order_relaxed);
     if (trim_at_ == 0) {
-      if (peak_bytes_ - held_bytes_ >= kTrimBytesMin) trim_at_ = now + kTrimTicks;
+      if (peak_bytes_ - held_bytes_ >= kTrimBytesMin) {
+        trim_at_ = now + kTrimTicks;
+      } else if (resets - resets_at_trim_ >= kTrimResetsMin) {
+        trim_at_ = now + kResetTrimTicks;
+      }
       return;
     }
     if (now < trim_at_) return;
     trim_at_ = 0;
     peak_bytes_ = held_bytes_;
   }
+  // gRPC may still be at work on the last ones, so half of them count once more: after many resets it
+  // is done a few times.
+  resets_at_trim_ += (resets - resets_at_trim_ + 1) / 2;
   malloc_trim(0);
 }
 

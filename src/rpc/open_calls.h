@@ -1,28 +1,31 @@
-// OpenCalls are the RPCs that hold payloads for their clients, and those that may last. It ends one,
-// whatever its client does, when a payload that it holds has ended, or its client's identity has.
+// OpenCalls tracks the RPCs that hold payloads for their clients, and long-lived RPCs. It ends an
+// RPC, whatever its client does, when a payload that it holds has ended or its client's certificate
+// is no longer valid.
 //
-//   held       from before a payload is read until the kernel has all of it, or the RPC is over
-//   ended      its deadline has passed, or an ack, a delete, the sweep or a successor has ended it
-//   dropped    the RPC is cancelled, with UNAVAILABLE (or UNAUTHENTICATED), and gRPC lets go of all
+//   held       from before a payload is read until the kernel has accepted it, or the RPC ends
+//   ended      by its deadline, an ack, a delete, the sweep or a replacement
+//   dropped    the RPC is cancelled with UNAVAILABLE (or UNAUTHENTICATED), and gRPC frees all data
 //              that it has not written
-//   cut        a write under way cannot be recalled: when the kernel does not take it, its connection
-//              is cut, with all other calls on it. So not at once, since the socket of a client that
-//              reads is full now and then too, but when it has stood still for a tick, or is full
-//              while the write has not ended after kCutTicks
+//   cut        a write in flight cannot be recalled: when the kernel does not accept it, the
+//              connection is cut, with all other calls on it. This does not happen at once, because
+//              the socket of a client that reads is also full at times. It happens when the socket
+//              has been stalled for a tick, or is full and the write has not ended after kCutTicks
 //
-// A client may have a payload, and say so by an ack or a delete, before its own server's callback has
-// told that it left. So a payload is dropped at its end only when it has been on its way for
-// kStaleTicks; a younger one when it has become as old and is still there. What ends before its reply
-// is written is refused then.
+// A client may receive a payload and ack or delete it before the server's write callback reports
+// that it was sent. So at its end a payload is dropped only if it has been in flight for
+// kStaleTicks. A younger one is dropped when it reaches that age and is still held. A payload that
+// ends before its reply is written is not sent.
 //
 // What is held is bounded in bytes, for each connection, each tenant and all together, and taken
-// from that before it is read. Memory of what slow readers had is given back to the system.
+// from that before it is read. Memory of what slow readers had is given back to the system, and that
+// of calls that clients have reset.
 //
-// Has one thread. Thread-safe.
+// Owns one thread. Thread-safe.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -47,13 +50,13 @@ namespace mayfly {
 
 class OpenCalls;
 
-// One RPC's part in them. The store, gRPC and the RPC itself may use it at once.
+// The entry of one RPC. The store, gRPC and the RPC itself may use it concurrently.
 class OpenCall final : public PayloadTaker {
  public:
   enum class Kind {
-    kReply,     // one write, of all that is taken; nothing of it has left before
-    kStream,    // what is taken is on its way
-    kDownload,  // what is taken is looked at before every write; only a write is held up
+    kReply,     // one write of all held payloads; nothing is sent before it
+    kStream,    // held payloads are in flight
+    kDownload,  // payloads are checked before every write; only a write can stall
   };
 
   OpenCall(OpenCalls* calls, Kind kind) : calls_(calls), kind_(kind) {}
@@ -61,21 +64,22 @@ class OpenCall final : public PayloadTaker {
   OpenCall(const OpenCall&) = delete;
   OpenCall& operator=(const OpenCall&) = delete;
 
-  // What `call` and `chain` refer to must be there until Close, the tenant's account longer.
+  // `call` and the data of `chain` must remain valid until Close, and the tenant's account for
+  // longer.
   void Open(grpc_call* call, const PeerChain& chain, const Tenant* tenant);
-  // Gives back everything. Idempotent; nothing is taken afterwards.
+  // Releases everything. Idempotent; nothing can be held afterwards.
   void Close();
 
   bool Take(const LeavingPayload& payload) override;
-  // Also for what has left.
+  // Also for payloads that were sent.
   void Return(uint64_t generation) override;
   void ExpectEnd(uint64_t generation) override;
 
-  // gRPC is given a message to write. False, of a kReply: a payload has ended meanwhile, and nothing
-  // of the reply may be written.
+  // gRPC is about to write a message. False, for a kReply: a payload has ended in the meantime, and
+  // nothing of the reply may be written.
   bool BeginWrite();
-  // gRPC has written it, or lost it with the connection. False: a payload has ended meanwhile, and no
-  // more of it may be written.
+  // gRPC has written the message, or lost it with the connection. False: a payload has ended in the
+  // meantime, and no more of it may be written.
   bool EndWrite();
 
  private:
@@ -91,58 +95,63 @@ class OpenCall final : public PayloadTaker {
 
   OpenCalls* const calls_;
   const Kind kind_;
-  std::atomic<uint32_t> written_since_{0};  // tick; 0 when nothing is being written
-  std::atomic<bool> has_ended_{false};      // some payload
+  std::atomic<uint32_t> written_since_{0};  // tick; 0 while no write is in flight
+  std::atomic<bool> has_ended_{false};      // any held payload
 
   // Guarded by the mutex of calls_.
-  grpc_call* call_ = nullptr;  // null: not open
+  grpc_call* call_ = nullptr;  // null if not open
   PeerChain chain_;
   const Tenant* tenant_ = nullptr;
   absl::InlinedVector<Held, 1> held_;
-  int64_t until_ms_ = 0;          // the earliest of all held, or earlier
-  uint32_t cancelled_since_ = 0;  // tick; 0 when it is not
-  std::string peer_;              // whose connection may have to be cut
+  int64_t until_ms_ = 0;          // a lower bound of the deadlines of all held payloads
+  uint32_t cancelled_since_ = 0;  // tick; 0 if not cancelled
+  std::string peer_;              // the peer whose connection may be cut
 };
 
 class OpenCalls final : public PayloadEndListener {
  public:
-  // To clients, with UNAVAILABLE.
+  // The text for clients, with UNAVAILABLE.
   static constexpr char kEndedText[] = "a payload of this answer has ended before it was read";
   static constexpr absl::Duration kTick = absl::Milliseconds(100);
   static constexpr uint32_t kStaleTicks = 2;
-  // From then on the connection of a cancelled call is cut when it is full and the write that was under
-  // way has not ended.
+  // After this many ticks the connection of a cancelled call is cut if it is full and the write in
+  // flight has not ended.
   static constexpr uint32_t kCutTicks = 3;
   static constexpr uint32_t kIdentityTicks = 10;
-  // When so much less is held than was at most, the difference goes back to the system, a second
-  // later: by then what held it has been freed.
+  // When the held bytes are this far below their peak, the freed memory is returned to the system a
+  // second later; by then its owners have freed it.
   static constexpr uint64_t kTrimBytesMin = 32 << 20;
   static constexpr uint32_t kTrimTicks = 10;
+  // So does the memory of calls that clients have reset, 9 to 15 KiB each, after so many of them. gRPC
+  // may need seconds to work off a burst.
+  static constexpr uint64_t kTrimResetsMin = 1000;
+  static constexpr uint32_t kResetTrimTicks = 50;
 
   struct Surroundings {
-    TlsPeers* peers = nullptr;  // outlives it, as do the files that it reads
+    TlsPeers* peers = nullptr;  // must outlive this object, as must the files that it reads
     TlsFiles* files = nullptr;
     absl::Duration reload_interval;
-    Log* log = nullptr;  // outlives it
+    std::function<uint64_t()> reset_call_count;  // that clients have reset so far
+    Log* log = nullptr;                          // outlives it
   };
 
   explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}
   ~OpenCalls() override { Stop(); }
 
   void Start(Surroundings surroundings);
-  // Deadlines are compared with its time from now on, until Stop.
+  // Checks deadlines against the time of `store` from now on, until Stop.
   void Serve(CallStore* store) { store_.store(store, std::memory_order_release); }
-  // Nothing is watched any more. Idempotent.
+  // Stops watching. Idempotent.
   void Stop() EXCLUDES_LOCK(mutex_);
 
   void OnPayloadsEnded(absl::Span<const uint64_t> generations) override EXCLUDES_LOCK(mutex_);
 
  private:
   friend class OpenCall;
-  // A call that is to be cancelled, or may have to be; holds a reference to it.
+  // A call to be cancelled or cut. Holds a reference to it.
   struct Victim {
     grpc_call* call = nullptr;
-    OpenCall* open_call = nullptr;  // not to be followed without looking
+    OpenCall* open_call = nullptr;  // dangling unless it is still in the table
     PeerChain chain;
   };
 
@@ -172,7 +181,7 @@ class OpenCalls final : public PayloadEndListener {
   Surroundings surroundings_;
   std::atomic<CallStore*> store_{nullptr};
   std::atomic<uint32_t> tick_{1};
-  // How many payloads are held: none is the rule when nobody reads slowly.
+  // The number of held payloads; usually 0 unless clients read slowly.
   std::atomic<uint64_t> held_count_{0};
 
   Mutex mutex_;
@@ -181,12 +190,14 @@ class OpenCalls final : public PayloadEndListener {
   absl::flat_hash_set<OpenCall*> calls_ GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, absl::InlinedVector<OpenCall*, 1>> holders_ GUARDED_BY(mutex_);
   uint64_t held_bytes_ GUARDED_BY(mutex_) = 0;
-  // A connection is told by where gRPC has its certificate.
+  // A connection is identified by the address at which gRPC keeps its certificate.
   absl::flat_hash_map<const void*, uint64_t> held_by_connection_ GUARDED_BY(mutex_);
   absl::flat_hash_map<const Tenant*, uint64_t> held_by_tenant_ GUARDED_BY(mutex_);
   uint64_t peak_bytes_ GUARDED_BY(mutex_) = 0;  // since memory was given back last
   uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
-  StallWatch stall_watch_;                      // of the thread
+  // Of the thread.
+  uint64_t resets_at_trim_ = 0;
+  StallWatch stall_watch_;
   std::thread thread_;
 };
 

@@ -1,5 +1,5 @@
-// The streams that are open, so that they can be told when the server drains: they would go on for
-// hours. Thread-safe.
+// The open streams, which are notified when the server drains. Otherwise they could last for hours.
+// Thread-safe.
 #pragma once
 
 #include <memory>
@@ -15,13 +15,13 @@ namespace mayfly {
 class OpenStream {
  public:
   virtual ~OpenStream() = default;
-  // Ends soon, whatever the client does.
+  // Ends the stream soon, whatever the client does.
   virtual void Drain() = 0;
 };
 
 class OpenStreams {
  public:
-  // One that comes when the others have been told is told at once.
+  // A stream that is added after the drain has begun is notified at once.
   void Add(const std::shared_ptr<OpenStream>& stream) EXCLUDES_LOCK(mutex_) {
     {
       MutexLock lock(&mutex_);

@@ -12,7 +12,7 @@
 namespace mayfly {
 namespace {
 
-// Before a message is looked at again for which the store was too slow.
+// The delay before a message is handled again because the store was behind.
 constexpr absl::Duration kBehindDelay = absl::Milliseconds(5);
 
 int64_t EntriesOf(const v1::StreamOutputsResponse& response) {
@@ -20,7 +20,7 @@ int64_t EntriesOf(const v1::StreamOutputsResponse& response) {
          response.release_results_size();
 }
 
-// Whether the client's claim of that call is over.
+// Whether the client's claim on that call is over.
 template <typename Result>
 bool IsSettled(const Result& result) {
   return result.status().code() == static_cast<int>(absl::StatusCode::kOk);
@@ -57,14 +57,14 @@ absl::Duration OutputStream::OnMessage(const v1::StreamOutputsRequest& request) 
   if (subscription_ != nullptr && subscription_->IsBehind()) return kBehindDelay;
   absl::Status status = CheckCounts(request);
   if (status.ok() && request.has_open() == (subscription_ != nullptr)) {
-    status = FieldError("open", request.has_open() ? "given again" : "missing",
-                        "belongs into the first message");
+    status = FieldError("open", request.has_open() ? "repeated" : "missing",
+                        "expected in the first message only");
   }
   if (status.ok()) {
     const int64_t count = request.subscribe_call_ids_size() + request.unsubscribe_call_ids_size() +
                           request.acks_size() + request.releases_size();
     const absl::Status rate = admission_->TakeRate(*tenant_, count);
-    // The client is slowed down: it would gain nothing by beginning all over.
+    // The client is slowed down instead of rejected: it would only have to start all over.
     if (!rate.ok()) return RetryDelayOf(rate);
     MutexLock lock(&mutex_);
     if (closing_.has_value()) return absl::ZeroDuration();
@@ -92,12 +92,14 @@ absl::Status OutputStream::Open(const v1::StreamOutputsRequest& request) {
   RETURN_IF_ERROR(read.status());
   read->taker = taker();
   token_ = read->token;
-  // Until the Subscription has ended, it owns the stream as the stream owns it.
+  // The Subscription and the stream own each other until the Subscription has ended.
   auto self = std::static_pointer_cast<OutputStream>(shared_from_this());
   auto subscription = store_->Subscribe(
-      tenant_, *read, [self = std::move(self)](Told told) { self->OnTold(std::move(told)); });
+      tenant_, *read,
+      [self = std::move(self)](Delivery delivery) { self->OnDelivery(std::move(delivery)); });
   MutexLock lock(&mutex_);
-  // Whoever closes it from here on ends the Subscription; who has done so had none to end.
+  // A thread that closes the stream from now on also ends the Subscription. One that closed it
+  // before had none to end.
   if (closing_.has_value()) return absl::CancelledError();
   subscription_ = std::move(subscription);
   return absl::OkStatus();
@@ -145,11 +147,11 @@ absl::Status OutputStream::ChangeCalls(const v1::StreamOutputsRequest& request) 
   if (!removed.empty()) subscription_->Remove(removed);
   const std::vector<CallId> added = ReadIds(request.subscribe_call_ids(), "subscribe_call_ids");
   if (added.empty() || subscription_->Add(added)) return absl::OkStatus();
-  return FieldError("subscribe_call_ids", "more than the stream may wait for at once",
+  return FieldError("subscribe_call_ids", "more than one stream may subscribe to",
                     absl::StrCat("limit is ", config_.limits.stream_subscriptions_max));
 }
 
-// What is malformed is told as an ended call, as in a ClaimOutputs.
+// Malformed ids are reported as ended calls, as in ClaimOutputs.
 std::vector<CallId> OutputStream::ReadIds(
     const google::protobuf::RepeatedPtrField<std::string>& texts, absl::string_view list) {
   std::vector<CallId> call_ids;
@@ -171,13 +173,13 @@ std::vector<CallId> OutputStream::ReadIds(
 
 // ---- Answers
 
-void OutputStream::OnTold(Told told) {
-  const bool drains = !told.status.ok();
+void OutputStream::OnDelivery(Delivery delivery) {
+  const bool drains = !delivery.status.ok();
   {
     MutexLock lock(&mutex_);
-    if (releasing_) return ReturnAll(told.outputs);
-    unsettled_count_ += static_cast<int64_t>(told.outputs.size());
-    for (ClaimedOutput& output : told.outputs) {
+    if (releasing_) return ReturnAll(delivery.outputs);
+    unsettled_count_ += static_cast<int64_t>(delivery.outputs.size());
+    for (ClaimedOutput& output : delivery.outputs) {
       const uint64_t bytes = output.payload.has_value() ? output.stored.size_bytes : 0;
       Outgoing* const outgoing = OutgoingFor(bytes);
       ++outgoing->told_count;
@@ -187,15 +189,15 @@ void OutputStream::OnTold(Told told) {
       }
       WriteClaimedOutput(std::move(output), outgoing->response->add_outputs());
     }
-    for (const EndedCall& ended : told.ended) {
+    for (const EndedCall& ended : delivery.ended) {
       Outgoing* const outgoing = OutgoingFor(0);
       ++outgoing->told_count;
       WriteEndedCall(ended, log(), outgoing->response->add_ended());
     }
-    if (drains) drain_ = told.status;
+    if (drains) drain_ = delivery.status;
     CloseIfDrained();
   }
-  // The store may drain before the server has told.
+  // The store may drain before the server does.
   if (drains) Drain();
   Proceed();
 }
@@ -284,7 +286,7 @@ void OutputStream::OnDrain() {
 
 void OutputStream::OnDrainOver() { Close(DrainingError()); }
 
-// What the client holds it may still ack.
+// The client may still ack the outputs that it holds.
 void OutputStream::CloseIfDrained() {
   if (!drain_.ok() && unsettled_count_ <= 0 && !closing_.has_value()) closing_ = drain_;
 }

@@ -1,15 +1,16 @@
-// An OutputStream is one StreamOutputs RPC: a Subscription of the store on one side, and on the
-// other messages, into which collects what there is to say while the one before is being written.
+// An OutputStream is one StreamOutputs RPC. It connects a Subscription of the store with the
+// messages of the stream. While one response is being written, it collects results and outputs for
+// the next.
 //
 //   message   open         -> Subscribe
 //             acks, ...    -> the store; answered in the order of the messages
-//             credit, ids  -> the Subscription, whose outputs and ended calls go out as they are told
+//             credit, ids  -> the Subscription; its outputs and ended calls are sent as they arrive
 //
-// However it ends, its Subscription ends first, and that releases its claims; only a client that is
-// still there gets the answers to its acks before.
+// When the stream ends, for whatever reason, its Subscription ends first, which releases its
+// claims. The results of acks are sent before only if the client is still connected.
 //
-// Memory: what the Subscription lets be unsent, and results: no further message is read while
-// kResultsMax of them have not left.
+// Memory is bounded by the Subscription's unsent outputs and by the results: no further message is
+// read while kResultsMax of them have not been sent.
 #pragma once
 
 #include <deque>
@@ -29,13 +30,13 @@ namespace mayfly {
 
 class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::StreamOutputsResponse> {
  public:
-  // What one message carries at most, but for a single output that is larger. Stock gRPC clients
-  // take 4 MiB.
+  // Maximum payload bytes of one message, except for a single larger output. gRPC clients accept 4
+  // MiB by default.
   static constexpr uint64_t kMessageBytesMax = 3 << 20;
   static constexpr int64_t kMessageEntriesMax = 256;
   static constexpr int64_t kResultsMax = 1024;
 
-  // Admits the caller and makes the stream. All outlive it.
+  // Admits the caller and creates the stream. All arguments must outlive it.
   static grpc::ServerBidiReactor<v1::StreamOutputsRequest, v1::StreamOutputsResponse>* Begin(
       grpc::CallbackServerContext* context, const Config& config, Admission* admission,
       const StreamSurroundings& surroundings);
@@ -44,14 +45,15 @@ class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::Strea
                const StreamSurroundings& surroundings);
 
  private:
-  // The acks and releases of one message.
+  // The results of the acks and releases of one message.
   struct Answers {
     v1::StreamOutputsResponse results;
-    int awaited = 0;  // batches that the store has not answered
+    int awaited = 0;  // batches in flight in the store
   };
   struct Outgoing {
     std::unique_ptr<v1::StreamOutputsResponse> response;
-    // What the Subscription has told of it, and what this stream has made itself.
+    // The number of outputs and ended calls delivered by the Subscription, and of those created by
+    // this stream.
     int64_t told_count = 0;
     uint64_t told_bytes = 0;
     int64_t result_count = 0;
@@ -75,33 +77,33 @@ class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::Strea
   std::vector<CallId> ReadIds(const google::protobuf::RepeatedPtrField<std::string>& texts,
                               absl::string_view list);
 
-  void OnTold(Told told);
+  void OnDelivery(Delivery delivery);
   void ReturnAll(const std::vector<ClaimedOutput>& outputs);
   void Answered(Answers* answers);
-  // The message to add an entry to that brings so many bytes of payload.
+  // The message to which to add an entry with this many payload bytes.
   Outgoing* OutgoingFor(uint64_t payload_bytes) REQUIRES_LOCK(mutex_);
   void CollectAnswers() REQUIRES_LOCK(mutex_);
   void CloseIfDrained() REQUIRES_LOCK(mutex_);
 
-  // The stream is to end, with this.
+  // Ends the stream with this status.
   void Close(const absl::Status& status);
-  // Ends the Subscription when it is time, and whatever else can be done.
+  // Ends the Subscription when it is time, and starts every other step that is possible.
   void Proceed() EXCLUDES_LOCK(mutex_);
 
   const Config& config_;
   Admission* const admission_;
   CallStore* store_ = nullptr;
   Tenant* tenant_ = nullptr;
-  // Set by the first message, before anybody else has a use for it.
+  // Set by the first message, before anything else uses it.
   std::shared_ptr<Subscription> subscription_;
   ClaimToken token_{};
 
   std::deque<std::shared_ptr<Answers>> answers_ GUARDED_BY(mutex_);  // in the order sent
   std::deque<Outgoing> outgoing_ GUARDED_BY(mutex_);
-  Outgoing written_ GUARDED_BY(mutex_);             // without its response, which is being written
-  int64_t result_count_ GUARDED_BY(mutex_) = 0;     // that have not left
-  int64_t unsettled_count_ GUARDED_BY(mutex_) = 0;  // outputs told, less acks and releases
-  absl::Status drain_ GUARDED_BY(mutex_);           // not OK: nothing more will be told
+  Outgoing written_ GUARDED_BY(mutex_);             // without its response, which gRPC is writing
+  int64_t result_count_ GUARDED_BY(mutex_) = 0;     // results not sent yet
+  int64_t unsettled_count_ GUARDED_BY(mutex_) = 0;  // outputs delivered, minus acks and releases
+  absl::Status drain_ GUARDED_BY(mutex_);           // not OK: no more outputs will be delivered
   std::optional<absl::Status> closing_ GUARDED_BY(mutex_);
   bool releasing_ GUARDED_BY(mutex_) = false;
   bool released_ GUARDED_BY(mutex_) = false;

@@ -39,7 +39,7 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
     return absl::ZeroDuration();
   }
   const int64_t count = request.inputs_size() + request.outputs_size();
-  // The client is slowed down: its items would only come again.
+  // The client is slowed down instead of rejected: it would only send the items again.
   const absl::Status rate = admission_->TakeRate(*tenant_, count);
   if (!rate.ok()) return RetryDelayOf(rate);
 
@@ -54,7 +54,7 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
     ++unanswered_count_;
     unanswered_bytes_ += answer->request_bytes;
   }
-  // Sealed when these return, so that the message need not be kept.
+  // The payloads are sealed when these return, so the message need not be kept.
   if (request.inputs_size() > 0) {
     PutInputs(request, std::move(answer));
   } else {
@@ -65,8 +65,8 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
 
 absl::Status PutStream::CheckMessage(const v1::StreamPutsRequest& request) const {
   if (request.inputs_size() > 0 && request.outputs_size() > 0) {
-    return FieldError("outputs", absl::StrCat(request.outputs_size(), " long"),
-                      "a message has inputs or outputs, not both");
+    return FieldError("outputs", absl::StrCat(request.outputs_size(), " items long"),
+                      "expected inputs or outputs, not both");
   }
   const bool has_outputs = request.outputs_size() > 0;
   const PayloadKind kind = has_outputs ? PayloadKind::kOutput : PayloadKind::kInput;
@@ -79,36 +79,34 @@ absl::Status PutStream::CheckMessage(const v1::StreamPutsRequest& request) const
 }
 
 void PutStream::PutInputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
-  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
-  auto valid = ReadItems<NewInput>(
+  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->policy().retention};
+  auto valid = ReadItems<NewPut>(
       request.inputs(), "inputs", answer->response->mutable_input_results(), log(),
       [&](const v1::InputItem& item, const FieldPlace& place) {
         return ReadInputItem(item, place, limits, [&] { return store_->MintCallId(); });
       });
   NameMintedCalls(valid);
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
-  store_->PutInputs(
-      tenant_, std::move(valid.values),
-      [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
-        WriteResults(std::move(puts), results, self->log());
-        self->Answered(answer.get());
-      });
+  store_->Put(tenant_, std::move(valid.values),
+              [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
+                WriteResults(std::move(puts), results, self->log());
+                self->Answered(answer.get());
+              });
 }
 
 void PutStream::PutOutputs(const v1::StreamPutsRequest& request, std::shared_ptr<Answer> answer) {
-  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->retention};
+  const ValidationLimits limits = {.config = &config_, .retention = &tenant_->policy().retention};
   auto valid =
-      ReadItems<NewOutput>(request.outputs(), "outputs", answer->response->mutable_output_results(),
-                           log(), [&](const v1::OutputItem& item, const FieldPlace& place) {
-                             return ReadOutputItem(item, place, limits);
-                           });
+      ReadItems<NewPut>(request.outputs(), "outputs", answer->response->mutable_output_results(),
+                        log(), [&](const v1::OutputItem& item, const FieldPlace& place) {
+                          return ReadOutputItem(item, place, limits);
+                        });
   auto self = std::static_pointer_cast<PutStream>(shared_from_this());
-  store_->PutOutputs(
-      tenant_, std::move(valid.values),
-      [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
-        WriteResults(std::move(puts), results, self->log());
-        self->Answered(answer.get());
-      });
+  store_->Put(tenant_, std::move(valid.values),
+              [self, answer, results = std::move(valid.results)](std::vector<PutResult> puts) {
+                WriteResults(std::move(puts), results, self->log());
+                self->Answered(answer.get());
+              });
 }
 
 void PutStream::Answered(Answer* answer) {

@@ -1,8 +1,8 @@
-// A PutStream is one StreamPuts RPC: every message is one PutInputs or PutOutputs of the store, and
-// is answered when that is, whatever the others do.
+// A PutStream is one StreamPuts RPC. Every message is one PutInputs or PutOutputs of the store, and
+// is answered when that completes, independently of the others.
 //
-// A message is read, checked and sealed on one thread; how many are on their way behind that is
-// bounded by count and bytes, and then no more is read until an answer has left.
+// One thread at a time reads, validates and seals a message. The messages in flight after that are
+// bounded by number and bytes; at the bound no message is read until an answer has been sent.
 #pragma once
 
 #include <deque>
@@ -11,6 +11,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include "base/error.h"
 #include "config/config.h"
 #include "mayfly/v1/function_io.pb.h"
 #include "rpc/admission.h"
@@ -24,7 +25,7 @@ class PutStream final : public BidiStream<v1::StreamPutsRequest, v1::StreamPutsR
   static constexpr int kUnansweredMax = 32;
   static constexpr uint64_t kUnansweredBytesMax = 16 << 20;
 
-  // Admits the caller and makes the stream. All outlive it.
+  // Admits the caller and creates the stream. All arguments must outlive it.
   static grpc::ServerBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse>* Begin(
       grpc::CallbackServerContext* context, const Config& config, Admission* admission,
       const StreamSurroundings& surroundings);
@@ -62,8 +63,8 @@ class PutStream final : public BidiStream<v1::StreamPutsRequest, v1::StreamPutsR
   Role role_ = Role::kClient;
 
   std::deque<Answer> answered_ GUARDED_BY(mutex_);
-  uint64_t written_bytes_ GUARDED_BY(mutex_) = 0;  // of the request whose answer is being written
-  int unanswered_count_ GUARDED_BY(mutex_) = 0;    // until the answer has left
+  uint64_t written_bytes_ GUARDED_BY(mutex_) = 0;  // of the request whose answer gRPC is writing
+  int unanswered_count_ GUARDED_BY(mutex_) = 0;    // until the answer has been sent
   uint64_t unanswered_bytes_ GUARDED_BY(mutex_) = 0;
   std::optional<absl::Status> closing_ GUARDED_BY(mutex_);
 };

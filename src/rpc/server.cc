@@ -30,16 +30,16 @@ namespace {
 
 constexpr char kServiceName[] = "mayfly.v1.FunctionIo";
 constexpr char kReflectionPlugin[] = "proto_server_reflection";
-// A client that is gone without a word is noticed after both of these, and its long poll ends.
+// A client that has vanished is detected after both of these times, which ends its long polls.
 constexpr absl::Duration kPingIdleClientAfter = absl::Minutes(1);
 constexpr absl::Duration kPingTimeout = absl::Seconds(20);
-// How long connections without an RPC get to close by themselves. A client that is doing something
-// else answers no GOAWAY, and is not worth waiting for.
+// How long idle connections get to close by themselves. A client that is busy elsewhere does not
+// answer GOAWAY, and is not waited for.
 constexpr absl::Duration kGoodbye = absl::Milliseconds(200);
-// What is not closed by then is cut.
+// Connections that are still open after this are cut.
 constexpr absl::Duration kCutAfter = absl::Milliseconds(500);
 
-// The reflection library adds itself to every server of a process that it is loaded into.
+// The reflection library adds itself to every server in the process.
 class WithoutReflection : public grpc::ServerBuilderOption {
  public:
   void UpdateArguments(grpc::ChannelArguments*) override {}
@@ -66,8 +66,8 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   set(GRPC_ARG_MAX_METADATA_SIZE, server.metadata_bytes_max);
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       Milliseconds(server.keepalive_ping_min_interval));
-  // What a stream may send ahead of its reader. Without the bound gRPC measures the path and lets
-  // every stream fill it: eight uploads then hold 100 MiB, and are no faster.
+  // Bounds the data that a stream may send ahead of its reader. Without it gRPC measures the
+  // bandwidth and lets every stream fill it: eight uploads then hold 100 MiB, and are no faster.
   set(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   set(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kSegmentBytes);
   set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -75,19 +75,19 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(kPingTimeout));
   set(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(server.connection_age_max));
   set(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Milliseconds(server.connection_age_grace));
-  // Until TLS is set up and the client's HTTP/2 settings have come.
+  // The time until the TLS handshake is complete and the client's HTTP/2 settings have arrived.
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(server.handshake_timeout));
-  // Statistics of every call, for a debugging service that is not offered.
+  // Per-call statistics for a debugging service that is not offered.
   set(GRPC_ARG_ENABLE_CHANNELZ, 0);
   set(GRPC_ARG_ENABLE_CENSUS, 0);
-  // Payloads are secrets next to what others chose, so their sizes must tell nothing (CRIME), and a
-  // small message must not become a large one.
+  // Compression off: secret payloads share messages with data chosen by others, so compressed sizes
+  // would leak them (CRIME), and a small message could expand to a large one.
   builder->SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
 }
 
-// How many files this process may have open.
+// The number of files that this process may have open.
 uint64_t DescriptorsMax() {
   rlimit files = {};
   Check(getrlimit(RLIMIT_NOFILE, &files) == 0, "the limit of open files can be read");
@@ -97,7 +97,7 @@ uint64_t DescriptorsMax() {
 void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& limits, Log* log) {
   const bool lowered = limits.proven_max < config.connections_max;
   log->Write(lowered ? Config::LogLevel::kWarning : Config::LogLevel::kInfo,
-             lowered ? "server.connections_max is more than the limit of open files leaves room for"
+             lowered ? "server.connections_max is more than the limit on open files allows"
                      : "connections",
              {{"open_files_max", static_cast<int64_t>(DescriptorsMax())},
               {"connections_max", static_cast<int64_t>(limits.proven_max)},
@@ -116,11 +116,11 @@ Server::Server(const Config& config, const ConnectionLimits& limits, Log* log, C
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log* log,
                                                       Clock* clock) {
-  // Its graph of all locks costs a lock of its own at every lock.
+  // Deadlock detection takes another lock at every lock.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
   RETURN_IF_ERROR(ConfigureTls());
-  RETURN_IF_ERROR(GuardFrames(config.server.metadata_bytes_max));
+  RETURN_IF_ERROR(GuardFrames(config.server.metadata_bytes_max, config.tls.trust_domain));
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
@@ -136,7 +136,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   server->tls_files_ = *std::move(files);
   if (absl::Status status = server->WatchCalls(log); !status.ok()) return status;
   grpc::EnableDefaultHealthCheckService(true);
-  // Once in the process however often it is asked for, and before the builder takes plugins up.
+  // This takes effect once per process, and must precede the builder's use of plugins.
   if (config.server.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetArguments(config, &builder);
@@ -146,12 +146,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
       MakeServerCredentials(*server->tls_files_));
   builder.RegisterService(&server->service_);
   server->server_ = builder.BuildAndStart();
-  if (server->server_ == nullptr) return absl::FailedPreconditionError("gRPC does not start");
+  if (server->server_ == nullptr) return absl::FailedPreconditionError("gRPC failed to start");
   server->SetHealth(false);
   LogConnectionLimits(config.server, *limits, log);
   server->listener_->Start(
       &server->connections_, limits->descriptor_end,
-      [acceptor = server->acceptor_.get()](int listening, int connection) {
+      [acceptor = server->acceptor_.get()](int listening, int connection,
+                                           const ConnectionPeer& peer) {
+        const GuardedAddress address(peer.address);
         grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
         parameters.listener_fd = listening;
         parameters.fd = connection;
@@ -169,6 +171,7 @@ absl::Status Server::WatchCalls(Log* log) {
   open_calls_.Start({.peers = peers_.get(),
                      .files = tls_files_.get(),
                      .reload_interval = tls_files_->copies().reload_interval,
+                     .reset_call_count = ResetCallCount,
                      .log = log});
   return absl::OkStatus();
 }
@@ -194,7 +197,7 @@ void Server::Shutdown(absl::Duration timeout) {
   if (server_ == nullptr) return;
   in_flight_.WaitForNone(timeout);
   listener_->Stop();
-  // gRPC waits for what it is writing, and a client that does not read keeps it from that for ever.
+  // gRPC waits for writes in flight, and a client that does not read would block it for ever.
   Notification is_down;
   std::thread cutter([&] {
     if (!is_down.WaitForNotificationWithTimeout(kCutAfter)) listener_->CutAll();

@@ -1,12 +1,12 @@
-// The Server listens: gRPC over TLS 1.3, FunctionIo, health, and reflection if configured.
+// The Server serves gRPC over TLS 1.3: FunctionIo, health, and reflection if configured.
 //
-//   Start      listens at once, and answers STARTING and NOT_SERVING
+//   Start      listens at once; RPCs get STARTING, health is NOT_SERVING
 //   Serve      RPCs reach the store, health is SERVING
-//   Drain      health is NOT_SERVING; what would begin something new is answered DRAINING, and open
-//              streams end
-//   Shutdown   waits for open RPCs, at most so long, and closes all connections
+//   Drain      health is NOT_SERVING; RPCs that would start new work get DRAINING, and open streams
+//              end
+//   Shutdown   waits for open RPCs up to a timeout, then closes all connections
 //
-// It owns its threads and connections, not the store. The calls above belong to one thread.
+// It owns its threads and connections, but not the store. Call these functions from one thread.
 #pragma once
 
 #include <memory>
@@ -34,18 +34,18 @@ namespace mayfly {
 
 class Server {
  public:
-  // Requires TLS 1.3 of the whole process. Everything given outlives the server.
-  // FAILED_PRECONDITION when the certificates are unusable or the address is, with a sentence for
-  // the operator.
+  // Restricts the whole process to TLS 1.3. All arguments must outlive the server.
+  // FAILED_PRECONDITION if the certificates or the address are unusable, with a sentence for the
+  // operator.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, Log* log,
                                                        Clock* clock);
   ~Server();
 
   int port() const { return listener_->port(); }
-  // What the store is to tell of payloads that end.
+  // Register this with the store, so that it reports payloads that end.
   PayloadEndListener* payload_ends() { return &open_calls_; }
 
-  // `store` must outlive the server's Shutdown.
+  // `store` must remain valid until Shutdown returns.
   void Serve(CallStore* store);
   void Drain();
   void Shutdown(absl::Duration timeout);
@@ -60,7 +60,7 @@ class Server {
   Admission admission_;
   InFlight in_flight_;
   OpenStreams open_streams_;
-  SystemClock certificate_clock_;  // the handshake judges certificates by the machine's, too
+  SystemClock certificate_clock_;  // the handshake uses the machine's clock too
   std::unique_ptr<TlsFiles> tls_files_;
   std::unique_ptr<TlsPeers> peers_;
   OpenCalls open_calls_;

@@ -15,13 +15,13 @@ std::string Text(absl::string_view text) { return std::string(text.data(), text.
 
 absl::Status Publishable(const absl::Status& status, Log* log) {
   if (status.ok() || ReasonOf(status) != Reason::kUnspecified) return status;
-  log->Write(Config::LogLevel::kError, "an RPC failed inside",
+  log->Write(Config::LogLevel::kError, "an RPC failed with an internal error",
              {{"error", absl::string_view(status.ToString())}});
   return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                   "the server failed at this, its log says why");
+                   "internal error, the server's log has the reason");
 }
 
-// A zero delay is no advice.
+// A delay of zero means none.
 void AddRetryInfo(absl::Duration delay, google::rpc::Status* wire) {
   if (delay <= absl::ZeroDuration()) return;
   google::rpc::RetryInfo retry;

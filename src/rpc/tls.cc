@@ -26,7 +26,8 @@ constexpr char kConfiguration[] =
     "Options = -SessionTicket\n"
     "NumTickets = 0\n";
 
-// The copies are in memory: how soon a changed file counts is for tls.reload_interval to say.
+// The copies are in memory, so reading them often is cheap. tls.reload_interval determines when a
+// changed file takes effect.
 constexpr unsigned kCopiesReadEveryS = 1;
 
 constexpr uint64_t kOlderVersions = SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_TLSv1_2;
@@ -36,7 +37,7 @@ absl::Status Refuse(absl::string_view what) { return absl::FailedPreconditionErr
 }  // namespace
 
 absl::Status ConfigureTls() {
-  // OpenSSL's own configuration file must not be read after ours.
+  // OpenSSL's own configuration file must not be loaded after this one.
   if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) != 1) {
     return Refuse("OpenSSL cannot be initialised");
   }
@@ -46,7 +47,7 @@ absl::Status ConfigureTls() {
       NCONF_load_bio(configuration.get(), reader.get(), nullptr) != 1 ||
       CONF_modules_load(configuration.get(), nullptr, 0) != 1) {
     ERR_clear_error();
-    return Refuse("OpenSSL does not take the configuration that requires TLS 1.3");
+    return Refuse("OpenSSL rejects the configuration that requires TLS 1.3");
   }
   const SslContext probe(SSL_CTX_new(TLS_server_method()));
   if (probe == nullptr || (SSL_CTX_get_options(probe.get()) & kOlderVersions) != kOlderVersions) {

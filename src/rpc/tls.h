@@ -1,12 +1,12 @@
-// TLS 1.3 with client certificates, or nothing.
+// Restricts gRPC to TLS 1.3 with client certificates.
 //
-// gRPC 1.51 has no setter for the lowest version and overrides OpenSSL's own. What it cannot
-// override is the process-wide ssl_conf of OpenSSL's configuration (config(5), "SSL
-// configuration"), so that is where 1.3 is required, before the first SSL_CTX; and since this rests
-// on the inside of two libraries, a fresh SSL_CTX is asked whether it took.
+// gRPC 1.51 has no option for the minimum version and overrides OpenSSL's own setting. It cannot
+// override the process-wide ssl_conf of OpenSSL's configuration (config(5), "SSL configuration"),
+// so that requires 1.3, set before the first SSL_CTX. Because this depends on the internals of two
+// libraries, ConfigureTls checks a fresh SSL_CTX.
 //
-// The same place forbids session tickets, and with them resumption: a resumed session would carry
-// the client's certificate on from an earlier handshake without judging it again.
+// The same configuration disables session tickets and thus resumption: a resumed session would
+// reuse the client's certificate of an earlier handshake without verifying it again.
 #pragma once
 
 #include <memory>
@@ -18,12 +18,12 @@
 
 namespace mayfly {
 
-// Forbids everything below TLS 1.3, and resumption of sessions, in this process. To be called before
-// anything uses TLS. FAILED_PRECONDITION when OpenSSL does not obey.
+// Disables all versions below TLS 1.3 and session resumption in this process. Call before anything
+// uses TLS. FAILED_PRECONDITION if the setting has no effect in OpenSSL.
 absl::Status ConfigureTls();
 
-// Credentials that demand a client certificate of a CA in `tls.ca_file`, by the copies that `files`
-// holds, which outlive the server.
+// Credentials that require a client certificate of a CA in `tls.ca_file`. They read the copies of
+// `files`, which must outlive the server.
 std::shared_ptr<grpc::ServerCredentials> MakeServerCredentials(const TlsFiles& files);
 
 }  // namespace mayfly

@@ -24,7 +24,7 @@ using PairContext = std::unique_ptr<SSL_CTX, OpensslDeleter<SSL_CTX_free>>;
 using CaCertificate = std::unique_ptr<X509, OpensslDeleter<X509_free>>;
 using TextReader = std::unique_ptr<BIO, OpensslDeleter<BIO_free>>;
 
-// With OpenSSL's reason, which says no more than what is wrong with the file.
+// Includes OpenSSL's reason, which describes only the fault of the file.
 absl::Status Unusable(absl::string_view setting, absl::string_view what) {
   const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
@@ -51,13 +51,13 @@ class OpenFile {
 };
 
 absl::StatusOr<std::string> ReadText(absl::string_view setting, const std::string& path) {
-  // Not to wait for the writer of a pipe.
+  // O_NONBLOCK: do not wait for the writer of a pipe.
   const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat info = {};
   if (file.get() < 0 || fstat(file.get(), &info) != 0) {
     return Unreadable(setting, strerrordesc_np(errno));
   }
-  if (!S_ISREG(info.st_mode)) return Unreadable(setting, "it is no regular file");
+  if (!S_ISREG(info.st_mode)) return Unreadable(setting, "it is not a regular file");
   std::string text(TlsFiles::kFileBytesMax + 1, '\0');
   size_t size = 0;
   while (size < text.size()) {
@@ -78,7 +78,7 @@ TextReader ReaderOf(const std::string& text) {
   return TextReader(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-// As strict as gRPC, which takes none of a file with one certificate that it cannot read.
+// As strict as gRPC, which rejects a file if one of its certificates is unreadable.
 absl::Status CheckCa(const std::string& text) {
   ERR_clear_error();
   const TextReader reader = ReaderOf(text);
@@ -90,7 +90,7 @@ absl::Status CheckCa(const std::string& text) {
   const bool is_end =
       ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
   if (count == 0) return Unusable("tls.ca_file", "holds no usable certificates");
-  if (!is_end) return Unusable("tls.ca_file", "holds a certificate that is damaged");
+  if (!is_end) return Unusable("tls.ca_file", "holds a damaged certificate");
   ERR_clear_error();
   return absl::OkStatus();
 }
@@ -111,7 +111,7 @@ absl::Status CheckPair(const std::string& certificate_path, const std::string& k
 
 std::string NameOf(int descriptor) { return absl::StrCat("/proc/self/fd/", descriptor); }
 
-// -1 when it cannot be made.
+// Returns -1 if the file cannot be created.
 int NewMemoryFile(const std::string& text) {
   const int descriptor = memfd_create("mayfly-tls", MFD_CLOEXEC);
   if (descriptor < 0) return -1;
@@ -171,7 +171,7 @@ absl::Status TlsFiles::RefreshPair() {
 
 absl::Status TlsFiles::Replace(Copy* copy, std::string text) {
   const int made = NewMemoryFile(text);
-  if (made < 0) return absl::FailedPreconditionError("no memory file can be made for a TLS file");
+  if (made < 0) return absl::FailedPreconditionError("cannot create a memory file for a TLS file");
   copy->text = std::move(text);
   if (copy->descriptor < 0) {
     copy->descriptor = made;
@@ -180,7 +180,7 @@ absl::Status TlsFiles::Replace(Copy* copy, std::string text) {
   const bool is_replaced = dup3(made, copy->descriptor, O_CLOEXEC) >= 0;
   close(made);
   if (is_replaced) return absl::OkStatus();
-  copy->text.clear();  // to be tried again
+  copy->text.clear();  // so that the next Refresh retries
   return absl::FailedPreconditionError("a TLS file could not be replaced in memory");
 }
 

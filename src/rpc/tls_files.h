@@ -1,12 +1,12 @@
-// TlsFiles are the files of [tls] as gRPC sees them: copies in memory that change only when what is on
-// the disk can be used.
+// TlsFiles gives gRPC in-memory copies of the files in [tls]. A copy changes only when the file on
+// disk is usable.
 //
-// gRPC reads its files again by itself and takes what it finds: with a damaged CA file it refuses every
-// new connection, and a directory in a file's place ends the process. So it gets the names of memory
-// files (memfd_create(2), under /proc/self/fd), and a new version takes the place of the old one at
-// once (dup3(2)). Certificate and key are taken up together, when they fit each other.
+// gRPC reloads its files by itself and uses whatever it reads: with a damaged CA file it rejects
+// every new connection, and a directory in place of a file ends the process. So gRPC gets the names
+// of memory files (memfd_create(2), under /proc/self/fd), and a new version replaces the old one
+// atomically (dup3(2)). Certificate and key are replaced together, when they match.
 //
-// Belongs to one thread; gRPC may read the copies at any time.
+// Use from one thread; gRPC may read the copies at any time.
 #pragma once
 
 #include <memory>
@@ -22,18 +22,19 @@ namespace mayfly {
 
 class TlsFiles {
  public:
-  // Larger files are refused.
+  // Larger files are rejected.
   static constexpr size_t kFileBytesMax = 1 << 20;
 
-  // FAILED_PRECONDITION when the files as they are now cannot serve, with a sentence that says which.
+  // FAILED_PRECONDITION if the files are unusable, with a sentence that names the file.
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const Config::Tls& tls);
   ~TlsFiles();
   TlsFiles(const TlsFiles&) = delete;
   TlsFiles& operator=(const TlsFiles&) = delete;
 
-  // As given to Open, with the names of the copies.
+  // The settings given to Open, with the names of the copies.
   const Config::Tls& copies() const { return copies_; }
-  // Takes up what has changed. What cannot be used changes nothing, and FAILED_PRECONDITION says why.
+  // Copies files that have changed. If a file is unusable, nothing changes, and FAILED_PRECONDITION
+  // gives the reason.
   absl::Status Refresh();
 
  private:

@@ -4,29 +4,68 @@
 #include <dlfcn.h>
 #include <memory>
 #include <time.h>
+#include <vector>
 
+#include "absl/strings/string_view.h"
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
+#include "base/mutex.h"
+#include "crypto/openssl.h"
+#include "identity/identity.h"
 #include "rpc/frame_guard.h"
+#include "rpc/reset_budget.h"
 
 namespace mayfly {
 namespace {
 
 using SslRead = int (*)(SSL*, void*, int);
+using SubjectNames = std::unique_ptr<GENERAL_NAMES, OpensslDeleter<GENERAL_NAMES_free>>;
 
 // The error's numbers at OpenSSL.
 constexpr int kTooManyHeaders = 1;
 constexpr int kTooManyResets = 2;
 
-std::atomic<size_t> g_metadata_bytes_max{0};  // SSL_read carries no context
+struct Settings {
+  size_t metadata_bytes_max = 0;
+  std::string trust_domain;
+};
 
-void FreeGuard(void*, void* guard, CRYPTO_EX_DATA*, int, long, void*) {
-  delete static_cast<FrameGuard*>(guard);
+// SSL_read carries no context, so what it needs is the process's.
+struct Shared {
+  std::atomic<bool> is_guarding{false};
+  Mutex mutex;
+  Settings settings GUARDED_BY(mutex);
+  SharedResetBudgets resets;
+};
+
+Shared& GetShared() {
+  // Not destroyed at exit, when gRPC's threads may still read.
+  static Shared* const shared = new Shared;
+  return *shared;
 }
 
-int GuardIndex() {
-  static const int index = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, FreeGuard);
+thread_local const std::string* t_address = nullptr;
+
+// The guard of one SSL object, and the peer that it belongs to.
+struct Guarded {
+  std::string address;
+  std::unique_ptr<FrameGuard> guard;  // from the first bytes on
+};
+
+// Runs in SSL_new, which gRPC calls on the thread that hands it the connection.
+void NoteAddress(void*, void*, CRYPTO_EX_DATA* data, int index, long, void*) {
+  if (t_address == nullptr) return;
+  CRYPTO_set_ex_data(data, index, new Guarded{.address = *t_address, .guard = nullptr});
+}
+
+void FreeGuarded(void*, void* guarded, CRYPTO_EX_DATA*, int, long, void*) {
+  delete static_cast<Guarded*>(guarded);
+}
+
+int GuardedIndex() {
+  static const int index = SSL_get_ex_new_index(0, nullptr, NoteAddress, nullptr, FreeGuarded);
   return index;
 }
 
@@ -45,16 +84,50 @@ int ErrorLibrary() {
   return library;
 }
 
+// Empty when the certificate names none.
+std::string TenantOf(const SSL* ssl, absl::string_view trust_domain) {
+  const X509* const certificate = SSL_get0_peer_certificate(ssl);
+  if (certificate == nullptr) return "";
+  const SubjectNames names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  // An error that stays behind would be taken for one of the next read.
+  ERR_clear_error();
+  std::vector<absl::string_view> uris;
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* const name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type != GEN_URI) continue;
+    const ASN1_IA5STRING* const uri = name->d.uniformResourceIdentifier;
+    uris.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+                      static_cast<size_t>(ASN1_STRING_length(uri)));
+  }
+  const auto identity = IdentityOf(uris, trust_domain);
+  return identity.ok() ? identity->tenant : "";
+}
+
+std::unique_ptr<FrameGuard> NewGuard(const SSL* ssl, const std::string& address) {
+  Shared& shared = GetShared();
+  Settings settings;
+  {
+    MutexLock lock(&shared.mutex);
+    settings = shared.settings;
+  }
+  return std::make_unique<FrameGuard>(
+      settings.metadata_bytes_max, &shared.resets,
+      ResetPeer{.address = address, .tenant = TenantOf(ssl, settings.trust_domain)});
+}
+
 // Null on connections that this process has opened itself.
 FrameGuard* GuardOf(SSL* ssl) {
-  const size_t metadata_bytes_max = g_metadata_bytes_max.load(std::memory_order_relaxed);
-  if (metadata_bytes_max == 0 || !SSL_is_server(ssl)) return nullptr;
-  auto* guard = static_cast<FrameGuard*>(SSL_get_ex_data(ssl, GuardIndex()));
-  if (guard == nullptr) {
-    guard = new FrameGuard(metadata_bytes_max);
-    SSL_set_ex_data(ssl, GuardIndex(), guard);
+  if (!GetShared().is_guarding.load(std::memory_order_relaxed) || !SSL_is_server(ssl)) {
+    return nullptr;
   }
-  return guard;
+  auto* guarded = static_cast<Guarded*>(SSL_get_ex_data(ssl, GuardedIndex()));
+  if (guarded == nullptr) {
+    guarded = new Guarded;
+    SSL_set_ex_data(ssl, GuardedIndex(), guarded);
+  }
+  if (guarded->guard == nullptr) guarded->guard = NewGuard(ssl, guarded->address);
+  return guarded->guard.get();
 }
 
 // Of a few milliseconds' accuracy, and without a system call.
@@ -89,14 +162,26 @@ extern "C" __attribute__((visibility("default"))) int SSL_read(SSL* ssl, void* b
 
 namespace mayfly {
 
-absl::Status GuardFrames(size_t metadata_bytes_max) {
+absl::Status GuardFrames(size_t metadata_bytes_max, const std::string& trust_domain) {
   if (OpensslsRead() == nullptr ||
       dlsym(RTLD_DEFAULT, "SSL_read") != reinterpret_cast<void*>(&SSL_read)) {
     return absl::FailedPreconditionError("the size of headers cannot be bounded in this build");
   }
   ErrorLibrary();
-  g_metadata_bytes_max.store(metadata_bytes_max, std::memory_order_relaxed);
+  GuardedIndex();
+  Shared& shared = GetShared();
+  {
+    MutexLock lock(&shared.mutex);
+    shared.settings = {.metadata_bytes_max = metadata_bytes_max, .trust_domain = trust_domain};
+  }
+  shared.is_guarding.store(true, std::memory_order_relaxed);
   return absl::OkStatus();
 }
+
+uint64_t ResetCallCount() { return GetShared().resets.taken_count(); }
+
+GuardedAddress::GuardedAddress(const std::string& address) { t_address = &address; }
+
+GuardedAddress::~GuardedAddress() { t_address = nullptr; }
 
 }  // namespace mayfly

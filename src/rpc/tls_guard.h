@@ -6,13 +6,29 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 
 namespace mayfly {
 
 // From here on a connection whose client sends a header block larger than `metadata_bytes_max` can
-// need, or resets calls too fast, is ended. FAILED_PRECONDITION when gRPC would not read through the guard.
-absl::Status GuardFrames(size_t metadata_bytes_max);
+// need, or resets calls too fast, is ended. Tenants are those of certificates of `trust_domain`.
+// FAILED_PRECONDITION when gRPC would not read through the guard.
+absl::Status GuardFrames(size_t metadata_bytes_max, const std::string& trust_domain);
+
+// How many calls clients have reset in this process, without those that ended their connection.
+uint64_t ResetCallCount();
+
+// While one lives, connections that gRPC takes over on this thread are those of a client at `address`,
+// which outlives it: by the time bytes come, nothing leads from them to a socket.
+class GuardedAddress {
+ public:
+  explicit GuardedAddress(const std::string& address);
+  ~GuardedAddress();
+  GuardedAddress(const GuardedAddress&) = delete;
+  GuardedAddress& operator=(const GuardedAddress&) = delete;
+};
 
 }  // namespace mayfly

@@ -22,16 +22,17 @@ namespace {
 
 using Certificate = std::unique_ptr<X509, OpensslDeleter<X509_free>>;
 using Store = std::unique_ptr<X509_STORE, OpensslDeleter<X509_STORE_free>>;
-using StoreContext = std::unique_ptr<X509_STORE_CTX, OpensslDeleter<X509_STORE_CTX_free>>;
+using X509StoreContext = std::unique_ptr<X509_STORE_CTX, OpensslDeleter<X509_STORE_CTX_free>>;
 using PemReader = std::unique_ptr<BIO, OpensslDeleter<BIO_free>>;
 
 void FreeStack(STACK_OF(X509) * stack) { sk_X509_pop_free(stack, X509_free); }
 using Certificates = std::unique_ptr<STACK_OF(X509), OpensslDeleter<FreeStack>>;
 
-// A refusal may be over earlier than the certificate tells: another path may begin to be valid.
+// Rejections are cached for this long only: another path may become valid before the certificate
+// says so.
 constexpr int64_t kRefusalS = 1;
 
-// Those in the text, which may be none.
+// All certificates in the text, possibly none.
 Certificates ReadCertificates(absl::string_view pem) {
   Certificates certificates(sk_X509_new_null());
   const PemReader reader(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
@@ -41,7 +42,7 @@ Certificates ReadCertificates(absl::string_view pem) {
     if (sk_X509_push(certificates.get(), certificate.get()) == 0) break;
     certificate.release();
   }
-  // The end of the text is an error to it.
+  // OpenSSL reports the end of the text as an error.
   ERR_clear_error();
   return certificates;
 }
@@ -59,7 +60,7 @@ absl::Status RefuseIdentity(absl::string_view what) {
   return MakeError(absl::StatusCode::kUnauthenticated, Reason::kIdentityInvalid, what);
 }
 
-// `at` is the certificate of the path at which it ended.
+// `at` is the certificate of the path at which the check failed.
 absl::Status Refusal(int error, const X509* at, int depth) {
   const absl::string_view whose =
       depth == 0 ? "the client's certificate" : "a CA of the client's certificate";
@@ -71,7 +72,7 @@ absl::Status Refusal(int error, const X509* at, int depth) {
     return RefuseIdentity(absl::StrCat(whose, " is not valid before ",
                                        TimeText(UnixSeconds(X509_get0_notBefore(at)))));
   }
-  return RefuseIdentity("the client's certificate is not from a trusted CA any more");
+  return RefuseIdentity("the client's certificate is no longer from a trusted CA");
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -84,7 +85,7 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 
 class TlsPeers::TrustedCas {
  public:
-  // Null when there are no certificates in it.
+  // Null if the file holds no certificates.
   static std::shared_ptr<const TrustedCas> Read(absl::string_view pem) {
     const Certificates certificates = ReadCertificates(pem);
     Store store(X509_STORE_new());
@@ -97,7 +98,7 @@ class TlsPeers::TrustedCas {
         return nullptr;
       }
     }
-    // As gRPC has it at the handshake.
+    // The same flags as gRPC uses at the handshake.
     X509_STORE_set_flags(store.get(), X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST);
     return std::shared_ptr<const TrustedCas>(new TrustedCas(std::move(store)));
   }
@@ -176,7 +177,7 @@ absl::Status TlsPeers::Check(const PeerChain& chain) {
   Verdict verdict = Judge(*trusted, chain, now_s);
   absl::Status status = verdict.status;
   MutexLock lock(&mutex_);
-  // The file has changed meanwhile: it is judged anew by the next RPC.
+  // The file has changed in the meantime; the next RPC verifies the chain again.
   if (trusted != trusted_) return status;
   if (verdicts_->size() >= kVerdictsMax) verdicts_->clear();
   (*verdicts_)[{std::string(chain.certificate), std::string(chain.intermediates)}] =
@@ -191,7 +192,7 @@ TlsPeers::Verdict TlsPeers::Judge(const TrustedCas& trusted, const PeerChain& ch
   };
   const Certificates own = ReadCertificates(chain.certificate);
   const Certificates between = ReadCertificates(chain.intermediates);
-  const StoreContext context(X509_STORE_CTX_new());
+  const X509StoreContext context(X509_STORE_CTX_new());
   if (own == nullptr || sk_X509_num(own.get()) == 0 || between == nullptr || context == nullptr ||
       X509_STORE_CTX_init(context.get(), trusted.store(), sk_X509_value(own.get(), 0),
                           between.get()) != 1) {
@@ -212,7 +213,7 @@ TlsPeers::Verdict TlsPeers::Judge(const TrustedCas& trusted, const PeerChain& ch
   for (int i = 0; i < sk_X509_num(path); ++i) {
     const X509* const certificate = sk_X509_value(path, i);
     verdict.from_s = std::max(verdict.from_s, UnixSeconds(X509_get0_notBefore(certificate)));
-    // At its last second OpenSSL counts a certificate as expired.
+    // OpenSSL treats a certificate as expired in its last second.
     verdict.until_s = std::min(verdict.until_s, UnixSeconds(X509_get0_notAfter(certificate)));
   }
   return verdict;

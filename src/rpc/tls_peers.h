@@ -1,9 +1,10 @@
-// TlsPeers tells whether the certificate behind a connection counts now: TLS judges it once, at the
-// handshake, and a connection outlives that by hours.
+// TlsPeers checks whether the certificate of a connection is still valid. TLS verifies it once, at
+// the handshake, and a connection can outlive that by hours.
 //
-// A certificate counts when a path from it to a CA of `tls.ca_file`, as that file is now, is valid
-// now, in all its certificates. That is looked up per RPC: a path is sought once for a certificate,
-// and its verdict kept until one of the path's certificates begins or ends or the file changes.
+// A certificate is valid if there is a path from it to a CA of the current `tls.ca_file` and all
+// certificates of that path are valid now. Every RPC checks this. The path is verified once per
+// certificate, and the verdict is cached until a certificate of the path becomes valid or expires,
+// or the file changes.
 //
 // Thread-safe.
 #pragma once
@@ -24,7 +25,7 @@
 
 namespace mayfly {
 
-// The certificates that a client has shown, in PEM: its own, and those between that and a CA.
+// The certificates of a client, in PEM: its own, and the intermediates up to a CA.
 struct PeerChain {
   absl::string_view certificate;
   absl::string_view intermediates;
@@ -32,24 +33,24 @@ struct PeerChain {
 
 class TlsPeers {
  public:
-  // How many verdicts are kept. When there are more, all are forgotten, and sought anew.
+  // Maximum number of cached verdicts. Beyond it all are dropped and computed again.
   static constexpr size_t kVerdictsMax = 4096;
 
-  // `clock`, by whose wall time certificates are judged, outlives it. FAILED_PRECONDITION when the
-  // file holds no certificates.
+  // Certificates are checked against the wall time of `clock`, which must outlive this object.
+  // FAILED_PRECONDITION if the file holds no certificates.
   static absl::StatusOr<std::unique_ptr<TlsPeers>> Open(const std::string& ca_file, Clock* clock);
   ~TlsPeers();
 
-  // UNAUTHENTICATED (IDENTITY_INVALID) with what is wrong: expired, not yet valid, or not of a
-  // trusted CA any more.
+  // UNAUTHENTICATED (IDENTITY_INVALID) with the reason: expired, not valid yet, or no longer from a
+  // trusted CA.
   absl::Status Check(const PeerChain& chain) EXCLUDES_LOCK(mutex_);
 
-  // Reads the CA file again if it has changed. A file that cannot be used changes nothing, which is
-  // what FAILED_PRECONDITION says.
+  // Reloads the CA file if it has changed. If it is unusable, nothing changes, and
+  // FAILED_PRECONDITION gives the reason.
   absl::Status Refresh() EXCLUDES_LOCK(mutex_);
 
  private:
-  // What of a chain is known; it holds from `from_s` to before `until_s`, in Unix seconds.
+  // The cached result for a chain. Valid from `from_s` until before `until_s`, in Unix seconds.
   struct Verdict {
     absl::Status status;
     int64_t from_s = 0;

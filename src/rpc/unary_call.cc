@@ -20,7 +20,7 @@ void UnaryCall::FinishCancelled() { End(grpc::Status::CANCELLED); }
 
 void UnaryCall::End(grpc::Status status) {
   if (open_call_.has_value() && !open_call_->BeginWrite()) {
-    // As if it had been cancelled: nothing of the answer leaves.
+    // Treat it as cancelled: nothing of the response is sent.
     cancelled_ = true;
     status = grpc::Status(grpc::StatusCode::UNAVAILABLE, OpenCalls::kEndedText);
   }
@@ -30,12 +30,12 @@ void UnaryCall::End(grpc::Status status) {
 
 void UnaryCall::OnCancel() {
   cancelled_ = true;
-  // Everything else is answered soon anyway. A cancelled claim still calls back, once, and that is
-  // what finishes the call: finishing it here would leave the callback with a call that is gone.
+  // All other calls are answered soon anyway. A cancelled claim still calls back once, and that
+  // finishes the call. Finishing it here would leave the callback with a dangling call.
   if (claim_ != nullptr) claim_->Cancel();
 }
 
-// gRPC calls it when both Finish and OnCancel, if that came, have returned.
+// gRPC calls this after Finish and, if called, OnCancel have returned.
 void UnaryCall::OnDone() {
   if (cancelled_ && claim_ != nullptr) claim_->ReleaseAnswer();
   delete this;

@@ -1,9 +1,9 @@
-// A UnaryCall is one RPC in flight: it finishes once, writes a line for the log at level debug, and
-// deletes itself when gRPC is done with it.
+// A UnaryCall is one unary RPC in flight. It finishes once, writes a log line at level debug, and
+// deletes itself in OnDone.
 //
-// Only the store's callback finishes it, a cancelled claim's too. A claim whose answer was cancelled
-// before it had left the server is released. One that answers with payloads, or waits for them, is an
-// OpenCall. Thread-safe.
+// Only the store's callback finishes it, even when a claim is cancelled. If a claim is cancelled
+// before its response has left the server, it is released. A call that returns payloads, or waits
+// for them, is also an OpenCall. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -28,18 +28,18 @@ namespace mayfly {
 
 class UnaryCall : public grpc::ServerUnaryReactor {
  public:
-  // All outlive the call.
+  // All must outlive the call.
   UnaryCall(Rpc rpc, int item_count, InFlight* in_flight, Log* log, Clock* clock);
 
-  // Who is calling, for the log.
+  // The tenant of the caller, for the log.
   void set_tenant(const std::string& name) { record_.set_tenant(name); }
-  // It will hold payloads: the taker is the call's.
+  // Registers the call as a holder of payloads. The call owns the returned taker.
   PayloadTaker* Open(OpenCalls* open_calls, grpc::CallbackServerContext* context,
                      const Admitted& admitted);
-  // What to cancel with the call. To be set before the call is handed to gRPC.
+  // The claim to cancel together with the call. Set before the call is passed to gRPC.
   void set_claim(std::shared_ptr<ClaimHandle> claim) { claim_ = std::move(claim); }
 
-  // End the RPC; nothing of it may be touched afterwards.
+  // These end the RPC. The call must not be used afterwards.
   void FinishWith(const absl::Status& status);
   void FinishCancelled();
 

@@ -49,7 +49,7 @@ UploadCall::Next UploadCall::Decide() {
   Next next;
   if (is_finished_) return next;
   if (outcome_.has_value()) {
-    // A read may be under way: a sender that waits for the answer sends nothing more.
+    // A read may be in flight: a client that waits for the response sends nothing more.
     if (steps_ > 0) return next;
     is_finished_ = true;
     next.outcome = outcome_;
@@ -108,14 +108,15 @@ absl::Status UploadCall::TakeRequest() {
     case v1::UploadRequest::STEP_NOT_SET:
       break;
   }
-  return OrderError("step is not set, wants header, segment or finish");
+  return OrderError("step is not set, expected header, segment or finish");
 }
 
 absl::Status UploadCall::TakeHeader() {
   if (expects_ != Expects::kHeader) {
-    return OrderError("step is header, wants one, as the first message");
+    return OrderError("step is header, expected one, as the first message");
   }
-  const ValidationLimits limits = {.config = &config_, .retention = &admitted_.tenant->retention};
+  const ValidationLimits limits = {.config = &config_,
+                                   .retention = &admitted_.tenant->policy().retention};
   auto upload = ReadUploadHeader(request_.header(), limits);
   RETURN_IF_ERROR(upload.status());
   if (!MayPut(admitted_.role, upload->kind)) {
@@ -124,7 +125,7 @@ absl::Status UploadCall::TakeHeader() {
   response_->set_call_id(upload->call_id.ToString());
   expects_ = Expects::kSegments;
   {
-    // Where the segments go is not known before the answer.
+    // The segments cannot be processed before the store has answered.
     MutexLock lock(&mutex_);
     ++steps_;
     reads_on_ = false;
@@ -151,7 +152,7 @@ void UploadCall::OnBegun(absl::StatusOr<BegunUpload> begun) {
 
 absl::Status UploadCall::TakeSegment() {
   if (expects_ != Expects::kSegments) {
-    return OrderError("step is segment, wants a header first and nothing after the finish");
+    return OrderError("step is segment, expected after the header and before the finish");
   }
   v1::UploadSegment& segment = *request_.mutable_segment();
   RETURN_IF_ERROR(CheckUploadSegment(segment));
@@ -167,10 +168,10 @@ absl::Status UploadCall::TakeSegment() {
 
 absl::Status UploadCall::TakeFinish() {
   if (expects_ != Expects::kSegments) {
-    return OrderError("step is finish, wants a header first, and one finish");
+    return OrderError("step is finish, expected once, after the header");
   }
   if (!request_.finish().has_crc32c()) {
-    return OrderError("finish.crc32c is missing, wants that of the whole");
+    return OrderError("finish.crc32c is missing, expected that of the whole payload");
   }
   expects_ = Expects::kNothing;
   {

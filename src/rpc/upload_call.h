@@ -1,12 +1,12 @@
-// An UploadCall is one Upload RPC: header, segments, finish, in this order, handed to the store as
-// they come.
+// An UploadCall is one Upload RPC. It passes header, segments and finish to the store in this
+// order, as they arrive.
 //
-// While the store writes one segment the next may come, into gRPC's buffers (server.cc bounds them),
-// and no more: two segments in memory for each stream, and whoever sends faster than the disk takes
-// has to wait.
+// While the store writes one segment, the next may arrive in gRPC's buffers (server.cc bounds
+// them), but no more. So a stream holds two segments in memory, and a client that sends faster than
+// the disk writes must wait.
 //
-// Lives until gRPC is done with it; it ends when nothing is under way in the store any more, so
-// that no callback finds it gone. Thread-safe.
+// gRPC owns the object until OnDone. The call ends only when no operation of the store is in
+// flight, so that no callback outlives it. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -26,11 +26,11 @@ namespace mayfly {
 
 class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
  public:
-  // All outlive the call; `response` until it is done.
+  // All must outlive the call; `response` must remain valid until OnDone.
   UploadCall(const Config& config, InFlight* in_flight, OpenCalls* open_calls, Log* log,
              Clock* clock, v1::UploadResponse* response);
 
-  // One of these first: goes on, or refuses.
+  // Call one of these first.
   void Start(const Admitted& admitted, grpc::CallbackServerContext* context);
   void Refuse(const absl::Status& status);
 
@@ -40,7 +40,7 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
  private:
   enum class Expects { kHeader, kSegments, kNothing };
 
-  // Each takes request_ and may begin a step in the store. An error ends the call.
+  // Each processes request_ and may start an operation in the store. An error ends the call.
   absl::Status TakeRequest();
   absl::Status TakeHeader();
   absl::Status TakeSegment();
@@ -49,16 +49,16 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
   void OnBegun(absl::StatusOr<BegunUpload> begun);
   void OnFinished(absl::StatusOr<int64_t> deadline_ms);
   void BeginStep() EXCLUDES_LOCK(mutex_);
-  // `outcome` decides how the call ends, if it is not decided yet.
+  // `outcome` becomes the final status unless that is already decided.
   void EndStep(std::optional<absl::Status> outcome) EXCLUDES_LOCK(mutex_);
 
-  // What it is time for: to read on, or to end the call.
+  // The next steps: read on, or end the call.
   struct Next {
     bool reads = false;
     std::optional<absl::Status> outcome;
   };
-  // Together with the change that it comes of, in one hold of the mutex: the read that another
-  // begins may end the call, and whoever has nothing to do next must not come back.
+  // Call in the same critical section as the change that leads to the decision: a read that another
+  // thread starts may end the call, and a thread without a next step must not touch it again.
   Next Decide() REQUIRES_LOCK(mutex_);
   void Do(const Next& next) EXCLUDES_LOCK(mutex_);
 
@@ -67,12 +67,12 @@ class UploadCall final : public grpc::ServerReadReactor<v1::UploadRequest> {
   OpenCall open_call_;
   v1::UploadResponse* const response_;
   Admitted admitted_;
-  v1::UploadRequest request_;  // the reader's
+  v1::UploadRequest request_;  // used by the reader only
   Expects expects_ = Expects::kHeader;
   std::shared_ptr<UploadStream> stream_;  // once begun
 
   Mutex mutex_;
-  int steps_ GUARDED_BY(mutex_) = 0;  // under way: one in the store, or the taking of a request
+  int steps_ GUARDED_BY(mutex_) = 0;  // store operations and request handling
   bool is_reading_ GUARDED_BY(mutex_) = false;
   bool is_finished_ GUARDED_BY(mutex_) = false;
   bool reads_on_ GUARDED_BY(mutex_) = true;

@@ -1,4 +1,5 @@
-// From the items of a message to what the store takes, and back to one result for each.
+// Converts the items of a message to the store's types, and the store's answers to one result per
+// item.
 #pragma once
 
 #include <string>
@@ -16,7 +17,7 @@
 
 namespace mayfly {
 
-// Longer ones are no call ids, and not worth sending back.
+// Longer texts are not call ids and are not echoed.
 inline constexpr size_t kEchoBytesMax = 64;
 
 inline const std::string& CallIdText(const std::string& call_id) { return call_id; }
@@ -25,15 +26,15 @@ const std::string& CallIdText(const Item& item) {
   return item.call_id();
 }
 
-// The valid items of a request, and the result that each will get.
+// The valid items of a request, and the result message of each.
 template <typename Value, typename Result>
 struct ValidItems {
   std::vector<Value> values;
   std::vector<Result*> results;
 };
 
-// Makes a result for each item. `read` turns an item into what the store takes; what it refuses
-// gets its error at once.
+// Creates a result for each item. `read` converts an item; when it fails, the result gets its error
+// at once.
 template <typename Value, typename Result, typename Items, typename Read>
 ValidItems<Value, Result> ReadItems(const Items& items, absl::string_view list,
                                     google::protobuf::RepeatedPtrField<Result>* results, Log* log,
@@ -58,20 +59,20 @@ ValidItems<Value, Result> ReadItems(const Items& items, absl::string_view list,
 }
 
 // An id that was minted here is news to the client.
-inline void NameMintedCalls(const ValidItems<NewInput, v1::PutInputResult>& valid) {
+inline void NameMintedCalls(const ValidItems<NewPut, v1::PutInputResult>& valid) {
   for (size_t i = 0; i < valid.values.size(); ++i) {
     if (!valid.results[i]->call_id().empty()) continue;
     valid.results[i]->set_call_id(valid.values[i].call_id.ToString());
   }
 }
 
-// The answers to the valid items, each into its result.
+// Writes the answers to the valid items into their results.
 template <typename Result, typename Answer>
 void WriteResults(std::vector<Answer> answers, const std::vector<Result*>& results, Log* log) {
   for (size_t i = 0; i < results.size(); ++i) WriteResult(std::move(answers[i]), log, results[i]);
 }
 
-// A malformed id of a claim will never have an output: it is told as an ended call.
+// A call with a malformed id will never have an output, so a claim reports it as an ended call.
 inline void WriteMalformedCall(const std::string& call_id, const absl::Status& status, Log* log,
                                v1::EndedCall* ended) {
   if (call_id.size() <= kEchoBytesMax) ended->set_call_id(call_id);

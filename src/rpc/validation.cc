@@ -34,7 +34,7 @@ std::string NameOf(const FieldPlace& place) {
   return absl::StrCat(place.list, "[", place.index, "]");
 }
 
-// The same error about a field of that message.
+// The same error with `field` as prefix.
 absl::Status InField(absl::string_view field, const absl::Status& error) {
   return MakeError(error.code(), ReasonOf(error), absl::StrCat(field, ".", error.message()));
 }
@@ -53,17 +53,19 @@ bool IsProtoDuration(const google::protobuf::Duration& duration) {
 absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
                                        const google::protobuf::Duration& wire,
                                        const DurationRange& range) {
-  const std::string wants = absl::StrCat("range is ", absl::FormatDuration(range.min), " to ",
-                                         absl::FormatDuration(range.max));
-  if (!IsProtoDuration(wire)) return FieldError(field, "no google.protobuf.Duration", wants);
+  const std::string range_text = absl::StrCat("range is ", absl::FormatDuration(range.min), " to ",
+                                              absl::FormatDuration(range.max));
+  if (!IsProtoDuration(wire)) {
+    return FieldError(field, "not a valid google.protobuf.Duration", range_text);
+  }
   const absl::Duration duration = absl::Seconds(wire.seconds()) + absl::Nanoseconds(wire.nanos());
   if (duration < range.min || duration > range.max) {
-    return FieldError(field, absl::FormatDuration(duration), wants);
+    return FieldError(field, absl::FormatDuration(duration), range_text);
   }
   return absl::ToInt64Milliseconds(duration);
 }
 
-// For counts whose 0 stands for a default.
+// For counts where 0 means the default.
 absl::Status CheckCount(absl::string_view field, uint64_t value, uint64_t max) {
   if (value <= max) return absl::OkStatus();
   return FieldError(field, absl::StrCat(value), absl::StrCat("range is 1 to ", max));
@@ -85,7 +87,7 @@ absl::StatusOr<std::array<uint8_t, 16>> Read16Bytes(absl::string_view field,
   std::array<uint8_t, 16> bytes;
   if (wire.size() != bytes.size()) {
     return FieldError(field, absl::StrCat(wire.size(), " bytes"),
-                      absl::StrCat("must be ", bytes.size()));
+                      absl::StrCat("expected ", bytes.size()));
   }
   std::copy(wire.begin(), wire.end(), bytes.begin());
   return bytes;
@@ -110,12 +112,12 @@ absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
     metadata->labels.emplace_back(name, value);
   }
   RETURN_IF_ERROR(CheckSize("payload.labels", bytes, kLabelBytesMax));
-  // A map has no order, and equal payloads must have equal fingerprints.
+  // Sort them: a map has no order, and equal payloads must have equal fingerprints.
   std::sort(metadata->labels.begin(), metadata->labels.end());
   return absl::OkStatus();
 }
 
-// All but the checksum.
+// Everything except the checksum.
 absl::Status ReadMetadata(const v1::Payload& payload, PayloadMetadata* metadata) {
   RETURN_IF_ERROR(
       CheckSize("payload.content_type", payload.content_type().size(), kContentTypeBytesMax));
@@ -138,7 +140,7 @@ absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config&
   read.metadata.crc32c = Crc32c(AsBytes(read.data));
   if (payload.has_crc32c() && payload.crc32c() != read.metadata.crc32c) {
     return MakeError(absl::StatusCode::kInvalidArgument, Reason::kChecksumMismatch,
-                     absl::StrCat("payload.crc32c is not that of the ", read.data.size(),
+                     absl::StrCat("payload.crc32c does not match the ", read.data.size(),
                                   " bytes of payload.data"));
   }
   return read;
@@ -146,14 +148,16 @@ absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config&
 
 absl::StatusOr<Outcome> ReadOutcome(v1::Outcome outcome) {
   if (!v1::Outcome_IsValid(outcome)) {
-    return FieldError("outcome", absl::StrCat(static_cast<int>(outcome)), "is not known");
+    return FieldError("outcome", absl::StrCat(static_cast<int>(outcome)),
+                      "expected an Outcome of the proto");
   }
   if (outcome == v1::OUTCOME_UNSPECIFIED) return Outcome::kSuccess;
   return static_cast<Outcome>(outcome);
 }
 
-absl::StatusOr<NewInput> ReadInput(const v1::InputItem& item, const ValidationLimits& limits) {
-  NewInput input;
+absl::StatusOr<NewPut> ReadInput(const v1::InputItem& item, const ValidationLimits& limits) {
+  NewPut input;
+  input.kind = PayloadKind::kInput;
   auto ttl_ms = ReadTtlMs(item.has_ttl(), item.ttl(), *limits.retention);
   RETURN_IF_ERROR(ttl_ms.status());
   input.ttl_ms = *ttl_ms;
@@ -163,8 +167,9 @@ absl::StatusOr<NewInput> ReadInput(const v1::InputItem& item, const ValidationLi
   return input;
 }
 
-absl::StatusOr<NewOutput> ReadOutput(const v1::OutputItem& item, const ValidationLimits& limits) {
-  NewOutput output;
+absl::StatusOr<NewPut> ReadOutput(const v1::OutputItem& item, const ValidationLimits& limits) {
+  NewPut output;
+  output.kind = PayloadKind::kOutput;
   output.attempt = std::max(item.attempt(), uint32_t{1});
   auto ttl_ms = ReadTtlMs(item.has_ttl(), item.ttl(), *limits.retention);
   RETURN_IF_ERROR(ttl_ms.status());
@@ -189,7 +194,8 @@ absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& pla
 
 namespace {
 
-// What inputs and outputs have in common. The data comes later, its checksum is taken as it is.
+// Reads the fields that inputs and outputs share. The data is sent later; its checksum is not
+// verified here.
 template <typename Item>
 absl::StatusOr<NewUpload> ReadUploadedItem(const Item& item, absl::string_view field,
                                            const ValidationLimits& limits) {
@@ -204,7 +210,7 @@ absl::StatusOr<NewUpload> ReadUploadedItem(const Item& item, absl::string_view f
   const v1::Payload& payload = item.payload();
   if (!payload.data().empty()) {
     return At(place, FieldError("payload.data", absl::StrCat(payload.data().size(), " bytes"),
-                                "wants none: it comes in segments"));
+                                "expected none: data is sent in segments"));
   }
   const absl::Status metadata = ReadMetadata(payload, &upload.metadata);
   if (!metadata.ok()) return At(place, metadata);
@@ -245,9 +251,9 @@ absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place,
 
 }  // namespace
 
-absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
-                                       const ValidationLimits& limits,
-                                       absl::FunctionRef<CallId()> mint_call_id) {
+absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
+                                     const ValidationLimits& limits,
+                                     absl::FunctionRef<CallId()> mint_call_id) {
   const auto call_id = item.call_id().empty() ? mint_call_id() : ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   auto input = ReadInput(item, limits);
@@ -256,8 +262,8 @@ absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPla
   return input;
 }
 
-absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
-                                         const ValidationLimits& limits) {
+absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
+                                      const ValidationLimits& limits) {
   const auto call_id = ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   auto output = ReadOutput(item, limits);
@@ -290,7 +296,8 @@ absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,
                                            const ValidationLimits& limits) {
   const auto id = ReadUploadId(header.upload_id());
   RETURN_IF_ERROR(id.status());
-  absl::StatusOr<NewUpload> upload = FieldError("header.item", "not set", "wants input or output");
+  absl::StatusOr<NewUpload> upload =
+      FieldError("header.item", "not set", "expected input or output");
   if (header.has_input()) upload = ReadUploadedItem(header.input(), "header.input", limits);
   if (header.has_output()) upload = ReadUploadedOutput(header.output(), limits);
   RETURN_IF_ERROR(upload.status());
@@ -319,7 +326,7 @@ absl::StatusOr<DownloadRequest> ReadDownloadRequest(const v1::DownloadRequest& r
       break;
     default:
       return FieldError("kind", absl::StrCat(static_cast<int>(request.kind())),
-                        "wants PAYLOAD_KIND_INPUT or PAYLOAD_KIND_OUTPUT");
+                        "expected PAYLOAD_KIND_INPUT or PAYLOAD_KIND_OUTPUT");
   }
   read.kind = PayloadKind::kOutput;
   const auto token = ReadToken(request.claim_token());
@@ -362,7 +369,7 @@ absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& req
   read.token = *token;
   if (!v1::AckMode_IsValid(request.ack_mode())) {
     return FieldError("ack_mode", absl::StrCat(static_cast<int>(request.ack_mode())),
-                      "is not known");
+                      "expected an AckMode of the proto");
   }
   read.ack_before_answer = request.ack_mode() == v1::ACK_MODE_AUTO;
   return read;

@@ -1,9 +1,9 @@
-// From a request's messages to what the store takes: every field checked against the ranges that
-// the proto's comments give, before anything happens.
+// Converts request messages to the store's types. Every field is checked against the ranges in the
+// proto's comments before anything happens.
 //
-// An error is INVALID_ARGUMENT (FIELD_INVALID unless said otherwise) and names the field with its
-// place, its value and what would be right: "items[3].ttl is 25h, range is 1s to 24h". Values of
-// payloads, labels and tokens are never repeated, only their sizes.
+// An error is INVALID_ARGUMENT (FIELD_INVALID unless said otherwise). It names the field with its
+// place, its value and the expected one: "items[3].ttl is 25h, range is 1s to 24h". Payloads,
+// labels and tokens are never repeated, only their sizes.
 #pragma once
 
 #include <cstdint>
@@ -20,18 +20,18 @@
 
 namespace mayfly {
 
-// Left free in a message for what is not payload data: ids, metadata, framing.
+// Reserved in a message for everything but payload data: ids, metadata, framing.
 inline constexpr uint64_t kMessageOverheadBytes = 1 << 20;
 inline constexpr uint64_t kBytesMaxDefault = 3 << 20;
 inline constexpr uint64_t kBytesMaxLimit = 64 << 20;
 
-// One of a request's repeated values: items[3], call_ids[3]. Or, without an index, its only one.
+// The place of a value in a request: items[3], call_ids[3]. Without an index it is the only value.
 struct FieldPlace {
   absl::string_view list;
   int index = -1;
 };
 
-// What the ranges come from. Everything pointed to outlives it.
+// The source of the ranges. All pointers must outlive the object.
 struct ValidationLimits {
   const Config* config = nullptr;
   const Config::TenantRetention* retention = nullptr;
@@ -41,34 +41,34 @@ absl::StatusOr<CallId> ReadCallId(const std::string& text, const FieldPlace& pla
 
 // The payload's data stays in the item, which must live until the store has sealed it. Besides:
 // PAYLOAD_TOO_LARGE, CHECKSUM_MISMATCH. Mints an id where there is none.
-absl::StatusOr<NewInput> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
-                                       const ValidationLimits& limits,
-                                       absl::FunctionRef<CallId()> mint_call_id);
-absl::StatusOr<NewOutput> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
-                                         const ValidationLimits& limits);
+absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace& place,
+                                     const ValidationLimits& limits,
+                                     absl::FunctionRef<CallId()> mint_call_id);
+absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
+                                      const ValidationLimits& limits);
 
-// On a stream an empty token stands for the stream's.
+// On a stream, an empty token means the stream's own.
 absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place,
                                    const ClaimToken* stream_token = nullptr);
 absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place,
                                    const ClaimToken* stream_token = nullptr);
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place);
 
-// The crc32c of the item's payload is that of data still to come.
+// The crc32c of the item's payload is that of the data to be uploaded.
 absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,
                                            const ValidationLimits& limits);
 absl::StatusOr<UploadId> ReadUploadId(const std::string& upload_id);
 absl::Status CheckUploadSegment(const v1::UploadSegment& segment);
 absl::StatusOr<DownloadRequest> ReadDownloadRequest(const v1::DownloadRequest& request);
 
-// GetInputs' max_bytes, cut to what a message can hold.
+// GetInputs' max_bytes, limited to what a message can hold.
 absl::StatusOr<uint64_t> ReadMaxBytes(uint64_t max_bytes, const Config& config);
 
 // RenewClaims' lease.
 absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration& lease,
                                     const Config& config);
 
-// All of a ClaimOutputs request but its call ids.
+// Everything in a ClaimOutputs request except its call ids.
 absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
                                               const Config& config);
 

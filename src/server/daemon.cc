@@ -23,7 +23,7 @@
 namespace mayfly {
 namespace {
 
-// After a drain has begun, clients that have just been handed outputs get this long to ack them.
+// After a drain begins, clients that have just received outputs have this long to ack them.
 constexpr absl::Duration kAckGrace = absl::Seconds(1);
 
 absl::StatusOr<SecretBytes> LoadConfiguredRootKey(const Config& config) {
@@ -103,7 +103,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Cloc
   options.on_fatal = [log](const absl::Status& status) {
     log->Write(Config::LogLevel::kCritical, "storage failed, the process ends",
                {{"error", absl::string_view(status.ToString())}});
-    // Not exit(): destructors would write to what has just failed.
+    // Not exit(): destructors would write to the failed storage.
     _exit(kExitStorageFailed);
   };
   options.on_log = [log](Config::LogLevel level, const std::string& text) {
@@ -135,7 +135,7 @@ void LogServing(const Config& config, int port, absl::Duration recovery, Log* lo
               {"recovery_ms", absl::ToInt64Milliseconds(recovery)}});
 }
 
-// Clients that poll are answered first, so that what they have been handed can still be acked.
+// Answer polls first, so that clients can still ack the outputs that they received.
 void DrainAndShutdown(const Config& config, CallStore* store, Server* server) {
   const absl::Duration timeout = config.server.drain_timeout;
   const absl::Duration grace = std::min(kAckGrace, timeout);
@@ -182,7 +182,7 @@ absl::Status RotateRootKey(const Config& config, const std::string& new_root_key
   SystemClock clock;
   auto storage = OpenStorage(config, *std::move(old_root_key), &clock, log);
   if (storage.ok()) return (*storage)->keyring()->Rewrap(*new_root_key);
-  // A rotation that was cut off after its last step has nothing left to do.
+  // A rotation that was interrupted after its last step is already complete.
   if (OpenStorage(config, *std::move(new_root_key), &clock, log).ok()) return absl::OkStatus();
   return storage.status();
 }

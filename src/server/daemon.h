@@ -1,4 +1,4 @@
-// The life of a mayflyd, from a valid configuration to its end.
+// Runs mayflyd, from a valid configuration to shutdown.
 //
 //   listen (STARTING) -> root key -> recover storage -> serve -> signal -> drain -> close
 #pragma once
@@ -13,12 +13,12 @@
 namespace mayfly {
 
 // Serves until SIGTERM or SIGINT, then drains and closes. An error is a refusal to start, with a
-// sentence for the operator. A failed write or sync does not return: it ends the process with
-// kExitStorageFailed, since only a new start can tell what the disk holds.
+// sentence for the operator. After a failed write or sync this does not return: it ends the process
+// with kExitStorageFailed, because only a new start can determine what the disk holds.
 absl::Status RunDaemon(const Config& config, Log* log);
 
-// Wraps the epoch keys with the key in `new_root_key_file`, which may replace the old one in the
-// configuration afterwards, and not before. For a server that does not run. Idempotent.
+// Wraps the epoch keys with the key in `new_root_key_file`. Afterwards, and not before, that file
+// may replace the old one in the configuration. The server must not run. Idempotent.
 absl::Status RotateRootKey(const Config& config, const std::string& new_root_key_file, Log* log);
 
 inline constexpr int kExitStorageFailed = 70;  // EX_SOFTWARE, sysexits.h

@@ -61,7 +61,7 @@ void JsonLog::Write(Config::LogLevel level, absl::string_view message,
       {"message", Text(message)},
   };
   for (const LogField& field : fields) line[Text(field.name)] = JsonValue(field);
-  // Bytes that are no UTF-8 become U+FFFD: a line of the log is always JSON.
+  // Invalid UTF-8 is replaced by U+FFFD, so that every line is valid JSON.
   logger_->log(SpdlogLevel(level),
                line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }

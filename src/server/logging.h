@@ -1,8 +1,8 @@
-// The log of mayflyd: one JSON object a line, so that nothing a client sends can forge a line.
+// The log of mayflyd: one JSON object per line, so that no client can forge a line.
 //
 //   {"time":"2026-03-04T05:06:07.089Z","level":"info","message":"serving","port":7443}
 //
-// Every line is flushed at once: the last one before an end is the one that is wanted. Thread-safe.
+// Every line is flushed at once, because the last line before a crash matters most. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -20,8 +20,8 @@ namespace mayfly {
 
 class JsonLog : public Log {
  public:
-  // Appends to the file that the configuration names, or writes to standard error.
-  // FAILED_PRECONDITION when the file cannot be opened.
+  // Appends to the configured file, or writes to standard error. FAILED_PRECONDITION if the file
+  // cannot be opened.
   static absl::StatusOr<std::unique_ptr<JsonLog>> Open(const Config::Log& config);
 
   bool Shows(Config::LogLevel level) const override;

@@ -1,10 +1,10 @@
 // mayflyd, the server.
 //
 //   exit   when
-//   0      it was told to stop and has closed its data; or the check, the rotation succeeded
-//   1      it refused to start, with one sentence that says why
+//   0      stopped by a signal, with its data closed; or the check or the rotation succeeded
+//   1      refused to start; one sentence gives the reason
 //   2      the command line or the configuration is wrong
-//   70     a write or sync failed: the data must be recovered by a new start
+//   70     a write or sync failed; the next start recovers the data
 
 #include <cstdio>
 #include <string>
@@ -34,11 +34,13 @@ void PrintError(const absl::Status& status) {
   std::fprintf(stderr, "mayflyd: %s\n", std::string(status.message()).c_str());
 }
 
-// What the arguments ask for.
+// Carries out the requested action.
 absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
   if (arguments.new_root_key_file.empty()) return RunDaemon(config, log);
   absl::Status status = RotateRootKey(config, arguments.new_root_key_file, log);
-  if (status.ok()) std::puts("the keys are wrapped by the new root key; the old one may go");
+  if (status.ok()) {
+    std::puts("the keys are wrapped with the new root key; the old one is no longer needed");
+  }
   return status;
 }
 
@@ -76,16 +78,16 @@ int main(int argc, char** argv) {
       ->required()
       ->type_name("FILE");
   const auto check = app.add_flag("--check-config", arguments.check_config,
-                                  "Report what is wrong with the configuration, and end");
+                                  "Report every mistake in the configuration, and exit");
   app.add_option("--rotate-root-key", arguments.new_root_key_file,
-                 "Wrap the keys with the root key in FILE, and end; the server must not run")
+                 "Wrap the keys with the root key in FILE, and exit; the server must not run")
       ->type_name("FILE")
       ->excludes(check);
   app.set_version_flag("--version", std::string("mayflyd ") + mayfly::kVersion);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // --help and --version come this way too, and are no errors.
+    // --help and --version also end here; they are not errors.
     return app.exit(error) == 0 ? mayfly::kExitOk : mayfly::kExitWrongUse;
   }
   return mayfly::Main(arguments);

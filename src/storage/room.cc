@@ -12,6 +12,11 @@ namespace {
 
 // A flush and the next measurement take about as long.
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+// More than is flushed between two measurements. Without room for it no compaction would begin as long
+// as flushes follow each other. It is set aside only where several times as much is left: on a disk
+// that is nearly full puts are refused, and flushes end, soon enough.
+constexpr uint64_t kFlushedBytes = uint64_t{256} << 20;
+constexpr uint64_t kFlushedMargin = 4;
 
 }  // namespace
 
@@ -62,19 +67,24 @@ uint64_t RoomBudget::Update(uint64_t mark, const RoomUse& use) {
                           use.live_payloads * kEndBytes + use.missing_ballast_bytes +
                           std::min(limits_.reserve_bytes, kBytesMax);
   const auto free = static_cast<int64_t>(std::min(use.free_bytes, kBytesMax));
-  const int64_t left = free - static_cast<int64_t>(needed);
+  const int64_t spare_measured = free - static_cast<int64_t>(needed);
   free_.store(free, std::memory_order_relaxed);
-  measured_.store(left, std::memory_order_release);
+  measured_.store(spare_measured, std::memory_order_release);
   given_back_mark_.store(mark, std::memory_order_release);
 
   const int64_t spare = SpareBytes();
-  if (spare < static_cast<int64_t>(limits_.low_bytes) || use.compaction_is_behind) {
+  const bool is_short = spare < static_cast<int64_t>(limits_.low_bytes);
+  is_behind_.store(use.compaction_is_behind && !is_short, std::memory_order_relaxed);
+  if (is_short || use.compaction_is_behind) {
     is_full_.store(true, std::memory_order_relaxed);
   } else if (spare >= static_cast<int64_t>(limits_.resume_bytes)) {
     is_full_.store(false, std::memory_order_relaxed);
   }
-  const uint64_t share =
-      std::min(static_cast<uint64_t>(std::max<int64_t>(spare, 0)) / 2, use.mergeable_bytes);
+  const auto usable = static_cast<uint64_t>(std::max<int64_t>(spare, 0));
+  uint64_t share = std::min(usable / 2, use.mergeable_bytes);
+  // RocksDB compares its bound with all files there are, those that are flushed meanwhile included.
+  const uint64_t left = usable - share;
+  share += std::min(kFlushedBytes, left - std::min(left, kFlushedMargin * kFlushedBytes));
   measured_.fetch_sub(static_cast<int64_t>(share), std::memory_order_acq_rel);
   // Where more is needed than is free, room comes first from what is kept for others and for ends.
   const uint64_t written_anyway =
@@ -84,6 +94,12 @@ uint64_t RoomBudget::Update(uint64_t mark, const RoomUse& use) {
 }
 
 absl::Status RoomBudget::Refusal(uint64_t bytes) const {
+  if (is_behind_.load(std::memory_order_relaxed)) {
+    return WithRetryDelay(
+        MakeError(absl::StatusCode::kResourceExhausted, Reason::kOverloaded,
+                  "the disk is slower than what is put: too many files wait for compaction"),
+        kRetryDelay);
+  }
   const auto free = static_cast<int64_t>(free_.load(std::memory_order_relaxed));
   const int64_t kept = free - SpareBytes();
   const int64_t wanted = is_full() ? std::max(bytes, limits_.resume_bytes) : bytes;

@@ -14,7 +14,8 @@
 //                - promised                    admitted since, or not written yet
 //
 // Half of the spare room may be taken by compactions that start before the next measurement; they
-// are told how much (Update). Puts get the other half at once and the rest when it is measured again.
+// are told how much (Update), with an allowance for files that are flushed meanwhile. Puts get the
+// other half at once and the rest when it is measured again.
 //
 // Below `low_bytes` of spare room puts are refused whatever their size, until there are
 // `resume_bytes` again: at the brim they would else be taken and refused in turns. A put that is
@@ -97,7 +98,8 @@ class RoomBudget {
   RoomLease Reserve(uint64_t bytes);
   // Whether there is room or not.
   RoomLease Claim(uint64_t bytes);
-  // RESOURCE_EXHAUSTED (DISK_FULL), naming what is free and what is needed, with a retry delay.
+  // RESOURCE_EXHAUSTED with a retry delay: DISK_FULL, naming what is free and what is needed, or
+  // OVERLOADED when there is room but too many files wait for compaction.
   absl::Status Refusal(uint64_t bytes) const;
 
   // The measuring thread's. A measurement says nothing of what is written while it goes on, so it
@@ -130,6 +132,7 @@ class RoomBudget {
   std::atomic<int64_t> measured_{0};
   std::atomic<uint64_t> free_{0};
   std::atomic<bool> is_full_{false};
+  std::atomic<bool> is_behind_{false};  // compaction is, and there is room
   mutable std::atomic<bool> refused_{false};
   std::atomic<uint64_t> held_{0};             // by leases
   std::atomic<uint64_t> given_back_{0};       // by leases that ended, in all

@@ -70,16 +70,16 @@ struct EndedUpload {
 // The effects of one operation on one call, in the order applied.
 struct CallChange {
   CallKey key;
-  const Effects* effects = nullptr;
+  Effects effects;
   const LoadedCall* loaded = nullptr;  // as Load gave it, before the first change of the batch
-  // When effects->store is set: what is stored, its secret, and the row's ciphertext.
-  const StoredPayload* payload = nullptr;
+  // When effects.store is set: the payload, its secret, and the row's ciphertext.
+  StoredPayload payload;
   const SecretBytes* secret = nullptr;
   const Sealed* row = nullptr;
   // When the payload was uploaded: its slot is written already, and the upload's row leaves.
   const UploadId* upload = nullptr;
   // When the call ends: its uploads, whose rows leave.
-  absl::Span<const EndedUpload> ended_uploads;
+  std::vector<EndedUpload> ended_uploads;
 };
 
 // A payload on its way. Its slot and segments are those that the payload will have.
@@ -160,8 +160,8 @@ class Storage : public DueSource {
                               absl::Span<const TenantUsage> usage) = 0;
   // Returns when all that was committed and erased before the call is on the disk.
   virtual absl::Status Sync() = 0;
-  // Makes durable what storage has noted of the last Sync, by which a start tells that something is
-  // lost. For times at which nothing else is synced: costs a sync when there is something new.
+  // Makes durable what storage knows to be on the disk, files included, by which a start tells that
+  // something is lost. For once a second and the end: costs up to three syncs when there is news.
   virtual absl::Status SyncRecord() = 0;
   // Returns when all that was erased before the call is on the disk; what was committed may not be.
   virtual absl::Status SyncErasures() = 0;

@@ -5,10 +5,7 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 #include "base/error.h"
-#include "base/notification.h"
 #include "crypto/random.h"
 
 namespace mayfly {
@@ -23,101 +20,73 @@ int WorkerCount(const Config& config) {
 
 absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Storage> storage,
                                                             CallStoreOptions options) {
-  const bool background_threads = options.background_threads;
-  auto store = std::unique_ptr<CallStore>(new CallStore(std::move(storage), std::move(options)));
-  const Config& config = store->config_;
-  auto time = TimeSource::Start(store->options_.clock, store->storage_.get(),
-                                config.retention.clock_jump_grace);
+  const Config& config = *options.config;
+  auto time = TimeSource::Start(options.clock, storage.get(), config.retention.clock_jump_grace);
   RETURN_IF_ERROR(time.status());
-  store->time_ = *std::move(time);
-  const Now now = store->time_->Read();
-  RETURN_IF_ERROR(store->storage_->keyring()->EnsureAhead(now.steady_ms));
-  RETURN_IF_ERROR(store->tenants_.Start(now));
+  const Now now = (*time)->Read();
+  RETURN_IF_ERROR(storage->keyring()->EnsureAhead(now.steady_ms));
   const auto id_window = StartIdWindow(
-      store->storage_.get(), absl::ToInt64Milliseconds(config.limits.id_window), now.steady_ms);
+      storage.get(), absl::ToInt64Milliseconds(config.limits.id_window), now.steady_ms);
   RETURN_IF_ERROR(id_window.status());
-
-  store->uploads_ = std::make_unique<Uploads>(store->ContextOfUploads());
-  RETURN_IF_ERROR(store->uploads_->Start());
-
-  for (uint32_t number = 0; number < config.storage.shards; ++number) {
-    auto usage = store->storage_->LoadUsage(number);
-    RETURN_IF_ERROR(usage.status());
-    store->shards_.push_back(std::make_unique<Shard>(
-        number,
-        ShardContext{
-            .storage = store->storage_.get(),
-            .cipher = &store->cipher_,
-            .time = store->time_.get(),
-            .tenants = &store->tenants_,
-            .sweeper = &store->sweeper_,
-            .uploads = store->uploads_.get(),
-            .sync_puts = config.storage.durability == Config::Durability::kSync,
-            .id_window = *id_window,
-            .lease_total_max_ms = absl::ToInt64Milliseconds(config.claims.lease_total_max),
-            .fence_counter = &store->fence_counter_,
-            .unsynced_rows = &store->unsynced_rows_,
-            .payload_ends = store->options_.payload_ends,
-            .on_fatal = &store->on_fatal_,
-            .workers = store->workers_.get(),
-        },
-        *usage));
-  }
-  CallStore* const raw = store.get();
-  store->upkeep_ = std::make_unique<Upkeep>(UpkeepContext{
-      .storage = store->storage_.get(),
-      .time = store->time_.get(),
-      .tenants = &store->tenants_,
-      .sweeper = &store->sweeper_,
-      .uploads = store->uploads_.get(),
-      .sink = raw,
-      .unsynced_rows = &store->unsynced_rows_,
-      .on_commit_threads =
-          [raw](absl::FunctionRef<void(uint32_t, Shard*)> work) {
-            for (uint32_t number = 0; number < raw->shards_.size(); ++number) {
-              Notification finished;
-              raw->shards_[number]->RunBetweenGroups([&] {
-                work(number, raw->shards_[number].get());
-                finished.Notify();
-              });
-              finished.WaitForNotification();
-            }
-          },
-      .shard_of = [raw](const CallId& id) { return raw->ShardOf(id); },
-      .on_fatal = &store->on_fatal_,
-      .on_log = &store->options_.on_log,
-  });
-  if (background_threads) store->upkeep_->StartThreads();
+  auto store = std::unique_ptr<CallStore>(
+      new CallStore(std::move(storage), std::move(options), *std::move(time), *id_window));
+  RETURN_IF_ERROR(store->Recover());
   return store;
 }
 
-CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options)
+CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
+                     std::unique_ptr<TimeSource> time, const IdWindow& id_window)
     : options_(std::move(options)),
-      config_(*options_.config),
       storage_(std::move(storage)),
       cipher_(storage_->keyring()),
-      tenants_(storage_.get(), config_),
-      sweeper_(storage_.get(), this, config_.retention.sweep_batch_calls),
-      on_fatal_([this](const absl::Status& status) {
-        if (!fatal_told_.exchange(true)) options_.on_fatal(status);
-      }),
-      workers_(std::make_unique<ThreadPool>("worker", WorkerCount(config_))) {}
+      time_(std::move(time)),
+      tenants_(storage_.get(), *options_.config),
+      failure_(std::move(options_.on_fatal)),
+      fences_(storage_->boot_number()),
+      workers_(std::make_unique<ThreadPool>("worker", WorkerCount(*options_.config))),
+      context_{
+          .config = *options_.config,
+          .storage = *storage_,
+          .cipher = cipher_,
+          .time = *time_,
+          .tenants = tenants_,
+          .failure = failure_,
+          .workers = *workers_,
+          .fences = fences_,
+          .id_window = id_window,
+          .lease_total_max_ms = absl::ToInt64Milliseconds(options_.config->claims.lease_total_max),
+          .payload_ends = options_.payload_ends},
+      router_(context_),
+      uploads_(context_, &router_),
+      expiry_(context_, &router_),
+      sweeper_(storage_.get(), &expiry_, options_.config->retention.sweep_batch_calls),
+      puts_(context_, &router_),
+      reads_(context_, &router_),
+      claims_(context_, &router_, &reads_),
+      subscriptions_(context_, &router_, &reads_, &claims_),
+      downloads_(context_, &router_),
+      upkeep_(std::make_unique<Upkeep>(context_, &router_, &sweeper_, &uploads_, &expiry_,
+                                       &options_.on_log)) {}
+
+absl::Status CallStore::Recover() {
+  RETURN_IF_ERROR(tenants_.Start(time_->Read()));
+  RETURN_IF_ERROR(uploads_.Start());
+  RETURN_IF_ERROR(router_.Start(&sweeper_, &uploads_));
+  if (options_.background_threads) upkeep_->StartThreads();
+  return absl::OkStatus();
+}
 
 CallStore::~CallStore() {
   Drain();
   upkeep_.reset();
-  {
-    // A callback may submit again, so the threads go when nothing is on its way any more.
-    MutexLock lock(&in_flight_mutex_);
-    while (in_flight_ > 0) all_ended_.Wait(&in_flight_mutex_);
-  }
-  shards_.clear();
+  // A callback may submit again, so the threads end when nothing is in flight any more.
+  router_.WaitUntilIdle();
+  router_.Stop();
   workers_.reset();
-  if (time_ == nullptr) return;
   absl::Status status = storage_->Sync();
   if (status.ok()) status = storage_->SyncRecord();
   if (status.ok()) status = time_->Persist();
-  if (!status.ok()) on_fatal_(status);
+  failure_.Report(status);
 }
 
 absl::StatusOr<Tenant*> CallStore::ResolveTenant(absl::string_view name) {
@@ -130,67 +99,46 @@ CallId CallStore::MintCallId() {
   return CallId::Mint(absl::FromUnixMillis(time_->Read().steady_ms), random);
 }
 
-absl::Status CallStore::DrainingError() {
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
-                   "the server is shutting down");
+// ---- Requests
+
+void CallStore::Put(Tenant* tenant, std::vector<NewPut> puts,
+                    Callback<std::vector<PutResult>> done) {
+  puts_.Put(tenant, std::move(puts), std::move(done));
 }
 
-uint32_t CallStore::ShardOf(const CallId& call_id) const {
-  // The same in every run, so that the usage a shard has accounted for stays its own.
-  const uint64_t random_part = LoadBigEndian<uint64_t>(call_id.bytes().data() + 8);
-  return static_cast<uint32_t>(random_part % shards_.size());
+void CallStore::GetInputs(Tenant* tenant, std::vector<CallId> call_ids, uint64_t bytes_max,
+                          Callback<std::vector<InputResult>> done, PayloadTaker* taker) {
+  reads_.GetInputs(tenant, std::move(call_ids), bytes_max, std::move(done), taker);
 }
 
-void CallStore::Submit(std::vector<Request> requests) {
-  if (shards_.size() == 1) return shards_[0]->Submit(std::move(requests));
-  std::vector<std::vector<Request>> parts(shards_.size());
-  for (Request& request : requests) {
-    parts[ShardOf(request.key.id)].push_back(std::move(request));
-  }
-  for (size_t i = 0; i < parts.size(); ++i) {
-    if (!parts[i].empty()) shards_[i]->Submit(std::move(parts[i]));
-  }
+std::shared_ptr<ClaimHandle> CallStore::ClaimOutputs(Tenant* tenant, ClaimRequest request,
+                                                     Callback<ClaimResponse> done) {
+  return claims_.ClaimOutputs(tenant, std::move(request), std::move(done));
 }
 
-std::shared_ptr<Batch> CallStore::MakeBatch(size_t count, Batch::Done done) {
-  Begin();
-  return std::make_shared<Batch>(
-      count, [this, done = std::move(done)](std::vector<OperationResult> results) mutable {
-        RunLater([done = std::move(done), results = std::move(results)]() mutable {
-          done(std::move(results));
-        });
-        End();
-      });
+std::shared_ptr<Subscription> CallStore::Subscribe(Tenant* tenant, const SubscribeRequest& request,
+                                                   Callback<Delivery> on_delivery) {
+  return subscriptions_.Subscribe(tenant, request, std::move(on_delivery));
 }
 
-void CallStore::RunLater(absl::AnyInvocable<void()> work) {
-  Begin();
-  auto counted = [this, work = std::move(work)]() mutable {
-    work();
-    End();
-  };
-  if (Deferral* const deferral = Deferral::Current()) {
-    deferral->Add(std::move(counted));
-  } else {
-    workers_->Run(std::move(counted));
-  }
+void CallStore::AckOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+                           Callback<std::vector<EndResult>> done) {
+  claims_.AckOutputs(tenant, std::move(claims), std::move(done));
 }
 
-void CallStore::Begin() {
-  MutexLock lock(&in_flight_mutex_);
-  ++in_flight_;
+void CallStore::ReleaseOutputs(Tenant* tenant, std::vector<ClaimRef> claims,
+                               Callback<std::vector<absl::Status>> done) {
+  claims_.ReleaseOutputs(tenant, std::move(claims), std::move(done));
 }
 
-void CallStore::End() {
-  MutexLock lock(&in_flight_mutex_);
-  if (--in_flight_ == 0) all_ended_.NotifyAll();
+void CallStore::RenewClaims(Tenant* tenant, std::vector<ClaimRef> claims, int64_t lease_ms,
+                            Callback<std::vector<RenewResult>> done) {
+  claims_.RenewClaims(tenant, std::move(claims), lease_ms, std::move(done));
 }
-
-// ---- Describe, delete, expire
 
 void CallStore::DescribeCalls(Tenant* tenant, std::vector<CallId> call_ids,
                               Callback<std::vector<DescribeResult>> done) {
-  SubmitEach(
+  router_.SubmitEach(
       tenant, call_ids,
       [](const CallId& id) { return std::pair<CallId, Operation>(id, DescribeCall{}); },
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
@@ -208,69 +156,43 @@ void CallStore::DescribeCalls(Tenant* tenant, std::vector<CallId> call_ids,
 
 void CallStore::DeleteCalls(Tenant* tenant, std::vector<CallId> call_ids,
                             Callback<std::vector<EndResult>> done) {
-  SubmitEach(
+  router_.SubmitEach(
       tenant, call_ids,
       [](const CallId& id) { return std::pair<CallId, Operation>(id, DeleteCall{}); },
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
-        std::vector<EndResult> answers;
-        answers.reserve(results.size());
-        for (OperationResult& result : results) {
-          answers.push_back(
-              EndResult{.status = std::move(result.status), .ended_ms = result.ended_ms});
-        }
-        done(std::move(answers));
+        done(EndResultsOf(std::move(results)));
       });
 }
 
-// Blocks the sweep until the batch is erased, so that foreground work finds at most one batch of
-// the sweep in any group.
-void CallStore::Expire(absl::Span<const DuePayload> due) {
-  Notification finished;
-  std::vector<Request> requests;
-  requests.reserve(due.size());
-  for (const DuePayload& payload : due) {
-    Tenant* const tenant = tenants_.ByNumber(payload.key.tenant);
-    if (tenant == nullptr) continue;
-    requests.push_back(Request{.tenant = tenant,
-                               .key = payload.key,
-                               .operation = ExpirePayload{.kind = payload.kind,
-                                                          .generation = payload.slot.generation,
-                                                          .slot = payload.slot.slot},
-                               .content = nullptr,
-                               .batch = nullptr,
-                               .index = requests.size()});
-  }
-  if (requests.empty()) return;
-  auto batch = std::make_shared<Batch>(
-      requests.size(), [&finished](std::vector<OperationResult>) { finished.Notify(); });
-  for (Request& request : requests) request.batch = batch;
-  Submit(std::move(requests));
-  finished.WaitForNotification();
+void CallStore::BeginUpload(Tenant* tenant, NewUpload upload, BeginUploadDone done) {
+  uploads_.Begin(tenant, std::move(upload), std::move(done));
+}
+
+void CallStore::QueryUpload(Tenant* tenant, const UploadId& id,
+                            Callback<absl::StatusOr<UploadProgress>> done) {
+  uploads_.Query(tenant, id, std::move(done));
+}
+
+void CallStore::BeginDownload(Tenant* tenant, const DownloadRequest& request,
+                              Downloads::Done done) {
+  downloads_.Begin(tenant, request, std::move(done));
 }
 
 // ---- The whole
 
-void CallStore::Drain() {
-  draining_ = true;
-  for (const auto& shard : shards_) shard->Drain();
-}
+void CallStore::Drain() { router_.Drain(); }
 
 void CallStore::Tick() {
   upkeep_->Maintain();
   while (upkeep_->Sweep()) {
   }
-  for (const auto& shard : shards_) {
-    Notification finished;
-    shard->RunBetweenGroups([&finished] { finished.Notify(); });
-    finished.WaitForNotification();
-  }
+  router_.RunOnEachShard([](uint32_t, Shard*) {});
 }
 
 CallStore::Health CallStore::health() {
-  Health health{.clocks_disagree = time_->disagreement().has_value(),
-                .sweep_lag_ms = sweeper_.lag_ms(time_->Read())};
-  for (const auto& shard : shards_) health.queued_operations += shard->queued_requests();
-  return health;
+  return {.clocks_disagree = time_->disagreement().has_value(),
+          .queued_operations = router_.queued_requests(),
+          .sweep_lag_ms = sweeper_.lag_ms(time_->Read())};
 }
 
 }  // namespace mayfly

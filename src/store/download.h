@@ -6,11 +6,10 @@
 // ends with a look at all segments' commitments in order; one that goes on from an offset leaves
 // that to the CRC-32C of the whole, which its reader compares.
 //
-// Made by CallStore::BeginDownload. Reads come one after another; callbacks run on worker threads.
+// Made by Downloads. Reads come one after another; callbacks run on worker threads.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -20,12 +19,9 @@
 
 #include "call/operation.h"
 #include "crypto/sha256.h"
-#include "storage/storage.h"
 #include "store/leaving_payload.h"
 #include "store/payload.h"
-#include "store/payload_cipher.h"
-#include "store/tenant.h"
-#include "store/time_source.h"
+#include "store/router.h"
 
 namespace mayfly {
 
@@ -38,34 +34,32 @@ struct DownloadRequest {
   PayloadTaker* taker = nullptr;  // null: there is room
 };
 
-struct DownloadContext {
-  Storage* storage = nullptr;
-  const PayloadCipher* cipher = nullptr;
-  TimeSource* time = nullptr;
-  int64_t lease_ms = 0;  // what a renewal asks for
-  // Runs work on a worker thread.
-  std::function<void(absl::AnyInvocable<void()>)> run;
-  // Asks the rules whether the reader may still have the payload: for outputs, this renews the
-  // claim. `done` runs on any thread.
-  std::function<void(absl::AnyInvocable<void(OperationResult)> done)> authorize;
-};
-
 class Download : public std::enable_shared_from_this<Download> {
  public:
-  Download(DownloadContext context, Tenant* tenant, const DownloadRequest& request)
-      : context_(std::move(context)),
+  Download(const StoreContext& context, Router* router, Tenant* tenant,
+           const DownloadRequest& request)
+      : context_(context),
+        router_(*router),
         tenant_(tenant),
         key_{.id = request.call_id, .tenant = tenant->number},
         kind_(request.kind),
+        token_(request.token),
+        fence_(request.fence),
         taker_(request.taker),
         offset_bytes_(request.offset_bytes) {}
 
-  // Before anything else, on a worker thread: reads the row of what was authorized. NOT_FOUND,
+  // Asks the rules whether the reader may have the payload; for outputs, this renews the claim. `done`
+  // runs on any thread.
+  void Authorize(absl::AnyInvocable<void(OperationResult)> done);
+
+  // Before Read, on a worker thread: reads the row of the payload that was authorized. NOT_FOUND,
   // DATA_LOSS, OUT_OF_RANGE (OFFSET_MISMATCH) for an offset past the end, RESOURCE_EXHAUSTED
   // (OVERLOADED) when the taker has no room for two segments.
   absl::Status Open(const StoredPayload& stored);
 
   const CallKey& key() const { return key_; }
+  PayloadKind kind() const { return kind_; }
+  uint64_t fence() const { return fence_; }
   const StoredPayload& stored() const { return stored_; }
   const PayloadMetadata& metadata() const { return metadata_; }
   // Where the next segment begins.
@@ -86,10 +80,15 @@ class Download : public std::enable_shared_from_this<Download> {
   absl::StatusOr<std::string> ReadSegment();
   absl::Status CheckCommitments();
 
-  const DownloadContext context_;
+  int64_t lease_ms() const;
+
+  const StoreContext& context_;
+  Router& router_;
   Tenant* const tenant_;
   const CallKey key_;
   const PayloadKind kind_;
+  const ClaimToken token_;  // outputs only, as is the fence
+  const uint64_t fence_;
   PayloadTaker* const taker_;
   uint64_t offset_bytes_;
 

@@ -20,17 +20,20 @@ bool Poll::TakesOutput(const WantedCall&, uint64_t size_bytes) {
   return outputs_.size() < limits_.count_max && output_bytes_ + size_bytes <= limits_.bytes_max;
 }
 
-bool Poll::Refuse(const WantedCall&, absl::Status status) {
+bool Poll::OnQuotaReached(const WantedCall&, absl::Status status) {
   refusal_ = std::move(status);
   return false;
 }
 
-void Poll::AddOutput(MadeClaim claim) {
+void Poll::AddClaim(NewClaim claim) {
   output_bytes_ += claim.payload.size_bytes;
   outputs_.push_back(std::move(claim));
 }
 
-void Poll::AddEnd(CallEnd end) { ended_.push_back(std::move(end)); }
+bool Poll::TakeEnd(NewEnd end) {
+  ended_.push_back(std::move(end));
+  return true;
+}
 
 bool Poll::IsReady() const {
   if (answered_ || shards_left_ > 0) return false;
@@ -41,7 +44,7 @@ PollAnswer Poll::TakeAnswer(absl::Status status) {
   answered_ = true;
   SortByRequest(&outputs_);
   SortByRequest(&ended_);
-  // Running into the claim limit is told only when there is nothing better to tell.
+  // The refusal for the claim limit is reported only when there is nothing else to report.
   if (status.ok() && outputs_.empty() && ended_.empty()) status = refusal_;
   const size_t told = outputs_.size() + ended_.size();
   return PollAnswer{.status = std::move(status),
@@ -50,15 +53,15 @@ PollAnswer Poll::TakeAnswer(absl::Status status) {
                     .pending_count = limits_.call_count - static_cast<uint32_t>(told)};
 }
 
-void Poll::Visited() {
+void Poll::OnRegistered() {
   {
     MutexLock lock(&mutex_);
     --shards_left_;
   }
-  Offered();
+  OnOffered();
 }
 
-void Poll::Offered() {
+void Poll::OnOffered() {
   PollAnswer answer;
   {
     MutexLock lock(&mutex_);
@@ -68,7 +71,7 @@ void Poll::Offered() {
   done_(std::move(answer));
 }
 
-bool Poll::TimerDue() {
+bool Poll::OnTimer() {
   Answer(absl::OkStatus());
   return false;
 }
@@ -83,7 +86,7 @@ void Poll::Answer(absl::Status status) {
   done_(std::move(answer));
 }
 
-std::vector<MadeClaim> Poll::Cancel() {
+std::vector<NewClaim> Poll::Cancel() {
   PollAnswer unheard;
   {
     MutexLock lock(&mutex_);

@@ -34,20 +34,20 @@ bool Subscription::Add(const std::vector<CallId>& call_ids) {
     }
   }
   if (!fits || added.empty()) return fits;
-  const size_t visit_count = host_->VisitCalls(shared_from_this(), added);
+  const size_t registrations = host_->Register(shared_from_this(), added);
   MutexLock lock(&mutex_);
-  visit_count_ += static_cast<int64_t>(visit_count);
+  registrations_ += static_cast<int64_t>(registrations);
   return true;
 }
 
 bool Subscription::IsBehind() {
   MutexLock lock(&mutex_);
-  return visit_count_ > kVisitsMax;
+  return registrations_ > kRegistrationsMax;
 }
 
 void Subscription::Remove(const std::vector<CallId>& call_ids) {
   std::vector<CallId> removed;
-  std::vector<CallId> to_offer;
+  std::vector<CallId> to_recheck;
   {
     MutexLock lock(&mutex_);
     for (const CallId& call_id : call_ids) {
@@ -56,59 +56,57 @@ void Subscription::Remove(const std::vector<CallId>& call_ids) {
       removed.push_back(call_id);
     }
     // Those that were offered may be among them: others get their turn.
-    if (!removed.empty()) to_offer = CallsToOffer();
+    if (!removed.empty()) to_recheck = CallsToRecheck();
   }
-  if (!removed.empty()) host_->ForgetCalls(shared_from_this(), removed);
-  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  if (!removed.empty()) host_->Unregister(shared_from_this(), removed);
+  if (!to_recheck.empty()) host_->Recheck(*terms().tenant, to_recheck);
 }
 
 void Subscription::Grant(uint64_t item_count, uint64_t bytes) {
-  std::vector<CallId> to_offer;
+  std::vector<CallId> to_recheck;
   {
     MutexLock lock(&mutex_);
     credit_items_ = AddCredit(credit_items_, item_count);
     credit_bytes_ = AddCredit(credit_bytes_, bytes);
-    to_offer = CallsToOffer();
+    to_recheck = CallsToRecheck();
   }
-  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  if (!to_recheck.empty()) host_->Recheck(*terms().tenant, to_recheck);
 }
 
 void Subscription::Sent(uint64_t item_count, uint64_t bytes) {
-  std::vector<CallId> to_offer;
+  std::vector<CallId> to_recheck;
   {
     MutexLock lock(&mutex_);
     unsent_items_ -= static_cast<int64_t>(item_count);
     unsent_bytes_ -= static_cast<int64_t>(bytes);
-    to_offer = CallsToOffer();
+    to_recheck = CallsToRecheck();
   }
-  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  if (!to_recheck.empty()) host_->Recheck(*terms().tenant, to_recheck);
 }
 
 void Subscription::Retry() {
-  std::vector<CallId> to_offer;
+  std::vector<CallId> to_recheck;
   {
     MutexLock lock(&mutex_);
     if (!std::exchange(blocked_, false)) return;
-    to_offer = CallsToOffer();
+    to_recheck = CallsToRecheck();
   }
-  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  if (!to_recheck.empty()) host_->Recheck(*terms().tenant, to_recheck);
 }
 
 void Subscription::Stop(const absl::Status& why) {
   {
     MutexLock lock(&mutex_);
     if (!stop_.ok()) return;
-    stop_ = why.ok() ? MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
-                                 "the server is shutting down")
-                     : why;
-    if (!BeginTelling()) return;
+    stop_ = why.ok() ? DrainingError() : why;
+    if (!BeginDelivery()) return;
   }
-  host_->TellNews(shared_from_this());
+  host_->ScheduleDelivery(shared_from_this());
 }
 
 void Subscription::End(absl::AnyInvocable<void()> done) {
   std::vector<CallId> call_ids;
-  absl::AnyInvocable<void(Told)> dropped;
+  absl::AnyInvocable<void(Delivery)> dropped;
   {
     MutexLock lock(&mutex_);
     over_ = true;
@@ -118,37 +116,37 @@ void Subscription::End(absl::AnyInvocable<void()> done) {
     ended_later_.clear();
     claimed_.clear();
     ended_.clear();
-    if (!telling_) dropped = std::exchange(on_told_, nullptr);
+    if (!delivering_) dropped = std::exchange(on_delivery_, nullptr);
   }
-  host_->ReleaseAll(shared_from_this(), call_ids);
+  host_->Release(shared_from_this(), call_ids);
 }
 
 // ---- For the host
 
-bool Subscription::BeginTelling() {
-  const bool has_news = !claimed_.empty() || !ended_.empty() || (!stop_.ok() && !stop_told_);
-  if (over_ || telling_ || !has_news) return false;
-  telling_ = true;
+bool Subscription::BeginDelivery() {
+  const bool has_news = !claimed_.empty() || !ended_.empty() || (!stop_.ok() && !stop_delivered_);
+  if (over_ || delivering_ || !has_news) return false;
+  delivering_ = true;
   return true;
 }
 
 bool Subscription::TakeNews(News* news) {
-  absl::AnyInvocable<void(Told)> dropped;
+  absl::AnyInvocable<void(Delivery)> dropped;
   MutexLock lock(&mutex_);
   news->claimed = std::exchange(claimed_, {});
   news->ended = std::exchange(ended_, {});
   if (!news->claimed.empty() || !news->ended.empty()) return true;
-  if (!over_ && !stop_.ok() && !stop_told_) {
-    stop_told_ = true;
+  if (!over_ && !stop_.ok() && !stop_delivered_) {
+    stop_delivered_ = true;
     news->stop = stop_;
     return true;
   }
-  telling_ = false;
-  if (over_) dropped = std::exchange(on_told_, nullptr);
+  delivering_ = false;
+  if (over_) dropped = std::exchange(on_delivery_, nullptr);
   return false;
 }
 
-void Subscription::Tell(Told told, uint64_t lost_count, uint64_t lost_bytes) {
+void Subscription::Deliver(Delivery delivery, uint64_t lost_count, uint64_t lost_bytes) {
   {
     MutexLock lock(&mutex_);
     if (over_) return;
@@ -157,7 +155,7 @@ void Subscription::Tell(Told told, uint64_t lost_count, uint64_t lost_bytes) {
     credit_bytes_ = AddCredit(credit_bytes_, lost_bytes);
     unsent_bytes_ -= static_cast<int64_t>(lost_bytes);
   }
-  on_told_(std::move(told));
+  on_delivery_(std::move(delivery));
 }
 
 // ---- For shards
@@ -174,21 +172,26 @@ bool Subscription::TakesOutput(const WantedCall& call, uint64_t) {
   return false;
 }
 
-bool Subscription::TakesEnd(const WantedCall& call) {
-  if (HasRoom()) return true;
-  Postpone(call.key.id, &ended_later_);
-  return false;
+bool Subscription::TakeEnd(NewEnd end) {
+  if (!HasRoom()) {
+    Postpone(end.call.key.id, &ended_later_);
+    return false;
+  }
+  ++unsent_items_;
+  Forget(end.call.key.id);
+  ended_.push_back(std::move(end));
+  return true;
 }
 
-void Subscription::IsPending(const WantedCall& call) { LeavePlace(&calls_.at(call.key.id)); }
+void Subscription::OnPending(const WantedCall& call) { LeavePlace(&calls_.at(call.key.id)); }
 
-bool Subscription::Refuse(const WantedCall& call, absl::Status) {
+bool Subscription::OnQuotaReached(const WantedCall& call, absl::Status) {
   Postpone(call.key.id, &ready_);
   blocked_ = true;
   return !std::exchange(has_timer_, true);
 }
 
-void Subscription::AddOutput(MadeClaim claim) {
+void Subscription::AddClaim(NewClaim claim) {
   const uint64_t size_bytes = claim.payload.size_bytes;
   const auto bytes = static_cast<int64_t>(size_bytes <= limits_.bytes_max ? size_bytes : 0);
   --credit_items_;
@@ -199,36 +202,30 @@ void Subscription::AddOutput(MadeClaim claim) {
   claimed_.push_back(std::move(claim));
 }
 
-void Subscription::AddEnd(CallEnd end) {
-  ++unsent_items_;
-  Forget(end.call.key.id);
-  ended_.push_back(std::move(end));
-}
-
-void Subscription::Visited() {
+void Subscription::OnRegistered() {
   {
     MutexLock lock(&mutex_);
     // Which may be before Add has counted it.
-    --visit_count_;
+    --registrations_;
   }
-  Offered();
+  OnOffered();
 }
 
-void Subscription::Offered() {
-  bool tells = false;
-  std::vector<CallId> to_offer;
+void Subscription::OnOffered() {
+  bool delivers = false;
+  std::vector<CallId> to_recheck;
   {
     MutexLock lock(&mutex_);
-    tells = BeginTelling();
+    delivers = BeginDelivery();
     // What was looked at may have made way for what comes after it.
-    to_offer = CallsToOffer();
+    to_recheck = CallsToRecheck();
   }
-  if (tells) host_->TellNews(shared_from_this());
-  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  if (delivers) host_->ScheduleDelivery(shared_from_this());
+  if (!to_recheck.empty()) host_->Recheck(*terms().tenant, to_recheck);
 }
 
-bool Subscription::TimerDue() {
-  std::vector<CallId> to_offer;
+bool Subscription::OnTimer() {
+  std::vector<CallId> to_recheck;
   {
     MutexLock lock(&mutex_);
     has_timer_ = false;
@@ -236,20 +233,20 @@ bool Subscription::TimerDue() {
     const bool could_claim = stop_.ok() && !ready_.empty() && HasRoom() && HasCredit();
     if (could_claim && QuotaLeft() <= 0) return has_timer_ = true;
     blocked_ = false;
-    to_offer = CallsToOffer();
+    to_recheck = CallsToRecheck();
   }
-  if (!to_offer.empty()) host_->OfferCalls(*terms().tenant, to_offer);
+  if (!to_recheck.empty()) host_->Recheck(*terms().tenant, to_recheck);
   return false;
 }
 
-void Subscription::Released() {
+void Subscription::OnReleased() {
   absl::AnyInvocable<void()> released;
   {
     MutexLock lock(&mutex_);
     if (--shards_left_ > 0) return;
     released = std::exchange(released_, nullptr);
   }
-  host_->AllReleased(std::move(released));
+  host_->OnAllReleased(std::move(released));
 }
 
 // ---- Places, room and credit
@@ -282,10 +279,10 @@ bool Subscription::HasCredit() const { return credit_items_ > 0 && credit_bytes_
 
 int64_t Subscription::QuotaLeft() const {
   const Tenant& tenant = *terms().tenant;
-  return static_cast<int64_t>(tenant.limits.claims_max) - tenant.claims;
+  return static_cast<int64_t>(tenant.policy().limits.claims_max) - tenant.claims;
 }
 
-std::vector<CallId> Subscription::CallsToOffer() const {
+std::vector<CallId> Subscription::CallsToRecheck() const {
   std::vector<CallId> call_ids;
   if (over_ || !stop_.ok() || !HasRoom()) return call_ids;
   const int64_t room = kUnsentItemsMax - unsent_items_;

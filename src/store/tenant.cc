@@ -16,16 +16,17 @@ constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 }  // namespace
 
 ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
+  const TenantPolicy& policy = tenant.policy();
   return ApplyContext{
       .now = now,
-      .max_ttl_ms = absl::ToInt64Milliseconds(tenant.retention.max_ttl),
-      .dead_before_ms = tenant.dead_before_ms,
-      .tombstone_ttl_ms = absl::ToInt64Milliseconds(tenant.retention.tombstone_ttl),
+      .max_ttl_ms = policy.max_ttl_ms(),
+      .dead_before_ms = policy.dead_before_ms,
+      .tombstone_ttl_ms = policy.tombstone_ttl_ms(),
   };
 }
 
 absl::Status CheckBytesQuota(const Tenant& tenant, int64_t more_bytes) {
-  const uint64_t limit = tenant.limits.live_bytes_max;
+  const uint64_t limit = tenant.policy().limits.live_bytes_max;
   const int64_t bytes = tenant.live_bytes + tenant.upload_bytes + more_bytes;
   if (limit == 0 || bytes <= static_cast<int64_t>(limit)) return absl::OkStatus();
   return WithRetryDelay(
@@ -34,29 +35,27 @@ absl::Status CheckBytesQuota(const Tenant& tenant, int64_t more_bytes) {
       kRetryDelay);
 }
 
+void Tenant::SetPolicy(TenantPolicy policy) {
+  MutexLock lock(&mutex_);
+  policies_.push_back(std::make_unique<const TenantPolicy>(std::move(policy)));
+  policy_.store(policies_.back().get(), std::memory_order_release);
+}
+
 absl::Status Tenants::Start(const Now& now) {
   auto records = storage_->Tenants();
   RETURN_IF_ERROR(records.status());
   MutexLock lock(&mutex_);
   for (auto& [name, record] : *records) {
-    const int64_t old_max_ttl_ms = record.max_ttl_ms;
     const int64_t max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
-    const bool is_raised = max_ttl_ms > old_max_ttl_ms;
-    // What the old limit has ended stays ended under a longer one. As long as the clock is not to
-    // be trusted nobody knows what that is, and the old limit stays in force.
-    const bool is_postponed = is_raised && now.erase_ms == Now::kNeverMs;
-    if (is_raised && !is_postponed) {
-      record.dead_before_ms = std::max(record.dead_before_ms, now.erase_ms - old_max_ttl_ms);
-    }
-    if (max_ttl_ms != old_max_ttl_ms && !is_postponed) {
+    if (max_ttl_ms > record.max_ttl_ms && now.erase_ms == Now::kNeverMs) {
+      postponed_.emplace(name, record);
+    } else if (max_ttl_ms > record.max_ttl_ms) {
+      RETURN_IF_ERROR(Raise(name, now, &record));
+    } else if (max_ttl_ms < record.max_ttl_ms) {
       record.max_ttl_ms = max_ttl_ms;
       RETURN_IF_ERROR(storage_->UpdateTenant(name, record));
     }
-    Tenant* const tenant = Insert(name, record);
-    if (!is_postponed) continue;
-    tenant->retention.max_ttl = absl::Milliseconds(old_max_ttl_ms);
-    tenant->retention.default_ttl =
-        std::min(tenant->retention.default_ttl, tenant->retention.max_ttl);
+    Insert(name, record);
   }
   auto usage = storage_->LoadUsage();
   RETURN_IF_ERROR(usage.status());
@@ -69,14 +68,49 @@ absl::Status Tenants::Start(const Now& now) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Tenant*> Tenants::Resolve(absl::string_view name) {
+absl::Status Tenants::Raise(absl::string_view name, const Now& now, TenantRecord* record) {
+  // What the old limit has ended stays ended under a longer one.
+  record->dead_before_ms = std::max(record->dead_before_ms, now.erase_ms - record->max_ttl_ms);
+  record->max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
+  return storage_->UpdateTenant(name, *record);
+}
+
+absl::StatusOr<std::vector<std::string>> Tenants::ApplyPostponed(const Now& now) {
+  std::vector<std::string> applied;
+  if (now.erase_ms == Now::kNeverMs) return applied;
   MutexLock lock(&mutex_);
+  while (!postponed_.empty()) {
+    auto& [name, record] = *postponed_.begin();
+    RETURN_IF_ERROR(Raise(name, now, &record));
+    by_name_.find(name)->second->SetPolicy(PolicyFor(name, record));
+    applied.push_back(name);
+    postponed_.erase(postponed_.begin());
+  }
+  return applied;
+}
+
+std::vector<std::string> Tenants::Postponed() {
+  MutexLock lock(&mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, record] : postponed_) names.push_back(name);
+  return names;
+}
+
+absl::StatusOr<Tenant*> Tenants::Resolve(absl::string_view name) {
   const std::string key(name);
-  const auto found = by_name_.find(key);
-  if (found != by_name_.end()) return found->second.get();
+  const auto find = [&]() -> Tenant* {
+    MutexLock lock(&mutex_);
+    const auto found = by_name_.find(key);
+    return found == by_name_.end() ? nullptr : found->second.get();
+  };
+  if (Tenant* const known = find()) return known;
+  // Writing the record takes a sync, which no other RPC waits for.
+  MutexLock create_lock(&create_mutex_);
+  if (Tenant* const known = find()) return known;
   const int64_t max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
   const auto record = storage_->ResolveTenant(name, max_ttl_ms);
   RETURN_IF_ERROR(record.status());
+  MutexLock lock(&mutex_);
   return Insert(name, *record);
 }
 
@@ -93,16 +127,22 @@ std::vector<Tenant*> Tenants::All() {
   return all;
 }
 
+TenantPolicy Tenants::PolicyFor(absl::string_view name, const TenantRecord& record) const {
+  TenantPolicy policy = {.retention = config_.RetentionFor(name),
+                         .limits = config_.LimitsFor(name),
+                         .dead_before_ms = record.dead_before_ms};
+  // A raised one is put off until the record has it.
+  policy.retention.max_ttl =
+      std::min(policy.retention.max_ttl, absl::Milliseconds(record.max_ttl_ms));
+  policy.retention.default_ttl = std::min(policy.retention.default_ttl, policy.retention.max_ttl);
+  return policy;
+}
+
 Tenant* Tenants::Insert(absl::string_view name, const TenantRecord& record) {
-  auto tenant = std::make_unique<Tenant>();
-  tenant->name = std::string(name);
-  tenant->number = record.number;
-  tenant->retention = config_.RetentionFor(name);
-  tenant->limits = config_.LimitsFor(name);
-  tenant->dead_before_ms = record.dead_before_ms;
+  auto tenant = std::make_unique<Tenant>(name, record.number, PolicyFor(name, record));
   Tenant* const inserted = tenant.get();
   by_number_[record.number] = inserted;
-  by_name_[tenant->name] = std::move(tenant);
+  by_name_[inserted->name] = std::move(tenant);
   return inserted;
 }
 

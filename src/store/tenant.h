@@ -6,10 +6,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 #include "base/mutex.h"
 #include "base/tenant.h"
@@ -19,13 +21,32 @@
 
 namespace mayfly {
 
-// The counters are shared by all shards; the rest never changes. Lives as long as the store.
-struct Tenant {
-  std::string name;
-  TenantNumber number{};
+// What is in force for a tenant. Immutable: a change makes another policy.
+struct TenantPolicy {
   Config::TenantRetention retention;
   Config::TenantLimits limits;
-  int64_t dead_before_ms = 0;
+  int64_t dead_before_ms = 0;  // payloads stored at or before this are dead
+
+  // As the rules take them.
+  int64_t max_ttl_ms() const { return absl::ToInt64Milliseconds(retention.max_ttl); }
+  int64_t tombstone_ttl_ms() const { return absl::ToInt64Milliseconds(retention.tombstone_ttl); }
+};
+
+// The counters are shared by all shards. Lives as long as the store. Thread-safe.
+class Tenant {
+ public:
+  Tenant() { SetPolicy({}); }
+  Tenant(absl::string_view tenant_name, TenantNumber tenant_number, TenantPolicy policy)
+      : name(tenant_name), number(tenant_number) {
+    SetPolicy(std::move(policy));
+  }
+
+  const std::string name;
+  const TenantNumber number{};
+
+  // The one in force. It stays valid as long as the tenant, since requests in flight refer to it.
+  const TenantPolicy& policy() const { return *policy_.load(std::memory_order_acquire); }
+  void SetPolicy(TenantPolicy policy) EXCLUDES_LOCK(mutex_);
 
   std::atomic<int64_t> live_calls{0};
   std::atomic<int64_t> live_bytes{0};
@@ -33,6 +54,11 @@ struct Tenant {
   // Under way, and what they have reserved.
   std::atomic<int64_t> uploads{0};
   std::atomic<int64_t> upload_bytes{0};
+
+ private:
+  Mutex mutex_;
+  std::vector<std::unique_ptr<const TenantPolicy>> policies_ GUARDED_BY(mutex_);
+  std::atomic<const TenantPolicy*> policy_{nullptr};
 };
 
 // RESOURCE_EXHAUSTED (QUOTA_BYTES) when the tenant may not have so many bytes more.
@@ -48,9 +74,14 @@ class Tenants {
  public:
   Tenants(Storage* storage, const Config& config) : storage_(storage), config_(config) {}
 
-  // Loads what storage knows. A tenant whose max_ttl was raised since gets its dead_before raised
-  // by what the old one has ended until now; before the clock is trusted the old one stays.
+  // Loads what storage knows. A tenant whose max_ttl was raised since gets its dead_before raised by
+  // what the old one has ended until now. As long as the clock is not trusted nobody knows what that
+  // is: the old max_ttl stays in force until ApplyPostponed is called with a time that is.
   absl::Status Start(const Now& now) EXCLUDES_LOCK(mutex_);
+  // Applies what Start has put off, if anything and if `now` is trusted. Returns the tenants' names.
+  absl::StatusOr<std::vector<std::string>> ApplyPostponed(const Now& now) EXCLUDES_LOCK(mutex_);
+  // The names of tenants with a raised max_ttl that is put off.
+  std::vector<std::string> Postponed() EXCLUDES_LOCK(mutex_);
 
   // Finds the tenant or makes it. The caller vouches for the name's grammar.
   absl::StatusOr<Tenant*> Resolve(absl::string_view name) EXCLUDES_LOCK(mutex_);
@@ -60,13 +91,18 @@ class Tenants {
   std::vector<Tenant*> All() EXCLUDES_LOCK(mutex_);
 
  private:
+  TenantPolicy PolicyFor(absl::string_view name, const TenantRecord& record) const;
   Tenant* Insert(absl::string_view name, const TenantRecord& record) REQUIRES_LOCK(mutex_);
+  // Raises max_ttl, and dead_before by what the old one has ended.
+  absl::Status Raise(absl::string_view name, const Now& now, TenantRecord* record);
 
   Storage* const storage_;
   const Config& config_;
+  Mutex create_mutex_;  // one new tenant at a time: it is synced
   Mutex mutex_;
   std::map<std::string, std::unique_ptr<Tenant>, std::less<>> by_name_ GUARDED_BY(mutex_);
   std::map<TenantNumber, Tenant*> by_number_ GUARDED_BY(mutex_);
+  std::map<std::string, TenantRecord> postponed_ GUARDED_BY(mutex_);  // as they are recorded
 };
 
 }  // namespace mayfly

@@ -59,7 +59,7 @@ void Upkeep::RunMaintenance() {
 }
 
 bool Upkeep::Sweep() {
-  const auto has_more = context_.sweeper->Advance(context_.time->Read());
+  const auto has_more = sweeper_.Advance(context_.time.Read());
   if (!has_more.ok() && !sweep_failed_) {
     Log(Config::LogLevel::kError, "the sweep cannot read what is due", has_more.status());
   }
@@ -76,17 +76,16 @@ bool Upkeep::IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms) {
 
 void Upkeep::Maintain() {
   // RocksDB's own threads fail without a caller to tell; an idle store would go on for ever.
-  if (const absl::Status health = context_.storage->Health(); !health.ok()) {
-    (*context_.on_fatal)(health);
-  }
-  const Now now = context_.time->Read();
+  context_.failure.Report(context_.storage.Health());
+  const Now now = context_.time.Read();
   ReportClocks();
+  ApplyPostponedRetention(now);
   if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) {
     SyncRows();
-    context_.uploads->Sweep();
+    uploads_.Sweep();
   }
   if (IsTime(now.steady_ms, kClockRecordMs, &recorded_ms_)) {
-    const absl::Status status = context_.time->Persist();
+    const absl::Status status = context_.time.Persist();
     if (!status.ok()) Log(Config::LogLevel::kWarning, "cannot write the clock record", status);
   }
   if (IsTime(now.steady_ms, kKeysMs, &kept_ms_)) MaintainKeys(now);
@@ -97,64 +96,85 @@ void Upkeep::Maintain() {
 }
 
 void Upkeep::SyncRows() {
-  absl::Status status;
-  if (context_.unsynced_rows->exchange(false, std::memory_order_acq_rel)) {
-    status = context_.storage->Sync();
-  }
-  if (status.ok()) status = context_.storage->SyncRecord();
-  if (!status.ok()) (*context_.on_fatal)(status);
+  // Costs nothing when nothing was written since the last sync.
+  absl::Status status = context_.storage.Sync();
+  if (status.ok()) status = context_.storage.SyncRecord();
+  context_.failure.Report(status);
 }
 
 void Upkeep::ReportClocks() {
-  const auto disagreement = context_.time->disagreement();
+  const auto disagreement = context_.time.disagreement();
   if (disagreement.has_value() == clocks_disagreed_) return;
   clocks_disagreed_ = disagreement.has_value();
   if (clocks_disagreed_) {
-    (*context_.on_log)(
+    on_log_(
         Config::LogLevel::kWarning,
         absl::StrCat("the clocks disagree: the wall clock is ", absl::FormatDuration(*disagreement),
                      " ahead of steady time; nothing is erased before both say so"));
   } else {
-    (*context_.on_log)(Config::LogLevel::kInfo, "the clocks agree again");
+    on_log_(Config::LogLevel::kInfo, "the clocks agree again");
   }
 }
 
 void Upkeep::MaintainKeys(const Now& now) {
-  Keyring* const keyring = context_.storage->keyring();
+  Keyring* const keyring = context_.storage.keyring();
   absl::Status status = keyring->EnsureAhead(now.steady_ms);
-  if (!status.ok()) Log(Config::LogLevel::kError, "cannot make epoch keys ahead", status);
+  if (!status.ok()) OnKeyringError("cannot make epoch keys ahead", status);
   const size_t missing = keyring->MissingHours(now.steady_ms).size();
   if (missing > 0) {
-    (*context_.on_log)(Config::LogLevel::kError,
-                       absl::StrCat("epoch keys of ", missing, " future hours are missing"));
+    on_log_(Config::LogLevel::kError,
+            absl::StrCat("epoch keys of ", missing, " future hours are missing"));
   }
   if (now.erase_ms != Now::kNeverMs) {
     status = keyring->DestroyPassed(now.erase_ms);
-    if (!status.ok()) Log(Config::LogLevel::kError, "cannot destroy passed epoch keys", status);
+    if (!status.ok()) OnKeyringError("cannot destroy passed epoch keys", status);
   }
-  status = context_.storage->Maintain(now.steady_ms);
+  status = context_.storage.Maintain(now.steady_ms);
   if (!status.ok()) Log(Config::LogLevel::kError, "cannot reclaim disk space", status);
 }
 
+// What was not changed is tried again in a minute. After half a change nothing is, and keys that have
+// passed would never be destroyed.
+void Upkeep::OnKeyringError(absl::string_view what, const absl::Status& status) {
+  Log(Config::LogLevel::kError, what, status);
+  if (context_.storage.keyring()->has_failed()) context_.failure.Report(status);
+}
+
+void Upkeep::ApplyPostponedRetention(const Now& now) {
+  if (!std::exchange(postponed_is_logged_, true)) {
+    for (const std::string& name : context_.tenants.Postponed()) {
+      on_log_(Config::LogLevel::kWarning,
+              absl::StrCat("the raised max_ttl of tenant ", name,
+                           " waits until the clock is trusted; the old one is in force"));
+    }
+  }
+  const auto applied = context_.tenants.ApplyPostponed(now);
+  if (!applied.ok()) return OnError("cannot apply a raised max_ttl", applied.status());
+  for (const std::string& name : *applied) {
+    on_log_(Config::LogLevel::kInfo,
+            absl::StrCat("the raised max_ttl of tenant ", name, " is in force from now on"));
+  }
+}
+
 void Upkeep::RemoveOrphans() {
-  const auto found = context_.storage->FindOrphans();
+  const auto found = context_.storage.FindOrphans();
   if (!found.ok()) {
     return Log(Config::LogLevel::kError, "cannot look for orphans", found.status());
   }
   ReportEvidence(*found);
   if (found->empty()) {
-    if (found->is_whole) context_.storage->OrphansRemoved();
+    if (found->is_whole) context_.storage.OrphansRemoved();
     return;
   }
-  (*context_.on_log)(Config::LogLevel::kInfo,
-                     absl::StrCat("removing what a crash left behind: ", found->rows.size(),
-                                  " rows, ", found->slots.size(), " slots, segments of ",
-                                  found->segments.size(), " payloads"));
+  on_log_(Config::LogLevel::kInfo,
+          absl::StrCat("removing what a crash left behind: ", found->rows.size(), " rows, ",
+                       found->slots.size(), " slots, segments of ", found->segments.size(),
+                       " payloads"));
   bool are_removed = found->is_whole;
-  context_.on_commit_threads([&](uint32_t number, Shard* shard) {
+  router_.RunOnEachShard([&](uint32_t number, Shard* shard) {
     Orphans part;
     for (const DuePayload& row : found->rows) {
-      if (context_.shard_of(row.key.id) == number) part.rows.push_back(row);
+      if (router_.ShardOf(row.key.id) == number) part.rows.push_back(row);
     }
     if (number == 0) {
       part.slots = found->slots;
@@ -165,37 +185,36 @@ void Upkeep::RemoveOrphans() {
     are_removed = false;
     OnError("cannot remove orphans", status);
   });
-  if (are_removed) context_.storage->OrphansRemoved();
+  if (are_removed) context_.storage.OrphansRemoved();
 }
 
 void Upkeep::ReportEvidence(const Orphans& orphans) {
   if (!orphans.is_whole) {
-    (*context_.on_log)(Config::LogLevel::kError,
-                       "some rows cannot be read, so slots that no row names are left alone");
+    on_log_(Config::LogLevel::kError,
+            "some rows cannot be read, so slots that no row names are left alone");
   }
   if (orphans.damaged_row_count == 0 && orphans.unnamed_slot_count == 0) return;
-  (*context_.on_log)(
-      Config::LogLevel::kError,
-      absl::StrCat("damage, more than a crash leaves behind: ", orphans.damaged_row_count,
-                   " payloads whose slot in keys/slots does not hold their secret, ",
-                   orphans.unnamed_slot_count,
-                   " slots that no payload names; they are kept as they are: restore the data "
-                   "directory, or set storage.accept_data_loss for one start to give them up"));
+  on_log_(Config::LogLevel::kError,
+          absl::StrCat("damage, more than a crash leaves behind: ", orphans.damaged_row_count,
+                       " payloads whose slot in keys/slots does not hold their secret, ",
+                       orphans.unnamed_slot_count,
+                       " slots that no payload names; they are kept as they are: restore the data "
+                       "directory, or set storage.accept_data_loss for one start to give them up"));
 }
 
 void Upkeep::OnError(absl::string_view what, const absl::Status& status) {
-  if (const absl::Status health = context_.storage->Health(); !health.ok()) {
-    return (*context_.on_fatal)(health);
+  if (const absl::Status health = context_.storage.Health(); !health.ok()) {
+    return context_.failure.Report(health);
   }
   Log(Config::LogLevel::kError, what, status);
 }
 
 void Upkeep::SweepStragglers(const Now& now) {
   if (now.erase_ms == Now::kNeverMs) return;
-  const uint64_t skipped_before = context_.storage->skipped();
+  const uint64_t skipped_before = context_.storage.skipped();
   std::optional<DuePayload> cursor;
   while (true) {
-    const auto page = context_.storage->Due(0, kLastSecond, kPageMax, cursor);
+    const auto page = context_.storage.Due(0, kLastSecond, kPageMax, cursor);
     if (!page.ok()) {
       return Log(Config::LogLevel::kError, "cannot look for stragglers", page.status());
     }
@@ -203,16 +222,16 @@ void Upkeep::SweepStragglers(const Now& now) {
     for (const DuePayload& due : *page) {
       if (IsStraggler(due, now)) expired.push_back(due);
     }
-    if (!expired.empty()) context_.sink->Expire(expired);
+    if (!expired.empty()) sink_.Expire(expired);
     if (!Pause(absl::ZeroDuration())) return;
     if (page->size() < kPageMax) break;
     cursor = page->back();
   }
-  if (context_.storage->skipped() != skipped_before) SweepHidden(now);
+  if (context_.storage.skipped() != skipped_before) SweepHidden(now);
 }
 
 bool Upkeep::IsStraggler(const DuePayload& due, const Now& now) const {
-  const Tenant* tenant = context_.tenants->ByNumber(due.key.tenant);
+  const Tenant* tenant = context_.tenants.ByNumber(due.key.tenant);
   if (tenant == nullptr) return false;
   if (due.due_s < now.erase_ms / 1000 - kStragglerS) return true;
   StoredPayload payload;
@@ -225,9 +244,9 @@ bool Upkeep::IsStraggler(const DuePayload& due, const Now& now) const {
 void Upkeep::SweepHidden(const Now& now) {
   std::vector<DuePayload> expired;
   const auto expire = [&] {
-    if (!expired.empty()) context_.sink->Expire(std::exchange(expired, {}));
+    if (!expired.empty()) sink_.Expire(std::exchange(expired, {}));
   };
-  const absl::Status status = context_.storage->VisitPayloads([&](const DuePayload& due) {
+  const absl::Status status = context_.storage.VisitPayloads([&](const DuePayload& due) {
     if (!IsStraggler(due, now)) return;
     expired.push_back(due);
     if (expired.size() >= kPageMax) expire();
@@ -237,7 +256,7 @@ void Upkeep::SweepHidden(const Now& now) {
 }
 
 void Upkeep::Log(Config::LogLevel level, absl::string_view what, const absl::Status& status) {
-  (*context_.on_log)(level, absl::StrCat(what, ": ", status.message()));
+  on_log_(level, absl::StrCat(what, ": ", status.message()));
 }
 
 }  // namespace mayfly

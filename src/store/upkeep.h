@@ -14,46 +14,36 @@
 // rounds themselves.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 
 #include "base/mutex.h"
 #include "config/config.h"
 #include "retention/sweeper.h"
-#include "storage/storage.h"
-#include "store/shard.h"
-#include "store/tenant.h"
-#include "store/time_source.h"
+#include "store/router.h"
 #include "store/uploads.h"
 
 namespace mayfly {
 
-// Everything pointed to outlives the Upkeep.
-struct UpkeepContext {
-  Storage* storage = nullptr;
-  TimeSource* time = nullptr;
-  Tenants* tenants = nullptr;
-  Sweeper* sweeper = nullptr;
-  Uploads* uploads = nullptr;
-  ExpirySink* sink = nullptr;
-  std::atomic<bool>* unsynced_rows = nullptr;
-  // Runs work on the commit thread of each shard in turn and waits for it.
-  absl::AnyInvocable<void(absl::FunctionRef<void(uint32_t number, Shard* shard)>)>
-      on_commit_threads;
-  absl::AnyInvocable<uint32_t(const CallId&)> shard_of;
-  absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
-  absl::AnyInvocable<void(Config::LogLevel, const std::string&)>* on_log = nullptr;
-};
-
 class Upkeep {
  public:
-  explicit Upkeep(UpkeepContext context) : context_(std::move(context)) {}
+  // One line at a time for the operator.
+  using OnLog = absl::AnyInvocable<void(Config::LogLevel, const std::string&)>;
+
+  // All outlive the Upkeep.
+  Upkeep(const StoreContext& context, Router* router, Sweeper* sweeper, Uploads* uploads,
+         ExpirySink* sink, OnLog* on_log)
+      : context_(context),
+        router_(*router),
+        sweeper_(*sweeper),
+        uploads_(*uploads),
+        sink_(*sink),
+        on_log_(*on_log) {}
   // Stops the threads, if they run.
   ~Upkeep();
 
@@ -75,6 +65,8 @@ class Upkeep {
   void SyncRows();
   void ReportClocks();
   void MaintainKeys(const Now& now);
+  void OnKeyringError(absl::string_view what, const absl::Status& status);
+  void ApplyPostponedRetention(const Now& now);
   void RemoveOrphans();
   void ReportEvidence(const Orphans& orphans);
   // The end when storage has failed, a line in the log when it is only that something cannot be read.
@@ -84,7 +76,12 @@ class Upkeep {
   void SweepHidden(const Now& now);
   void Log(Config::LogLevel level, absl::string_view what, const absl::Status& status);
 
-  UpkeepContext context_;
+  const StoreContext& context_;
+  Router& router_;
+  Sweeper& sweeper_;
+  Uploads& uploads_;
+  ExpirySink& sink_;
+  OnLog& on_log_;
 
   // The maintenance thread's own. Zero: not yet.
   int64_t synced_ms_ = 0;
@@ -92,6 +89,7 @@ class Upkeep {
   int64_t kept_ms_ = 0;
   int64_t scrubbed_ms_ = 0;
   bool clocks_disagreed_ = false;
+  bool postponed_is_logged_ = false;
   bool sweep_failed_ = false;  // the sweep thread's
 
   Mutex mutex_;

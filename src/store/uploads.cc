@@ -30,25 +30,29 @@ void UploadStream::Finish(const UploadEnd& end, FinishUploadDone done) {
   uploads_->Finish(upload_, number_, end, std::move(done));
 }
 
+int64_t Uploads::idle_timeout_ms() const {
+  return absl::ToInt64Milliseconds(context_.config.limits.upload_idle_timeout);
+}
+
 // ---- Which there are
 
 absl::Status Uploads::Start() {
-  auto loaded = context_.storage->LoadUploads();
+  auto loaded = context_.storage.LoadUploads();
   RETURN_IF_ERROR(loaded.status());
-  const int64_t now_ms = context_.time->Read().elapsed_ms;
+  const int64_t now_ms = context_.time.Read().elapsed_ms;
   bool has_removed = false;
   for (StoredUpload& stored : *loaded) {
-    Tenant* const tenant = context_.tenants->ByNumber(stored.key.tenant);
-    const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+    Tenant* const tenant = context_.tenants.ByNumber(stored.key.tenant);
+    const auto secret = context_.storage.ReadSecret(stored.payload.slot);
     LoadedCall call;
-    RETURN_IF_ERROR(context_.storage->Peek({&stored.key, 1}, {&call, 1}));
+    RETURN_IF_ERROR(context_.storage.Peek({&stored.key, 1}, {&call, 1}));
     auto metadata = secret.ok()
-                        ? context_.cipher->OpenMetadata(stored.key, stored.kind, stored.payload,
-                                                        *secret, stored.metadata)
+                        ? context_.cipher.OpenMetadata(stored.key, stored.kind, stored.payload,
+                                                       *secret, stored.metadata)
                         : secret.status();
     // A call that has ended must not be revived, and of one that cannot be read nobody knows.
     if (tenant == nullptr || !metadata.ok() || !call.status.ok() || HasEnded(call)) {
-      RETURN_IF_ERROR(context_.storage->RemoveUpload(stored));
+      RETURN_IF_ERROR(context_.storage.RemoveUpload(stored));
       has_removed = true;
       continue;
     }
@@ -68,7 +72,7 @@ absl::Status Uploads::Start() {
     by_call_[upload->stored.key].push_back(upload);
   }
   // Or a loss of power would bring it back, when the tombstone may be gone.
-  return has_removed ? context_.storage->Sync() : absl::OkStatus();
+  return has_removed ? context_.storage.Sync() : absl::OkStatus();
 }
 
 std::shared_ptr<Upload> Uploads::Find(Tenant* tenant, const UploadId& id) {
@@ -100,9 +104,8 @@ void Uploads::End(Upload* upload) {
 
 // Its id is free for another upload only when its row is out.
 void Uploads::Abandon(Upload* upload) {
-  const absl::Status removed = context_.storage->RemoveUpload(upload->stored);
-  if (!removed.ok()) (*context_.on_fatal)(removed);
-  context_.unsynced_rows->store(true, std::memory_order_release);
+  const absl::Status removed = context_.storage.RemoveUpload(upload->stored);
+  context_.failure.Report(removed);
   End(upload);
 }
 
@@ -140,10 +143,10 @@ void Uploads::Sweep() {
     MutexLock lock(&mutex_);
     for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
   }
-  const Now now = context_.time->Read();
+  const Now now = context_.time.Read();
   for (const std::shared_ptr<Upload>& upload : uploads) {
     AddStep(upload, [this, upload, now] {
-      const bool is_idle = upload->active_ms + context_.idle_timeout_ms <= now.elapsed_ms;
+      const bool is_idle = upload->active_ms + idle_timeout_ms() <= now.elapsed_ms;
       // Both clocks must say so; a finish is refused as soon as one does.
       const bool is_past = upload->stored.payload.deadline_ms <= now.erase_ms;
       if (upload->has_begun && !upload->has_ended && (is_idle || is_past)) Abandon(upload.get());
@@ -162,7 +165,7 @@ void Uploads::AddStep(const std::shared_ptr<Upload>& upload, Upload::Step step) 
     upload->steps.push_back(std::move(step));
     if (std::exchange(upload->is_stepping, true)) return;
   }
-  context_.run([this, upload] { RunStep(upload); });
+  router_.RunOnWorker([this, upload] { RunStep(upload); });
 }
 
 void Uploads::RunStep(std::shared_ptr<Upload> upload) {
@@ -183,7 +186,7 @@ void Uploads::EndStep(const std::shared_ptr<Upload>& upload) {
       return;
     }
   }
-  context_.run([this, upload] { RunStep(upload); });
+  router_.RunOnWorker([this, upload] { RunStep(upload); });
 }
 
 // ---- Begin
@@ -245,13 +248,13 @@ void Uploads::StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginU
   } else {
     begin.put = PutOutput{.payload = upload->stored.payload};
   }
-  context_.submit(
-      upload->tenant, upload->stored.key, std::move(begin), std::move(content),
-      [this, upload, done = std::move(done)](OperationResult result) mutable {
-        context_.run([this, upload, result = std::move(result), done = std::move(done)]() mutable {
-          OnBeginDecided(upload, std::move(result), std::move(done));
-        });
-      });
+  router_.SubmitOne(upload->tenant, upload->stored.key, std::move(begin), std::move(content),
+                    [this, upload, done = std::move(done)](OperationResult result) mutable {
+                      router_.RunOnWorker([this, upload, result = std::move(result),
+                                           done = std::move(done)]() mutable {
+                        OnBeginDecided(upload, std::move(result), std::move(done));
+                      });
+                    });
 }
 
 void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result,
@@ -260,7 +263,7 @@ void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult res
   absl::Status status = is_wanted ? CheckRoom(*upload) : std::move(result.status);
   if (is_wanted && status.ok()) status = KeepNew(upload.get());
   if (!upload->has_begun && !upload->has_ended) {
-    context_.storage->ReturnSlots({&upload->stored.payload.slot, 1});
+    context_.storage.ReturnSlots({&upload->stored.payload.slot, 1});
     End(upload.get());
   }
   if (!status.ok()) {
@@ -275,25 +278,22 @@ void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult res
 
 // Everything but what the rules have to say.
 absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
-  if (*context_.draining) {
-    return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
-                     "the server is shutting down");
-  }
+  if (router_.is_draining()) return DrainingError();
   if (request.offset_bytes != 0) return UnknownUploadError();
-  if (upload->tenant->uploads > static_cast<int64_t>(context_.uploads_max)) {
+  if (upload->tenant->uploads > static_cast<int64_t>(context_.config.limits.uploads_max)) {
     return WithRetryDelay(
         MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaUploads,
                   absl::StrCat("uploads under way would be ", upload->tenant->uploads.load(),
-                               ", limit is ", context_.uploads_max)),
+                               ", limit is ", context_.config.limits.uploads_max)),
         kUploadRetryDelay);
   }
-  if (request.size_bytes.value_or(0) > context_.payload_bytes_max) {
-    return UploadTooLargeError(*request.size_bytes, context_.payload_bytes_max);
+  if (request.size_bytes.value_or(0) > context_.config.limits.payload_bytes_max) {
+    return UploadTooLargeError(*request.size_bytes, context_.config.limits.payload_bytes_max);
   }
   RETURN_IF_ERROR(Reserve(upload, request.size_bytes.value_or(0)));
-  auto leases = context_.storage->ReserveSlots(1);
+  auto leases = context_.storage.ReserveSlots(1);
   RETURN_IF_ERROR(leases.status());
-  const int64_t now_ms = context_.time->Read().steady_ms;
+  const int64_t now_ms = context_.time.Read().steady_ms;
   upload->stored.key = {.id = request.call_id, .tenant = upload->tenant->number};
   upload->stored.kind = request.kind;
   upload->stored.payload = StoredPayload{.slot = leases->front().ref,
@@ -312,32 +312,31 @@ absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
 absl::Status Uploads::CheckRoom(const Upload& upload) const {
   const uint64_t bytes =
       upload.announced_bytes.value_or(0) + RoomBudget::CostOfRow(SizeOf(upload.metadata));
-  const RoomLease room = context_.storage->ReserveRoom(bytes);
-  return room.empty() ? context_.storage->RoomRefusal(bytes) : absl::OkStatus();
+  const RoomLease room = context_.storage.ReserveRoom(bytes);
+  return room.empty() ? context_.storage.RoomRefusal(bytes) : absl::OkStatus();
 }
 
 absl::Status Uploads::KeepNew(Upload* upload) {
   StoredUpload& stored = upload->stored;
-  auto sealed = context_.cipher->SealMetadata(stored.key, stored.kind, stored.payload,
-                                              *upload->secret, upload->metadata);
+  auto sealed = context_.cipher.SealMetadata(stored.key, stored.kind, stored.payload,
+                                             *upload->secret, upload->metadata);
   RETURN_IF_ERROR(sealed.status());
   stored.metadata = *std::move(sealed);
   absl::Status kept;
   {
     MutexLock lock(&upload->keep_mutex);
     if (upload->call_has_ended) return absl::OkStatus();
-    kept = context_.storage->StoreUpload(stored, *upload->secret);
+    kept = context_.storage.StoreUpload(stored, *upload->secret);
   }
   upload->secret.reset();
   if (!kept.ok()) {
     // Written or not: the next start tells.
     End(upload);
-    (*context_.on_fatal)(kept);
+    context_.failure.Report(kept);
     return kept;
   }
   upload->has_begun = true;
-  upload->active_ms = context_.time->Read().elapsed_ms;
-  context_.unsynced_rows->store(true, std::memory_order_release);
+  upload->active_ms = context_.time.Read().elapsed_ms;
   return absl::OkStatus();
 }
 
@@ -367,15 +366,15 @@ void Uploads::DropUnwritten(Upload* upload) {
 absl::Status Uploads::Restore(Upload* upload) {
   if (upload->is_restored) return absl::OkStatus();
   const StoredUpload& stored = upload->stored;
-  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  const auto secret = context_.storage.ReadSecret(stored.payload.slot);
   RETURN_IF_ERROR(secret.status());
   while (!upload->has_last) {
     const auto segment =
-        context_.storage->ReadSegment(stored.key, stored.payload.slot, upload->segment_count);
+        context_.storage.ReadSegment(stored.key, stored.payload.slot, upload->segment_count);
     if (absl::IsNotFound(segment.status())) break;
     RETURN_IF_ERROR(segment.status());
-    const auto data = context_.cipher->OpenSegment(stored.key, stored.kind, stored.payload, *secret,
-                                                   upload->segment_count, *segment);
+    const auto data = context_.cipher.OpenSegment(stored.key, stored.kind, stored.payload, *secret,
+                                                  upload->segment_count, *segment);
     // It is sent again, as what follows it is.
     if (!data.ok()) break;
     upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(*data));
@@ -392,17 +391,17 @@ void Uploads::Query(Tenant* tenant, const UploadId& id,
                     absl::AnyInvocable<void(absl::StatusOr<UploadProgress>)> done) {
   const std::shared_ptr<Upload> upload = Find(tenant, id);
   if (upload == nullptr) {
-    return context_.run([done = std::move(done)]() mutable { done(UnknownUploadError()); });
+    return router_.RunOnWorker([done = std::move(done)]() mutable { done(UnknownUploadError()); });
   }
   AddStep(upload, [this, upload, done = std::move(done)]() mutable {
     absl::Status status =
         upload->has_ended || !upload->has_begun ? UnknownUploadError() : Restore(upload.get());
     if (status.ok()) {
-      const Now now = context_.time->Read();
+      const Now now = context_.time.Read();
       const int64_t idle_ms = now.elapsed_ms - upload->active_ms;
       done(UploadProgress{.call_id = upload->stored.key.id,
                           .committed_bytes = upload->committed_bytes,
-                          .expire_ms = std::min(now.steady_ms + context_.idle_timeout_ms - idle_ms,
+                          .expire_ms = std::min(now.steady_ms + idle_timeout_ms() - idle_ms,
                                                 upload->stored.payload.deadline_ms)});
     } else {
       done(std::move(status));

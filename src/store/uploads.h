@@ -17,7 +17,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,38 +31,15 @@
 #include "base/mutex.h"
 #include "call/operation.h"
 #include "storage/storage.h"
-#include "store/batch.h"
 #include "store/payload.h"
-#include "store/payload_cipher.h"
-#include "store/tenant.h"
-#include "store/time_source.h"
+#include "store/router.h"
 #include "store/upload.h"
 
 namespace mayfly {
 
-// What all uploads share. Everything pointed to outlives them.
-struct UploadsContext {
-  Storage* storage = nullptr;
-  const PayloadCipher* cipher = nullptr;
-  TimeSource* time = nullptr;
-  Tenants* tenants = nullptr;
-  uint64_t payload_bytes_max = 0;
-  uint64_t uploads_max = 0;  // of one tenant
-  int64_t idle_timeout_ms = 0;
-  std::atomic<bool>* draining = nullptr;
-  std::atomic<bool>* unsynced_rows = nullptr;
-  absl::AnyInvocable<void(const absl::Status&)>* on_fatal = nullptr;
-  // Runs work on a worker thread.
-  std::function<void(absl::AnyInvocable<void()>)> run;
-  // Asks the rules; `done` runs on any thread.
-  std::function<void(Tenant*, const CallKey&, Operation, std::unique_ptr<PutContent>,
-                     absl::AnyInvocable<void(OperationResult)> done)>
-      submit;
-};
-
 class Uploads {
  public:
-  explicit Uploads(UploadsContext context) : context_(std::move(context)) {}
+  Uploads(const StoreContext& context, Router* router) : context_(context), router_(*router) {}
 
   // Takes up what storage holds. Before anything else.
   absl::Status Start();
@@ -129,7 +105,10 @@ class Uploads {
   // It is no more, whatever became of its payload.
   void End(Upload* upload);
 
-  const UploadsContext context_;
+  int64_t idle_timeout_ms() const;
+
+  const StoreContext& context_;
+  Router& router_;
   std::atomic<uint64_t> count_{0};
   Mutex mutex_;
   absl::flat_hash_map<Key, std::shared_ptr<Upload>> by_id_ GUARDED_BY(mutex_);

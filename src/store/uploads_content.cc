@@ -38,10 +38,7 @@ absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
     return MakeError(absl::StatusCode::kAborted, Reason::kUploadTakenOver,
                      "another stream goes on with the upload");
   }
-  if (*context_.draining) {
-    return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
-                     "the server is shutting down");
-  }
+  if (router_.is_draining()) return DrainingError();
   return absl::OkStatus();
 }
 
@@ -62,16 +59,16 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
     return UploadOffsetError("segment.offset_bytes", segment.offset_bytes, next);
   }
   const uint64_t size_bytes = next + segment.data.size();
-  if (size_bytes > context_.payload_bytes_max) {
-    return UploadTooLargeError(size_bytes, context_.payload_bytes_max);
+  if (size_bytes > context_.config.limits.payload_bytes_max) {
+    return UploadTooLargeError(size_bytes, context_.config.limits.payload_bytes_max);
   }
   if (upload->announced_bytes && size_bytes > *upload->announced_bytes) {
     return UploadTooLargeError(size_bytes, *upload->announced_bytes);
   }
   RETURN_IF_ERROR(Reserve(upload, size_bytes));
   const uint64_t room_bytes = RoomBudget::CostOfSegment(segment.data.size());
-  const RoomLease room = context_.storage->ReserveRoom(room_bytes);
-  if (room.empty()) return context_.storage->RoomRefusal(room_bytes);
+  const RoomLease room = context_.storage.ReserveRoom(room_bytes);
+  if (room.empty()) return context_.storage.RoomRefusal(room_bytes);
   if (next == 0 && segment.data.size() <= kInlineBytesMax) {
     upload->small = segment.data;
   } else {
@@ -79,23 +76,22 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   }
   upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(segment.data));
   upload->has_last = segment.data.size() < kSegmentBytes;
-  upload->active_ms = context_.time->Read().elapsed_ms;
+  upload->active_ms = context_.time.Read().elapsed_ms;
   return absl::OkStatus();
 }
 
 absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
   const StoredUpload& stored = upload->stored;
-  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  const auto secret = context_.storage.ReadSecret(stored.payload.slot);
   RETURN_IF_ERROR(secret.status());
-  const auto sealed = context_.cipher->SealSegment(stored.key, stored.kind, stored.payload, *secret,
-                                                   upload->segment_count, data);
+  const auto sealed = context_.cipher.SealSegment(stored.key, stored.kind, stored.payload, *secret,
+                                                  upload->segment_count, data);
   RETURN_IF_ERROR(sealed.status());
-  RETURN_IF_ERROR(context_.storage->WriteSegment(stored.key, stored.payload.slot,
-                                                 upload->segment_count, *sealed));
+  RETURN_IF_ERROR(context_.storage.WriteSegment(stored.key, stored.payload.slot,
+                                                upload->segment_count, *sealed));
   upload->commitments.Update(CommitmentOf(sealed->bytes()));
   ++upload->segment_count;
   upload->committed_bytes += data.size();
-  context_.unsynced_rows->store(true, std::memory_order_release);
   return absl::OkStatus();
 }
 
@@ -135,14 +131,14 @@ absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const U
         absl::StrCat("finish.crc32c is ", end.crc32c, ", that of the data that came is another"));
   }
   StoredUpload& stored = upload->stored;
-  const auto secret = context_.storage->ReadSecret(stored.payload.slot);
+  const auto secret = context_.storage.ReadSecret(stored.payload.slot);
   RETURN_IF_ERROR(secret.status());
   upload->metadata.crc32c = end.crc32c;
   stored.payload.size_bytes = size_bytes;
   stored.payload.segment_count = upload->segment_count;
   if (upload->segment_count > 0) {
     Sha256 commitments = upload->commitments;  // it may have to be finished again
-    return context_.cipher->SealHeader(
+    return context_.cipher.SealHeader(
         stored.key, stored.kind, *secret,
         {.metadata = upload->metadata, .commitments = commitments.Finish()}, &stored.payload);
   }
@@ -150,17 +146,17 @@ absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const U
     Check(false, "a small payload has no segments");
     return absl::OkStatus();
   };
-  return context_.cipher->SealPayload(stored.key, stored.kind, *secret,
-                                      {.data = upload->small, .metadata = upload->metadata},
-                                      no_segments, &stored.payload);
+  return context_.cipher.SealPayload(stored.key, stored.kind, *secret,
+                                     {.data = upload->small, .metadata = upload->metadata},
+                                     no_segments, &stored.payload);
 }
 
 // An upload whose segments are stored is finished in any case: its row takes next to nothing, and
 // what it has would else lie there until it is swept.
 RoomLease Uploads::RoomForRow(const Upload& upload) const {
   const uint64_t bytes = RoomBudget::CostOfRow(upload.small.size() + SizeOf(upload.metadata));
-  return upload.segment_count > 0 ? context_.storage->ClaimRoom(bytes)
-                                  : context_.storage->ReserveRoom(bytes);
+  return upload.segment_count > 0 ? context_.storage.ClaimRoom(bytes)
+                                  : context_.storage.ReserveRoom(bytes);
 }
 
 void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done) {
@@ -172,13 +168,13 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
   content->reserved_bytes = upload->reserved_bytes;
   content->call_has_ended = &upload->call_has_ended;
   content->room = RoomForRow(*upload);
-  context_.submit(
-      upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
-      [this, upload, done = std::move(done)](OperationResult result) mutable {
-        context_.run([this, upload, result = std::move(result), done = std::move(done)]() mutable {
-          OnPutDecided(upload, std::move(result), std::move(done));
-        });
-      });
+  router_.SubmitOne(upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
+                    [this, upload, done = std::move(done)](OperationResult result) mutable {
+                      router_.RunOnWorker([this, upload, result = std::move(result),
+                                           done = std::move(done)]() mutable {
+                        OnPutDecided(upload, std::move(result), std::move(done));
+                      });
+                    });
 }
 
 void Uploads::OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result,

@@ -1,4 +1,4 @@
-// The rules of retrieval, a sentence each. table_test.cc checks every combination; this is to read.
+// The rules of retrieval, one sentence each, for readers. table_test.cc checks every combination.
 #include "call/apply.h"
 
 #include <string>

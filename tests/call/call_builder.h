@@ -1,4 +1,4 @@
-// States and operations for the tests of call/, around one moment.
+// Builds states and operations for the tests of call/, at one fixed time.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
-// Random histories of clients, workers, sweeps, restarts and clocks that disagree. Each call keeps
-// a log of what was answered; the model knows nothing but that log. Every answer must be the one
-// that call/spec.cc gives for what the log tells, and no promise may ever be broken.
+// Random histories of clients, workers, sweeps, restarts and disagreeing clocks. The model of a
+// call is only the log of its answers. Every answer must be the one that call/spec.cc derives from
+// that log, and no promise may be broken.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -48,7 +48,7 @@ struct Event {
   TokenHash token_hash{};
 };
 
-// What the log amounts to: the last word on each thing.
+// The state that follows from the log.
 struct Memory {
   std::optional<StoredPayload> input;
   std::optional<StoredPayload> output;
@@ -175,7 +175,8 @@ class History {
     context_.max_ttl_ms = max_ttl_ms;
   }
 
-  // What is over when somebody looks stays over, should the clock be set back afterwards.
+  // A payload or claim that was over when the call was accessed stays over, even if the clock is
+  // set back afterwards.
   void Forget(Call& call) {
     const Memory memory = Recall(call.log);
     if (memory.held && memory.held->lease_end_ms <= elapsed_ms_) {
@@ -206,7 +207,7 @@ class History {
     return payload;
   }
 
-  // What the log makes of the call, for whoever holds `token` and names `fence`.
+  // The situation of the call, from its log, for a holder of `token` and `fence`.
   Situation Judge(const Memory& memory, uint8_t token, uint64_t fence) const {
     Situation situation{.story = Story::kNever,
                         .input_readable = memory.input && !SomeClockSaysOver(*memory.input)};
@@ -308,7 +309,7 @@ class History {
     const Situation situation = Judge(memory, token, fence);
     SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story)));
     Answer answer = Expected(request, situation);
-    // What is over before it is stored is never stored.
+    // A payload that has expired before it is stored is never stored.
     const bool stores = answer == Answer::kStored || answer == Answer::kReplaced;
     if (stores && SomeClockSaysOver(PayloadOf(operation))) answer = Answer::kExpired;
     ++(*answers_)[answer];
@@ -331,7 +332,7 @@ class History {
                                             answer == Answer::kRenewed);
   }
 
-  // What must hold whatever the specification says.
+  // The promises, which hold independently of the specification.
   void ExpectPromises(const Call& call, Answer answer, const OperationResult& result,
                       int64_t lease_ms) {
     const Memory memory = Recall(call.log);

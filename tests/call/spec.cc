@@ -135,8 +135,6 @@ Reason ReasonOfAnswer(Answer answer) {
   }
 }
 
-bool IsRefusal(Answer answer) { return CodeOf(answer) != absl::StatusCode::kOk; }
-
 CallPhase PhaseOf(Story story) {
   switch (story) {
     case Story::kConsumedByMe:

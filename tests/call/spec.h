@@ -1,5 +1,5 @@
 // The rules of retrieval as a table, written from the prose of the design and not from
-// call/apply.cc: what every request is answered in every situation that a call can be in.
+// call/apply.cc: the answer to every request in every state of a call.
 //
 // A Situation is what an onlooker would say of the call; it knows no timestamps. The tests turn
 // situations into states (table_test.cc), and what really happened into situations
@@ -83,7 +83,7 @@ enum class Answer {
 
 struct Situation {
   Story story = Story::kNever;
-  // Whether workers can still read the input, which may end before the output does.
+  // True while workers can read the input, which may end before the output does.
   bool input_readable = false;
   // The call has ended and was forgotten, but its tombstone is still there.
   bool has_old_tombstone = false;
@@ -91,14 +91,14 @@ struct Situation {
 
 Answer Expected(Request request, const Situation& situation);
 
-// What a refusal looks like; OK for every other answer.
+// The code and reason of a rejection; OK for every other answer.
 absl::StatusCode CodeOf(Answer answer);
 Reason ReasonOfAnswer(Answer answer);
-bool IsRefusal(Answer answer);
 
 CallPhase PhaseOf(Story story);
 
-// What the sweeper's request does, by what may be destroyed (both clocks say so).
+// The effect of the sweeper's request, depending on what may be destroyed (past its deadline on
+// both clocks).
 enum class SweepAnswer { kIgnored, kInputOnly, kWholeCall };
 struct SweepSituation {
   bool input_there = false;

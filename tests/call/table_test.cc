@@ -1,5 +1,5 @@
-// Every state that a call can be in, under every relation of the two clocks, against every request:
-// the answers of call/apply.cc are those of call/spec.cc, and what may never happen does not.
+// Every state of a call, with every relation of the two clocks and every request: the answers of
+// call/apply.cc equal those of call/spec.cc, and forbidden results never occur.
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -31,7 +31,7 @@ constexpr int64_t kElapsed = 5 * kHour;
 // How the two clocks stand. The later of them always reads kNow.
 enum class Clocks { kAgree, kWallAhead, kWallBehind, kUntrusted, kCount };
 
-// What has become of a payload. Boundaries are exact: a millisecond earlier it would be readable.
+// The state of a payload. Boundaries are exact: a millisecond earlier it would be readable.
 enum class Life {
   kNone,
   kReadable,
@@ -238,7 +238,7 @@ Operation OperationOf(Request request, const Case& c) {
   }
 }
 
-// What time alone makes of a state, before any request is looked at.
+// The state after the passing of time, before any request is processed.
 CallState AfterTime(const Case& c) {
   CallState state = StateOf(c);
   if (c.holder == Holder::kLapsed) state.claim.reset();
@@ -316,7 +316,7 @@ void ExpectSameEffects(const Effects& actual, const Effects& expected) {
   EXPECT_EQ(actual.tombstone, expected.tombstone);
 }
 
-// What the caller is told, beyond the status.
+// Checks the result for the caller, beyond the status.
 void ExpectTold(Answer answer, const OperationResult& result, const Outcome& outcome, const Case& c,
                 bool concerns_input) {
   const CallState& after = outcome.state;
@@ -342,7 +342,7 @@ void ExpectTold(Answer answer, const OperationResult& result, const Outcome& out
   EXPECT_EQ(result.output, alive ? after.output : std::nullopt);
 }
 
-// What holds after every request, refused or not.
+// Checks the invariants that hold after every request, rejected or not.
 void ExpectInvariants(const Applied& applied, const Case& c) {
   const CallState& state = applied.state;
   const Effects& effects = applied.effects;

@@ -1,4 +1,4 @@
-// The program itself, against a fake server with certificates.
+// Runs the program against a fake server with certificates.
 #include <stdlib.h>
 
 #include "absl/strings/str_cat.h"
@@ -197,7 +197,8 @@ TEST_F(BinaryTest, MistakesExitWithTwo) {
   EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 2);
   const Finished nowhere = Mayfly({"retrieve", "x", "--output", "/nonexistent/out"});
   EXPECT_EQ(nowhere.exit_code, 2);
-  EXPECT_EQ(nowhere.err, "mayfly: --output /nonexistent/out is in a directory that is not there\n");
+  EXPECT_EQ(nowhere.err,
+            "mayfly: --output /nonexistent/out is in a directory that does not exist\n");
   EXPECT_EQ(Mayfly({"retrieve", "x", "--output", "/dev/null"}).exit_code, 2);
   const Finished run = Mayfly({"describe", "x", "--key", "/nonexistent"});
   EXPECT_EQ(run.exit_code, 2);

@@ -32,7 +32,7 @@ TEST_F(CallListTest, HasEachIdOnceInTheFilesOrder) {
 TEST_F(CallListTest, RefusesWhatIsNoIdWithItsLine) {
   for (const char* bad : {"../../etc/passwd", "x", "01a20d9f-dceb-4674-89e9-9062898f8747"}) {
     EXPECT_EQ(Read(std::string(kFirst) + "\n" + bad + "\n").status(),
-              absl::InvalidArgumentError("the list of calls: line 2 is no call id"));
+              absl::InvalidArgumentError("the list of calls: line 2 is not a call id"));
   }
 }
 

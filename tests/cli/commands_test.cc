@@ -1,4 +1,5 @@
-// What retrieve does to the disk, in which order, and what becomes of the claim when it fails.
+// The order of retrieve's disk operations and its ack, and the state of the claim after each
+// failure.
 #include "cli/commands.h"
 
 #include <gmock/gmock.h>

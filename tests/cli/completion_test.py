@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 BEGINNING_OF_LINE = "\x01"
 END_OF_LINE = "\x05"
 

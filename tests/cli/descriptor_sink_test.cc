@@ -36,7 +36,8 @@ TEST_F(DescriptorSinkTest, CannotTakeBackWhatALaterAttemptReplaced) {
   EXPECT_EQ(sink_.WriteAt(0, "one "), absl::OkStatus());
   const absl::Status status = sink_.WriteAt(0, "two");
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_THAT(std::string(status.message()), HasSubstr("stdout had 4 bytes of the earlier one"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("after 4 bytes of the earlier one were written to stdout"));
   // One that has no pieces says so at the end.
   EXPECT_TRUE(absl::IsFailedPrecondition(sink_.Finish(0)));
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs somewhere else and looks for what a shell and man(1) look for.
+# Installs the programs to a prefix and checks for the files that shells and man(1) need.
 #
 #   install_test.sh BUILD_DIR
 set -eu

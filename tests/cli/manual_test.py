@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Compares the manual pages with what the programs and deploy/mayfly.toml know, both ways.
+"""Compares the manual pages with the programs and deploy/mayfly.toml, in both directions.
 
 Usage: manual_test.py MAYFLY MAYFLYD MAN_SOURCES MAYFLY_TOML_5 MAYFLY_TOML
 
-Prints what a page lacks and what it has too much. Then takes away each entry of each page in turn,
-and expects a complaint about each: a comparison that cannot fail says nothing.
+Prints missing and surplus entries of each page. Then removes each entry of each page in turn and
+expects a complaint, which shows that the comparison can fail.
 """
 
 import os
@@ -149,7 +149,7 @@ def check_every_entry_counts(page, check):
     lines = page.split("\n")
     entries = [re.match(r"\.It (Fl -?\S+|Cm \S+|Ic|Ev|\d).*", line) for line in lines]
     for i, entry in enumerate(entries):
-        # What two commands have, the other one's entry explains too.
+        # Options of two commands are explained by either entry.
         is_only_one = entry and not any(other and other is not entry and other[1] == entry[1]
                                         for other in entries if other and other[1] not in ("Ic", "Ev"))
         if is_only_one and not list(check("\n".join(lines[:i] + lines[i + 1:]))):

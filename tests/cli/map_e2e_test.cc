@@ -1,4 +1,4 @@
-// retrieve --all beside a real server.
+// retrieve --all with a real server.
 #include <filesystem>
 
 #include "absl/strings/str_join.h"
@@ -123,9 +123,9 @@ TEST_F(MapTest, WhatIsPendingIsToldAndTheNextRunGoesOn) {
   const Finished first = Run(RetrievePlan(call_ids, "1s"));
   EXPECT_EQ(first.end.exit_code, 5);
   EXPECT_EQ(first.err,
-            "mayfly: failed precondition: 2 of 3 calls have no output yet, and none has come for "
+            "mayfly: failed precondition: 2 of 3 calls have no output yet, and none arrived for "
             "1s (OUTPUT_PENDING)\n");
-  // What is there is kept, whatever it is, and not asked for.
+  // An existing file is kept, whatever its content, and its call is skipped.
   scratch_.Write("outputs/" + call_ids[0], "mine");
   PutOutputs({call_ids[1], call_ids[2]});
   const Finished second = Run(RetrievePlan(call_ids));
@@ -169,15 +169,15 @@ TEST_F(MapTest, MistakesAreFoundBeforeAnythingIsClaimed) {
   scratch_.Write("calls", call_ids[0] + "\nno-id\n");
   const Finished bad_line = Shell("mayfly retrieve --all calls --dir outputs");
   EXPECT_EQ(bad_line.end.exit_code, 2);
-  EXPECT_EQ(bad_line.err, "mayfly: the list of calls: line 2 is no call id\n");
+  EXPECT_EQ(bad_line.err, "mayfly: the list of calls: line 2 is not a call id\n");
   scratch_.Write("calls", call_ids[0]);
   const Finished no_directory = Shell("mayfly retrieve --all calls --dir calls");
   EXPECT_EQ(no_directory.end.exit_code, 2);
-  EXPECT_EQ(no_directory.err, "mayfly: --dir names something that is no directory\n");
+  EXPECT_EQ(no_directory.err, "mayfly: --dir is not a directory\n");
   const Finished taken =
       Shell("mkdir -p outputs/" + call_ids[0] + "; mayfly retrieve --all calls --dir outputs");
   EXPECT_EQ(taken.end.exit_code, 2);
-  EXPECT_THAT(taken.err, HasSubstr(call_ids[0] + " that is not a file"));
+  EXPECT_THAT(taken.err, HasSubstr(call_ids[0] + ", which is not a regular file"));
   EXPECT_EQ(StateOf(call_ids[0]), client::CallState::kReady);
 }
 

@@ -1,4 +1,5 @@
-// What retrieve --all does to the disk, in which order, and what becomes of claims when it fails.
+// The order of retrieve --all's disk operations and its acks, and the state of the claims after
+// each failure.
 #include "cli/map_retrieval.h"
 
 #include <filesystem>

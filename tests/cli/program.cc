@@ -19,7 +19,7 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kShownTimeout = absl::Seconds(30);
+constexpr absl::Duration kShownTimeout = absl::Seconds(60);
 
 std::vector<char*> Pointers(std::vector<std::string>* words) {
   std::vector<char*> pointers;

@@ -1,5 +1,5 @@
-// A Program is a child process whose standard streams are files, pipes or terminals with a name, and
-// whose end tells how much memory it had.
+// A Program is a child process. Its standard streams are files, pipes or named terminals. When it
+// ends, its peak memory is known.
 #pragma once
 
 #include <cstdint>

@@ -70,7 +70,7 @@ TEST(ProgressLine, WritesTimesAsClocksDo) {
 
 class ProgressBarTest : public ::testing::Test {
  protected:
-  // What was drawn since the last look.
+  // The text drawn since the last call.
   std::string Drawn() {
     std::string text = out_.str();
     out_.str("");

@@ -95,9 +95,10 @@ class RealServerFixture : public testing::Test {
     EXPECT_TRUE(described.ok()) << described.status();
     return described->state;
   }
-  // A claim is given back when the server learns of it, which is soon and not at once.
+  // A claim is given back when the server learns of it, which is soon and not at once. Waits for less
+  // than the default lease, after which the claim would lapse anyway.
   bool BecomesReady(const std::string& call_id) const {
-    const absl::Time end = absl::Now() + absl::Seconds(10);
+    const absl::Time end = absl::Now() + absl::Seconds(20);
     while (StateOf(call_id) != client::CallState::kReady) {
       if (absl::Now() > end) return false;
       absl::SleepFor(absl::Milliseconds(5));

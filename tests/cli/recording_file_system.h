@@ -1,5 +1,5 @@
-// The machine's file system, with a log of what changes the disk and a switch that makes one such
-// operation fail.
+// The real file system, with a log of the operations that change the disk, one of which can be made
+// to fail.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
-// What the tests of retrieve start from: a fake server, and a log of what it and the disk are asked to
-// do, in order.
+// The fixture of the retrieve tests: a fake server, and a log of the requests to it and to the
+// disk, in order.
 #pragma once
 
 #include <sstream>

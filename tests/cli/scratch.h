@@ -1,4 +1,4 @@
-// A directory that a test may fill, and a look at the files in it.
+// A temporary directory for a test, with a list of its files.
 #pragma once
 
 #include <filesystem>

@@ -64,13 +64,13 @@ TEST_F(SettingsTest, TheFileOfTheHomeNeedNotBeThere) {
 
 TEST_F(SettingsTest, MistakesInTheFileNameTheirLine) {
   EXPECT_THAT(Error("ca = 'x'\nport = 1\n"), HasSubstr("line 2: unknown key port"));
-  EXPECT_THAT(Error("server = 7443\n"), HasSubstr("line 1: server wants a string"));
+  EXPECT_THAT(Error("server = 7443\n"), HasSubstr("line 1: server must be a string"));
   EXPECT_THAT(Error("\nserver = \n"), HasSubstr("line 2: not TOML"));
 }
 
 TEST_F(SettingsTest, WhatIsMissingIsNamedWithItsPlaces) {
   EXPECT_EQ(Load().status().message(),
-            "no server: give --server, MAYFLY_SERVER or server in a config file");
+            "no server: set --server, MAYFLY_SERVER or server in a config file");
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ class TerminalTest : public RealServerFixture {
     return plan;
   }
 
-  // What the line shows when all of it was drawn.
+  // The content of the line after everything was drawn.
   static std::string LastLine(std::string shown) {
     EXPECT_EQ(shown.substr(shown.size() - 2), "\r\n");
     shown.resize(shown.size() - 2);
@@ -155,7 +155,7 @@ TEST_F(TerminalTest, CtrlCEndsAMapAndItGoesOnLater) {
   terminal_.Type(kCtrlC);
   proxy_.GoOn();
   EXPECT_EQ(program.Wait().signal, SIGINT);
-  EXPECT_TRUE(terminal_.WaitFor("interrupted, 0 of 2 outputs are there"));
+  EXPECT_TRUE(terminal_.WaitFor("interrupted, 0 of 2 outputs are saved"));
   EXPECT_THAT(Shell("ls -A outputs").out, "");
   EXPECT_TRUE(BecomesReady(large));
   PutOutput(pending, "small");

@@ -1,5 +1,5 @@
-// Payloads of any size through the program: through pipes in bounded memory, over connections that
-// break, and onto disks that are full.
+// The program transfers payloads of any size: through pipes in bounded memory, over connections
+// that break, and to full disks.
 #include <iostream>
 
 #include <gmock/gmock.h>
@@ -70,7 +70,7 @@ TEST_F(TransferTest, AnUploadGoesOnAfterCuts) {
     const Finished run = RunWithCuts(ShellPlan(line), TcpProxy::kToServer, 3, 7 * kMiB + 12345);
     ASSERT_EQ(run.end.exit_code, 0) << run.err;
     EXPECT_EQ(run.err, "");
-    // What was under way at each cut, not what came before.
+    // Only the data in flight at each cut is sent again, not the data before it.
     EXPECT_LT(proxy_.PassedBytes(TcpProxy::kToServer) - before, 34 * kMiB);
     EXPECT_EQ(Shell("as_worker get-input " + run.out.substr(0, 36) + " | cmp - pattern").err, "");
   }

@@ -20,7 +20,7 @@ class ClientFixture : public testing::Test {
   // Short pauses; the timeout is long enough never to matter unless a test says so.
   static ClientOptions QuickOptions() {
     return {.target = "",
-            .timeout = absl::Seconds(20),
+            .timeout = absl::Seconds(60),
             .retry = {.delay_min = absl::Milliseconds(1), .delay_max = absl::Milliseconds(10)}};
   }
 
@@ -39,7 +39,7 @@ class ClientFixture : public testing::Test {
 
   // A release may still be on its way when the call that it follows from has ended.
   bool WaitForState(const std::string& id, CallState state) {
-    const absl::Time until = absl::Now() + absl::Seconds(20);
+    const absl::Time until = absl::Now() + absl::Seconds(60);
     while (client_.DescribeCall(id)->state != state) {
       if (absl::Now() > until) return false;
     }

@@ -126,24 +126,23 @@ TEST_F(ClientTest, AnExhaustedLimitIsTheCallersWithItsDelay) {
 TEST_F(ClientTest, NoAttemptBeginsWhenTheTimeoutWouldHavePassed) {
   server_.FailAlways("DescribeCalls", {.status = RpcError(absl::StatusCode::kUnavailable,
                                                           Reason::kStarting, "recovering",
-                                                          /*retry_delay=*/absl::Seconds(2))});
+                                                          /*retry_delay=*/absl::Seconds(60))});
   const absl::Time start = absl::Now();
-  const absl::Status status = client_.DescribeCall("x", {.timeout = absl::Seconds(3)}).status();
+  const absl::Status status = client_.DescribeCall("x", {.timeout = absl::Seconds(50)}).status();
   EXPECT_EQ(ReasonOf(status), Reason::kStarting) << status;
-  EXPECT_EQ(server_.CountOf("DescribeCalls"), 2);
-  EXPECT_LT(absl::Now() - start, absl::Seconds(3));
+  EXPECT_EQ(server_.CountOf("DescribeCalls"), 1);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(25));
 }
 
 // How it ends depends on whether an attempt is under way then.
 TEST_F(ClientTest, TheTimeoutBoundsAllRepetitions) {
   server_.FailAlways("DescribeCalls", {});
   const absl::Time start = absl::Now();
-  const absl::Status status =
-      client_.DescribeCall("x", {.timeout = absl::Milliseconds(200)}).status();
+  const absl::Status status = client_.DescribeCall("x", {.timeout = absl::Seconds(1)}).status();
   EXPECT_TRUE(ReasonOf(status) == Reason::kStarting ||
-              status == absl::DeadlineExceededError("no answer within 200ms"))
+              status == absl::DeadlineExceededError("no answer within 1s"))
       << status;
-  EXPECT_LT(absl::Now() - start, absl::Seconds(5));
+  EXPECT_LT(absl::Now() - start, QuickOptions().timeout / 2);
   EXPECT_GT(server_.CountOf("DescribeCalls"), 2);
 }
 
@@ -157,7 +156,7 @@ TEST_F(ClientTest, TheNumberOfAttemptsIsBounded) {
 
 TEST_F(ClientTest, AnAttemptWithoutAnswerLeavesTimeForAnother) {
   server_.FailNext("PutInputs", {.when = When::kSilence});
-  EXPECT_TRUE(client_.PutInput({}, {.timeout = absl::Seconds(3)}).ok());
+  EXPECT_TRUE(client_.PutInput({}, {.timeout = absl::Seconds(6)}).ok());
   EXPECT_EQ(server_.CountOf("PutInputs"), 2);
 }
 
@@ -363,8 +362,7 @@ TEST(ClientConnect, NamesTheOptionThatIsWrong) {
 TEST(ClientConnect, UnreachableServersAreUnavailable) {
   const Client client(std::make_shared<Core>(grpc::InsecureChannelCredentials(),
                                              ClientOptions{.target = "127.0.0.1:1"}));
-  const absl::Status status =
-      client.DescribeCall("x", {.timeout = absl::Milliseconds(300)}).status();
+  const absl::Status status = client.DescribeCall("x", {.timeout = absl::Seconds(2)}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(status.message()), HasSubstr("refused"));
 }

@@ -157,7 +157,7 @@ class SlowRetryDownloadTest : public DownloadTest {
  protected:
   SlowRetryDownloadTest() {
     ClientOptions options = QuickOptions();
-    options.retry.delay_min = options.retry.delay_max = absl::Milliseconds(600);
+    options.retry.delay_min = options.retry.delay_max = absl::Seconds(2);
     client_ = NewClient(options);
     server_.FailNext("Download", {.when = When::kBroken, .item = 0});
   }
@@ -258,9 +258,10 @@ TEST_F(DownloadTest, EndsWithItsTimeoutOrWhenItIsCancelled) {
   const std::string id = NewInput(data_);
   EXPECT_EQ(client_.DownloadInput(id, &sink_, {.timeout = absl::Milliseconds(50)}).status(),
             absl::DeadlineExceededError("no answer within 50ms"));
+  const int before = server_.CountOf("Download");
   const Cancellation cancellation;
   std::thread canceller([&] {
-    EXPECT_TRUE(server_.WaitFor("Download", 2));
+    EXPECT_TRUE(server_.WaitFor("Download", before + 1));
     cancellation.Cancel();
   });
   EXPECT_EQ(client_.DownloadInput(id, &sink_, {.cancellation = cancellation}).status().code(),

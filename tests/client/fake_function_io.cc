@@ -131,15 +131,9 @@ std::optional<std::string> FakeFunctionIo::InputOf(const std::string& call_id) {
   return call.input.has_value() ? std::optional(call.input->data()) : std::nullopt;
 }
 
-std::optional<std::string> FakeFunctionIo::OutputOf(const std::string& call_id) {
-  MutexLock lock(&mutex_);
-  const Call& call = table_.calls[call_id];
-  return call.output.has_value() ? std::optional(call.output->payload().data()) : std::nullopt;
-}
-
 bool FakeFunctionIo::WaitFor(const std::string& rpc, int count) {
   MutexLock lock(&mutex_);
-  const absl::Time until = absl::Now() + absl::Seconds(10);
+  const absl::Time until = absl::Now() + absl::Seconds(60);
   while (std::count(events_.begin(), events_.end(), rpc) < count) {
     if (absl::Now() >= until) return false;
     changed_.WaitFor(&mutex_, until - absl::Now());

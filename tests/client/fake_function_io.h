@@ -96,7 +96,6 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
 
   // What was put, or nothing.
   std::optional<std::string> InputOf(const std::string& call_id);
-  std::optional<std::string> OutputOf(const std::string& call_id);
 
   // Called, without a lock, when acks come in, by an RPC of their own or on a stream.
   void OnAck(std::function<void()> observer);
@@ -105,7 +104,7 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   // each output that was acknowledged or released, whatever brought that.
   std::vector<std::string> Events();
   int CountOf(const std::string& rpc);
-  // Waits until `rpc` was called `count` times. False after 10 s.
+  // Waits until `rpc` was called `count` times. False after 60 s.
   bool WaitFor(const std::string& rpc, int count);
   template <typename Request>
   std::vector<Request> RequestsOf();

@@ -212,14 +212,15 @@ class FakeFunctionIo::OutputPush {
       if (request.acks_size() > 0) fake_->TellAck();
       MutexLock lock(&fake_->mutex_);
       fake_->Record("StreamOutputsMessage", request);
-      if (!Take(request)) break;
+      is_over_ = !Take(request);
+      if (is_over_) break;
     }
     MutexLock lock(&fake_->mutex_);
     is_over_ = true;
     fake_->changed_.NotifyAll();
   }
 
-  // False: the stream breaks.
+  // False: the stream breaks, and nothing more is pushed.
   bool Take(const v1::StreamOutputsRequest& request) REQUIRES_LOCK(fake_->mutex_) {
     if (request.has_open()) token_ = request.open().claim_token();
     if (request.has_open()) max_bytes_ = request.open().max_bytes();

@@ -269,7 +269,7 @@ TEST_F(OutputStreamTest, LargeOutputsAreBroughtAWindowAtATime) {
 
 TEST_F(OutputStreamTest, ALargeOutputThatAnotherClientGotIsWaitedForAgain) {
   ClientOptions options = QuickOptions();
-  options.retry.delay_min = options.retry.delay_max = absl::Milliseconds(600);
+  options.retry.delay_min = options.retry.delay_max = absl::Seconds(2);
   const Client client = NewClient(options);
   const std::string id = NewCalls(1)[0];
   server_.AddOutput(id, 1, Pattern(2 * kMiB));
@@ -282,7 +282,7 @@ TEST_F(OutputStreamTest, ALargeOutputThatAnotherClientGotIsWaitedForAgain) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(stream.Next(absl::Milliseconds(50)).status()));
   EXPECT_EQ(stream.PendingCount(), 1);
   server_.ForgetClaims();
-  const absl::StatusOr<OutputEvent> event = stream.Next(absl::Seconds(20));
+  const absl::StatusOr<OutputEvent> event = stream.Next(absl::Seconds(60));
   ASSERT_TRUE(event.ok()) << event.status();
   ASSERT_TRUE(event->output.ok()) << event->output.status();
   EXPECT_TRUE(event->output->payload.data == Pattern(2 * kMiB));
@@ -538,7 +538,7 @@ TEST_F(OutputStreamTest, ACallbackGetsTheEventsAndItsAcksTravelTogether) {
   for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
     messages_with_acks += request.acks_size() > 0 ? 1 : 0;
   }
-  EXPECT_LT(messages_with_acks, 30);
+  EXPECT_LT(messages_with_acks, 150);
 }
 
 TEST_F(OutputStreamTest, OutlivesTheClientThatItIsOf) {

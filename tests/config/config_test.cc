@@ -65,47 +65,48 @@ constexpr BadCase kNames[] = {
     {"[limits.tenants.acme]\nbatch_items_max = 1",
      "line 9: limits.tenants.acme.batch_items_max is not a setting of a tenant"},
     {"[retention.tenants.Acme_1]",
-     "line 8: retention.tenants.Acme_1 is not named as a tenant can be: 1 to 63 of a-z, 0-9 and "
+     "line 8: retention.tenants.Acme_1 is not a valid tenant name: 1 to 63 of a-z, 0-9 and "
      "'-', not starting with '-'"},
 };
 INSTANTIATE_TEST_SUITE_P(Names, BadConfig, ::testing::ValuesIn(kNames));
 
 constexpr BadCase kTypes[] = {
-    {"shards = \"4\"", "line 8: storage.shards is \"4\", wants a whole number, 1 to 64 shards"},
-    {"shards = 4.0", "line 8: storage.shards is 4.0, wants a whole number, 1 to 64 shards"},
-    {"shards = [4]", "line 8: storage.shards is an array, wants a whole number, 1 to 64 shards"},
-    {"shards.x = 4", "line 8: storage.shards is a table, wants a whole number, 1 to 64 shards"},
+    {"shards = \"4\"", "line 8: storage.shards is \"4\", expected an integer, 1 to 64 shards"},
+    {"shards = 4.0", "line 8: storage.shards is 4.0, expected an integer, 1 to 64 shards"},
+    {"shards = [4]", "line 8: storage.shards is an array, expected an integer, 1 to 64 shards"},
+    {"shards.x = 4", "line 8: storage.shards is a table, expected an integer, 1 to 64 shards"},
     {"shards = 2026-01-01",
-     "line 8: storage.shards is a date or time, wants a whole number, 1 to 64 shards"},
-    {"accept_data_loss = 1", "line 8: storage.accept_data_loss is 1, wants true or false"},
+     "line 8: storage.shards is a date or time, expected an integer, 1 to 64 shards"},
+    {"accept_data_loss = 1", "line 8: storage.accept_data_loss is 1, expected true or false"},
     {"durability = \"fast\"",
-     "line 8: storage.durability is \"fast\", wants one of \"sync\", \"relaxed\""},
-    {"durability = true", "line 8: storage.durability is true, wants one of \"sync\", \"relaxed\""},
+     "line 8: storage.durability is \"fast\", expected one of \"sync\", \"relaxed\""},
+    {"durability = true",
+     "line 8: storage.durability is true, expected one of \"sync\", \"relaxed\""},
     {"memtable_bytes = \"64MB\"",
-     "line 8: storage.memtable_bytes is \"64MB\", wants a whole number of bytes or text such as "
+     "line 8: storage.memtable_bytes is \"64MB\", expected an integer (bytes) or a string such as "
      "\"64MiB\", 16MiB to 8GiB"},
-    {"[log]\nfile = 1", "line 9: log.file is 1, wants a path in quotes"},
-    {"[log]\nfile = \"a\\u0000b\"", "line 9: log.file is \"a\\000b\", wants a path in quotes"},
+    {"[log]\nfile = 1", "line 9: log.file is 1, expected a path in quotes"},
+    {"[log]\nfile = \"a\\u0000b\"", "line 9: log.file is \"a\\000b\", expected a path in quotes"},
     {"[server]\ndrain_timeout = 30",
-     "line 9: server.drain_timeout is 30, wants a duration in quotes with its unit, such as "
+     "line 9: server.drain_timeout is 30, expected a duration in quotes with a unit, such as "
      "\"30s\", 0 to 10m"},
     {"[server]\ndrain_timeout = \"30\"",
-     "line 9: server.drain_timeout is \"30\", wants a duration in quotes with its unit, such as "
+     "line 9: server.drain_timeout is \"30\", expected a duration in quotes with a unit, such as "
      "\"30s\", 0 to 10m"},
     {"[server]\nlisten = \"localhost\"",
-     "line 9: server.listen is \"localhost\", wants host:port, such as \"127.0.0.1:7443\" or "
+     "line 9: server.listen is \"localhost\", expected host:port, such as \"127.0.0.1:7443\" or "
      "\"[::1]:7443\""},
     {"[server]\nlisten = \"::1:7443\"",
-     "line 9: server.listen is \"::1:7443\", wants host:port, such as \"127.0.0.1:7443\" or "
+     "line 9: server.listen is \"::1:7443\", expected host:port, such as \"127.0.0.1:7443\" or "
      "\"[::1]:7443\""},
     {"[server]\nlisten = \"h:65536\"",
-     "line 9: server.listen is \"h:65536\", wants host:port, such as \"127.0.0.1:7443\" or "
+     "line 9: server.listen is \"h:65536\", expected host:port, such as \"127.0.0.1:7443\" or "
      "\"[::1]:7443\""},
-    {"[[server]]", "line 8: server is an array, wants a table, [server]"},
+    {"[[server]]", "line 8: server is an array, expected a table, [server]"},
     {"[retention]\ntenants = \"acme\"",
-     "line 9: retention.tenants is a text, wants tables, [retention.tenants.NAME]"},
+     "line 9: retention.tenants is a string, expected tables, [retention.tenants.NAME]"},
     {"[retention.tenants]\nacme = \"1h\"",
-     "line 9: retention.tenants.acme is a text, wants a table, [retention.tenants.NAME]"},
+     "line 9: retention.tenants.acme is a string, expected a table, [retention.tenants.NAME]"},
 };
 INSTANTIATE_TEST_SUITE_P(Types, BadConfig, ::testing::ValuesIn(kTypes));
 
@@ -168,12 +169,12 @@ max_ttl = "1h"
 [retention.tenants.acme]
 tombstone_ttl = "1s"
 )"),
-            R"(storage.data_dir is missing, wants a path in quotes
-keys.root_key_file is missing, wants a path in quotes, or keys.root_key_credential instead
-line 2: server.drain_timeout is 30, wants a duration in quotes with its unit, such as "30s", 0 to 10m
+            R"(storage.data_dir is missing, expected a path in quotes
+keys.root_key_file is missing, expected a path in quotes, or keys.root_key_credential instead
+line 2: server.drain_timeout is 30, expected a duration in quotes with a unit, such as "30s", 0 to 10m
 line 3: server.lissten is not a setting, did you mean server.listen?
-line 4: tls.certificate_file is missing, wants a path in quotes
-line 5: tls.ca_file is empty, wants a path in quotes
+line 4: tls.certificate_file is missing, expected a path in quotes
+line 5: tls.ca_file is empty, expected a path in quotes
 line 8: retention.default_ttl is 2h, limit is retention.max_ttl, 1h
 line 11: retention.tenants.acme.tombstone_ttl is "1s", range is 1m20s to 24h)");
 }
@@ -213,7 +214,7 @@ TEST(ParseConfig, RefusesARootKeyInsideTheDataDirectoryHoweverItIsSpelled) {
                              data_dir, "\"\n[keys]\nroot_key_file = \"", root_key, "\"\n"));
     if (error.empty()) return false;
     EXPECT_EQ(error,
-              "line 5: keys.root_key_file is inside storage.data_dir, wants a path outside it");
+              "line 5: keys.root_key_file is inside storage.data_dir, expected a path outside it");
     return true;
   };
   EXPECT_TRUE(refuses("/data", "/data/root.key"));
@@ -230,9 +231,10 @@ TEST(ParseConfig, RefusesARootKeyInsideTheDataDirectoryHoweverItIsSpelled) {
 }
 
 TEST(ParseConfig, RefusesTwoRootKeys) {
-  EXPECT_EQ(ErrorOf(absl::StrCat("keys.root_key_credential = \"root\"\n", Complete(""))),
-            "line 1: keys.root_key_credential is set as well as keys.root_key_file, wants one of "
-            "them");
+  EXPECT_EQ(
+      ErrorOf(absl::StrCat("keys.root_key_credential = \"root\"\n", Complete(""))),
+      "line 1: keys.root_key_credential is set in addition to keys.root_key_file, expected one of "
+      "them");
 }
 
 TEST(ParseConfig, TakesARootKeyFromACredentialInstead) {
@@ -378,7 +380,7 @@ TEST_F(LoadConfigTest, RefusesARelativeRootKeyInsideAnAbsoluteDataDirectory) {
                                     "\"c\"}\n[storage]\ndata_dir = \"",
                                     directory_, "\"\n[keys]\nroot_key_file = \"root.key\"\n")));
   EXPECT_EQ(config.status().message(),
-            "line 5: keys.root_key_file is inside storage.data_dir, wants a path outside it");
+            "line 5: keys.root_key_file is inside storage.data_dir, expected a path outside it");
 }
 
 TEST_F(LoadConfigTest, SaysWhyAFileCannotBeRead) {

@@ -1,4 +1,4 @@
-// deploy/mayfly.toml is documentation that is checked: every setting, its default and its range.
+// Checks that deploy/mayfly.toml documents every setting with its default and its range.
 #include <fstream>
 #include <sstream>
 #include <string>

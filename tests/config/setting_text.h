@@ -1,4 +1,4 @@
-// Settings as text, for tests that work through the whole table.
+// Settings as text, for tests that iterate over the whole table.
 #pragma once
 
 #include <map>

@@ -1,8 +1,9 @@
-// Compares a server that was killed and started again with the models, call by call.
+// Compares a killed and restarted server with the models, call by call.
 //
 // Every read goes through the public RPCs: inputs are got, outputs are claimed (and given back).
-// What was in doubt is settled by it. Then ends are repeated: an ack or a delete that happened must
-// answer as it did, an ack that did not happen must not happen now, under a claim of a dead server.
+// This decides every uncertain result. Then ends are repeated: an ack or a delete that happened
+// must give the same answer, and an ack that did not happen must not succeed now, with a claim from
+// before the restart.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Counts what a run did, and collects what it must not have seen. Thread-safe.
+// Counts the operations of a run and collects violations. Thread-safe.
 #pragma once
 
 #include <atomic>

@@ -46,7 +46,7 @@ constexpr size_t kSampleCalls = 1000;
 // Longer than a run, so that the ends of calls are remembered throughout.
 constexpr char kSettings[] = "[retention]\ntombstone_ttl = \"24h\"\nclock_jump_grace = \"0s\"\n";
 // For the sweep of what expires last.
-constexpr absl::Duration kSweepTimeout = absl::Seconds(20);
+constexpr absl::Duration kSweepTimeout = absl::Seconds(60);
 
 using Calls = std::vector<std::unique_ptr<CallModel>>;
 

@@ -1,5 +1,5 @@
-// One thread's share of the load: it puts, replaces, claims, acks and deletes calls of its own in
-// batches, until the server is killed, and keeps their models true to the answers.
+// One thread of the load: it puts, replaces, claims, acks and deletes its own calls in batches
+// until the server is killed, and updates their models from the answers.
 //
 // A call has one operation under way at most, so a kill leaves one in doubt. The calls of several
 // loads meet in the server's commits, not in the models. Not thread-safe.

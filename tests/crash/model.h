@@ -1,4 +1,4 @@
-// What a server that is killed at any moment may hold, told from its answers alone.
+// Models the possible state of a server that may be killed at any moment, from its answers alone.
 //
 // A World is one truth about a call. An operation that was answered leaves one world; one that was
 // not leaves two, with it and without it, and the next look at the call tells which. The model
@@ -46,7 +46,7 @@ struct World {
   World Ended(Phase phase) const;
 };
 
-// What one read of a call returned.
+// The result of one read of a call.
 struct Look {
   std::string summary;   // "OK", "PENDING", or the code and the reason
   std::string data;      // when OK

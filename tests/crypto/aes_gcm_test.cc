@@ -1,5 +1,5 @@
-// NIST's vectors, in the one shape that is used here: a nonce of 96 bits, no additional data and a
-// tag of 128 bits. The files' other shapes are passed over, and the cases that remain are counted.
+// NIST's test vectors with a 96-bit nonce, no additional data and a 128-bit tag, which is the only
+// variant used. Others in the files are skipped, and the remaining cases are counted.
 #include "crypto/aes_gcm.h"
 
 #include <optional>

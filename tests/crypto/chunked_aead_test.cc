@@ -1,5 +1,5 @@
-// decrypt_test.py checks the same format from outside; here are the sizes, the refusals and what
-// the C++ interface promises beyond the format.
+// decrypt_test.py checks the format independently. This test covers the sizes, the rejections and
+// the further guarantees of the C++ interface.
 #include "crypto/chunked_aead.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Published test vectors, read where Debian's python3-cryptography-vectors puts them.
+// Reads published test vectors from Debian's python3-cryptography-vectors.
 //
 // The files hold "NAME = hex" lines, "[NAME = value]" lines that hold for all that follows, bare
 // words such as FAIL, and comments.

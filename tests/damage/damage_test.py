@@ -14,37 +14,27 @@ import os
 import shutil
 import struct
 import sys
-import tempfile
 import time
-import unittest
-from typing import Any, List, Set, Tuple
+from typing import Any, Callable, List, Set, Tuple
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-for folder in ("forensic", "support"):
-    sys.path.insert(0, os.path.join(HERE, "..", folder))
+sys.path.insert(0, os.path.join(HERE, "../support"))
 
-import called_server
-from data_copy import PAGE_BYTES, SLOT_BYTES, read_slots
-
-MAYFLYD = PROTOC = ""  # Filled by main().
+import called_server_case
+from call_id import new_call_id
+from slot_file import PAGE_BYTES, SLOT_BYTES, read_slots
+from waiting import wait_until
 
 OK, NOT_FOUND, DATA_LOSS = 0, 5, 15
 CALL_COUNT = 512
 DATA_BYTES = 1000
-TIMEOUT_S = 60
-POLL_S = 0.05
 # In the middle of a block of 16 KiB, the first of its file.
 BAD_OFFSET = 5000
-
-
-def new_call_id() -> str:
-    """RFC 9562, section 5.7."""
-    value = bytearray(struct.pack(">Q", int(time.time() * 1000))[2:] + os.urandom(10))
-    value[6] = 0x70 | value[6] & 0x0F
-    value[8] = 0x80 | value[8] & 0x3F
-    digits = value.hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+# Of the two in keys/database.
+RECORD_COPY_BYTES = 32 << 10
+# The server logs an operation that meets damage once in so long.
+ALARM_INTERVAL_S = 10
 
 
 def flip(path: str, offset: int) -> None:
@@ -55,27 +45,13 @@ def flip(path: str, offset: int) -> None:
         file.write(bytes([byte ^ 1]))
 
 
-class Damage(unittest.TestCase):
+class Damage(called_server_case.CalledServerCase):
     """One server each."""
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.generated = tempfile.mkdtemp(prefix="mayfly_damage_proto_")
-        cls.messages = called_server.generate_messages(PROTOC, cls.generated)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        shutil.rmtree(cls.generated)
-
     def setUp(self) -> None:
-        self.server = self.new_server()
+        self.began = time.monotonic()
+        super().setUp()
         self.slots_path = self.server.path("data/keys/slots")
-
-    def new_server(self) -> called_server.CalledServer:
-        server = called_server.CalledServer(MAYFLYD, self.messages)
-        self.addCleanup(server.close)
-        server.start()
-        return server
 
     # A start that is refused.
 
@@ -96,7 +72,7 @@ class Damage(unittest.TestCase):
         os.truncate(self.slots_path, 4 * PAGE_BYTES)
         self.server.storage_settings = "accept_data_loss = true"
         self.server.start()
-        self.wait_until(lambda: "what a crash left behind" in self.log())
+        self.wait_until_logged("what a crash left behind")
         told = self.get_inputs(calls)
         self.assertEqual(sorted(told), [OK] * 128 + [NOT_FOUND] * (CALL_COUNT - 128))
         self.server.kill()
@@ -108,12 +84,11 @@ class Damage(unittest.TestCase):
         calls = self.put_inputs(8)
         self.server.kill()
         # The same root key, or that is what would be noticed.
-        other = called_server.CalledServer(MAYFLYD, self.messages)
-        self.addCleanup(other.close)
+        other = self.new_server()
         shutil.copy(self.server.path("root.key"), other.path("root.key"))
         other.start()
         other.kill()
-        for name in ("keys/slots", "keys/keyring", "keys/clock", "db"):
+        for name in ("keys/slots", "keys/keyring", "keys/clock", "keys/database", "db"):
             path = self.server.path("data/" + name)
             self.keep(path)
             self.copy(other.path("data/" + name), path)
@@ -124,10 +99,68 @@ class Damage(unittest.TestCase):
         self.server.start()
         self.assertEqual(self.get_inputs(calls), [OK] * 8)
 
+    def test_files_of_the_database_that_lost_something(self) -> None:
+        early, log = self.fill_two_logs()
+        newest = max(glob.glob(self.server.path("data/db/*.log")))
+        _, manifest, _ = self.recorded_files()
+        size = os.path.getsize(log)
+        damages: List[Tuple[str, Callable[[], None], str]] = [
+            (log, lambda: os.remove(log), f"{size} bytes of it were once synced"),
+            (log, lambda: os.truncate(log, 0), f"has 0 bytes, but {size} were once synced"),
+            (log, lambda: os.truncate(log, size - 7), f"has {size - 7} bytes, but {size} were"),
+            (log, lambda: self.fill_with_zeros(log), f"has zeros at byte 0, but {size} bytes"),
+            (newest, lambda: os.truncate(newest, os.path.getsize(newest) - 7), "were once synced"),
+            (manifest, lambda: os.truncate(manifest, 100), "has 100 bytes, but"),
+            (manifest, lambda: os.remove(manifest), "has 0 bytes, but"),
+            (self.server.path("data/db"), self.empty_database, "names no manifest"),
+        ]
+        for path, damage, text in damages:
+            self.keep(path)
+            damage()
+            for _ in range(2):
+                refused = self.server.start_refused()
+                self.assertIn("data loss: ", refused)
+                self.assertIn(os.path.basename(path), refused)
+                self.assertIn(text, refused)
+                self.assertIn("storage.accept_data_loss", refused)
+            # Nothing has been changed: the file alone is put back.
+            self.put_back(path)
+        self.server.start()
+        self.assertEqual(self.get_inputs(early), [OK] * len(early))
+
+    def test_an_older_log_that_is_given_up(self) -> None:
+        early, log = self.fill_two_logs()
+        os.remove(log)
+        self.server.start_refused()
+        settings = self.server.storage_settings
+        self.server.storage_settings += "\naccept_data_loss = true"
+        self.server.start()
+        self.assertIn(f"the log db/{os.path.basename(log)} is missing", self.log())
+        told = self.get_inputs(early)
+        self.assertLessEqual(set(told), {OK, NOT_FOUND})
+        self.server.kill()
+        self.server.storage_settings = settings
+        self.server.start()
+        self.assertEqual(self.get_inputs(early), told)
+
+    def test_a_record_of_files_that_is_lost(self) -> None:
+        calls = self.put_inputs(8)
+        record = self.server.path("data/keys/database")
+        for damage, word in ((os.remove, "missing"), (lambda path: os.truncate(path, 9), "damaged")):
+            self.server.kill()
+            damage(record)
+            self.server.start()
+            self.assertIn(f"the record keys/database is {word}", self.log())
+            self.assertEqual(self.get_inputs(calls), [OK] * 8)
+            self.assertEqual(os.path.getsize(record), 2 * RECORD_COPY_BYTES)
+
+    # Without the record of files: as if all was lost in the second after it was written.
+
     def test_a_log_that_was_cut(self) -> None:
         early = self.put_inputs(64)
         late = self.put_inputs(64)
         self.server.kill()
+        os.remove(self.server.path("data/keys/database"))
         log = max(glob.glob(self.server.path("data/db/*.log")), key=os.path.getsize)
         self.keep(log)
         os.truncate(log, os.path.getsize(log) - 7)
@@ -144,9 +177,10 @@ class Damage(unittest.TestCase):
         slots = self.live_slots()
         self.keep(self.server.path("data"))
         os.remove(log)
+        os.remove(self.server.path("data/keys/database"))
         for _ in range(2):
             self.server.start()
-            self.wait_until(lambda: "slots that no payload names" in self.log())
+            self.wait_until_logged("slots that no payload names")
             self.assertNotIn("what a crash left behind", self.log())
             self.assertEqual(self.live_slots(), slots)
             self.server.kill()
@@ -194,7 +228,7 @@ class Damage(unittest.TestCase):
         with open(self.slots_path, "rb") as file:
             file.seek(slot + 8)
             self.assertEqual(file.read(20), bytes(20))
-        self.assertEqual(self.log().count("damage, looking at slots"), 1, "not rate-limited")
+        self.assert_rate_limited("damage, looking at slots")
 
         slot = self.slot_put_by(lambda: calls.extend(self.put_inputs(1)))
         flip(self.slots_path, slot + 12)
@@ -218,11 +252,11 @@ class Damage(unittest.TestCase):
             self.put_inputs(4)
         self.assertEqual(self.put_output(bad[0], b"output"), DATA_LOSS)
         self.assertEqual(self.put_output(calls[-1], b"output"), OK)
-        self.assertEqual(self.log().count("damage, reading rows"), 1, "not rate-limited")
+        self.assert_rate_limited("damage, reading rows")
         self.assertNotIn("the server is ending", self.log())
 
     def test_one_bad_block_of_deadlines(self) -> None:
-        ttl_s = 8
+        ttl_s = 20
         self.put_inputs(CALL_COUNT, ttl_s)
         deadline = time.time() + ttl_s
         lasting = self.put_inputs(4)
@@ -231,9 +265,9 @@ class Damage(unittest.TestCase):
         self.server.start()
         self.assertLess(time.time(), deadline, "the machine is too busy for this ttl")
         # About 270 are in the block; the hourly round, and the end of their epoch keys, have those.
-        self.wait_until(lambda: len(self.live_slots()) < CALL_COUNT - 100)
+        wait_until(lambda: len(self.live_slots()) < CALL_COUNT - 100, "most slots erased")
         self.assertEqual(self.get_inputs(lasting), [OK] * 4)
-        self.assertEqual(self.log().count("damage, reading deadlines"), 1, "not rate-limited")
+        self.assert_rate_limited("damage, reading deadlines")
         self.assertIn("slots that no row names are left alone", self.log())
 
     # What tests are made of.
@@ -248,16 +282,51 @@ class Damage(unittest.TestCase):
         for _ in range(8):
             self.put_inputs(32, data_bytes=60_000)
         self.put_inputs(64)
+        wait_until(self.files_are_recorded, "a record of files that is up to date")
         self.server.kill()
         logs = sorted(glob.glob(self.server.path("data/db/*.log")))
         logs = [log for log in logs if os.path.getsize(log) > 0]
         self.assertGreaterEqual(len(logs), 2)
         return early, logs[0]
 
+    def files_are_recorded(self) -> bool:
+        """As they are: several logs, and the manifest that says which of them are needed."""
+        try:
+            manifest_bytes, manifest, logs = self.recorded_files()
+            return (
+                len(logs) >= 2
+                and os.path.getsize(manifest) == manifest_bytes
+                and all(os.path.getsize(self.log_path(number)) == size for number, size in logs)
+            )
+        except (FileNotFoundError, struct.error):
+            return False  # read while it was written
+
+    def recorded_files(self) -> Tuple[int, str, List[Tuple[int, int]]]:
+        """The size of the manifest and its path, and the numbers and sizes of logs."""
+        with open(self.server.path("data/keys/database"), "rb") as file:
+            content = file.read()
+        copies = [content[:RECORD_COPY_BYTES], content[RECORD_COPY_BYTES:]]
+        newest = max(copies, key=lambda copy: int.from_bytes(copy[28:36], "big"))
+        number, size, log_count = struct.unpack(">QQI", newest[36:56])
+        logs = [struct.unpack(">QQ", newest[58 + 16 * i : 74 + 16 * i]) for i in range(log_count)]
+        return size, self.server.path(f"data/db/MANIFEST-{number:06}"), logs
+
+    def log_path(self, number: int) -> str:
+        return self.server.path(f"data/db/{number:06}.log")
+
+    def fill_with_zeros(self, path: str) -> None:
+        size = os.path.getsize(path)
+        os.truncate(path, 0)
+        os.truncate(path, size)
+
+    def empty_database(self) -> None:
+        for name in os.listdir(self.server.path("data/db")):
+            os.remove(os.path.join(self.server.path("data/db"), name))
+
     def put_inputs(
         self, count: int, ttl_s: int = 3600, data_bytes: int = DATA_BYTES
     ) -> List[str]:
-        calls = [new_call_id() for _ in range(count)]
+        calls = [str(new_call_id()) for _ in range(count)]
         items = [
             {"call_id": call, "payload": {"data": os.urandom(data_bytes)}, "ttl": {"seconds": ttl_s}}
             for call in calls
@@ -310,14 +379,18 @@ class Damage(unittest.TestCase):
         with open(self.server.path("log")) as file:
             return file.read()
 
-    def wait_until(self, holds: Any) -> None:
-        end = time.monotonic() + TIMEOUT_S
-        while not holds():
-            self.assertLess(time.monotonic(), end, "it did not come to pass")
-            time.sleep(POLL_S)
+    def assert_rate_limited(self, words: str) -> None:
+        intervals = (time.monotonic() - self.began) / ALARM_INTERVAL_S
+        self.assertIn(self.log().count(words), range(1, int(intervals) + 2), words)
+
+    def wait_until_logged(self, words: str) -> None:
+        wait_until(lambda: words in self.log(), words)
 
     def copy(self, source: str, path: str) -> None:
-        shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        elif os.path.exists(path):
+            os.remove(path)
         shutil.copytree(source, path) if os.path.isdir(source) else shutil.copy(source, path)
 
     def keep(self, path: str) -> None:
@@ -328,12 +401,5 @@ class Damage(unittest.TestCase):
         self.copy(self.server.path("kept-" + os.path.basename(path)), path)
 
 
-def main() -> int:
-    global MAYFLYD, PROTOC
-    MAYFLYD, PROTOC = sys.argv[1:3]
-    result = unittest.main(argv=[sys.argv[0], *sys.argv[3:]], exit=False).result
-    return 0 if result.wasSuccessful() else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    called_server_case.main()

@@ -23,13 +23,13 @@ class LoopDisk:
 
     def __init__(self, directory: str, megabytes: int):
         self._image = os.path.join(directory, f"disk_{megabytes}")
-        self._megabytes = megabytes
+        self.megabytes = megabytes
         self._device = ""
         self._mounted: Optional[str] = None
 
     def __enter__(self) -> "LoopDisk":
         with open(self._image, "wb") as image:
-            image.truncate(self._megabytes * 1_000_000)
+            image.truncate(self.megabytes * 1_000_000)
         self._device = run("losetup", "--find", "--show", self._image)
         run("mkfs.ext4", "-q", self._device)
         return self

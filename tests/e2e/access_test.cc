@@ -1,5 +1,5 @@
-// Who may do what: every role with every RPC, certificates that name nobody, and tenants that must
-// not be able to tell each other's calls from calls that never were.
+// Access control: every role with every RPC, certificates without a valid identity, and tenants
+// that must not be able to distinguish each other's calls from calls that never existed.
 
 #include <map>
 #include <set>
@@ -114,7 +114,7 @@ void AskStreams(TestClient* client, TestClient* worker, const std::string& call_
   }
 }
 
-// What each RPC answers about one call id, code and text, by the name of the RPC.
+// The answer of each RPC about one call id, code and text, by the name of the RPC.
 std::map<std::string, std::string> AskEverything(TestClient* client, TestClient* worker,
                                                  const std::string& call_id,
                                                  const std::string& token, uint64_t fence) {

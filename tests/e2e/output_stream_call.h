@@ -1,4 +1,4 @@
-// One StreamOutputs RPC as a test wants to write it.
+// Helper for a StreamOutputs RPC in a test.
 #pragma once
 
 #include <chrono>

@@ -176,7 +176,7 @@ TEST(Drain, AnswersALongPollAndKeepsTheData) {
     EXPECT_THAT(Summary(status), ::testing::AnyOf("OK", "UNAVAILABLE DRAINING"));
     EXPECT_EQ(response.outputs_size(), 0);
     EXPECT_EQ(server.Wait(), 0) << server.Log();
-    EXPECT_LT(absl::Now() - begun, absl::Seconds(15));
+    EXPECT_LT(absl::Now() - begun, absl::Seconds(40)) << "as long as the poll";
   }
   server.Start();
   TestClient client(server.Channel("client"));
@@ -241,13 +241,14 @@ TEST(Reflection, IsThereOnlyWhenConfigured) {
   EXPECT_EQ(reflect("[server]\nreflection = true\n"), "OK");
 }
 
-// Pings every 1.3 s; the poll lasts long enough for more strikes than gRPC forgives.
+// Pings every 2 s, which a busy machine may bring closer together; the poll lasts long enough for more
+// strikes than gRPC forgives.
 TEST(Keepalive, PingsAreAcceptedAsOftenAsConfiguredAndNotMoreOften) {
   const auto poll = [](const std::string& interval, std::string* answer) {
     TestServer server("[server]\nkeepalive_ping_min_interval = \"" + interval + "\"\n");
     server.Start();
     grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 1300);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     TestClient client(server.Channel("client", arguments));
@@ -255,7 +256,7 @@ TEST(Keepalive, PingsAreAcceptedAsOftenAsConfiguredAndNotMoreOften) {
     EXPECT_EQ(client.PutInput(call_id, "question"), "OK");
     v1::ClaimedOutput output;
     std::string ended;
-    *answer = client.Claim(call_id, NewClaimToken(), &output, &ended, /*wait_s=*/8);
+    *answer = client.Claim(call_id, NewClaimToken(), &output, &ended, /*wait_s=*/12);
   };
   std::string every_second;
   std::string every_hour;
@@ -276,10 +277,14 @@ TEST(RateLimit, RefusesWithADelayAndRecovers) {
   const auto describe = [&] {
     return Summary(client.Call(&v1::FunctionIo::Stub::DescribeCalls, request, &response));
   };
-  while (describe() != "OK") absl::SleepFor(absl::Milliseconds(100));  // the start took one
-  EXPECT_EQ(describe(), "RESOURCE_EXHAUSTED QUOTA_RATE");
-  absl::SleepFor(absl::Milliseconds(1200));
-  EXPECT_EQ(describe(), "OK");
+  // Several at once, since a slow answer lets the allowance grow again.
+  const absl::Time end = absl::Now() + absl::Seconds(60);
+  std::string refused;
+  while ((refused = describe()) == "OK" && absl::Now() < end) {
+  }
+  EXPECT_EQ(refused, "RESOURCE_EXHAUSTED QUOTA_RATE");
+  while (describe() != "OK" && absl::Now() < end) absl::SleepFor(absl::Milliseconds(100));
+  EXPECT_LT(absl::Now(), end);
   // Another tenant has its own.
   TestClient other(server.Channel("other-client"));
   EXPECT_EQ(other.PutInput(NewCallId(), "question"), "OK");

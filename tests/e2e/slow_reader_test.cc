@@ -2,12 +2,16 @@
 // and what waits for them is bounded.
 
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -27,6 +31,10 @@ using ::testing::StartsWith;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr absl::Duration kPatience = absl::Seconds(60);
+// Enough for a busy machine to begin with what must be under way when a payload ends.
+constexpr absl::Duration kShortTtl = absl::Seconds(12);
+// A server gives up the write of an ended payload a second after the end; and what a busy machine adds.
+constexpr absl::Duration kGivenUp = absl::Seconds(3);
 
 // How far a stream's bytes may run ahead of who reads them.
 grpc::ChannelArguments Window(int bytes) {
@@ -37,6 +45,20 @@ grpc::ChannelArguments Window(int bytes) {
 }
 constexpr int kSmallWindow = 64 << 10;
 constexpr int kLargeWindow = 256 << 20;
+
+// proc(5), /proc/PID/stat: utime and stime.
+absl::Duration CpuTimeOf(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::string fields;
+  std::getline(file, fields);
+  const std::vector<std::string> after_name =
+      absl::StrSplit(fields.substr(fields.rfind(')') + 2), ' ');
+  int64_t user_ticks = 0;
+  int64_t system_ticks = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(after_name.at(11), &user_ticks));
+  EXPECT_TRUE(absl::SimpleAtoi(after_name.at(12), &system_ticks));
+  return absl::Seconds(1) * (user_ticks + system_ticks) / sysconf(_SC_CLK_TCK);
+}
 
 class SlowReaderTest : public ::testing::Test {
  protected:
@@ -87,6 +109,21 @@ class SlowReaderTest : public ::testing::Test {
       absl::SleepFor(absl::Milliseconds(20));
     }
     ASSERT_EQ(client_->Describe(id).state(), state);
+  }
+
+  // Until the server has done what it can and waits for its clients.
+  void WaitUntilIdle() {
+    constexpr absl::Duration kLook = absl::Seconds(2);
+    constexpr absl::Duration kIdle = absl::Milliseconds(30);  // three ticks of the kernel's count
+    const absl::Time end = absl::Now() + kPatience;
+    absl::Duration before = CpuTimeOf(server_.pid());
+    while (absl::Now() < end) {
+      absl::SleepFor(kLook);
+      const absl::Duration now = CpuTimeOf(server_.pid());
+      if (now - before <= kIdle) return;
+      before = now;
+    }
+    FAIL() << "the server is never idle";
   }
 
   void Delete(const std::vector<std::string>& ids) {
@@ -140,12 +177,11 @@ class UnreadStream {
 
 TEST_F(SlowReaderTest, AStreamBringsNothingPastItsDeadline) {
   const std::vector<std::string> ids = PutInputs(kOutputs, 2, absl::Minutes(10));
-  PutOutputs(ids, kOutputBytes, absl::Seconds(6));
+  PutOutputs(ids, kOutputBytes, kShortTtl);
   UnreadStream stream(server_, ids);
   WaitFor(ids.front(), v1::CALL_STATE_CLAIMED);
   WaitFor(ids.back(), v1::CALL_STATE_EXPIRED);
-  // From here on nothing may be read; what is given up is given up within moments.
-  absl::SleepFor(absl::Seconds(1));
+  absl::SleepFor(kGivenUp);
   EXPECT_LE(stream.ReadRest(), kOutputsMax);
   EXPECT_EQ(stream.status(), "UNAVAILABLE");
 }
@@ -155,7 +191,7 @@ TEST_F(SlowReaderTest, AStreamBringsNothingPastAnAnsweredDelete) {
   PutOutputs(ids, kOutputBytes, absl::Minutes(10));
   UnreadStream stream(server_, ids);
   WaitFor(ids.back(), v1::CALL_STATE_CLAIMED);
-  absl::SleepFor(absl::Seconds(1));
+  WaitUntilIdle();
   Delete({ids.back()});
   EXPECT_LE(stream.ReadRest(), kOutputsMax);
   EXPECT_EQ(stream.status(), "UNAVAILABLE");
@@ -192,10 +228,10 @@ class UnreadDownload {
 };
 
 TEST_F(SlowReaderTest, ADownloadBringsNothingPastItsDeadline) {
-  const std::vector<std::string> ids = PutInputs(1, 8 * kMiB, absl::Seconds(4));
+  const std::vector<std::string> ids = PutInputs(1, 8 * kMiB, kShortTtl);
   UnreadDownload download(server_, ids[0]);
   WaitFor(ids[0], v1::CALL_STATE_EXPIRED);
-  absl::SleepFor(absl::Seconds(1));
+  absl::SleepFor(kGivenUp);
   EXPECT_EQ(download.ReadRest(), 0u);
   EXPECT_EQ(download.status(), "UNAVAILABLE");
 }
@@ -203,7 +239,7 @@ TEST_F(SlowReaderTest, ADownloadBringsNothingPastItsDeadline) {
 TEST_F(SlowReaderTest, ADownloadBringsNothingPastAnAnsweredDelete) {
   const std::vector<std::string> ids = PutInputs(1, 8 * kMiB, absl::Minutes(10));
   UnreadDownload download(server_, ids[0]);
-  absl::SleepFor(absl::Seconds(1));
+  WaitUntilIdle();
   Delete(ids);
   EXPECT_EQ(download.ReadRest(), 0u);
   EXPECT_EQ(download.status(), "UNAVAILABLE");
@@ -261,10 +297,9 @@ TEST_F(SlowReaderTest, AReplyBringsNothingPastAnAnsweredDelete) {
   std::vector<std::string> ids;
   for (int i = 0; i < 3; ++i) ids.push_back(PutInputs(1, 15 * kMiB, absl::Minutes(10))[0]);
   StalledReply reply(server_, PutInputs(1, 2 * kMiB, absl::Minutes(10))[0], ids);
-  absl::SleepFor(absl::Seconds(2));
+  WaitUntilIdle();
   Delete({ids.back()});
-  // The write under way is cut off, which takes a moment.
-  absl::SleepFor(absl::Seconds(2));
+  absl::SleepFor(kGivenUp);
   const uint64_t bytes = reply.End();
   std::printf("of 45 MiB came %.2f MiB\n", static_cast<double>(bytes) / kMiB);
   EXPECT_LE(bytes, kKernelBytesMax);
@@ -274,10 +309,10 @@ TEST_F(SlowReaderTest, AReplyBringsNothingPastAnAnsweredDelete) {
 TEST_F(SlowReaderTest, AReplyBringsNothingPastItsDeadline) {
   std::vector<std::string> ids;
   for (int i = 0; i < 2; ++i) ids.push_back(PutInputs(1, 15 * kMiB, absl::Minutes(10))[0]);
-  ids.push_back(PutInputs(1, 15 * kMiB, absl::Seconds(6))[0]);
+  ids.push_back(PutInputs(1, 15 * kMiB, kShortTtl)[0]);
   StalledReply reply(server_, PutInputs(1, 2 * kMiB, absl::Minutes(10))[0], ids);
   WaitFor(ids.back(), v1::CALL_STATE_EXPIRED);
-  absl::SleepFor(absl::Seconds(2));
+  absl::SleepFor(kGivenUp);
   const uint64_t bytes = reply.End();
   std::printf("of 45 MiB came %.2f MiB\n", static_cast<double>(bytes) / kMiB);
   EXPECT_LE(bytes, kKernelBytesMax);
@@ -293,15 +328,12 @@ class UnreadRepliesTest : public SlowReaderTest {
             "[limits]\nunsent_bytes_max = \"160MiB\"\n"
             "tenant_unsent_bytes_max = \"130MiB\"\n"
             "connection_unsent_bytes_max = \"64MiB\"\n") {}
-
-  // Replies of 40 MiB, each on a connection of its own or all on one, none of which is read.
-  std::vector<std::unique_ptr<grpc::ClientReader<v1::DownloadResponse>>> readers_;
 };
 
 TEST_F(UnreadRepliesTest, AreBoundedAndTheirMemoryIsGivenBack) {
   constexpr int kReplies = 40;
   const std::string id = PutInputs(1, 40 * kMiB, absl::Minutes(10))[0];
-  absl::SleepFor(absl::Seconds(1));
+  WaitUntilIdle();
   const ProcessMemory before = ReadProcessMemory(server_.pid());
   TcpProxy proxy(server_.port());
   std::vector<std::unique_ptr<TestClient>> workers;
@@ -328,7 +360,8 @@ TEST_F(UnreadRepliesTest, AreBoundedAndTheirMemoryIsGivenBack) {
       answers[i] = status.ok() ? Summary(response.results(0).status()) : Summary(status);
     });
   }
-  absl::SleepFor(absl::Seconds(4));
+  // Until every request has been looked at: refusals wait on the connection as replies do.
+  WaitUntilIdle();
   const int64_t peak = watch.Peak().anonymous_bytes - before.anonymous_bytes;
   proxy.GoOn();
   for (std::thread& thread : threads) thread.join();

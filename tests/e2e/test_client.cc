@@ -132,14 +132,6 @@ std::string TestClient::Release(const std::string& call_id, const std::string& t
   return FirstResult(status, response);
 }
 
-std::string TestClient::Renew(const std::string& call_id, const std::string& token,
-                              uint64_t fence) {
-  const auto request = ClaimItem<v1::RenewClaimsRequest>(call_id, token, fence);
-  v1::RenewClaimsResponse response;
-  const grpc::Status status = Call(&v1::FunctionIo::Stub::RenewClaims, request, &response);
-  return FirstResult(status, response);
-}
-
 std::string TestClient::Delete(const std::string& call_id) {
   v1::DeleteCallsRequest request;
   request.add_call_ids(call_id);

@@ -1,4 +1,4 @@
-// The RPCs as a test wants to write them: one call, one answer, errors as "CODE REASON".
+// Helper for RPCs in tests: one call, one answer, errors as "CODE REASON".
 #pragma once
 
 #include <memory>
@@ -45,7 +45,6 @@ class TestClient {
                     std::string* ended, int wait_s = 0);
   std::string Ack(const std::string& call_id, const std::string& token, uint64_t fence);
   std::string Release(const std::string& call_id, const std::string& token, uint64_t fence);
-  std::string Renew(const std::string& call_id, const std::string& token, uint64_t fence);
   std::string Delete(const std::string& call_id);
   v1::CallDescription Describe(const std::string& call_id);
 

@@ -131,7 +131,7 @@ class IdentityTest : public Tls {
     std::thread poll([&] {
       v1::ClaimedOutput output;
       std::string ended;
-      ends.poll = client.Claim(id, NewClaimToken(), &output, &ended, /*wait_s=*/25);
+      ends.poll = client.Claim(id, NewClaimToken(), &output, &ended, /*wait_s=*/50);
     });
     end();
     ends.stream = stream.FinishAfterRest();
@@ -150,14 +150,15 @@ class IdentityTest : public Tls {
 };
 
 TEST_F(IdentityTest, EndsWithItsCertificateOnAConnectionThatGoesOn) {
+  constexpr absl::Duration kValid = absl::Seconds(12);
   const absl::Time now = absl::Now();
-  server_.MakeCertificate("short", kClient, now - absl::Minutes(1), now + absl::Seconds(8));
+  server_.MakeCertificate("short", kClient, now - absl::Minutes(1), now + kValid);
   const auto channel = server_.Channel("short");
-  const absl::Time not_after = absl::FromUnixSeconds(absl::ToUnixSeconds(now)) + absl::Seconds(8);
+  const absl::Time not_after = absl::FromUnixSeconds(absl::ToUnixSeconds(now)) + kValid;
   ExpectUnauthenticated(EndsOf(channel, [] {}));
   EXPECT_GE(absl::Now(), not_after);
-  // Bounded: a second between two looks, and what a busy machine adds.
-  EXPECT_LE(absl::Now(), not_after + absl::Seconds(15));
+  // A second between two looks, and what a busy machine adds; less than the poll would have taken.
+  EXPECT_LE(absl::Now(), not_after + absl::Seconds(30));
   EXPECT_EQ(channel->GetState(false), GRPC_CHANNEL_READY);
   EXPECT_EQ(Call(channel), "UNAUTHENTICATED IDENTITY_INVALID");
 }
@@ -190,7 +191,7 @@ TEST_F(Tls, TakesUpAReplacedCertificateWithoutARestart) {
                      absl::StrCat(server_.certificates(), "/server", suffix).c_str()),
               0);
   }
-  const absl::Time end = absl::Now() + absl::Seconds(20);
+  const absl::Time end = absl::Now() + absl::Seconds(60);
   while (serial() != "serial=11\n" && absl::Now() < end) absl::SleepFor(absl::Milliseconds(100));
   EXPECT_EQ(serial(), "serial=11\n");  // 17, which MakeCertificate gives
   EXPECT_EQ(Call(server_.Channel("client")), "OK");

@@ -7,25 +7,22 @@ Usage: unread_socket_test.py MAYFLYD PROTOC
 
 import os
 import sys
-import tempfile
 import time
-import unittest
-from typing import Any, List
+from typing import List
 
 sys.dont_write_bytecode = True
-TESTS_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path.insert(0, os.path.join(TESTS_DIR, "support"))
-sys.path.insert(0, os.path.join(TESTS_DIR, "forensic"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 
-from called_server import CalledServer, generate_messages
+import called_server_case
 from unread_http2 import UnreadHttp2
 
-MAYFLYD, PROTOC = sys.argv[1:3] if len(sys.argv) > 2 else ("", "")
 MIB = 1 << 20
 PAYLOAD_BYTES = 15 * MIB
 GET_INPUTS = "/mayfly.v1.FunctionIo/GetInputs"
+# Enough to ask for the payload in time on a busy machine.
+TTL_S = 10
 # A reply is given up when its write has not ended a moment after the payload has.
-SETTLE_S = 2
+SETTLE_S = 3
 
 
 def kernel_bytes_max() -> int:
@@ -34,32 +31,9 @@ def kernel_bytes_max() -> int:
         return int(file.read().split()[2]) + 512 * 1024
 
 
-class UnreadSocketTest(unittest.TestCase):
-    messages: Any = None
-    server: CalledServer
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.directory = tempfile.TemporaryDirectory()
-        cls.messages = generate_messages(PROTOC, cls.directory.name)
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.directory.cleanup()
-
-    def setUp(self) -> None:
-        self.server = CalledServer(MAYFLYD, self.messages)
-        self.addCleanup(self.server.close)
-        self.server.start()
-
+class UnreadSocketTest(called_server_case.CalledServerCase):
     def connect(self, role: str) -> UnreadHttp2:
-        path = self.server.path
-        connection = UnreadHttp2(
-            self.server.port,
-            path("certificates/ca.pem"),
-            path(f"certificates/{role}.pem"),
-            path(f"certificates/{role}.key"),
-        )
+        connection = UnreadHttp2(self.server.port, self.server.tls_context(role))
         self.addCleanup(connection.close)
         return connection
 
@@ -96,10 +70,10 @@ class UnreadSocketTest(unittest.TestCase):
         self.expect_little(connection, [stream])
 
     def test_a_reply_ends_at_its_deadline(self) -> None:
-        ids = self.put_inputs(2) + self.put_inputs(1, ttl_s=6)
+        ids = self.put_inputs(2) + self.put_inputs(1, ttl_s=TTL_S)
         connection = self.connect("worker")
         stream = self.get_unread(connection, ids)
-        time.sleep(6 + SETTLE_S)
+        time.sleep(TTL_S + SETTLE_S)
         self.expect_little(connection, [stream])
 
     def test_others_are_served_meanwhile(self) -> None:
@@ -119,4 +93,4 @@ class UnreadSocketTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    called_server_case.main()

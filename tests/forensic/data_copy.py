@@ -1,9 +1,10 @@
 """Reads a copy of a data directory the way somebody would who found it, and the root key with it.
 
-Written from the tables of bytes in src/keys/keyring_format.h, src/keys/slot_format.h,
-src/storage/local/row_format.h and the comments of src/store/payload_cipher.cc; the encryption is
-tests/crypto/decrypt.py, written from its published page. Nothing here runs code of the store, so a
-difference between those tables and the truth fails the test that uses this.
+Written from the tables of bytes in src/keys/keyring_format.h and src/storage/local/row_format.h and
+from the comments of src/store/payload_cipher.cc; the slot file is read by tests/support/slot_file.py,
+and decrypted is with tests/crypto/decrypt.py, both likewise written from what is published about
+them. Nothing here runs code of the store, so a difference between those pages and the truth fails the
+test that uses this.
 
 RocksDB's files are searched byte by byte instead of being read through RocksDB: what it deleted but
 left on the disk must be found too. Only its write-ahead log is put together first, because it
@@ -17,39 +18,20 @@ import struct
 import sys
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "crypto"))
+TESTS_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path[:0] = [os.path.join(TESTS_DIR, folder) for folder in ("crypto", "support")]
 
 import decrypt
+from crc32c import crc32c
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from slot_file import read_slots
 
-PAGE_BYTES = 4096
-SLOT_BYTES = 32
 ROW_HEADER_BYTES = 64
 SEGMENT_BYTES = 1 << 20
 INPUT, OUTPUT = 1, 2
 HOUR_MS = 3_600_000
-
-
-def _crc_table() -> List[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-_CRC_TABLE = _crc_table()
-
-
-def crc32c(content: bytes) -> int:
-    """RFC 3720, appendix B.4."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
 
 
 def expand(key: bytes, info: bytes, length: int) -> bytes:
@@ -73,40 +55,6 @@ def read_keyring(content: bytes, root_key: bytes) -> Dict[int, bytes]:
         )
     assert list(keys) == sorted(keys) and len(keys) == count, "hours are not ascending"
     return keys
-
-
-class Slot(NamedTuple):
-    number: int
-    generation: int
-    secret: bytes
-    state: str  # "live", "erased", "damaged"
-
-
-def read_slots(content: bytes) -> List[Slot]:
-    """All slots that were ever written. AssertionError when slot_format.h says otherwise."""
-    assert content[:12] == b"MAYFSLOT\x00\x00\x00\x01", "slot file begins otherwise"
-    assert struct.unpack_from(">I", content, 28)[0] == crc32c(content[:28]), "identity's checksum"
-    assert len(content) % PAGE_BYTES == 0, "slot file is not made of pages"
-    slot_count = (len(content) - 3 * PAGE_BYTES) // SLOT_BYTES
-    records = [content[page * PAGE_BYTES :][:40] for page in (1, 2)]
-    valid = [each for each in records if struct.unpack(">I", each[36:])[0] == crc32c(each[:36])]
-    assert valid, "neither record's checksum"
-    assert struct.unpack(">QQQQI", max(valid)[:36])[4] <= slot_count, "slot file is shorter"
-    slots = []
-    for offset in range(3 * PAGE_BYTES, len(content), SLOT_BYTES):
-        slot = content[offset : offset + SLOT_BYTES]
-        if not any(slot):
-            continue
-        number = (offset - 3 * PAGE_BYTES) // SLOT_BYTES
-        generation, secret, checksum = struct.unpack(">Q20sI", slot)
-        live = crc32c(slot[:28] + struct.pack(">I", number))
-        state = "damaged"
-        if checksum == live:
-            state = "live"
-        elif checksum == live ^ 0xFFFFFFFF and not any(secret):
-            state = "erased"
-        slots.append(Slot(number, generation, secret, state))
-    return slots
 
 
 def join_log(content: bytes) -> bytes:

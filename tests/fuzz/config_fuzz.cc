@@ -1,4 +1,4 @@
-// Any text is a configuration or a list of mistakes that names lines.
+// Any text gives a configuration, or a list of mistakes with their lines.
 
 #include "base/check.h"
 #include "config/config.h"

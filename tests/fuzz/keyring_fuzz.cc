@@ -1,4 +1,5 @@
-// Any file with a right checksum is a keyring that reads back the same, or damage.
+// Any file with a correct checksum is a keyring that encodes to the same bytes, or is reported as
+// damaged.
 
 #include "base/bytes.h"
 #include "base/check.h"

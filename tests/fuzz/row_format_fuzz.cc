@@ -1,4 +1,4 @@
-// Any bytes are a row that encodes to those same bytes, or no row.
+// Any bytes decode to a row that encodes to the same bytes, or are rejected.
 
 #include "base/check.h"
 #include "storage/local/row_format.h"

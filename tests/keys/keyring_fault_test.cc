@@ -1,4 +1,4 @@
-// The keyring when the disk fails at the k-th operation, for every k, and when the power goes.
+// The keyring with a disk that fails at the k-th operation, for every k, and with power losses.
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -18,7 +18,7 @@
 namespace mayfly {
 namespace {
 
-// What a user of the keyring was told so far.
+// The answers that a user of the keyring has received so far.
 struct Told {
   std::map<EpochHour, std::string> usable;  // what each key extracts
   std::set<EpochHour> maybe_destroyed;      // asked for

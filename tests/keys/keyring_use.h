@@ -1,4 +1,4 @@
-// A keyring's root keys, hours and secrets in tests.
+// Root keys, hours and secrets for the keyring tests.
 #pragma once
 
 #include <cstdint>

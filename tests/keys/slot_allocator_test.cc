@@ -104,7 +104,7 @@ TEST(SlotAllocator, AgreesWithASetThroughARandomHistory) {
   }
 }
 
-// What the packing is for: pages written per group when slots are freed in random order. A
+// Shows the benefit of packing: pages written per group when slots are freed in random order. A
 // first-fit bitmap would spread a group of 256 over as many pages as it has holes.
 TEST(SlotAllocator, KeepsGroupsOnFewPagesWhenSlotsAreFreedInRandomOrder) {
   constexpr size_t kGroup = 256;

@@ -1,5 +1,5 @@
-// The slot file against a model, when the disk fails at the k-th operation, for every k, and when
-// the power goes at a random one.
+// The slot file against a model, with a disk that fails at the k-th operation, for every k, and
+// with power losses at random operations.
 #include <algorithm>
 #include <filesystem>
 #include <map>
@@ -19,7 +19,7 @@
 namespace mayfly {
 namespace {
 
-// What the model knows of one generation.
+// The model of one generation.
 struct Payload {
   SlotRef ref;
   std::string secret;

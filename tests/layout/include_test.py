@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Checks from the includes that dependencies point one way, and that each folder is one library.
+"""Checks, from the includes, that dependencies point one way and that each folder is one library.
 
 Usage: include_test.py SOURCE_ROOT. Prints every violation as file:line: text. Before it looks at
 the tree it plants a violation of each rule and expects a report for each: a rule that cannot
@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 
-# What a folder under src/ may include of the others, directly. From the bottom up.
+# The folders that each folder under src/ may include directly, from the bottom up.
 MAY_INCLUDE = {
     "base": set(),
     "crypto": {"base"},
@@ -160,7 +160,7 @@ PLANTED = [
     ("src/crypto/CMakeLists.txt", "mayfly_library(crypto)\nfile(GLOB x *.cc)", "by a pattern"),
     ("tests/call/a.cc", 'Open("/' + 'home/me/data")', "a path of one machine"),
 ]
-# What must not be reported.
+# Files that must not be reported.
 INNOCENT = [
     ("src/storage/local/a.cc", '#include <rocksdb/db.h>\n#include "call/state.h"'),
     ("src/crypto/a.cc", "#include <openssl/evp.h>"),

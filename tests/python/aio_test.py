@@ -1,15 +1,20 @@
 #!/usr/bin/python3
-"""The asyncio client does what the blocking one does."""
+"""What only the asyncio half can do: tasks, their cancellation, asynchronous iterators.
+
+All else is tested through both halves (both_halves.py).
+"""
 
 import asyncio
 import collections
 import hashlib
 import io
+import time
 import unittest
 from typing import Any, AsyncIterator
+from unittest import mock
 
 import mayfly
-from mayfly import errors
+from mayfly import channels, errors, transport
 from python_test_case import LiveTestCase, new_data, pieces_of
 
 MAP_CALLS = 10_000
@@ -55,15 +60,6 @@ class Aio(LiveTestCase):
         while await self.state(call) != state:
             await asyncio.sleep(0.01)
 
-    async def test_a_life(self) -> None:
-        call = await self.c.put_input(b"question", ttl=600, labels={"a": "1"})
-        got = await self.w.get_input(call)
-        self.assertEqual((got, got.labels), (b"question", {"a": "1"}))
-        await self.w.put_output(call, b"answer", outcome="failure")
-        output = await self.c.retrieve(call, timeout=10)
-        self.assertEqual((output, output.outcome), (b"answer", "failure"))
-        self.assertEqual(await self.state(call), "consumed")
-
     async def test_many_wait_and_one_gets_it(self) -> None:
         call = await self.c.put_input(b"question")
         waiting = [asyncio.create_task(self.c.retrieve(call, timeout=60)) for _ in range(8)]
@@ -73,51 +69,6 @@ class Aio(LiveTestCase):
         self.assertEqual([each for each in results if isinstance(each, bytes)], [b"answer"])
         ends = {each.reason for each in results if isinstance(each, errors.NotFound)}
         self.assertEqual(ends, {"consumed"})
-
-    async def test_errors(self) -> None:
-        unknown = mayfly.new_call_id()
-        call = await self.c.put_input(b"question")
-        deleted = await self.c.put_input(b"question")
-        await self.c.delete(deleted)
-        for ask, kind in (
-            (self.c.retrieve(unknown), errors.NotFound),
-            (self.w.get_input(deleted), errors.NotFound),
-            (self.c.retrieve(call, timeout=0), errors.Pending),
-            (self.c.retrieve(call, timeout=0.05), errors.Pending),
-            (self.c.put_input(b"another", call_id=call), errors.Conflict),
-            (self.c.put_input(b"x", ttl=-1), errors.InvalidArgument),
-            (self.w.put_output(unknown, b"x"), errors.NotFound),
-            (self.c.put_inputs([mayfly.InputItem(b"another", call_id=call)]), errors.BatchError),
-        ):
-            with self.assertRaises(kind):
-                await ask
-        async with mayfly.AsyncClient(
-            "localhost:1", **self.arguments("client"), attempts_max=2
-        ) as nowhere:
-            with self.assertRaises(errors.Unavailable):
-                await nowhere.put_input(b"x")
-        with self.assertRaises(errors.Cancelled):
-            await nowhere.describe(call)
-
-    async def test_retrieving(self) -> None:
-        call = await self.ready()
-        with self.assertRaises(ZeroDivisionError):
-            async with self.c.retrieving(call, timeout=10):
-                raise ZeroDivisionError
-        self.assertEqual(await self.state(call), "ready")
-        async with self.c.retrieving(call, timeout=10) as out:
-            self.assertEqual(await out.read(), b"answer")
-            self.assertEqual(await self.state(call), "claimed")
-        self.assertEqual(await self.state(call), "consumed")
-
-    async def test_what_is_held_is_renewed(self) -> None:
-        call = await self.ready()
-        async with mayfly.AsyncClient(
-            self.server.target, **self.arguments("client"), lease=1.0
-        ) as client:
-            async with client.retrieving(call, timeout=10):
-                await asyncio.sleep(2.5)
-                self.assertEqual(await self.state(call), "claimed")
 
     async def test_a_task_that_is_cancelled_loses_nothing(self) -> None:
         call = await self.c.put_input(b"question")
@@ -161,22 +112,31 @@ class Aio(LiveTestCase):
         states = {each.state for each in await self.c.describe_all(calls)}
         self.assertEqual(states, {"consumed"})
 
-    async def test_an_output_that_the_loop_was_left_with_is_given_back(self) -> None:
+    async def test_the_loop_may_be_left_early(self) -> None:
         call = await self.ready()
         async for _, out in self.c.as_completed([call], timeout=60):
             self.assertEqual(out, b"answer")
             break
         await self.until(call, "ready")
-        found = [
-            pair
-            async for pair in self.c.as_completed(
-                [call, mayfly.new_call_id()], timeout=60, return_exceptions=True
-            )
-        ]
-        self.assertEqual({type(out) for _, out in found}, {mayfly.Output, errors.NotFound})
-        with self.assertRaises(errors.TimedOut):
-            pending = await self.c.put_input(b"question")
-            await anext(self.c.as_completed([pending], timeout=0.2))
+
+    async def test_a_server_that_has_gone_is_looked_for_by_another_channel(self) -> None:
+        """Once for all tasks: closing the channel would cancel the calls of the others."""
+        opened = mock.Mock(wraps=transport.new_stub)
+        with (
+            mock.patch.object(transport, "new_stub", opened),
+            mock.patch.object(channels, "_RENEW_INTERVAL_S", 0.1),
+        ):
+            call = await self.c.put_input(b"x")
+            self.server.kill()
+            starting = asyncio.create_task(asyncio.to_thread(self.start_later))
+            described = await asyncio.gather(*(self.c.describe(call) for _ in range(8)))
+            await starting
+        self.assertEqual([one.state for one in described], ["pending"] * 8)
+        self.assertGreater(opened.call_count, 1)
+
+    def start_later(self) -> None:
+        time.sleep(0.5)
+        self.server.start()
 
 
 if __name__ == "__main__":

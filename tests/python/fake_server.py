@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator
 
 import grpc
 
+from mayfly.rpc import error_details_pb2, status_pb2
 from mayfly.v1 import function_io_pb2 as pb
 from mayfly.v1 import function_io_pb2_grpc
 
@@ -22,6 +23,7 @@ class FakeServer(function_io_pb2_grpc.FunctionIoServicer):
         self.gate = threading.Event()
         self.gate.set()
         self.download: Callable[[pb.DownloadRequest], Iterator[pb.DownloadResponse]]
+        self.overloads = 0  # so many downloads end with OVERLOADED
         self.errors: list[tuple[grpc.StatusCode, str]] = []  # of the next unary RPCs
         self._server = grpc.server(futures.ThreadPoolExecutor(16))
         function_io_pb2_grpc.add_FunctionIoServicer_to_server(self, self._server)
@@ -65,4 +67,19 @@ class FakeServer(function_io_pb2_grpc.FunctionIoServicer):
         return pb.GetInputsResponse(results=results)
 
     def Download(self, request: Any, context: Any) -> Iterator[Any]:
-        yield from self.download(request)
+        for count, response in enumerate(self.download(request)):
+            if self.overloads > 0 and count == 2:  # after a header and a segment
+                self.overloads -= 1
+                _overload(context)
+            yield response
+
+
+def _overload(context: Any) -> None:
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    info = error_details_pb2.ErrorInfo(domain="mayfly", reason="OVERLOADED")
+    status = status_pb2.Status(code=code.value[0], message="no room")
+    status.details.add(
+        type_url="type.googleapis.com/google.rpc.ErrorInfo", value=info.SerializeToString()
+    )
+    context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(code, status.message)

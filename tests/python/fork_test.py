@@ -5,13 +5,11 @@ import asyncio
 import multiprocessing
 import os
 import threading
-import time
 import traceback
 import unittest
 from typing import Any, Callable
 
 import mayfly
-from mayfly import errors
 from python_test_case import LiveTestCase, new_data, until
 
 CHILDREN = 4

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Lives of calls through the blocking client, and every error that they can end with."""
+"""Lives of calls, and every error that they can end with, through both halves of the client."""
 
 import datetime
 import hashlib
@@ -9,12 +9,15 @@ import pickle
 import threading
 import time
 import unittest
+from typing import Any, Callable, Iterator
 
 import mayfly
+from both_halves import both_halves
 from mayfly import errors
-from python_test_case import LiveTestCase, new_data, pieces_of, until
+from python_test_case import TIMEOUT_S, LiveTestCase, new_data, pieces_of, until
 
 
+@both_halves
 class Life(LiveTestCase):
     def setUp(self) -> None:
         self.c = self.client()
@@ -47,7 +50,7 @@ class Life(LiveTestCase):
             call, b"answer", attempt=3, outcome="failure", ttl=datetime.timedelta(minutes=5)
         )
         self.assertEqual(self.c.describe(call).state, mayfly.CallState.READY)
-        output = self.c.retrieve(call, timeout=10)
+        output = self.c.retrieve(call, timeout=60)
         self.assertEqual(output, b"answer")
         self.assertEqual((output.outcome, output.attempt), (mayfly.Outcome.FAILURE, 3))
         self.assertEqual(self.c.describe(call).state, "consumed")
@@ -86,7 +89,7 @@ class Life(LiveTestCase):
 
     def test_retrieving_acknowledges_at_the_end_of_its_block(self) -> None:
         call = self.ready()
-        with self.c.retrieving(call, timeout=10) as out:
+        with self.c.retrieving(call, timeout=60) as out:
             self.assertEqual(out.data, b"answer")
             self.assertEqual(b"".join(out.stream()), b"answer")
             self.assertEqual(out.outcome, "success")
@@ -96,31 +99,31 @@ class Life(LiveTestCase):
     def test_retrieving_gives_back_what_an_exception_left(self) -> None:
         call = self.ready()
         with self.assertRaises(ZeroDivisionError):
-            with self.c.retrieving(call, timeout=10):
+            with self.c.retrieving(call, timeout=60):
                 raise ZeroDivisionError
         self.assertEqual(self.c.describe(call).state, "ready")
-        self.assertEqual(self.c.retrieve(call, timeout=10), b"answer")
+        self.assertEqual(self.c.retrieve(call, timeout=60), b"answer")
 
     def test_retrieving_gives_back_a_large_output_that_was_not_read(self) -> None:
         call = self.ready(new_data(5 << 20))
-        with self.c.retrieving(call, timeout=10) as out:
+        with self.c.retrieving(call, timeout=60) as out:
             next(out.stream())
         self.assertEqual(self.c.describe(call).state, "ready")
 
     def test_what_is_held_is_renewed(self) -> None:
-        client = self.client(lease=1.0)
+        client = self.client(lease=3.0)
         call = self.ready()
-        with client.retrieving(call, timeout=10) as out:
+        with client.retrieving(call, timeout=60) as out:
             self.assertEqual(out.data, b"answer")
-            end = time.monotonic() + 2.5
-            until(lambda: time.monotonic() > end, "two leases and a half")
+            end = time.monotonic() + 5
+            until(lambda: time.monotonic() > end, "more than a lease")
             self.assertEqual(self.c.describe(call).state, "claimed")
         self.assertEqual(self.c.describe(call).state, "consumed")
 
     def test_a_claim_that_lapsed_is_got_again_for_the_same_output(self) -> None:
         for data in (b"answer", new_data(5 << 20)):
             call = self.ready(data)
-            with self.c.retrieving(call, timeout=10) as out:
+            with self.c.retrieving(call, timeout=60) as out:
                 self.assertTrue(out.data == data)
                 self.c._retrievals._releases.call(out.claimed.claim)
             self.assertEqual(self.c.describe(call).state, "consumed")
@@ -128,7 +131,7 @@ class Life(LiveTestCase):
     def test_claim_lost(self) -> None:
         call = self.ready()
         with self.assertRaises(errors.ClaimLost):
-            with self.c.retrieving(call, timeout=10) as out:
+            with self.c.retrieving(call, timeout=60) as out:
                 self.c._retrievals._releases.call(out.claimed.claim)
                 other = self.client()._retrievals.claim(call, 10)
         self.assertEqual(self.c.describe(call).state, "claimed")
@@ -144,7 +147,7 @@ class Life(LiveTestCase):
 
     def test_not_found(self) -> None:
         consumed = self.ready()
-        self.c.retrieve(consumed, timeout=10)
+        self.c.retrieve(consumed, timeout=60)
         deleted = self.c.put_input(b"x")
         self.c.delete(deleted)
         self.assertEqual(self.c.delete(deleted), self.c.delete(deleted))
@@ -155,7 +158,7 @@ class Life(LiveTestCase):
             "unknown": mayfly.new_call_id(),
         }
         for reason, call in calls.items():
-            for ask in (self.w.get_input, lambda call: self.c.retrieve(call, timeout=10)):
+            for ask in (self.w.get_input, lambda call: self.c.retrieve(call, timeout=60)):
                 with self.subTest(reason), self.assertRaises(errors.NotFound) as raised:
                     ask(call)
                 self.assertEqual((raised.exception.reason, raised.exception.call_id),
@@ -177,7 +180,7 @@ class Life(LiveTestCase):
         self.w.put_output(call, b"answer", attempt=2)
         with self.assertRaises(errors.StaleAttempt):
             self.w.put_output(call, b"answer", attempt=1)
-        with self.c.retrieving(call, timeout=10):
+        with self.c.retrieving(call, timeout=60):
             with self.assertRaises(errors.OutputClaimed):
                 self.w.put_output(call, b"answer", attempt=3)
 
@@ -198,7 +201,7 @@ class Life(LiveTestCase):
             lambda: self.w.put_output(mayfly.new_call_id(), b"", outcome="great"),
             lambda: self.w.put_output(mayfly.new_call_id(), b"", attempt=0),
             lambda: self.client(linger=0.1),
-            lambda: mayfly.Client("x:1", ca="/none", cert="/none", key="/none"),
+            lambda: self.client(ca="/none"),
         ):
             with self.assertRaises(errors.InvalidArgument):
                 ask()
@@ -214,6 +217,37 @@ class Life(LiveTestCase):
         client.close()
         with self.assertRaises(errors.Cancelled):
             client.describe(call)
+
+    def test_waiting_calls_end_when_the_client_is_closed(self) -> None:
+        client = self.client()
+        call = client.put_input(b"question")
+        ends: list[type] = []
+
+        def wait(ask: Callable[[], Any]) -> None:
+            try:
+                ask()
+            except mayfly.Error as error:
+                ends.append(type(error))
+
+        completion = client.as_completed([call])
+        threads = [
+            threading.Thread(target=wait, args=(ask,), daemon=True)
+            for ask in (lambda: client.retrieve(call), lambda: next(completion))
+        ]
+        for thread in threads:
+            thread.start()
+        waiting = client._retrievals._waiters._waiting
+        streams = [client._retrievals._arrivals, completion._arrivals]
+        until(lambda: waiting and all(each._feed.token for each in streams), "two streams")
+        client.close()
+        for thread in threads:
+            thread.join(TIMEOUT_S)
+        self.assertEqual(ends, [errors.Cancelled] * 2)
+
+    def test_an_argument_of_a_wrong_type_is_an_error_of_its_call(self) -> None:
+        with self.assertRaises(TypeError):
+            self.c.put_input(b"x", labels={"a": 1})  # type: ignore[dict-item]
+        self.c.put_input(b"x")
 
     def test_errors_can_be_pickled(self) -> None:
         try:
@@ -250,12 +284,13 @@ class Life(LiveTestCase):
 
     def _restart_and_answer(self, call: str) -> None:
         arrivals = self.c._retrievals._arrivals
-        until(lambda: arrivals._call is not None and arrivals._was_heard is False, "a stream")
+        until(lambda: arrivals._feed.token is not None and not arrivals._was_heard, "a stream")
         self.server.kill()
         self.server.start()
         self.w.put_output(call, b"late")
 
 
+@both_halves
 class Limits(LiveTestCase):
     settings = """
 [limits]
@@ -279,6 +314,7 @@ live_calls_max = 3
         client.delete_all(calls)
 
 
+@both_halves
 class Sizes(LiveTestCase):
     """Payloads of every size come back equal, whatever they are put from."""
 
@@ -315,7 +351,7 @@ class Sizes(LiveTestCase):
             worker.get_input(call)
         worker.put_output(call, new_data(3 << 20))
         with self.assertRaises(errors.PayloadTooLarge):
-            client.retrieve(call, timeout=10)
+            client.retrieve(call, timeout=60)
         self.assertEqual(client.describe(call).state, "ready")
 
     def test_sources(self) -> None:
@@ -331,9 +367,20 @@ class Sizes(LiveTestCase):
         for source in (bytearray(data), memoryview(data), io.BytesIO(data), iter([data]),
                        iter([b"", data, b""])):
             worker.put_output(call, source)
-        self.assertEqual(client.retrieve(call, timeout=10), data)
+        self.assertEqual(client.retrieve(call, timeout=60), data)
         small = client.put_input(io.BytesIO(b"small"))
         self.assertEqual(worker.get_input(small), b"small")
+
+    def test_a_source_may_take_its_time(self) -> None:
+        data = new_data(3 << 20)
+
+        def slow() -> Iterator[bytes]:
+            yield data[: 5 << 19]
+            time.sleep(5)
+            yield data[5 << 19 :]
+
+        call = self.client(timeout=2.0).put_input(slow())
+        self.assertTrue(self.worker().get_input(call) == data)
 
     def test_a_source_that_fails_stores_nothing(self) -> None:
         client = self.client()

@@ -6,6 +6,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 import unittest
 import zipfile
@@ -62,10 +63,15 @@ class Package(LiveTestCase):
 
     def test_the_wheel_has_what_is_generated_and_nothing_of_others(self) -> None:
         names = zipfile.ZipFile(self.wheel).namelist()
-        for name in ("py.typed", "v1/function_io_pb2.py", "v1/function_io_pb2.pyi",
+        for name in ("py.typed", "client.py", "upload.py", "v1/function_io_pb2.py", "v1/function_io_pb2.pyi",
                      "v1/function_io_pb2_grpc.py", "rpc/status_pb2.py", "aio/client.py"):
             self.assertIn(f"mayfly/{name}", names)
         self.assertEqual({name.split("/")[0].split("-")[0] for name in names}, {"mayfly"})
+
+    def test_the_source_distribution_has_the_blocking_half_and_its_generator(self) -> None:
+        with tarfile.open(self.sdist) as archive:
+            names = {name.split("/", 1)[-1] for name in archive.getnames()}
+        self.assertLessEqual({"blocking_half.py", "mayfly/client.py", "mayfly/aio/client.py"}, names)
 
     def test_the_installed_package_is_found(self) -> None:
         found = self.run_python("-c", "import mayfly; print(mayfly.__file__)")

@@ -3,29 +3,20 @@
 import os
 import subprocess
 import sys
-import time
 import unittest
-from typing import Any, Callable, Iterator, Type, TypeVar
+from typing import Any, Iterator, Type, TypeVar
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 
 import mayfly
 from live_server import SOURCE_DIR, LiveServer  # noqa: F401
+from waiting import wait_until as until  # noqa: F401
 
 MAYFLYD = os.environ.get("MAYFLYD", "")
 TCP_PROXY_TOOL = os.environ.get("TCP_PROXY_TOOL", "")
-POLL_S = 0.01
-TIMEOUT_S = 60.0
 
 EndpointT = TypeVar("EndpointT")
-
-
-def until(condition: Callable[[], Any], what: str) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < end, f"not in time: {what}"
-        time.sleep(POLL_S)
 
 
 def pieces_of(data: bytes, piece_bytes: int = 777_777) -> Iterator[bytes]:
@@ -66,6 +57,8 @@ class LiveTestCase(unittest.TestCase):
 
     settings = ""
     server: LiveServer
+    # Makes a client or worker, of the half that `both_halves` tests.
+    open_half: Any = staticmethod(lambda kind, *arguments, **settings: kind(*arguments, **settings))
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -84,7 +77,7 @@ class LiveTestCase(unittest.TestCase):
     def open(self, kind: Type[EndpointT], role: str, **settings: Any) -> EndpointT:
         """A client that is closed with the test."""
         server = settings.pop("server", self.server.target)
-        endpoint: Any = kind(server, **self.arguments(role), **settings)
+        endpoint: Any = self.open_half(kind, server, **{**self.arguments(role), **settings})
         self.addCleanup(endpoint.close)
         return endpoint
 

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """Connections that break, to a name with two addresses of which one refuses, and servers that go."""
 
-import asyncio
 import os
 import random
 import sys
@@ -10,6 +9,7 @@ import unittest
 from unittest import mock
 
 import mayfly
+from both_halves import both_halves
 from mayfly import channels, transport
 from python_test_case import LiveTestCase
 
@@ -19,6 +19,7 @@ CALLS_A_CUT = 4
 OFTEN = {"delay_min": 0.001, "delay_max": 0.01, "attempts_max": 10_000, "timeout": 20.0}
 
 
+@both_halves
 class Reconnect(LiveTestCase):
     def setUp(self) -> None:
         self.opened = mock.Mock(wraps=transport.new_stub)
@@ -69,19 +70,6 @@ class Reconnect(LiveTestCase):
                 self.restart()
                 self.assertEqual(client.describe(call).state, "pending")
             self.assertEqual(self.opened.call_count > 1, is_another)
-
-    def test_so_do_asyncio_clients(self) -> None:
-        async def main() -> None:
-            settings = self.arguments("client")
-            async with mayfly.AsyncClient(self.server.target, **settings) as client:
-                call = await client.put_input(b"x")
-                self.restart()
-                with mock.patch.object(channels, "_RENEW_INTERVAL_S", 0.1):
-                    described = await asyncio.gather(*(client.describe(call) for _ in range(8)))
-                self.assertEqual([one.state for one in described], ["pending"] * 8)
-
-        asyncio.run(main())
-        self.assertGreater(self.opened.call_count, 1)
 
     def test_what_the_server_refuses_is_no_reason_for_another_channel(self) -> None:
         client = self.open(mayfly.Client, "worker")

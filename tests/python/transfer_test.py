@@ -1,16 +1,17 @@
 #!/usr/bin/python3
 """Large payloads over connections that are cut, and from servers that send them damaged or in part."""
 
-import asyncio
 import hashlib
 import io
 import os
 import random
 import sys
+import time
 import unittest
 from typing import Any, Callable, Iterator
 
 import mayfly
+from both_halves import both_halves
 from fake_server import FakeServer
 from mayfly import errors
 from mayfly.checksum import crc32c
@@ -21,6 +22,7 @@ SEGMENT_BYTES = 1 << 20
 CUTS = 6
 
 
+@both_halves
 class Cuts(LiveTestCase):
     """Nothing is lost, and what has passed does not pass again."""
 
@@ -74,27 +76,6 @@ class Cuts(LiveTestCase):
             self.assert_resumed("to-client", before)
             self.assertEqual(direct.describe(call).state, "consumed")
 
-    def test_so_do_those_of_tasks(self) -> None:
-        async def lives() -> None:
-            settings = {"server": self.tcp_proxy.target, "delay_min": 0.01}
-            async with self.open_async(mayfly.AsyncClient, "client", **settings) as client:
-                for _ in range(CUTS // 2):
-                    before = int(self.tcp_proxy.tell("passed to-server"))
-                    self.cut("to-server")
-                    call = await client.put_input(pieces_of(self.data))
-                    self.assert_resumed("to-server", before)
-                    self.worker().put_output(call, self.worker().get_input(call))
-                    before = int(self.tcp_proxy.tell("passed to-client"))
-                    self.cut("to-client")
-                    output = await client.retrieve(call, timeout=60)
-                    self.assertTrue(output == self.data)
-                    self.assert_resumed("to-client", before)
-
-        asyncio.run(lives())
-
-    def open_async(self, kind: Any, role: str, server: str, **settings: Any) -> Any:
-        return kind(server, **self.arguments(role), **settings)
-
     def test_an_iterator_is_kept_only_until_the_server_has_it(self) -> None:
         """Longer than what is kept; and its answer is lost."""
         data = new_data(40 * SEGMENT_BYTES)
@@ -103,17 +84,11 @@ class Cuts(LiveTestCase):
         self.assertTrue(self.worker().get_input(call) == data)
 
 
+@both_halves
 class Damaged(LiveTestCase):
     """A download that is not the whole is an error, after whatever came of it."""
 
     DATA = new_data(3 * SEGMENT_BYTES + 17)
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        # One event loop for all: the distribution's gRPC complains of a second one in a process.
-        cls.runner = asyncio.Runner()
-        cls.addClassCleanup(cls.runner.close)
 
     def setUp(self) -> None:
         self.fake = FakeServer(self.server.path("certificates"))
@@ -133,7 +108,7 @@ class Damaged(LiveTestCase):
         return steps
 
     def download(self, edit: Callable[[list[pb.DownloadResponse]], Any]) -> bytes:
-        """What the client takes for the whole, blocking and awaiting."""
+        """What the client takes for the whole, in memory and in pieces."""
 
         def edited(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
             steps = self.steps(request)
@@ -141,20 +116,12 @@ class Damaged(LiveTestCase):
             yield from steps
 
         self.fake.download = edited
-        settings = {"attempts_max": 3, "delay_min": 0.001}
-        arguments = {**self.arguments("worker"), **settings}
+        worker = self.worker(server=self.fake.target, attempts_max=3, delay_min=0.001)
         call = mayfly.new_call_id()
-
-        async def get() -> bytes:
-            async with mayfly.AsyncWorker(self.fake.target, **arguments) as worker:
-                return await worker.get_input(call)
-
-        worker = self.worker(server=self.fake.target, **settings)
         results: list[Any] = []
         for ask in (
             lambda: worker.get_input(call),
             lambda: b"".join(worker.stream_input(call)),
-            lambda: self.runner.run(get()),
         ):
             try:
                 results.append(ask())
@@ -212,6 +179,38 @@ class Damaged(LiveTestCase):
             del steps[2:]
 
         self.assertTrue(self.download(one_segment) == self.DATA)
+
+    def test_a_server_without_room_is_asked_for_the_rest(self) -> None:
+        asked: list[int] = []
+
+        def steps(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
+            asked.append(request.offset_bytes)
+            return iter(self.steps(request))
+
+        self.fake.download = steps
+        self.fake.overloads = 2
+        worker = self.worker(server=self.fake.target, delay_min=0.001)
+        self.assertTrue(b"".join(worker.stream_input("a call")) == self.DATA)
+        self.assertEqual(asked, [0, SEGMENT_BYTES, 2 * SEGMENT_BYTES])
+
+    def test_a_server_that_stalls_is_given_up(self) -> None:
+        def stall(request: pb.DownloadRequest) -> Iterator[pb.DownloadResponse]:
+            yield from self.steps(request)[:2]
+            self.fake.gate.wait()
+
+        self.fake.download = stall
+        self.fake.gate.clear()
+        pieces = self.worker(server=self.fake.target, timeout=1.0).stream_input("a call")
+        self.assertEqual(len(next(pieces)), SEGMENT_BYTES)
+        with self.assertRaises(errors.TimedOut):
+            next(pieces)
+
+    def test_a_consumer_may_take_its_time(self) -> None:
+        self.fake.download = lambda request: iter(self.steps(request))
+        pieces = self.worker(server=self.fake.target, timeout=1.0).stream_input("a call")
+        received = next(pieces)
+        time.sleep(2.5)
+        self.assertTrue(received + b"".join(pieces) == self.DATA)
 
     def test_segments_out_of_place(self) -> None:
         def swap(steps: list[pb.DownloadResponse]) -> None:

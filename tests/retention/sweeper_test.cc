@@ -1,4 +1,4 @@
-// The sweeper against a model: a list of what is stored, swept by looking at all of it.
+// The sweeper against a model: a list of stored payloads, swept by a full scan.
 #include "retention/sweeper.h"
 
 #include <algorithm>
@@ -34,6 +34,9 @@ class Shelf : public DueSource, public ExpirySink {
   }
 
   void SetTime(int64_t erase_ms) { now_ms_ = erase_ms; }
+  // As a store does whose queue is full.
+  void SetRefuses(bool refuses) { refuses_ = refuses; }
+  int handed_over_count() const { return handed_over_count_; }
   // As upkeep does: at once again as long as there is more.
   void Sweep() {
     while (true) {
@@ -63,17 +66,22 @@ class Shelf : public DueSource, public ExpirySink {
     return due;
   }
   // Leaves alone what is not due, as the rules do.
-  void Expire(absl::Span<const DuePayload> due) override {
+  std::vector<DuePayload> Expire(absl::Span<const DuePayload> due) override {
     EXPECT_LE(due.size(), kBatchMax);
+    ++handed_over_count_;
+    if (refuses_) return {due.begin(), due.end()};
     for (const DuePayload& payload : due) {
       if (payload.due_s * 1000 <= now_ms_) stored_.erase({payload.due_s, payload.slot.generation});
     }
+    return {};
   }
 
  private:
   std::map<std::pair<int64_t, uint64_t>, DuePayload> stored_;
   uint64_t last_generation_ = 0;
   int64_t now_ms_ = kStartMs;
+  bool refuses_ = false;
+  int handed_over_count_ = 0;
   Sweeper sweeper_;
 };
 
@@ -109,6 +117,28 @@ TEST(Sweeper, IsNotBlindAfterAJumpBack) {
   shelf.SetTime(kStartMs + kSweptHourMs);
   shelf.Sweep();
   EXPECT_EQ(shelf.count(), 0u);
+}
+
+TEST(Sweeper, HandsOverAgainWhatWasRefused) {
+  Shelf shelf;
+  shelf.Put(kStartMs + 1000);
+  shelf.Sweep();
+  shelf.SetRefuses(true);
+  for (int64_t ms = 1000; ms <= 5000; ms += 100) {
+    shelf.SetTime(kStartMs + ms);
+    shelf.Sweep();
+  }
+  EXPECT_EQ(shelf.count(), 1u);
+  EXPECT_GE(shelf.handed_over_count(), 3);
+  EXPECT_LE(shelf.handed_over_count(), 5) << "once a second, not all the time";
+  EXPECT_GE(shelf.lag_ms(), 3900) << "it does not count as swept";
+  shelf.SetRefuses(false);
+  for (int64_t ms = 5000; ms <= 7000; ms += 100) {
+    shelf.SetTime(kStartMs + ms);
+    shelf.Sweep();
+  }
+  EXPECT_EQ(shelf.count(), 0u);
+  EXPECT_EQ(shelf.lag_ms(), 0);
 }
 
 TEST(Sweeper, LeavesNothingThatIsDueHoweverTimeJumps) {

@@ -174,7 +174,7 @@ TEST(TimerWheel, RefusesOptionsThatItCannotKeep) {
   EXPECT_DEATH(TimerWheel({.tick_ms = 1 << 20}), "below 2\\^32 ms");
 }
 
-// What a wheel should do, said with a multimap: an item becomes due when the present passes its
+// The expected behaviour, with a multimap: an item becomes due when the current time passes its
 // rounded deadline, and goes to the end of the due queue.
 class Model {
  public:

@@ -1,5 +1,5 @@
-// RPCs that are cancelled at any moment: nothing is used after it has gone (for sanitizers to
-// see), and nothing is held afterwards.
+// RPCs that are cancelled at any moment: nothing is used after its destruction (checked by
+// sanitizers), and no claim remains afterwards.
 
 #include <memory>
 #include <random>
@@ -89,7 +89,7 @@ TEST_F(CancelTest, OutputStreamsHoldNothing) {
   for (size_t i = 0; i < ids.size(); ++i) EXPECT_NE(last.NextOutput().call_id(), "");
 }
 
-// What a stream would take that goes on after its client has gone.
+// A stream that continued after its client has disconnected would claim later outputs.
 TEST_F(CancelTest, OutputStreamsTakeNothingThatComesLater) {
   SCOPED_TRACE(Trace());
   for (int round = 0; round < kRounds; ++round) {
@@ -177,7 +177,7 @@ TEST_F(CancelTest, Uploads) {
     if (goes_on && stream->Write(request)) stream->WritesDone();
     canceller.join();
     const grpc::Status status = stream->Finish();
-    // What was answered OK is there, whole.
+    // A payload that was answered OK is stored completely.
     const InputResult input = served_.harness.GetInput(id, served_.tenant());
     EXPECT_TRUE(input.status.ok() || !status.ok()) << input.status;
     EXPECT_EQ(input.size_bytes, input.status.ok() ? uint64_t{4} << 20 : 0);

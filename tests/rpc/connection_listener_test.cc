@@ -16,7 +16,7 @@
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kListenerPatience = absl::Seconds(30);
+constexpr absl::Duration kListenerPatience = absl::Seconds(60);
 constexpr ConnectionLimits kListenerLimits = {.proven_max = 100,
                                               .unproven_max = 4,
                                               .per_address_max = 100,
@@ -57,7 +57,7 @@ class ConnectionListenerTest : public ::testing::Test {
   void Start(int descriptor_end = kListenerLimits.descriptor_end) {
     listener_->Start(
         &table_, descriptor_end,
-        [this](int, int connection) {
+        [this](int, int connection, const ConnectionPeer&) {
           MutexLock lock(&mutex_);
           accepted_.emplace_back(connection);
         },

@@ -47,11 +47,12 @@ class FrameGuardTest : public ::testing::Test {
   int64_t ResetAsOftenAsAllowed() {
     const std::string reset = Frame(kResetStream, 4);
     int64_t taken = 0;
-    while (taken <= 10 * ResetBudget::kBurst && Feed(reset)) ++taken;
+    while (taken <= 10 * kConnectionResets.burst && Feed(reset)) ++taken;
     return taken;
   }
 
-  FrameGuard guard_{kMetadataBytesMax};
+  SharedResetBudgets shared_resets_;
+  FrameGuard guard_{kMetadataBytesMax, &shared_resets_, {.address = "A", .tenant = "T"}};
   absl::Duration now_ = absl::Hours(1);
 };
 
@@ -139,14 +140,14 @@ TEST_F(FrameGuardTest, DoesNotTakePayloadForFrames) {
 
 TEST_F(FrameGuardTest, RefusesResetsBeyondABurstAndARate) {
   const std::string reset = Frame(kResetStream, 4);
-  for (int64_t i = 0; i < ResetBudget::kBurst; ++i) ASSERT_TRUE(Feed(reset));
+  for (int64_t i = 0; i < kConnectionResets.burst; ++i) ASSERT_TRUE(Feed(reset));
   EXPECT_EQ(guard_.Feed(AsBytes(reset), now_), FrameGuard::Verdict::kTooManyResets);
 }
 
 TEST_F(FrameGuardTest, TakesResetsAtTheRateForGood) {
   for (int second = 0; second < 100; ++second) {
     now_ += absl::Seconds(1);
-    for (int64_t i = 0; i < ResetBudget::kResetsPerSecond; ++i) {
+    for (int64_t i = 0; i < kConnectionResets.per_second; ++i) {
       ASSERT_TRUE(Feed(Frame(kHeaders, 10) + Frame(kResetStream, 4)));
     }
   }
@@ -154,10 +155,18 @@ TEST_F(FrameGuardTest, TakesResetsAtTheRateForGood) {
 
 TEST_F(FrameGuardTest, ABurstIsWholeAgainAfterAWhile) {
   for (int round = 0; round < 3; ++round) {
-    for (int64_t i = 0; i < ResetBudget::kBurst; ++i) ASSERT_TRUE(Feed(Frame(kResetStream, 4)));
-    now_ += absl::Seconds(ResetBudget::kBurst / ResetBudget::kResetsPerSecond);
+    for (int64_t i = 0; i < kConnectionResets.burst; ++i) ASSERT_TRUE(Feed(Frame(kResetStream, 4)));
+    now_ += absl::Seconds(kConnectionResets.burst / kConnectionResets.per_second);
   }
-  EXPECT_EQ(ResetAsOftenAsAllowed(), ResetBudget::kBurst);
+  EXPECT_EQ(ResetAsOftenAsAllowed(), kConnectionResets.burst);
+}
+
+TEST_F(FrameGuardTest, RefusesResetsThatOtherConnectionsOfItsPeerHaveUsedUp) {
+  for (int64_t i = 0; i < kPeerResets.burst; ++i) {
+    ASSERT_TRUE(shared_resets_.Take({.address = "B", .tenant = "T"}, now_));
+  }
+  EXPECT_EQ(guard_.Feed(AsBytes(Frame(kResetStream, 4)), now_),
+            FrameGuard::Verdict::kTooManyResets);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Requests that are not protobuf: gRPC would say that the method is not there.
+// Requests that are not valid protobuf, for which gRPC alone would answer UNIMPLEMENTED.
 
 #include <string>
 #include <vector>

@@ -1,5 +1,6 @@
 #include "rpc/open_calls.h"
 
+#include <memory>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -21,8 +22,12 @@ class OpenCallsTest : public ::testing::Test {
   static LeavingPayload Bytes(uint64_t bytes, uint64_t generation = 1) {
     return {.generation = generation, .held_bytes = bytes, .until_ms = 1};
   }
-  void Open(OpenCall* call, const std::string& connection, const Tenant& tenant) {
+  using Kind = OpenCall::Kind;
+  std::unique_ptr<OpenCall> Open(const std::string& connection, const Tenant& tenant,
+                                 Kind kind = Kind::kReply) {
+    auto call = std::make_unique<OpenCall>(&calls_, kind);
     call->Open(SomeCall(), {.certificate = connection, .intermediates = ""}, &tenant);
+    return call;
   }
 
   const Config::Limits limits_ = Limits();
@@ -36,103 +41,90 @@ class OpenCallsTest : public ::testing::Test {
 };
 
 TEST_F(OpenCallsTest, AConnectionHasItsBound) {
-  OpenCall one(&calls_, OpenCall::Kind::kReply);
-  OpenCall two(&calls_, OpenCall::Kind::kReply);
-  Open(&one, first_, tenant_);
-  Open(&two, first_, tenant_);
-  EXPECT_TRUE(one.Take(Bytes(30)));
-  EXPECT_FALSE(two.Take(Bytes(11)));
-  EXPECT_TRUE(two.Take(Bytes(10)));
-  one.Close();
-  EXPECT_TRUE(two.Take(Bytes(30, 2)));
-  EXPECT_FALSE(two.Take(Bytes(1, 3)));
-  two.Return(2);
-  EXPECT_TRUE(two.Take(Bytes(30, 3)));
+  const auto one = Open(first_, tenant_);
+  const auto two = Open(first_, tenant_);
+  EXPECT_TRUE(one->Take(Bytes(30)));
+  EXPECT_FALSE(two->Take(Bytes(11)));
+  EXPECT_TRUE(two->Take(Bytes(10)));
+  one->Close();
+  EXPECT_TRUE(two->Take(Bytes(30, 2)));
+  EXPECT_FALSE(two->Take(Bytes(1, 3)));
+  two->Return(2);
+  EXPECT_TRUE(two->Take(Bytes(30, 3)));
 }
 
 TEST_F(OpenCallsTest, ATenantHasItsBoundOverAllConnections) {
-  OpenCall one(&calls_, OpenCall::Kind::kReply);
-  OpenCall two(&calls_, OpenCall::Kind::kReply);
-  OpenCall stranger(&calls_, OpenCall::Kind::kReply);
-  Open(&one, first_, tenant_);
-  Open(&two, second_, tenant_);
-  Open(&stranger, third_, other_);
-  EXPECT_TRUE(one.Take(Bytes(40)));
-  EXPECT_FALSE(two.Take(Bytes(31)));
-  EXPECT_TRUE(two.Take(Bytes(30)));
-  EXPECT_TRUE(stranger.Take(Bytes(30)));
+  const auto one = Open(first_, tenant_);
+  const auto two = Open(second_, tenant_);
+  const auto stranger = Open(third_, other_);
+  EXPECT_TRUE(one->Take(Bytes(40)));
+  EXPECT_FALSE(two->Take(Bytes(31)));
+  EXPECT_TRUE(two->Take(Bytes(30)));
+  EXPECT_TRUE(stranger->Take(Bytes(30)));
 }
 
 TEST_F(OpenCallsTest, AllTogetherHaveTheirs) {
-  OpenCall one(&calls_, OpenCall::Kind::kReply);
-  OpenCall two(&calls_, OpenCall::Kind::kReply);
-  OpenCall stranger(&calls_, OpenCall::Kind::kReply);
-  Open(&one, first_, tenant_);
-  Open(&two, second_, tenant_);
-  Open(&stranger, third_, other_);
-  EXPECT_TRUE(one.Take(Bytes(35)));
-  EXPECT_TRUE(two.Take(Bytes(35)));
-  EXPECT_FALSE(stranger.Take(Bytes(31)));
-  EXPECT_TRUE(stranger.Take(Bytes(30)));
+  const auto one = Open(first_, tenant_);
+  const auto two = Open(second_, tenant_);
+  const auto stranger = Open(third_, other_);
+  EXPECT_TRUE(one->Take(Bytes(35)));
+  EXPECT_TRUE(two->Take(Bytes(35)));
+  EXPECT_FALSE(stranger->Take(Bytes(31)));
+  EXPECT_TRUE(stranger->Take(Bytes(30)));
 }
 
-TEST_F(OpenCallsTest, ACallThatIsOverTakesNothing) {
-  OpenCall call(&calls_, OpenCall::Kind::kReply);
-  EXPECT_FALSE(call.Take(Bytes(1)));
-  Open(&call, first_, tenant_);
-  EXPECT_TRUE(call.Take(Bytes(40)));
-  call.Close();
-  EXPECT_FALSE(call.Take(Bytes(1)));
+TEST_F(OpenCallsTest, ACallTakesNothingBeforeItIsOpenAndAfterItIsOver) {
+  OpenCall unopened(&calls_, Kind::kReply);
+  EXPECT_FALSE(unopened.Take(Bytes(1)));
+  const auto call = Open(first_, tenant_);
+  EXPECT_TRUE(call->Take(Bytes(40)));
+  call->Close();
+  EXPECT_FALSE(call->Take(Bytes(1)));
 }
 
 TEST_F(OpenCallsTest, AWriteThatEndsTellsWhetherItsPayloadHas) {
-  OpenCall call(&calls_, OpenCall::Kind::kDownload);
-  Open(&call, first_, tenant_);
-  ASSERT_TRUE(call.Take(Bytes(10, /*generation=*/7)));
-  call.BeginWrite();
+  const auto call = Open(first_, tenant_, Kind::kDownload);
+  ASSERT_TRUE(call->Take(Bytes(10, /*generation=*/7)));
+  call->BeginWrite();
   calls_.OnPayloadsEnded({8});
-  EXPECT_TRUE(call.EndWrite());
-  call.BeginWrite();
+  EXPECT_TRUE(call->EndWrite());
+  call->BeginWrite();
   calls_.OnPayloadsEnded({7});
-  EXPECT_FALSE(call.EndWrite());
+  EXPECT_FALSE(call->EndWrite());
 }
 
 TEST_F(OpenCallsTest, WhatEndsBeforeItsReplyIsWrittenIsNotWritten) {
-  OpenCall ended(&calls_, OpenCall::Kind::kReply);
-  Open(&ended, first_, tenant_);
-  ASSERT_TRUE(ended.Take(Bytes(10, /*generation=*/7)));
-  ASSERT_TRUE(ended.Take(Bytes(10, /*generation=*/8)));
+  const auto ended = Open(first_, tenant_);
+  ASSERT_TRUE(ended->Take(Bytes(10, /*generation=*/7)));
+  ASSERT_TRUE(ended->Take(Bytes(10, /*generation=*/8)));
   calls_.OnPayloadsEnded({8});
-  EXPECT_FALSE(ended.BeginWrite());
+  EXPECT_FALSE(ended->BeginWrite());
 
   // What could not be read is no part of the reply.
-  OpenCall returned(&calls_, OpenCall::Kind::kReply);
-  Open(&returned, second_, tenant_);
-  ASSERT_TRUE(returned.Take(Bytes(10, /*generation=*/7)));
-  ASSERT_TRUE(returned.Take(Bytes(10, /*generation=*/8)));
+  const auto returned = Open(second_, tenant_);
+  ASSERT_TRUE(returned->Take(Bytes(10, /*generation=*/7)));
+  ASSERT_TRUE(returned->Take(Bytes(10, /*generation=*/8)));
   calls_.OnPayloadsEnded({8});
-  returned.Return(8);
-  EXPECT_TRUE(returned.BeginWrite());
+  returned->Return(8);
+  EXPECT_TRUE(returned->BeginWrite());
 }
 
 TEST_F(OpenCallsTest, AnAcknowledgedMessageDoesNotKeepAStreamFromItsNext) {
-  OpenCall stream(&calls_, OpenCall::Kind::kStream);
-  Open(&stream, first_, tenant_);
-  ASSERT_TRUE(stream.Take(Bytes(10, /*generation=*/7)));
+  const auto stream = Open(first_, tenant_, Kind::kStream);
+  ASSERT_TRUE(stream->Take(Bytes(10, /*generation=*/7)));
   calls_.OnPayloadsEnded({7});
-  EXPECT_TRUE(stream.BeginWrite());
+  EXPECT_TRUE(stream->BeginWrite());
 }
 
 TEST_F(OpenCallsTest, AnEndThatIsExpectedIsNone) {
-  OpenCall call(&calls_, OpenCall::Kind::kReply);
-  Open(&call, first_, tenant_);
-  ASSERT_TRUE(call.Take(Bytes(10, /*generation=*/7)));
-  call.ExpectEnd(7);
-  EXPECT_TRUE(call.BeginWrite());
+  const auto call = Open(first_, tenant_);
+  ASSERT_TRUE(call->Take(Bytes(10, /*generation=*/7)));
+  call->ExpectEnd(7);
+  EXPECT_TRUE(call->BeginWrite());
   calls_.OnPayloadsEnded({7});
-  EXPECT_TRUE(call.EndWrite());
+  EXPECT_TRUE(call->EndWrite());
   // It is held all the same.
-  EXPECT_FALSE(call.Take(Bytes(31, 8)));
+  EXPECT_FALSE(call->Take(Bytes(31, 8)));
 }
 
 }  // namespace

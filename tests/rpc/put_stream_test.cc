@@ -1,4 +1,4 @@
-// StreamPuts: in which order answers come, how much it takes before it has answered, and its ends.
+// StreamPuts: the order of answers, the bound on unanswered messages, and the ends of a stream.
 
 #include "rpc/put_stream.h"
 

@@ -1,4 +1,4 @@
-// A Log that keeps what was written, each line as "message name=value ...".
+// A Log that records its lines, each as "message name=value ...".
 #pragma once
 
 #include <string>

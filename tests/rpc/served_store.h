@@ -17,7 +17,7 @@
 namespace mayfly {
 
 // What does not come by then does not come.
-constexpr absl::Duration kPatience = absl::Seconds(30);
+constexpr absl::Duration kPatience = absl::Seconds(60);
 
 class ServedStore {
  public:

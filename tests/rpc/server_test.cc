@@ -1,4 +1,4 @@
-// What a server answers before there is a store behind it.
+// The answers of a server that has no store yet.
 
 #include "rpc/server.h"
 

@@ -30,7 +30,7 @@ class TlsFilesTest : public ::testing::Test {
     static const TestServer server;  // only for its certificates, which take a second to make
     return ReadWholeFile(server.certificates() + "/" + name);
   }
-  // What gRPC sees.
+  // The files as gRPC sees them.
   std::string Ca() const { return ReadWholeFile(files_->copies().ca_file); }
   std::string Certificate() const { return ReadWholeFile(files_->copies().certificate_file); }
   std::string Key() const { return ReadWholeFile(files_->copies().key_file); }

@@ -29,11 +29,11 @@ Config TestConfig() {
 
 class Validation : public ::testing::Test {
  protected:
-  absl::StatusOr<NewInput> Read(const v1::InputItem& item) {
+  absl::StatusOr<NewPut> Read(const v1::InputItem& item) {
     return ReadInputItem(item, kPlace, {.config = &config_, .retention = &retention_},
                          [] { return *CallId::Parse(kMintedId); });
   }
-  absl::StatusOr<NewOutput> Read(const v1::OutputItem& item) {
+  absl::StatusOr<NewPut> Read(const v1::OutputItem& item) {
     return ReadOutputItem(item, kPlace, {.config = &config_, .retention = &retention_});
   }
 
@@ -139,13 +139,14 @@ TEST_F(Validation, RefusesInputsByNamingTheField) {
          item->mutable_ttl()->set_seconds(10);
          item->mutable_ttl()->set_nanos(-1);
        },
-       Reason::kFieldInvalid, "items[3].ttl is no google.protobuf.Duration, range is 1s to 24h"},
+       Reason::kFieldInvalid,
+       "items[3].ttl is not a valid google.protobuf.Duration, range is 1s to 24h"},
       {[](Item* item) { item->mutable_ttl()->set_seconds(INT64_MAX); }, Reason::kFieldInvalid,
-       "items[3].ttl is no google.protobuf.Duration, range is 1s to 24h"},
+       "items[3].ttl is not a valid google.protobuf.Duration, range is 1s to 24h"},
       {[](Item* item) { item->mutable_payload()->set_data(std::string(1001, 'x')); },
        Reason::kPayloadTooLarge, "items[3].payload.data is 1001, limit is 1000 bytes"},
       {[](Item* item) { item->mutable_payload()->set_crc32c(1); }, Reason::kChecksumMismatch,
-       "items[3].payload.crc32c is not that of the 8 bytes of payload.data"},
+       "items[3].payload.crc32c does not match the 8 bytes of payload.data"},
       {[](Item* item) { item->mutable_payload()->set_content_type(std::string(256, 'x')); },
        Reason::kFieldInvalid, "items[3].payload.content_type is 256 bytes, limit is 255"},
       {[](Item* item) { item->mutable_payload()->set_encryption_key_id(std::string(256, 'x')); },
@@ -190,7 +191,8 @@ TEST_F(Validation, ReadsOutputs) {
   EXPECT_EQ(output->attempt, 4'294'967'295);
   EXPECT_EQ(output->payload.metadata.outcome, Outcome::kCancelled);
   item.set_outcome(static_cast<v1::Outcome>(5));
-  EXPECT_EQ(std::string(Read(item).status().message()), "items[3].outcome is 5, is not known");
+  EXPECT_EQ(std::string(Read(item).status().message()),
+            "items[3].outcome is 5, expected an Outcome of the proto");
 }
 
 TEST_F(Validation, ReadsClaims) {
@@ -208,7 +210,7 @@ TEST_F(Validation, ReadsClaims) {
   for (const char* const token : {"", "0123456789abcde", "0123456789abcdef0"}) {
     item.set_claim_token(token);
     EXPECT_EQ(std::string(ReadClaim(item, kPlace).status().message()),
-              absl::StrCat("items[3].claim_token is ", strlen(token), " bytes, must be 16"));
+              absl::StrCat("items[3].claim_token is ", strlen(token), " bytes, expected 16"));
   }
 }
 
@@ -252,10 +254,10 @@ TEST_F(Validation, RefusesClaimRequestsByNamingTheField) {
       {[](Request* r) { r->mutable_lease()->set_seconds(601); },
        {},
        "lease is 10m1s, range is 1s to 10m"},
-      {[](Request* r) { r->clear_claim_token(); }, {}, "claim_token is 0 bytes, must be 16"},
+      {[](Request* r) { r->clear_claim_token(); }, {}, "claim_token is 0 bytes, expected 16"},
       {[](Request* r) { r->set_ack_mode(static_cast<v1::AckMode>(3)); },
        {},
-       "ack_mode is 3, is not known"},
+       "ack_mode is 3, expected an AckMode of the proto"},
   };
   for (const auto& refusal : refusals) {
     v1::ClaimOutputsRequest request;

@@ -69,8 +69,9 @@ class Story {
       case 4:
         return Put({.key = key, .kind = PayloadKind::kOutput, .attempt = 1});
       case 5:
-      case 6:
         return Sync();
+      case 6:
+        return SyncRecord();
       case 7:
       case 8:
         return Ack(key);
@@ -123,6 +124,11 @@ class Story {
       }
     }
     return absl::OkStatus();
+  }
+
+  absl::Status SyncRecord() {
+    RETURN_IF_ERROR(Sync());
+    return storage_->SyncRecord();
   }
 
   // Every promise, checked on a storage that has just started; what it shows counts from now on.
@@ -310,6 +316,13 @@ TEST(Crash, RevivesNothingWhenAnyOperationOfAnExpiryFails) {
   FailEveryOperation(Arrange, [](Story* story) {
     RETURN_IF_ERROR(story->Expire(TestKey(1)));
     return story->Sync();
+  });
+}
+
+TEST(Crash, LosesNothingWhenAnyOperationOfARecordFails) {
+  FailEveryOperation(Arrange, [](Story* story) {
+    RETURN_IF_ERROR(PutBoth(story));
+    return story->SyncRecord();
   });
 }
 

@@ -1,4 +1,4 @@
-// Files that a disk has damaged: whom that concerns, what goes on, and that the evidence stays.
+// Damaged files: which calls are affected, which continue, and that the evidence is kept.
 #include "support/damage.h"
 
 #include <filesystem>
@@ -295,8 +295,8 @@ TEST_F(DamageTest, SlotsOfRowsThatLeftAreErasedByTheNextStart) {
   end.tombstone = Tombstone{.reason = EndReason::kDeleted, .input = ending.state.input->slot};
   const EndedUpload ended_upload = {.id = upload.id, .slot = upload.payload.slot};
   const CallChange changes[] = {
-      {.key = TestKey(1), .effects = &expiry, .loaded = &expired},
-      {.key = TestKey(3), .effects = &end, .loaded = &ending, .ended_uploads = {&ended_upload, 1}}};
+      {.key = TestKey(1), .effects = expiry, .loaded = &expired},
+      {.key = TestKey(3), .effects = end, .loaded = &ending, .ended_uploads = {ended_upload}}};
   ASSERT_TRUE(storage_->Commit(0, changes, {}).ok());
   ASSERT_TRUE(storage_.Put({.key = TestKey(2), .kind = PayloadKind::kOutput, .attempt = 1}).ok());
   ASSERT_TRUE(storage_->Sync().ok());

@@ -1,4 +1,4 @@
-// Random histories against a model that is nothing but a few maps.
+// Random histories against a model of a few maps.
 #include <algorithm>
 #include <map>
 

@@ -150,9 +150,9 @@ TEST_F(LocalStorageTest, AppliesSeveralChangesOfOneCallInOneCommit) {
     effects[i].store = PayloadKind::kOutput;
     if (i == 1) effects[i].remove_output = payloads[0];
     changes.push_back({.key = TestKey(1),
-                       .effects = &effects[i],
+                       .effects = effects[i],
                        .loaded = &loaded,
-                       .payload = &payloads[i],
+                       .payload = payloads[i],
                        .secret = &(*leases)[i].secret,
                        .row = &row});
   }

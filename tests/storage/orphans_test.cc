@@ -31,7 +31,7 @@ class OrphansTest : public testing::Test {
     const LoadedCall loaded = storage_.Load(key);
     Effects effects;
     effects.remove_input = loaded.state.input;
-    const CallChange change = {.key = key, .effects = &effects, .loaded = &loaded};
+    const CallChange change = {.key = key, .effects = effects, .loaded = &loaded};
     EXPECT_TRUE(storage_->Commit(0, {&change, 1}, {}).ok());
     return payload;
   }

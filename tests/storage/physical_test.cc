@@ -1,4 +1,4 @@
-// What leaves the disk, and when: looked up in RocksDB's files themselves.
+// When data leaves the disk, checked in RocksDB's files.
 #include <filesystem>
 
 #include "gtest/gtest.h"

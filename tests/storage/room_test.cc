@@ -97,6 +97,7 @@ TEST(RoomBudget, RefusesWhileTooManyFilesWaitForACompaction) {
   RoomBudget budget(Limits());
   Measure(&budget, {.free_bytes = kGiB, .compaction_is_behind = true});
   EXPECT_TRUE(budget.Reserve(1).empty());
+  EXPECT_EQ(ReasonOf(budget.Refusal(1)), Reason::kOverloaded) << "there is room";
   Measure(&budget, {.free_bytes = kGiB});
   EXPECT_FALSE(budget.Reserve(1).empty());
 }
@@ -110,7 +111,7 @@ TEST(RoomBudget, SharesWhatIsLeftWithCompactions) {
   EXPECT_EQ(budget.Update(0, {.free_bytes = 100, .compaction_bytes = 20, .mergeable_bytes = 30}),
             50u);
   EXPECT_EQ(budget.SpareBytes(), 50);
-  // What runs already keeps its room.
+  // A running compaction keeps its room.
   EXPECT_EQ(
       budget.Update(
           0,
@@ -119,6 +120,16 @@ TEST(RoomBudget, SharesWhatIsLeftWithCompactions) {
   EXPECT_EQ(budget.SpareBytes(), 5);
   EXPECT_EQ(budget.Update(0, {.free_bytes = 10, .compaction_bytes = 20, .mergeable_bytes = 60}),
             10u);
+}
+
+// A bound that leaves no room for them would let no compaction begin while flushes follow each other.
+TEST(RoomBudget, FilesThatAreFlushedMeanwhileDoNotCountAgainstCompactions) {
+  RoomBudget budget({});
+  EXPECT_EQ(budget.Update(0, {.free_bytes = 100 * kGiB, .mergeable_bytes = 60}), 60 + 256 * kMiB);
+  EXPECT_EQ(budget.SpareBytes(), static_cast<int64_t>(100 * kGiB - 60 - 256 * kMiB));
+  // Where room is short, puts are refused soon.
+  EXPECT_EQ(budget.Update(0, {.free_bytes = kGiB}), 0u);
+  EXPECT_EQ(budget.SpareBytes(), static_cast<int64_t>(kGiB));
 }
 
 TEST(RoomBudget, AnyReserveIsUnderstood) {
@@ -166,7 +177,7 @@ TEST(DiskPlan, KeepsTheSettingOnADiskThatIsLargeEnough) {
   EXPECT_EQ(plan.limits.reserve_bytes, 1u);
 }
 
-// Whatever is set: what the store needs beside what is stored leaves most of the disk to payloads.
+// With any settings, the store's reserves leave most of the disk to payloads.
 TEST(DiskPlan, FitsAnyDiskWithAnySetting) {
   for (const uint64_t disk : {64 * kMiB, 300 * kMiB, kGiB, 3 * kGiB, 100 * kGiB, 4096 * kGiB}) {
     for (const uint64_t memtable : {16 * kMiB, 256 * kMiB, 8 * kGiB}) {

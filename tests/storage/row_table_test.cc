@@ -1,5 +1,5 @@
-// RocksDB over row tables, against RocksDB over its own skip lists: the same operations, the same
-// answers.
+// RocksDB with row tables against RocksDB with its own skip lists: the same operations give the
+// same answers.
 #include "storage/local/row_table.h"
 
 #include <atomic>
@@ -132,7 +132,7 @@ TEST(RowTable, WhatIsStoredAndRemovedInItLeavesNothing) {
   for (int i = 0; i < 990; ++i) ASSERT_TRUE(database->SingleDelete({}, absl::StrCat(i)).ok());
   database.Flush();
   EXPECT_EQ(database.FileEntries(), 10u);
-  // What is in a file by now needs its marker.
+  // A row that is already in a file needs its marker.
   ASSERT_TRUE(database->SingleDelete({}, "995").ok());
   database.Flush();
   EXPECT_EQ(database.FileEntries(), 11u);

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 #include <sys/stat.h>
 
+#include "storage/local/file_record.h"
 #include "storage/storage_harness.h"
 #include "support/fault_file_system.h"
 #include "support/fault_plan.h"
@@ -14,7 +15,11 @@
 namespace mayfly {
 namespace {
 
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
 class StartTest : public testing::Test {
@@ -114,14 +119,22 @@ TEST_F(StartTest, ReportsDataLossAndStartsOnlyWhenItIsAccepted) {
   std::filesystem::rename(Path("old"), Path("db"));
   ASSERT_EQ(chmod(Path("db").c_str(), 0700), 0);
 
-  for (int attempt = 0; attempt < 2; ++attempt) {
+  const auto refuses_with = [&](const char* text) {
     const absl::Status refused = storage_.Open();
     EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss);
-    EXPECT_THAT(std::string(refused.message()),
-                testing::MatchesRegex("data loss: the database recovered sequence [0-9]+, but "
-                                      "[0-9]+ was once synced: restore the data directory, or set "
-                                      "storage.accept_data_loss for one start to give up what is "
-                                      "lost"));
+    EXPECT_THAT(std::string(refused.message()), testing::MatchesRegex(text));
+  };
+  refuses_with(
+      "data loss: db/CURRENT names MANIFEST-[0-9]+, but MANIFEST-[0-9]+ was once synced: restore "
+      "the "
+      "data directory, or set storage.accept_data_loss for one start to give up what is lost");
+  // Without the record of the files the sequence tells.
+  std::filesystem::remove(Path("keys/database"));
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    refuses_with(
+        "data loss: the database recovered sequence [0-9]+, but [0-9]+ was once synced: restore "
+        "the "
+        "data directory, or set storage.accept_data_loss for one start to give up what is lost");
   }
   storage_.options.accept_data_loss = true;
   ASSERT_TRUE(storage_.Open().ok());
@@ -129,6 +142,256 @@ TEST_F(StartTest, ReportsDataLossAndStartsOnlyWhenItIsAccepted) {
   // What was accepted once is not asked for again.
   storage_.options.accept_data_loss = false;
   EXPECT_TRUE(storage_.Open().ok());
+}
+
+// Damage to the files of the database, which RocksDB takes for a crash: each as a store of several logs
+// meets it that was stopped after a SyncRecord.
+class LostFilesTest : public StartTest {
+ protected:
+  void SetUp() override {
+    StartTest::SetUp();
+    storage_.options.log = [this](StorageLogLevel level, absl::string_view text) {
+      MutexLock lock(&mutex_);
+      if (level != StorageLogLevel::kInfo) log_.emplace_back(text);
+    };
+    FillTwoLogs();
+  }
+
+  // The second log begins when the memtable of the rows is full; the first stays for the deadlines.
+  void FillTwoLogs() {
+    uint32_t number = 1000;
+    DatabaseFiles recorded;
+    do {
+      ASSERT_TRUE(storage_.Open().ok());
+      const uint32_t first = number;
+      DatabaseFiles found;
+      do {
+        auto payload = storage_.Put({.key = TestKey(number), .ciphertext_bytes = 60'000});
+        ASSERT_TRUE(payload.ok()) << payload.status();
+        if (number == first) in_first_log_ = *payload;
+        in_last_log_ = *payload;
+        ++number;
+        ASSERT_TRUE(storage_->Sync().ok());
+        ASSERT_TRUE(storage_->SyncRecord().ok());
+        recorded = Recorded();
+        found = Found();
+        ASSERT_LT(number, 4000u);
+        // Until the flush is over.
+      } while (recorded.logs.size() < 2 || recorded.manifest != found.manifest);
+      storage_.Close();
+      // Other background work may have come before the end.
+    } while (Found().manifest != recorded.manifest);
+    logs_ = recorded.logs;
+    manifest_ = recorded.manifest;
+    std::filesystem::copy(Path(""), directory_.path() + "/kept", kRecursive);
+  }
+
+  DatabaseFiles Recorded() {
+    const auto recorded =
+        FileRecord::Read(PosixFileSystem(), Path("keys"), storage_->slots().store_id());
+    EXPECT_TRUE(recorded.ok()) << recorded.status();
+    return recorded.ok() ? *recorded : DatabaseFiles();
+  }
+  DatabaseFiles Found() {
+    const auto found = FindDatabaseFiles(Path("db"));
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found.ok() ? *found : DatabaseFiles();
+  }
+  std::string LogPath(size_t index) {
+    return Path("db/" + std::string(6 - std::to_string(logs_[index].number).size(), '0') +
+                std::to_string(logs_[index].number) + ".log");
+  }
+  std::string ManifestPath() {
+    return Path("db/MANIFEST-" + std::string(6 - std::to_string(manifest_.number).size(), '0') +
+                std::to_string(manifest_.number));
+  }
+
+  // Refused as often as it is tried, with nothing changed: what is put back is served.
+  void ExpectRefused(const std::string& text) {
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      const absl::Status refused = storage_.Open();
+      EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+      EXPECT_THAT(std::string(refused.message()), StartsWith("data loss: " + text));
+      EXPECT_THAT(std::string(refused.message()),
+                  EndsWith(": restore the data directory, or set storage.accept_data_loss for one "
+                           "start to give up what is lost"));
+    }
+    EXPECT_THAT(TakeLog(), Contains(StartsWith("data loss: " + text)));
+  }
+  void ExpectAllIsServed() {
+    const absl::Status opened = storage_.Open();
+    ASSERT_TRUE(opened.ok()) << opened;
+    EXPECT_TRUE(storage_.IsReadable(payload_));
+    EXPECT_TRUE(storage_.IsReadable(in_first_log_));
+    EXPECT_TRUE(storage_.IsReadable(in_last_log_));
+  }
+  void PutBack(const std::string& path) {
+    const std::string name = path.substr(Path("").size());
+    std::filesystem::remove_all(path);
+    std::filesystem::copy(directory_.path() + "/kept/" + name, path, kRecursive);
+    if (name == "db") {
+      ASSERT_EQ(chmod(path.c_str(), 0700), 0);
+    }
+  }
+  // After an acceptance nothing is asked again.
+  void ExpectAcceptedOnce() {
+    storage_.options.accept_data_loss = true;
+    const absl::Status opened = storage_.Open();
+    ASSERT_TRUE(opened.ok()) << opened;
+    storage_.options.accept_data_loss = false;
+    EXPECT_TRUE(storage_.Open().ok());
+  }
+  std::vector<std::string> TakeLog() {
+    MutexLock lock(&mutex_);
+    return std::exchange(log_, {});
+  }
+
+  static constexpr auto kRecursive = std::filesystem::copy_options::recursive;
+  TestDirectory directory_;
+  std::vector<DatabaseFiles::Entry> logs_;
+  DatabaseFiles::Entry manifest_;
+  TestPayload in_first_log_;
+  TestPayload in_last_log_;
+  Mutex mutex_;
+  std::vector<std::string> log_ GUARDED_BY(mutex_);
+};
+
+TEST_F(LostFilesTest, StartsWithAllFiles) {
+  EXPECT_GT(logs_[0].bytes, 0u);
+  ExpectAllIsServed();
+  EXPECT_THAT(TakeLog(), IsEmpty());
+}
+
+TEST_F(LostFilesTest, RefusesWithoutAnOlderLog) {
+  std::filesystem::remove(LogPath(0));
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr(".log is missing, but "));
+  PutBack(LogPath(0));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, RefusesAnEmptiedLog) {
+  std::filesystem::resize_file(LogPath(0), 0);
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr(".log has 0 bytes, but "));
+  PutBack(LogPath(0));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, RefusesALogThatIsCutByAByte) {
+  for (size_t i = 0; i < logs_.size(); ++i) {
+    if (logs_[i].bytes == 0) continue;
+    std::filesystem::resize_file(LogPath(i), logs_[i].bytes - 1);
+    ExpectRefused("the log db/");
+    PutBack(LogPath(i));
+  }
+  ExpectAllIsServed();
+}
+
+// RocksDB takes zeros for room that was never written to, and goes on behind them.
+TEST_F(LostFilesTest, RefusesALogWithZerosForContent) {
+  const uint64_t size = logs_[0].bytes;
+  std::filesystem::resize_file(LogPath(0), 0);
+  std::filesystem::resize_file(LogPath(0), size);
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()),
+              HasSubstr(".log has zeros at byte 0, but " + std::to_string(size) + " bytes of it"));
+  PutBack(LogPath(0));
+  std::filesystem::resize_file(LogPath(0), 5 * (32 << 10));
+  std::filesystem::resize_file(LogPath(0), size);
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr(".log has zeros at byte 163840"));
+  PutBack(LogPath(0));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, RefusesAManifestThatIsCutByAByteOrOlder) {
+  std::filesystem::resize_file(ManifestPath(), manifest_.bytes - 1);
+  ExpectRefused("the manifest db/MANIFEST-");
+  PutBack(ManifestPath());
+  std::filesystem::remove(ManifestPath());
+  ExpectRefused("the manifest db/MANIFEST-");
+  PutBack(ManifestPath());
+  std::ofstream(Path("db/CURRENT")) << "MANIFEST-000001\n";
+  ExpectRefused("db/CURRENT names MANIFEST-000001, but MANIFEST-");
+  PutBack(Path("db/CURRENT"));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, RefusesAnEmptyDatabase) {
+  std::filesystem::remove_all(Path("db"));
+  ExpectRefused("db/CURRENT names no manifest, but MANIFEST-");
+  PutBack(Path("db"));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, RefusesAnotherDatabaseBeforeItIsWrittenTo) {
+  StorageHarness other(2);
+  ASSERT_TRUE(other.Open().ok());
+  other.Close();
+  std::filesystem::remove_all(Path("db"));
+  std::filesystem::copy(other.options.data_dir + "/db", Path("db"), kRecursive);
+  ASSERT_EQ(chmod(Path("db").c_str(), 0700), 0);
+  const DatabaseFiles before = Found();
+  ExpectRefused("the database db is not the one that was last synced");
+  EXPECT_EQ(Found(), before);
+  storage_.options.accept_data_loss = true;
+  EXPECT_EQ(storage_.Open().code(), absl::StatusCode::kFailedPrecondition);
+  storage_.options.accept_data_loss = false;
+  PutBack(Path("db"));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, AcceptsAMissingLogForOneStart) {
+  std::filesystem::remove(LogPath(0));
+  ExpectRefused("the log db/");
+  ExpectAcceptedOnce();
+  EXPECT_TRUE(storage_.IsReadable(in_last_log_));
+}
+
+TEST_F(LostFilesTest, AcceptsAnEmptyDatabaseForOneStart) {
+  std::filesystem::remove_all(Path("db"));
+  ExpectRefused("db/CURRENT names no manifest");
+  ExpectAcceptedOnce();
+}
+
+TEST_F(LostFilesTest, RefusesTheRecordOfAnotherStore) {
+  StorageHarness other(2);
+  ASSERT_TRUE(other.Open().ok());
+  other.Close();
+  std::filesystem::remove(Path("keys/database"));
+  std::filesystem::copy(other.options.data_dir + "/keys/database", Path("keys/database"));
+  const absl::Status refused = storage_.Open();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.message()),
+              StartsWith("the record keys/database is another store's"));
+  PutBack(Path("keys/database"));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, StartsWithAWarningWhenTheRecordIsMissingOrDamaged) {
+  std::filesystem::remove(Path("keys/database"));
+  ExpectAllIsServed();
+  EXPECT_THAT(TakeLog(), ElementsAre("the record keys/database is missing: the files of the "
+                                     "database are not compared with it"));
+  // It is there again.
+  ExpectAllIsServed();
+  EXPECT_THAT(TakeLog(), IsEmpty());
+  storage_.Close();
+  std::filesystem::resize_file(Path("keys/database"), 0);
+  ExpectAllIsServed();
+  EXPECT_THAT(TakeLog(), ElementsAre("the record keys/database is damaged: the files of the "
+                                     "database are not compared with it"));
+}
+
+TEST_F(LostFilesTest, StartsWhenFilesWentAfterTheRecord) {
+  // The record of before the flush and the restart, with the files of after it.
+  ASSERT_TRUE(storage_.Open().ok());
+  ASSERT_TRUE(storage_->Maintain(kTestNowMs + LocalStorage::kFlushIntervalMs).ok());
+  storage_.Close();
+  PutBack(Path("keys/database"));
+  ExpectAllIsServed();
+  EXPECT_THAT(TakeLog(), IsEmpty());
 }
 
 TEST_F(StartTest, ErasesAgainWhatRecoveredTombstonesName) {

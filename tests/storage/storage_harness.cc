@@ -105,9 +105,9 @@ absl::StatusOr<TestPayload> StorageHarness::Put(const PutOptions& put) {
   if (put.kind == PayloadKind::kOutput) effects.remove_output = loaded.state.output;
   const Sealed row = Sealed::CopyOf(AsBytes(payload.ciphertext));
   const CallChange change = {.key = put.key,
-                             .effects = &effects,
+                             .effects = effects,
                              .loaded = &loaded,
-                             .payload = &payload.stored,
+                             .payload = payload.stored,
                              .secret = &leases->front().secret,
                              .row = &row};
   attempted = payload;
@@ -126,7 +126,7 @@ absl::StatusOr<std::vector<SlotRef>> StorageHarness::End(const CallKey& key, End
   std::vector<SlotRef> slots;
   if (loaded.state.input) slots.push_back(effects.tombstone->input = loaded.state.input->slot);
   if (loaded.state.output) slots.push_back(effects.tombstone->output = loaded.state.output->slot);
-  const CallChange change = {.key = key, .effects = &effects, .loaded = &loaded};
+  const CallChange change = {.key = key, .effects = effects, .loaded = &loaded};
   RETURN_IF_ERROR(storage_->Commit(0, {&change, 1}, {}));
   return slots;
 }

@@ -1,4 +1,4 @@
-// A LocalStorage in a directory of its own, and short words for what the store above does with it.
+// A LocalStorage in its own directory, with short functions for the store's operations on it.
 #pragma once
 
 #include <cstdint>
@@ -76,7 +76,7 @@ class StorageHarness {
   // Commits the removal of whatever rows there are, with a tombstone. No sync, no erasure. Gives
   // the slots to erase.
   absl::StatusOr<std::vector<SlotRef>> End(const CallKey& key, EndReason reason);
-  // What AckOutputs does in all: End, Sync, Erase, Sync.
+  // All steps of AckOutputs: End, Sync, Erase, Sync.
   absl::Status Ack(const CallKey& key);
 
   // The payload can be read: row, segments and secret are those that were stored.
@@ -86,7 +86,7 @@ class StorageHarness {
   LocalStorageOptions options;
   std::string root_key = std::string(32, 'r');
   std::mt19937_64 random;
-  // What the last Put tried to commit: a failed one may be found stored all the same.
+  // The payload of the last Put: if that failed, it may still be stored.
   std::optional<TestPayload> attempted;
 
  private:

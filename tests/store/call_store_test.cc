@@ -88,8 +88,9 @@ TEST_F(CallStoreTest, MetadataIsKeptAndCountsAsContent) {
     payload.metadata.labels = {{"name", label}};
     payload.metadata.encryption_key_id = "key-1";
     Awaited<std::vector<PutResult>> answer;
-    harness_.store()->PutInputs(harness_.tenant(), {NewInput{id, payload, 60'000}},
-                                answer.callback());
+    harness_.store()->Put(harness_.tenant(),
+                          {NewPut{.call_id = id, .payload = payload, .ttl_ms = 60'000}},
+                          answer.callback());
     return answer.Get()[0].status;
   };
   ASSERT_TRUE(put("value").ok());
@@ -116,11 +117,11 @@ TEST_F(CallStoreTest, APutIsIdempotentByContentAlsoAfterARestart) {
 TEST_F(CallStoreTest, EqualPutsInOneBatchAreOneCall) {
   const CallId id = harness_.NewId();
   Awaited<std::vector<PutResult>> answer;
-  harness_.store()->PutInputs(
-      harness_.tenant(),
-      {NewInput{id, MakePayload("in"), 60'000}, NewInput{id, MakePayload("in"), 60'000},
-       NewInput{id, MakePayload("no"), 60'000}},
-      answer.callback());
+  harness_.store()->Put(harness_.tenant(),
+                        {NewPut{.call_id = id, .payload = MakePayload("in"), .ttl_ms = 60'000},
+                         NewPut{.call_id = id, .payload = MakePayload("in"), .ttl_ms = 60'000},
+                         NewPut{.call_id = id, .payload = MakePayload("no"), .ttl_ms = 60'000}},
+                        answer.callback());
   const std::vector<PutResult> results = answer.Get();
   EXPECT_TRUE(results[0].status.ok());
   EXPECT_TRUE(results[1].status.ok());

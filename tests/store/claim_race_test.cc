@@ -1,4 +1,4 @@
-// Promise "once": of any number of concurrent retrievers one wins.
+// The promise "once": exactly one of any number of concurrent retrievers wins.
 #include <atomic>
 #include <thread>
 #include <vector>

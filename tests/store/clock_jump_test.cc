@@ -1,5 +1,6 @@
-// Time jumping both ways, with restarts: a wrong clock must neither destroy live data nor keep data
-// past its day.
+// Clock jumps in both directions, with restarts: a wrong clock must neither destroy live data nor
+// keep data past its day.
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "base/error.h"
@@ -96,6 +97,35 @@ TEST_F(ClockJump, AfterANewBootWithATrustedClockTheDueIsDestroyed) {
   EXPECT_FALSE(IsReadable());
   harness_.store()->Tick();
   EXPECT_EQ(live_calls(), 0);
+}
+
+TEST_F(ClockJump, ARaisedMaxTtlWaitsUntilTheClockIsTrustedAndNotForAnotherStart) {
+  harness_.config.retention.max_ttl = absl::Hours(3);
+  harness_.config.retention.default_ttl = absl::Hours(1);
+  harness_.Reopen();
+  const CallId ended = harness_.NewId();
+  ASSERT_TRUE(harness_.PutInput(ended, "in", absl::Hours(3)).status.ok());
+  harness_.clock.Advance(absl::Hours(3) + absl::Minutes(1));
+  harness_.Close();
+  harness_.clock.Reboot("boot-2");
+  harness_.clock.SetSynchronised(false);
+  harness_.config.retention.max_ttl = absl::Hours(20);
+  harness_.Open();
+  harness_.store()->Tick();
+  EXPECT_EQ(harness_.tenant()->policy().retention.max_ttl, absl::Hours(3));
+  EXPECT_EQ(harness_.log(),
+            std::vector<std::string>{"the raised max_ttl of tenant acme waits until the clock is "
+                                     "trusted; the old one is in force"});
+  harness_.clock.SetSynchronised(true);
+  Pass(absl::Minutes(20));
+  EXPECT_EQ(harness_.tenant()->policy().retention.max_ttl, absl::Hours(20));
+  EXPECT_THAT(harness_.log(),
+              testing::Contains("the raised max_ttl of tenant acme is in force from now on"));
+  EXPECT_FALSE(harness_.GetInput(ended).status.ok()) << "what the old one has ended stays ended";
+  const CallId longer = harness_.NewId();
+  ASSERT_TRUE(harness_.PutInput(longer, "in", absl::Hours(20)).status.ok());
+  Pass(absl::Hours(4));
+  EXPECT_TRUE(harness_.GetInput(longer).status.ok());
 }
 
 TEST_F(ClockJump, ADisagreementThatLastsIsSettledByASynchronisedWall) {

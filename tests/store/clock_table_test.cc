@@ -1,6 +1,6 @@
-// SECURITY.md's table "Clocks" for jumps of every length, of either clock and of both, at start, while
-// running and under load, against a model of the table: a payload is refused when either clock says
-// that its time is over, and destroyed when both do.
+// SECURITY.md's table "Clocks" for jumps of every length, of either clock and of both, at start,
+// while running and under load, against a model of the table: reads of a payload are rejected when
+// either clock is past its deadline, and it is destroyed when both are.
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
@@ -29,7 +29,7 @@ constexpr int64_t kJumpsMs[] = {1 * kSecondMs, 3 * kSecondMs, 15 * kMinuteMs, 25
 // Which clock moves. kBoth ahead is a suspended machine, or a process that was stopped.
 enum class Moved { kWall, kSteady, kBoth };
 
-// What the table says the time is: two readings, one of which can be set.
+// The time according to the table: two clocks, one of which can be set.
 class Model {
  public:
   void Pass(int64_t ms) {
@@ -81,7 +81,7 @@ class ClockTable : public testing::TestWithParam<Case> {
     const CallId id = harness_.NewId(absl::FromUnixMillis(model_.steady_ms()));
     const int64_t deadline_ms = model_.steady_ms() + ttl_ms;
     const absl::Status status = harness_.PutInput(id, "in", absl::Milliseconds(ttl_ms)).status;
-    // What would be refused at once is not taken.
+    // A payload that would be rejected at once is not stored.
     ASSERT_EQ(status.ok(), !model_.IsRefused(deadline_ms)) << status;
     if (status.ok()) deadlines_ms_[id] = deadline_ms;
   }

@@ -1,5 +1,5 @@
-// Promise "kept" and promise "gone", for the whole store: the k-th operation on the disk fails for
-// every k, and the power goes at random points. Whatever was answered before holds afterwards.
+// The promises "kept" and "gone" for the whole store: the k-th disk operation fails, for every k,
+// and power is lost at random points. All answers given before must hold afterwards.
 #include <map>
 #include <random>
 
@@ -24,7 +24,7 @@ std::string OutputOf(const CallId& id, uint32_t attempt) {
   return output;
 }
 
-// What has been asked for a call and what was answered.
+// The requests for a call and their answers.
 struct Told {
   bool input_asked = false;
   bool input_ok = false;
@@ -135,7 +135,7 @@ class CrashStory {
                       << (claim.ended.empty() ? "pending" : claim.ended[0].status.ToString());
       }
     }
-    // What was not answered is settled now: it must not change any more.
+    // The result of unanswered requests is now decided and must not change.
     for (auto& [id, told] : told_) {
       const CallPhase phase = harness.Phase(id);
       told.end_asked = told.end_ok =
@@ -241,6 +241,37 @@ TEST(StoreCrash, AFailureInTheBackgroundEndsTheProcessToo) {
   story.harness.store()->Tick();
   EXPECT_TRUE(story.harness.has_failed());
   story.harness.Close();
+}
+
+// Of a keyring that is changed by half nobody knows which keys are on the disk: a process that goes on
+// would destroy none of those that have passed.
+TEST(StoreCrash, AKeyringThatFailsEndsTheProcess) {
+  int failures = 0;
+  for (uint64_t operation = 1;; ++operation) {
+    SCOPED_TRACE(operation);
+    CrashStory story(1);
+    story.harness.Open();
+    story.harness.clock.Advance(absl::Minutes(61));
+    story.plan.FailAt(operation);
+    story.harness.store()->Tick();
+    const bool was_reached = story.plan.has_failed();
+    story.plan.NeverFail();
+    // What has changed nothing is tried again. Else the keys of these hours would be missing.
+    for (int hour = 0; hour < 3; ++hour) {
+      story.harness.clock.Advance(absl::Minutes(61));
+      story.harness.store()->Tick();
+      story.harness.store()->Tick();
+    }
+    if (story.harness.has_failed()) {
+      ++failures;
+    } else {
+      const CallId id = story.harness.NewId();
+      EXPECT_TRUE(story.harness.PutInput(id, InputOf(id), absl::Hours(24)).status.ok());
+    }
+    story.harness.Close();
+    if (!was_reached) break;
+  }
+  EXPECT_GT(failures, 0);
 }
 
 // Nor does an ack: what may be lost with it is the memory of how the call ended.

@@ -1,4 +1,4 @@
-// Calls that cannot be read, among those that can.
+// Unreadable calls among readable ones.
 #include "support/damage.h"
 
 #include <atomic>

@@ -1,4 +1,5 @@
-// Promise "24 hours": nothing is readable at its deadline, and what is due is erased by the sweep.
+// The promise "24 hours": no payload is readable at its deadline, and the sweep erases due
+// payloads.
 
 #include <string>
 #include <thread>

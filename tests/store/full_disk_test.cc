@@ -1,4 +1,4 @@
-// Puts that the disk has no room for: refused as a whole, and nothing of them stays.
+// Puts without room on the disk are rejected completely and leave nothing behind.
 
 #include <string>
 

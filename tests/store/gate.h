@@ -1,5 +1,5 @@
-// A Gate holds up whoever passes through its hook until it is opened, and tells when somebody is
-// there. The hook may outlive it.
+// A Gate blocks threads in its hook until it is opened, and reports when a thread is blocked. The
+// hook may outlive it.
 #pragma once
 
 #include <functional>

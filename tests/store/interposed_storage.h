@@ -1,5 +1,5 @@
-// An InterposedStorage stands between the store and its storage, so that a test can fail, hold up or
-// falsify single operations. What has no hook goes through as it is.
+// An InterposedStorage wraps the store's storage, so that a test can fail, delay or falsify single
+// operations. Operations without a hook are passed through.
 //
 // Hooks are changed before the store is opened, or while nothing is under way.
 #pragma once

@@ -1,4 +1,4 @@
-// No order of operations, restarts and settings revives a call that has ended.
+// No order of operations, restarts and settings revives an ended call.
 #include <atomic>
 #include <filesystem>
 #include <memory>
@@ -145,7 +145,7 @@ TEST_F(RevivalTest, AnEndJustBeforeAFinishAndALongPauseBetweenThem) {
   ExpectEnded();
 }
 
-// What is on the disk when the ack is answered, whatever the workers have come to by then.
+// The state on the disk when the ack is answered, however far the workers have got.
 TEST_F(RevivalTest, TheTombstoneAndTheRowsOfUploadsAreOneBatch) {
   Gate worker;
   harness_.hooks.write_segment = worker.hook();
@@ -204,7 +204,7 @@ class IdWindowTest : public ::testing::Test {
     harness_.config.retention.tombstone_ttl = 2 * id_window + absl::Minutes(1);
     harness_.Open();
   }
-  // Whether a call is taken whose id was minted so long ago.
+  // Whether a call with an id of this age is accepted.
   bool Takes(absl::Duration age) {
     const CallId id = harness_.NewId(harness_.clock.Read().wall - age);
     return harness_.PutInput(id, "in").status.ok();

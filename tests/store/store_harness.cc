@@ -48,12 +48,20 @@ absl::Status StoreHarness::TryOpen() {
   auto storage = LocalStorage::Open(std::move(options));
   RETURN_IF_ERROR(storage.status());
   has_failed_ = false;
+  {
+    MutexLock lock(&log_mutex_);
+    log_.clear();
+  }
   auto store = CallStore::Start(
       std::make_unique<InterposedStorage>(&hooks, *std::move(storage)),
       CallStoreOptions{.config = &config,
                        .clock = &clock,
                        .on_fatal = [this](const absl::Status&) { has_failed_ = true; },
-                       .on_log = [](Config::LogLevel, const std::string&) {},
+                       .on_log =
+                           [this](Config::LogLevel, const std::string& line) {
+                             MutexLock lock(&log_mutex_);
+                             log_.push_back(line);
+                           },
                        .background_threads = background_threads});
   RETURN_IF_ERROR(store.status());
   store_ = *std::move(store);
@@ -93,9 +101,9 @@ CallId StoreHarness::NewId(absl::Time minted) {
 PutResult StoreHarness::PutInput(const CallId& id, absl::string_view data, absl::Duration ttl,
                                  Tenant* owner) {
   Awaited<std::vector<PutResult>> answer;
-  store_->PutInputs(
+  store_->Put(
       OrDefault(owner),
-      {NewInput{
+      {NewPut{
           .call_id = id, .payload = MakePayload(data), .ttl_ms = absl::ToInt64Milliseconds(ttl)}},
       answer.callback());
   return answer.Get()[0];
@@ -104,12 +112,13 @@ PutResult StoreHarness::PutInput(const CallId& id, absl::string_view data, absl:
 PutResult StoreHarness::PutOutput(const CallId& id, absl::string_view data, uint32_t attempt,
                                   absl::Duration ttl, Tenant* owner) {
   Awaited<std::vector<PutResult>> answer;
-  store_->PutOutputs(OrDefault(owner),
-                     {NewOutput{.call_id = id,
-                                .attempt = attempt,
-                                .payload = MakePayload(data),
-                                .ttl_ms = absl::ToInt64Milliseconds(ttl)}},
-                     answer.callback());
+  store_->Put(OrDefault(owner),
+              {NewPut{.call_id = id,
+                      .kind = PayloadKind::kOutput,
+                      .attempt = attempt,
+                      .payload = MakePayload(data),
+                      .ttl_ms = absl::ToInt64Milliseconds(ttl)}},
+              answer.callback());
   return answer.Get()[0];
 }
 

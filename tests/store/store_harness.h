@@ -1,6 +1,6 @@
-// A CallStore over real local storage in a directory of its own, driven step by step: the clock
-// stands until moved, sweep and maintenance run when the test says, and every call blocks until it
-// is answered.
+// A CallStore over real local storage in its own directory, driven step by step: the clock stands
+// until it is moved, sweep and maintenance run on demand, and every call blocks until it is
+// answered.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,7 @@ class StoreHarness {
   StoreHarness();
   ~StoreHarness();
 
-  // What the next Open uses.
+  // Used by the next Open.
   Config config;
   ManualClock clock;
   FileSystem* file_system = nullptr;
@@ -78,6 +78,11 @@ class StoreHarness {
   const std::string& directory() const { return directory_.path(); }
   static std::string RootKey() { return std::string(32, 'r'); }
   bool has_failed() const { return has_failed_; }
+  // The lines that the store has logged since it was opened.
+  std::vector<std::string> log() {
+    MutexLock lock(&log_mutex_);
+    return log_;
+  }
   Tenant* tenant(const std::string& name = "acme");
 
   // Returns when the shards have done what they were given, and what has come of it three times
@@ -120,6 +125,8 @@ class StoreHarness {
   Tenant* acme_ = nullptr;
   std::atomic<bool> has_failed_{false};
   std::atomic<uint64_t> ids_{0};
+  Mutex log_mutex_;
+  std::vector<std::string> log_ GUARDED_BY(log_mutex_);
 };
 
 NewPayload MakePayload(absl::string_view data);

@@ -18,7 +18,7 @@ namespace mayfly {
 
 class Subscriber {
  public:
-  static constexpr absl::Duration kPatience = absl::Seconds(20);
+  static constexpr absl::Duration kPatience = absl::Seconds(60);
   static constexpr uint64_t kMuch = uint64_t{1} << 40;
 
   struct Options {
@@ -36,13 +36,13 @@ class Subscriber {
                                    .lease_ms = options.lease_ms,
                                    .bytes_max = options.bytes_max};
     Tenant* const tenant = options.owner != nullptr ? options.owner : harness->tenant();
-    subscription_ = harness->store()->Subscribe(tenant, request, [this](Told told) {
-      const size_t count = told.outputs.size() + told.ended.size();
+    subscription_ = harness->store()->Subscribe(tenant, request, [this](Delivery delivery) {
+      const size_t count = delivery.outputs.size() + delivery.ended.size();
       uint64_t bytes = 0;
-      for (const ClaimedOutput& output : told.outputs) {
+      for (const ClaimedOutput& output : delivery.outputs) {
         if (output.payload.has_value()) bytes += output.stored.size_bytes;
       }
-      Keep(std::move(told));
+      Keep(std::move(delivery));
       if (sends_ && count > 0) told_by_->Sent(count, bytes);
     });
     told_by_ = subscription_.get();
@@ -93,11 +93,11 @@ class Subscriber {
  private:
   static constexpr absl::Duration kLook = absl::Milliseconds(1);
 
-  void Keep(Told told) {
+  void Keep(Delivery delivery) {
     MutexLock lock(&mutex_);
-    std::move(told.outputs.begin(), told.outputs.end(), std::back_inserter(outputs_));
-    std::move(told.ended.begin(), told.ended.end(), std::back_inserter(ended_));
-    if (!told.status.ok()) stops_.push_back(std::move(told.status));
+    std::move(delivery.outputs.begin(), delivery.outputs.end(), std::back_inserter(outputs_));
+    std::move(delivery.ended.begin(), delivery.ended.end(), std::back_inserter(ended_));
+    if (!delivery.status.ok()) stops_.push_back(std::move(delivery.status));
     changed_.NotifyAll();
   }
 

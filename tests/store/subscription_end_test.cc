@@ -1,5 +1,5 @@
-// How subscriptions end, and what others get when they do: releases, lapses, races for one call,
-// ends in the middle of a commit, draining and a failing disk.
+// The ends of subscriptions and their effect on others: releases, lapses, races for one call, ends
+// in the middle of a commit, draining and a failing disk.
 
 #include <memory>
 #include <string>
@@ -48,10 +48,13 @@ class SubscriptionEndTest : public ::testing::Test {
                                  acked->callback());
   }
   void BeginPut(const CallId& id, Awaited<std::vector<PutResult>>* put) {
-    harness_.store()->PutOutputs(
-        harness_.tenant(),
-        {mayfly::NewOutput{.call_id = id, .payload = MakePayload("out"), .ttl_ms = 3'600'000}},
-        put->callback());
+    harness_.store()->Put(harness_.tenant(),
+                          {NewPut{.call_id = id,
+                                  .kind = PayloadKind::kOutput,
+                                  .attempt = 1,
+                                  .payload = MakePayload("out"),
+                                  .ttl_ms = 3'600'000}},
+                          put->callback());
   }
 
   StoreHarness harness_;

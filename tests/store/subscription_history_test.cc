@@ -1,5 +1,5 @@
-// Random histories of several subscriptions against a naive model: nothing is lost, nothing is given
-// to two at a time, nothing comes after its ack, and at the end every counter is at zero.
+// Random histories of several subscriptions against a naive model: no output is lost, delivered to
+// two at a time, or delivered after its ack, and all counters are zero at the end.
 
 #include <algorithm>
 #include <atomic>
@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kLeaseMs = 30'000;
 
-// What the model knows of a call. Ended when its reason is set, or by its deadline.
+// The model of a call. It has ended if its reason is set, or by its deadline.
 struct ModelCall {
   CallId id;
   std::string data;
@@ -211,7 +211,8 @@ class History {
     const int64_t claimed_ms =
         output.lease_end_ms == deadline_ms ? now_ms() : output.lease_end_ms - kLeaseMs;
     EXPECT_FALSE(call->ended.has_value()) << "it had ended";
-    // Who asks again for what it holds gets it again, under the same claim.
+    // A stream that subscribes again to an output that it holds gets it again, under the same
+    // claim.
     const bool is_again = call->holder == stream.number && !call->IsFree(claimed_ms);
     EXPECT_TRUE(is_again || call->IsFree(claimed_ms)) << "stream " << call->holder << " holds it";
     EXPECT_TRUE(stream.wants.contains(call->id)) << "it was not asked for";
@@ -247,7 +248,8 @@ class History {
     return call.holder == stream.number && !call.IsFree(now_ms());
   }
   // Whether it waits for an output that it could claim and does not hold. When the quota is used
-  // up, what it holds and asks for again, which costs no claim, may have its place behind that one.
+  // up, an output that it holds and subscribes to again, which costs no claim, may be behind that
+  // one.
   bool HasOthers(const ModelStream& stream) {
     return std::any_of(stream.wants.begin(), stream.wants.end(), [&](const CallId& id) {
       const ModelCall& call = calls_.at(id);
@@ -255,7 +257,7 @@ class History {
     });
   }
 
-  // What should have been told by now and was not, if anything.
+  // Describes an output that should have been delivered by now and was not; empty if there is none.
   std::string Missing() {
     int64_t held = 0;
     for (const auto& [id, call] : calls_) {
@@ -290,7 +292,7 @@ class History {
     FAIL() << "never told: " << Missing();
   }
 
-  // Whoever comes last gets all that there is.
+  // A last subscriber gets every remaining output.
   void Finish() {
     while (!streams_.empty()) EndStream(0);
     EXPECT_EQ(harness_.tenant()->claims, 0);

@@ -1,4 +1,5 @@
-// Subscriptions on a whole store: what is told when, who holds what, and what an end leaves behind.
+// Subscriptions on a whole store: what is delivered when, who holds which claims, and what remains
+// after an end.
 
 #include <string>
 #include <utility>
@@ -124,10 +125,13 @@ TEST_F(SubscriptionTest, AnOutputThatWaitsForCreditIsNotOvertakenByALaterOne) {
   Gate commit;
   harness_.hooks.commit = commit.hook();
   Awaited<std::vector<PutResult>> put;
-  harness_.store()->PutOutputs(
-      harness_.tenant(),
-      {mayfly::NewOutput{.call_id = later, .payload = MakePayload("out"), .ttl_ms = 60'000}},
-      put.callback());
+  harness_.store()->Put(harness_.tenant(),
+                        {NewPut{.call_id = later,
+                                .kind = PayloadKind::kOutput,
+                                .attempt = 1,
+                                .payload = MakePayload("out"),
+                                .ttl_ms = 60'000}},
+                        put.callback());
   commit.WaitUntilReached();
   subscriber->Grant(1, Subscriber::kMuch);
   commit.Open();

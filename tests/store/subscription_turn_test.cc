@@ -1,5 +1,5 @@
-// Whose turn it is: a Subscription between a shard and a store that a test plays, so that what else
-// takes luck comes in the order the test wants.
+// Orders of events that otherwise depend on luck: a Subscription between a shard and a store that
+// the test plays.
 
 #include <memory>
 #include <string>
@@ -20,16 +20,16 @@ using ::testing::IsEmpty;
 
 class PlayedHost : public SubscriptionHost {
  public:
-  size_t VisitCalls(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {
+  size_t Register(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {
     return 1;
   }
-  void ForgetCalls(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {}
-  void OfferCalls(const Tenant&, const std::vector<CallId>& call_ids) override {
+  void Unregister(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {}
+  void Recheck(const Tenant&, const std::vector<CallId>& call_ids) override {
     offered_.insert(offered_.end(), call_ids.begin(), call_ids.end());
   }
-  void TellNews(std::shared_ptr<Subscription>) override { ++told_; }
-  void ReleaseAll(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {}
-  void AllReleased(absl::AnyInvocable<void()> done) override { done(); }
+  void ScheduleDelivery(std::shared_ptr<Subscription>) override { ++told_; }
+  void Release(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {}
+  void OnAllReleased(absl::AnyInvocable<void()> done) override { done(); }
 
   std::vector<CallId> TakeOffered() { return std::exchange(offered_, {}); }
   int told() const { return told_; }
@@ -42,14 +42,14 @@ class PlayedHost : public SubscriptionHost {
 class SubscriptionTurnTest : public ::testing::Test {
  protected:
   SubscriptionTurnTest() {
-    tenant_.limits.claims_max = 100;
+    tenant_.SetPolicy({.limits = {.claims_max = 100}});
     for (uint8_t i = 0; i < 4; ++i) {
       const uint8_t random[10] = {i};
       ids_.push_back(CallId::Mint(absl::FromUnixSeconds(1'800'000'000), random));
     }
     subscription_ = std::make_shared<Subscription>(
         &host_, ClaimTerms{.tenant = &tenant_, .waits = true, .holds_claims = true},
-        SubscriptionLimits{.bytes_max = 100, .calls_max = 10, .shard_count = 1}, [](Told) {});
+        SubscriptionLimits{.bytes_max = 100, .calls_max = 10, .shard_count = 1}, [](Delivery) {});
     EXPECT_TRUE(subscription_->Add(ids_));
   }
 
@@ -64,18 +64,18 @@ class SubscriptionTurnTest : public ::testing::Test {
       if (!subscription_->Wants(call)) return false;
       takes = subscription_->TakesOutput(call, size_bytes);
       if (takes) {
-        subscription_->AddOutput({.call = call, .payload = {.size_bytes = size_bytes}});
+        subscription_->AddClaim({.call = call, .payload = {.size_bytes = size_bytes}});
       }
     }
-    subscription_->Offered();
+    subscription_->OnOffered();
     return takes;
   }
   void OfferPending(const CallId& id) {
     {
       MutexLock lock(subscription_->mutex());
-      subscription_->IsPending(Wanted(id));
+      subscription_->OnPending(Wanted(id));
     }
-    subscription_->Offered();
+    subscription_->OnOffered();
   }
 
   PlayedHost host_;
@@ -142,25 +142,27 @@ TEST_F(SubscriptionTurnTest, IsRefusedOnceASecondWhileTheQuotaIsUsedUp) {
   {
     MutexLock lock(subscription_->mutex());
     ASSERT_TRUE(subscription_->TakesOutput(Wanted(ids_[0]), 1));
-    EXPECT_TRUE(subscription_->Refuse(Wanted(ids_[0]), absl::ResourceExhaustedError("claims")));
+    EXPECT_TRUE(
+        subscription_->OnQuotaReached(Wanted(ids_[0]), absl::ResourceExhaustedError("claims")));
   }
-  subscription_->Offered();
+  subscription_->OnOffered();
   EXPECT_THAT(host_.TakeOffered(), IsEmpty());
-  EXPECT_TRUE(subscription_->TimerDue());
+  EXPECT_TRUE(subscription_->OnTimer());
   EXPECT_THAT(host_.TakeOffered(), IsEmpty());
   tenant_.claims = 99;
-  EXPECT_FALSE(subscription_->TimerDue());
+  EXPECT_FALSE(subscription_->OnTimer());
   EXPECT_THAT(host_.TakeOffered(), ElementsAre(ids_[0]));
 }
 
 TEST_F(SubscriptionTurnTest, IsBehindWhileTheShardsHaveTooMuchToLookAt) {
-  for (int64_t visits = 1; visits <= Subscription::kVisitsMax; ++visits) {
+  for (int64_t registrations = 1; registrations <= Subscription::kRegistrationsMax;
+       ++registrations) {
     EXPECT_FALSE(subscription_->IsBehind());
     subscription_->Remove({ids_[0]});
     EXPECT_TRUE(subscription_->Add({ids_[0]}));
   }
   EXPECT_TRUE(subscription_->IsBehind());
-  subscription_->Visited();
+  subscription_->OnRegistered();
   EXPECT_FALSE(subscription_->IsBehind());
 }
 

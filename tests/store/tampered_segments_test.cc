@@ -1,4 +1,4 @@
-// Segments that are not those that were put, at their place: a download must not end as if they were.
+// Replaced or moved segments: a download must not complete as if they were genuine.
 
 #include <string>
 #include <utility>
@@ -34,7 +34,7 @@ class TamperedSegmentsTest : public ::testing::Test {
         harness_.tenant(), {.call_id = id_, .offset_bytes = offset_bytes}, begun.callback());
     return begun.Get().value();
   }
-  // What is read until the end or the first error, which goes to `status`.
+  // Reads until the end or the first error, which is stored in `status`.
   static std::string ReadAll(Download* download, absl::Status* status) {
     std::string all;
     while (true) {

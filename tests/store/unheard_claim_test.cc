@@ -1,4 +1,4 @@
-// Claims whose answer did not arrive, and what is left of polls that were answered.
+// Claims whose response was not delivered, and the state left by answered polls.
 #include <malloc.h>
 #include <memory>
 #include <string>

@@ -1,4 +1,4 @@
-// Uploads and downloads: what becomes visible when, what can be gone on with, and what goes.
+// Uploads and downloads: when payloads become visible, what can be resumed, and what is removed.
 
 #include <string>
 #include <unistd.h>
@@ -82,7 +82,7 @@ class UploadTest : public ::testing::Test {
   absl::StatusOr<std::string> DownloadInput(const CallId& id, uint64_t offset = 0) {
     return DownloadAll({.call_id = id, .offset_bytes = offset});
   }
-  // What storage still has of uploads, whatever the store thinks.
+  // The number of uploads in storage, independently of the store's state.
   size_t StoredUploads() {
     harness_.Close();
     harness_.Open();

@@ -1,5 +1,5 @@
-// A library to be loaded into a server (LD_PRELOAD) that moves its clocks as a test says: see
-// clock_shim.h. CLOCK_MONOTONIC stays as it is.
+// A library to load into a server (LD_PRELOAD) that changes its clocks as a test requests: see
+// clock_shim.h. CLOCK_MONOTONIC is unchanged.
 #include "support/clock_shim.h"
 
 #include <cstdlib>

@@ -1,4 +1,5 @@
-// What a test and the library clock_shim, which the server loads, agree on: see e2e/clocks.h.
+// The interface between a test and the library clock_shim, which the server loads: see
+// e2e/clocks.h.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// Damage done to files, as a disk does it.
+// Damages files as a disk would.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// While a DescriptorFamine exists, this process can open no further file (EMFILE).
+// While a DescriptorFamine exists, this process cannot open files (EMFILE).
 #pragma once
 
 #include <unistd.h>

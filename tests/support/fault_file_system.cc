@@ -23,7 +23,7 @@ absl::Status Injected(absl::string_view operation) {
 
 }  // namespace
 
-// What is behind a name, and all that its disk may still hold instead.
+// A file's content, and all contents that its disk may hold instead.
 struct FaultFileSystem::Inode {
   explicit Inode(const std::string& path) : fd(open(path.c_str(), O_RDWR | O_CLOEXEC)) {
     Check(fd >= 0, "a file of the fault-injecting file system can be opened");

@@ -1,4 +1,4 @@
-// A FaultPlan counts the operations that change a disk and says which of them fail.
+// A FaultPlan counts the operations that change a disk and decides which of them fail.
 //
 //   FaultPlan plan;
 //   plan.FailAt(k);                       // the k-th from here on, counting from 1

@@ -3,16 +3,15 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
-import time
 from typing import Any
 
 import grpc
+from waiting import WAIT_TIMEOUT_S, wait_until
 
 SOURCE_DIR = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
-START_TIMEOUT_S = 60
-POLL_S = 0.01
 SERVING = b"\x08\x01"  # grpc.health.v1.HealthCheckResponse
 
 CONFIG = """
@@ -88,18 +87,12 @@ class LiveServer:
         if self._open_files != 0:
             command = ["prlimit", f"--nofile={self._open_files}"] + command
         self._process = subprocess.Popen(command)
-        end = time.monotonic() + START_TIMEOUT_S
-        while not os.path.exists(self.path("port")):
-            assert self._process.poll() is None, "the server refused to start"
-            assert time.monotonic() < end, "the server does not listen"
-            time.sleep(POLL_S)
+        wait_until(self._has_port, "the server listens")
         with open(self.path("port")) as file:
             self.port = int(file.read())
         with self.connect("client") as channel:
             check = channel.unary_unary("/grpc.health.v1.Health/Check")
-            while not self._serves(check):
-                assert time.monotonic() < end, "the server does not serve"
-                time.sleep(POLL_S)
+            wait_until(lambda: self._serves(check), "the server serves")
 
     def _write_config(self) -> None:
         config = CONFIG.format(
@@ -117,11 +110,15 @@ class LiveServer:
         process = subprocess.run(
             [self._mayflyd, "--config", self.path("mayfly.toml")],
             stderr=subprocess.PIPE,
-            timeout=START_TIMEOUT_S,
+            timeout=WAIT_TIMEOUT_S,
             text=True,
         )
         assert process.returncode == 1, f"the server ended with {process.returncode}"
         return process.stderr
+
+    def _has_port(self) -> bool:
+        assert self.is_running, "the server refused to start"
+        return os.path.exists(self.path("port"))
 
     @staticmethod
     def _serves(check: Any) -> bool:
@@ -129,6 +126,20 @@ class LiveServer:
             return bool(check(b"", timeout=1, wait_for_ready=True) == SERVING)
         except grpc.RpcError:
             return False
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def tls_context(self, role: str = "") -> ssl.SSLContext:
+        """For connections of HTTP/2 without grpcio; without a certificate when `role` is empty."""
+        context = ssl.create_default_context(cafile=self.path("certificates/ca.pem"))
+        context.set_alpn_protocols(["h2"])
+        if role:
+            context.load_cert_chain(
+                self.path(f"certificates/{role}.pem"), self.path(f"certificates/{role}.key")
+            )
+        return context
 
     def connect(self, role: str) -> grpc.Channel:
         def read(name: str) -> bytes:
@@ -154,6 +165,6 @@ class LiveServer:
         return int(self._process.wait())
 
     def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.kill()
         shutil.rmtree(self.directory)

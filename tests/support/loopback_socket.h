@@ -1,5 +1,5 @@
-// A LoopbackSocket owns a TCP socket on 127.0.0.1. Whatever must not fail on loopback ends the process
-// when it does.
+// A LoopbackSocket owns a TCP socket on 127.0.0.1. Operations that must not fail on loopback end
+// the process when they do.
 #pragma once
 
 #include <utility>

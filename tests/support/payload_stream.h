@@ -1,4 +1,5 @@
-// Payloads of any size that are never in memory: what a PatternSource gives, a HashingSink must get.
+// Payloads of any size that are never in memory: a HashingSink must receive what a PatternSource
+// generates.
 //
 //   PatternSource source(/*seed=*/1, size);
 //   client.UploadInput({.call_id = id}, &source);

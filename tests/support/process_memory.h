@@ -1,4 +1,4 @@
-// How much memory another process has, and had at most while a test watched it.
+// The current memory of another process, and its peak while a test watched it.
 //
 //   MemoryWatch watch(server.pid());
 //   ... eight uploads ...

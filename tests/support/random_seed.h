@@ -1,4 +1,4 @@
-// Where tests with random choices begin.
+// The seed of tests with random choices.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What a file holds, as others see it.
+// The content of a file as other processes see it.
 #pragma once
 
 #include <fstream>

@@ -5,7 +5,7 @@ import ssl
 import time
 from typing import Iterable, List, Tuple
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 3, 4, 6, 9
 ACK = END_STREAM = 0x1
 END_HEADERS = 0x4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -67,11 +67,14 @@ def call_message(message: bytes) -> bytes:
 
 
 class RawHttp2:
-    """A connection with a client certificate, on which the server's SETTINGS are acknowledged only
-    when `acknowledge` is set."""
+    """A connection with a client certificate, from the address `source`, on which the server's
+    SETTINGS are acknowledged only when `acknowledge` is set."""
 
-    def __init__(self, port: int, context: ssl.SSLContext, acknowledge: bool = False):
-        plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+    def __init__(self, port: int, context: ssl.SSLContext, acknowledge: bool = False,
+                 source: str = "127.0.0.1"):
+        plain = socket.create_connection(
+            ("127.0.0.1", port), timeout=30, source_address=(source, 0)
+        )
         self._socket = context.wrap_socket(plain, server_hostname="localhost")
         self._acknowledge = acknowledge
         self._received = b""

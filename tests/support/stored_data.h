@@ -1,5 +1,5 @@
-// What a stopped server has left in its data directory, counted in the files themselves: the rows of
-// RocksDB, read without the program's own storage, and the slots.
+// Counts the data that a stopped server has left in its data directory, in the files themselves:
+// the rows of RocksDB, read without the program's own storage, and the slots.
 //
 //   server.Stop();
 //   EXPECT_EQ(ReadStoredData(server.directory() / "data"), StoredData{});  // nothing is left

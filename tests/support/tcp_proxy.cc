@@ -15,7 +15,7 @@ namespace mayfly {
 namespace {
 
 constexpr size_t kBufferBytes = 64 << 10;
-constexpr absl::Duration kCutTimeout = absl::Seconds(10);
+constexpr absl::Duration kCutTimeout = absl::Seconds(60);
 
 bool WouldBlock() { return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR; }
 

@@ -53,7 +53,7 @@ class TcpProxy {
   // connections, right behind that byte; with 0, when there is a byte to pass, before it. What the
   // proxy has got of the other direction is lost. Takes the place of an earlier plan.
   void CutAfter(Direction direction, uint64_t bytes, Ending ending) EXCLUDES_LOCK(mutex_);
-  // True once the plan of CutAfter was carried out; false when it was not within 10 s.
+  // True once the plan of CutAfter was carried out; false when it was not within 60 s.
   bool WaitForCut() EXCLUDES_LOCK(mutex_);
   // A plan that was not carried out yet.
   bool IsCutPlanned() const EXCLUDES_LOCK(mutex_);

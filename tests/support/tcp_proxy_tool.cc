@@ -1,5 +1,5 @@
-// A TcpProxy for tests in other languages: told what to do on standard input, a line at a time, and
-// answering each line with one. Ends with its input.
+// A TcpProxy for tests in other languages. It reads one command per line from standard input and
+// answers each with a line. It ends with its input.
 //
 //   tcp_proxy_tool SERVER_PORT
 //

@@ -1,4 +1,4 @@
-// A directory of mode 0700 for one test, removed with all that is in it.
+// A directory of mode 0700 for one test, removed with its content.
 #pragma once
 
 #include <filesystem>

@@ -25,7 +25,7 @@ extern char** environ;
 namespace mayfly {
 namespace {
 
-constexpr absl::Duration kStartTimeout = absl::Seconds(60);
+constexpr absl::Duration kStartTimeout = absl::Seconds(120);
 constexpr absl::Duration kPoll = absl::Milliseconds(5);
 
 // Starts a program whose standard output and error are appended to the file.

@@ -1,5 +1,5 @@
-// A TestServer is the real mayflyd on a free port, with a configuration, certificates and a data
-// directory of its own.
+// A TestServer is the real mayflyd on a free port, with its own configuration, certificates and
+// data directory.
 //
 //   TestServer server;
 //   server.Start();
@@ -22,7 +22,7 @@
 
 namespace mayfly {
 
-// What a program printed, and how it ended.
+// The output of a program, and its exit status.
 struct ProgramResult {
   int exit_code = 0;   // 128 + the signal's number when one ended it
   std::string output;  // standard output and error

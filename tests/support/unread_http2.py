@@ -33,10 +33,7 @@ TIMEOUT_S = 60
 
 
 class UnreadHttp2:
-    def __init__(self, port: int, ca_file: str, certificate_file: str, key_file: str):
-        context = ssl.create_default_context(cafile=ca_file)
-        context.load_cert_chain(certificate_file, key_file)
-        context.set_alpn_protocols(["h2"])
+    def __init__(self, port: int, context: ssl.SSLContext):
         plain = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         plain.settimeout(TIMEOUT_S)

@@ -18,13 +18,13 @@ namespace {
 
 using ::testing::AnyOf;
 
-constexpr absl::Duration kLease = absl::Seconds(1);
+constexpr absl::Duration kLease = absl::Seconds(2);
 constexpr uint64_t kSegments = 24;
 constexpr uint64_t kSize = kSegments * kSegmentBytes;
 
 class ClaimRenewalTest : public testing::Test {
  protected:
-  ClaimRenewalTest() : server_("[claims]\nlease_default = \"1s\"\n") {
+  ClaimRenewalTest() : server_("[claims]\nlease_default = \"2s\"\n") {
     server_.Start();
     other_ = std::make_unique<TestClient>(server_.Channel("client"));
     // Otherwise gRPC would let the server send ahead what this client does not read yet.
@@ -117,8 +117,8 @@ TEST_F(ClaimRenewalTest, AClaimWhoseReaderStopsGoesToWhoWaitsForIt) {
 }
 
 TEST_F(ClaimRenewalTest, ADownloadEndsAtTheDeadlineWhateverWasRenewed) {
-  constexpr absl::Duration kPause = absl::Milliseconds(400);
-  PutAndClaim(absl::Seconds(6));
+  constexpr absl::Duration kPause = absl::Milliseconds(500);
+  PutAndClaim(absl::Seconds(8));
   ASSERT_LT(absl::Now(), deadline_);
   BeginDownload();
   uint64_t received = 0;

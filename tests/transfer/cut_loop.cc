@@ -1,5 +1,5 @@
 // Cuts connections to the real server at random bytes, in either direction, and checks that nothing
-// is lost, nothing is delivered after its ack, and nothing is left behind.
+// is lost, delivered after its ack, or left behind.
 //
 //   mayfly_cut_loop CUTS [SEED]
 //
@@ -104,7 +104,7 @@ class CutLoop {
  private:
   // Cuts until all are done.
   void RunLane(uint64_t seed);
-  // Whether the cut came, and the calls that it may have met.
+  // Returns whether the connection was cut, and the calls that may be affected.
   bool RunRound(const Place& place, std::mt19937_64* random, TcpProxy* proxy, Referee* referee,
                 std::vector<CutCall>* unsettled);
   void ExpectNothingLeft();

@@ -21,7 +21,7 @@ constexpr uint32_t kWindowItems = 3;
 constexpr absl::Duration kLongLease = absl::Minutes(5);
 // Of a claim that lapses.
 constexpr absl::Duration kShortLease = absl::Seconds(1);
-constexpr absl::Duration kTimeout = absl::Seconds(30);
+constexpr absl::Duration kTimeout = absl::Seconds(60);
 constexpr absl::Duration kLook = absl::Milliseconds(20);
 
 }  // namespace

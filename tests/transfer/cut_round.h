@@ -1,5 +1,5 @@
-// One round of the cut loop: a few calls live their lives through a proxy that may cut a connection
-// anywhere, by a client and a worker that are there for this round only.
+// One round of the cut loop: a client and a worker, created for this round, run the lives of a few
+// calls through a proxy that may cut a connection anywhere.
 //
 // A patient pair repeats what got no answer, as programs that use the library do: to them the cut
 // must not show, and every output comes once. An impatient pair is gone at the first sign of it, as
@@ -29,11 +29,10 @@ enum class Traffic {
 inline constexpr std::array kAllTraffic = {Traffic::kBatches, Traffic::kStream, Traffic::kSegments};
 // The steps of a life: which there are is the traffic's.
 enum class Phase { kPutInput, kGetInput, kPutOutput, kReceive, kAck };
-inline constexpr size_t kPhaseCount = 5;
 const char* ToString(Traffic traffic);
 const char* ToString(Phase phase);
 
-// What the pair knows of a call when it is gone.
+// The pair's knowledge of a call at its end.
 struct CutCall {
   std::string id;
   std::string story;  // of its round, for whoever reads of a violation
@@ -90,7 +89,7 @@ class CutRound {
   bool UploadOutput();
   void Retrieve();
 
-  // Whether the life goes on. A patient pair has nothing but OK to expect.
+  // Whether the life continues. A patient pair must see only OK.
   bool Went(const absl::Status& status, const char* step);
   bool ExpectPayload(bool is_equal, const char* what);
   void Deliver(CutCall* call, const std::string& data);

@@ -1,4 +1,4 @@
-// Memory that must not grow with what clients hold: claims, and connections that do nothing.
+// Memory must not grow with the claims of clients or with idle connections.
 
 #include <cstdio>
 #include <memory>

@@ -1,5 +1,5 @@
-// How much the server grows while payloads go through it: by what its streams may hold, and not by
-// what the payloads have.
+// The server's memory during transfers: it grows by the buffers of its streams, not by the size of
+// the payloads.
 //
 // Watched is VmRSS, which is what an operator sees and what a container is killed for. It has the
 // program's own pages, as they are used for the first time, and the mapping of the slot file (4 KiB

@@ -1,4 +1,4 @@
-// Upload and Download RPCs a message at a time, for tests that stop in the middle of one.
+// Upload and Download RPCs message by message, for tests that stop in the middle.
 #pragma once
 
 #include <algorithm>

@@ -9,10 +9,11 @@
 namespace mayfly {
 namespace {
 
-// What is released is there at once, but for the time that a busy machine takes.
-constexpr absl::Duration kReleaseTimeout = absl::Seconds(10);
-constexpr absl::Duration kLapseTimeout = absl::Seconds(20);
-constexpr absl::Duration kSweepTimeout = absl::Seconds(30);
+// What is released is there at once, but for the time that a busy machine takes. Less than the default
+// lease, or a claim that lapses would look like one that was released.
+constexpr absl::Duration kReleaseTimeout = absl::Seconds(20);
+constexpr absl::Duration kLapseTimeout = absl::Seconds(60);
+constexpr absl::Duration kSweepTimeout = absl::Seconds(60);
 constexpr absl::Duration kPoll = absl::Milliseconds(50);
 
 constexpr char kAccepted[] = "INVALID_ARGUMENT FIELD_INVALID";  // it had no finish

@@ -1,5 +1,5 @@
-// The Referee judges, from a connection of its own to the server, what became of calls whose clients
-// met a cut; and then that nothing of them is left.
+// The Referee checks, over its own connection to the server, the state of calls whose clients were
+// cut off, and then that nothing of them remains.
 //
 // Settle brings every call to its end: it plays the worker and the client that come after the ones
 // that are gone. Whatever was answered OK must be there, with equal bytes, or must be gone for good
@@ -17,7 +17,7 @@
 
 namespace mayfly {
 
-// What the server is configured with: see Settings.
+// The server's limits: see Settings.
 struct RefereeLimits {
   static constexpr int kLiveCalls = 600;
   static constexpr uint64_t kLiveBytes = uint64_t{512} << 20;

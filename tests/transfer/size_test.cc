@@ -1,4 +1,4 @@
-// Payloads of every size through the whole life of a call: what comes out is what went in.
+// Payloads of every size through the whole life of a call: the data read equals the data put.
 
 #include <cstdio>
 #include <optional>

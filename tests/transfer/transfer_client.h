@@ -1,4 +1,4 @@
-// The C++ client, connected to a test's server.
+// Connects the C++ client to a test's server.
 #pragma once
 
 #include <string>

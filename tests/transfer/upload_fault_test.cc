@@ -19,7 +19,7 @@ namespace mayfly {
 namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(20);
-constexpr absl::Duration kTimeout = absl::Seconds(30);
+constexpr absl::Duration kTimeout = absl::Seconds(60);
 
 class UploadFaultTest : public testing::Test {
  protected:

@@ -32,7 +32,7 @@ from mayfly.client import Client, Worker
 from mayfly.completion import Completion
 from mayfly.errors import *  # noqa: F403
 from mayfly.errors import __all__ as _error_names
-from mayfly.retrieval import HeldOutput
+from mayfly.held_output import HeldOutput
 from mayfly.settings import Settings
 
 __all__ = [

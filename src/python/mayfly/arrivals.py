@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import threading
-import weakref
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Iterable, Iterator
 
 from mayfly import fork, transport
 from mayfly.backoff import pause_before
-from mayfly.calls import Claim, Claimed
+from mayfly.calls import Claimed
 from mayfly.connection import Connection
 from mayfly.errors import Cancelled, Error, Unavailable
-from mayfly.feed import Arrival, Feed, is_final
+from mayfly.feed import Feed, OnArrivals, is_final
 from mayfly.v1 import function_io_pb2 as pb
-
-
-OnArrivals = Callable[[list[Arrival], list[Claim]], None]
-
-
-def weakly(method: OnArrivals) -> OnArrivals:
-    """Calls a method while its object lives: whoever waits for it does not keep it alive."""
-    reference = weakref.WeakMethod(method)
-
-    def call(arrivals: list[Arrival], strays: list[Claim]) -> None:
-        if (alive := reference()) is not None:
-            alive(arrivals, strays)
-
-    return call
 
 
 class Arrivals(fork.Forkable):
@@ -120,11 +105,11 @@ class Arrivals(fork.Forkable):
 
     def _stream(self) -> None:
         try:
-            with self._connection.calling():
+            with self._connection.stub() as stub:
                 with self._changed:
                     self._feed.open()
                     token = self._feed.token
-                    call = self._connection.stub().StreamOutputs(self._requests(token))
+                    call = stub.StreamOutputs(self._requests(token))
                     self._call = call
                     if self._closed:
                         call.cancel()

@@ -10,6 +10,7 @@ from typing import Any, Iterator
 from mayfly import fork, transport
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
+from mayfly.concurrency import Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
 
@@ -19,6 +20,7 @@ class Connection(fork.Forkable):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.tasks = Tasks()
         self._channels = Channels(settings)
         self._closed = False
         self._lock = threading.Lock()
@@ -29,10 +31,11 @@ class Connection(fork.Forkable):
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def calling(self, large: bool = False) -> Iterator[None]:
-        """Around whatever waits for gRPC: what ends a call is raised as an `Error`."""
+    def stub(self, large: bool = False) -> Iterator[Any]:
+        """The stub for one call. What ends the call is raised as an `Error`."""
+        stub = self._stub(large)
         try:
-            yield
+            yield stub
         except Exception as error:
             known = self._known(error, large)
             if known is error:
@@ -56,7 +59,7 @@ class Connection(fork.Forkable):
             return Unavailable("the call was interrupted")  # the server cancels nothing
         return known
 
-    def stub(self, large: bool = False) -> Any:
+    def _stub(self, large: bool = False) -> Any:
         with self._lock:
             if self._closed:
                 raise Cancelled("the client is closed")
@@ -67,12 +70,16 @@ class Connection(fork.Forkable):
         backoff = Backoff(self.settings, deadline)
         while True:
             try:
-                return getattr(self.stub(), method)(request, timeout=backoff.left())
+                return getattr(self._stub(), method)(request, timeout=backoff.left())
             except Exception as error:
                 known = self._known(error)
                 if not isinstance(known, Unavailable):
                     raise known from None
             time.sleep(backoff.pause_after(known))
+
+    def deadline(self) -> float:
+        """Of a call that begins now."""
+        return time.monotonic() + self.settings.timeout
 
     def close(self) -> None:
         """Calls under way end with Cancelled."""

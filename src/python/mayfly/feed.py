@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Iterable
+import weakref
+from typing import Callable, Iterable
 
 from mayfly.calls import Claim, Claimed
 from mayfly.contract import BATCH_ITEMS_MAX, MESSAGE_DATA_BYTES_MAX, claimed_output, new_token
 from mayfly.errors import (
+    Cancelled,
     Error,
     InvalidArgument,
     PermissionDenied,
@@ -32,6 +34,21 @@ class Arrival:
     call_id: str
     claimed: Claimed | None = None
     error: Error | None = None
+
+
+# Gets arrivals, and the claims of outputs that nobody waits for any longer.
+OnArrivals = Callable[[list[Arrival], list[Claim]], None]
+
+
+def weakly(method: OnArrivals) -> OnArrivals:
+    """Calls a method while its object lives: whoever waits for it does not keep it alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(arrivals: list[Arrival], strays: list[Claim]) -> None:
+        if (alive := reference()) is not None:
+            alive(arrivals, strays)
+
+    return call
 
 
 class Feed:
@@ -155,7 +172,7 @@ class Feed:
 
 def is_final(error: Error) -> bool:
     """Of what ended a stream: all else may be the network's doing."""
-    return isinstance(error, (InvalidArgument, PermissionDenied, ProtocolError))
+    return isinstance(error, (Cancelled, InvalidArgument, PermissionDenied, ProtocolError))
 
 
 def _take_first(queue: dict[str, None]) -> list[str]:

@@ -35,6 +35,12 @@ class Waiters(Generic[WaiterT]):
         del self._waiting[call_id]
         return True
 
+    def take_all(self) -> list[tuple[str, WaiterT]]:
+        """With their calls. None is left."""
+        taken = [(call_id, each) for call_id in self._waiting for each in self._waiting[call_id]]
+        self._waiting.clear()
+        return taken
+
     def serve(self, arrival: Arrival) -> list[WaiterT]:
         """To whom it goes: an output to one, an end to all."""
         waiting = self._waiting.pop(arrival.call_id, [])

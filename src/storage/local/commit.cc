@@ -23,11 +23,11 @@ class LocalStorage::CommitBatch {
       : storage_(storage), batch_(batch_bytes) {}
 
   void Add(const CallChange& change) {
-    Check(change.effects != nullptr && change.loaded != nullptr, "a change has its effects");
+    Check(change.loaded != nullptr, "a change has its call as it was loaded");
     const auto [place, first] = calls_.try_emplace(change.key);
     Call& call = place->second;
     if (first) call = CallOf(*change.loaded);
-    const Effects& effects = *change.effects;
+    const Effects& effects = change.effects;
     replaces_live_ |= effects.store && IsLive(RowOf(*effects.store, &call));
     // A tombstone names its call's slots.
     for (const auto* removed : {&effects.remove_input, &effects.remove_output}) {
@@ -59,7 +59,7 @@ class LocalStorage::CommitBatch {
   bool replaces_live() const { return replaces_live_; }
 
   void UpdateCache(RowCache* cache) const {
-    for (const CallChange* change : stored_) cache->Store(change->payload->slot, *change->row);
+    for (const CallChange* change : stored_) cache->Store(change->payload.slot, *change->row);
     for (const SlotRef slot : removed_) cache->Remove(slot);
   }
 
@@ -109,24 +109,24 @@ class LocalStorage::CommitBatch {
   }
 
   void StoreRow(const CallChange& change, PayloadKind kind, Call* call) {
-    Check(change.payload != nullptr && change.row != nullptr, "a change that stores has a payload");
+    Check(change.row != nullptr, "a change that stores has a row");
     Check((change.secret == nullptr) == (change.upload != nullptr), "its slot is written once");
     RemoveRow(change.key, kind, call);
     const CallRowKey key = EncodeCallKey(change.key, kind);
-    const RowHeader header = EncodeRowHeader(*change.payload);
+    const RowHeader header = EncodeRowHeader(change.payload);
     const rocksdb::Slice key_part = AsSlice(key);
     const rocksdb::Slice value_parts[] = {AsSlice(header), AsSlice(AsText(change.row->bytes()))};
     batch_.Put(family(Family::kCalls), rocksdb::SliceParts(&key_part, 1),
                rocksdb::SliceParts(value_parts, 2));
-    const DuePayload due = DueOf(change.key, kind, *change.payload);
+    const DuePayload due = DueOf(change.key, kind, change.payload);
     batch_.Put(family(Family::kDeadlines), AsSlice(EncodeDueKey(due)), EncodeDueValue(due));
     stored_.push_back(&change);
     if (change.upload != nullptr) {
       batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, *change.upload));
     } else {
-      slots_.push_back({.ref = change.payload->slot, .secret = change.secret});
+      slots_.push_back({.ref = change.payload.slot, .secret = change.secret});
     }
-    RowOf(kind, call) = *change.payload;
+    RowOf(kind, call) = change.payload;
   }
 
   rocksdb::ColumnFamilyHandle* family(Family family) const {

@@ -1,7 +1,7 @@
 // The data directory, as one process owns it.
 //
 //   DIR/lock    held by the process that serves
-//   DIR/keys/   the slot file, the keyring, the clock's record
+//   DIR/keys/   the slot file, the keyring, the records of the clock and of the database's files
 //   DIR/db/     RocksDB
 //
 // Whoever can read DIR/keys can, with the root key, read every live payload, so all three

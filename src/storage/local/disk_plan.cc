@@ -9,8 +9,8 @@ constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kMemtablesPerDisk = 32;
 constexpr uint64_t kMemtableBytesMin = kMiB;
 
-// The manifest and its successor (column_families.cc bounds it), RocksDB's options, keyring, clock
-// record, and the blocks that name other blocks.
+// The manifest and its successor (column_families.cc bounds it), RocksDB's options, keyring, the
+// records of the clock and of the database's files, and the blocks that name other blocks.
 constexpr uint64_t kRecordsBytes = 12 * kMiB;
 constexpr uint64_t kMetadataPerDisk = 512;
 

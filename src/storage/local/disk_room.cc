@@ -22,14 +22,14 @@ constexpr absl::Duration kFamiliesPauseMin = absl::Seconds(1);
 constexpr int kFamiliesPauseFactor = 50;
 // A file system that cannot allocate is not asked all the time.
 constexpr absl::Duration kBallastPause = absl::Seconds(10);
-constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kMebibyte = 1 << 20;
 
 // Families that are merged level by level and may be large.
 constexpr Family kMergedFamilies[] = {Family::kCalls, Family::kSegments, Family::kDeadlines};
 // Beyond it reads get slow. RocksDB would stop all writes, acks included.
 constexpr uint64_t kLevel0FilesMax = 48;
 // The file of slots grows by an eighth, within these (keys/slot_file.cc).
-constexpr uint64_t kSlotGrowthBytesMax = 16 * kMiB;
+constexpr uint64_t kSlotGrowthBytesMax = 16 * kMebibyte;
 
 }  // namespace
 
@@ -139,7 +139,7 @@ uint64_t DiskRoom::MemtableBytes() const {
 }
 
 uint64_t DiskRoom::SlotGrowthBytes() const {
-  return std::clamp(uint64_t{context_.slots->capacity()} * kSlotBytes / 8, kMiB,
+  return std::clamp(uint64_t{context_.slots->capacity()} * kSlotBytes / 8, kMebibyte,
                     kSlotGrowthBytesMax);
 }
 

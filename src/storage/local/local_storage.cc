@@ -43,6 +43,8 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   auto storage = std::unique_ptr<LocalStorage>(new LocalStorage(std::move(options)));
   // Keys before the database: a start that is cut off anywhere leaves no data without its keys.
   RETURN_IF_ERROR(storage->OpenKeys());
+  // Before RocksDB writes anything, so that the missing file can be put back.
+  RETURN_IF_ERROR(storage->CheckFiles());
   RETURN_IF_ERROR(storage->OpenDatabase());
   const StoreId& store_id = storage->slots_->store_id();
   const auto is_new = storage->database_->CheckFormat(store_id);
@@ -52,6 +54,7 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   RETURN_IF_ERROR(storage->tenants_->Load());
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
   RETURN_IF_ERROR(storage->Sync());
+  RETURN_IF_ERROR(storage->RecordFiles());
   storage->room_->StartThread();
   return storage;
 }
@@ -127,6 +130,10 @@ absl::Status LocalStorage::OpenDatabase() {
                      &health_);
   RETURN_IF_ERROR(database.status());
   database_ = *std::move(database);
+  // RocksDB has begun a log of its own.
+  const auto logs = FindLogs(path);
+  RETURN_IF_ERROR(logs.status());
+  if (!logs->empty()) first_log_ = logs->back().number;
   tenants_ = std::make_unique<TenantTable>(database_.get(), &health_);
   room_ = std::make_unique<DiskRoom>(DiskRoom::Context{.database_directory = path,
                                                        .plan = plan,
@@ -151,20 +158,6 @@ DiskPlan LocalStorage::PlanDisk() const {
                              ": the file system has ", disk_bytes, " bytes"));
   }
   return plan;
-}
-
-absl::Status LocalStorage::CheckRecovered() {
-  const uint64_t recovered = (*database_)->GetLatestSequenceNumber();
-  const uint64_t synced = slots_->synced_sequence();
-  if (recovered >= synced) return absl::OkStatus();
-  const std::string text = absl::StrCat("data loss: the database recovered sequence ", recovered,
-                                        ", but ", synced, " was once synced");
-  health_.Log(StorageLogLevel::kError, text);
-  if (options_.accept_data_loss) return slots_->ResetSyncedSequence(recovered);
-  return absl::DataLossError(absl::StrCat(
-      text,
-      ": restore the data directory, or set storage.accept_data_loss for one start to give up what "
-      "is lost"));
 }
 
 absl::Status LocalStorage::EraseWhatTombstonesName() {
@@ -214,20 +207,14 @@ absl::Status LocalStorage::SyncErasures() {
   return SyncSlots();
 }
 
-absl::Status LocalStorage::SyncRecord() {
-  RETURN_IF_ERROR(health_.Check());
-  const absl::Status status = slots_->SyncRecord();
-  if (!status.ok()) return health_.Fail("syncing the slot file's record", status.message());
-  return absl::OkStatus();
-}
-
 absl::Status LocalStorage::SyncBoth() {
   // The slots below it have their rows in the log, unless some are written ahead of them just now.
   uint64_t generation = slots_->WrittenGeneration();
   if (slots_first_count_ != 0) generation = 0;
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
-  const bool log_is_dirty = sequence != synced_sequence_;
+  const bool is_wanted = log_sync_wanted_.exchange(false);
+  const bool log_is_dirty = is_wanted || sequence != synced_sequence_;
   if (log_is_dirty && slots_->is_dirty()) {
     slot_sync_thread_.Run([this] {
       absl::Status status = SyncSlots();

@@ -34,7 +34,9 @@
 #include "storage/local/call_index.h"
 #include "storage/local/data_directory.h"
 #include "storage/local/database.h"
+#include "storage/local/database_files.h"
 #include "storage/local/disk_room.h"
+#include "storage/local/file_record.h"
 #include "storage/local/row_cache.h"
 #include "storage/local/row_walk.h"
 #include "storage/local/storage_health.h"
@@ -154,7 +156,12 @@ class LocalStorage : public Storage {
   absl::Status OpenKeys();
   absl::Status OpenDatabase();
   DiskPlan PlanDisk() const;
+  absl::Status CheckFiles();
   absl::Status CheckRecovered();
+  // OK when nothing is lost, or when the operator has accepted it.
+  absl::Status RefuseLoss(const absl::Status& loss) const;
+  absl::Status RecordFiles() EXCLUDES_LOCK(file_record_mutex_);
+  absl::StatusOr<DatabaseFiles> FilesInUse() const;
   std::string StoreIdText() const;
   absl::Status EraseWhatTombstonesName();
   absl::Status SyncBoth() EXCLUDES_LOCK(slot_sync_mutex_);
@@ -239,6 +246,14 @@ class LocalStorage : public Storage {
   // Held while slots are live whose rows are not written yet.
   Mutex slots_first_mutex_;
   std::atomic<int> slots_first_count_{0};  // 1 while it is held for that
+
+  // Of those that this process has begun.
+  uint64_t first_log_ = 0;
+  // The next sync is to include the log, whether or not its sequence has changed.
+  std::atomic<bool> log_sync_wanted_{false};
+  Mutex file_record_mutex_;
+  std::unique_ptr<FileRecord> file_record_ GUARDED_BY(file_record_mutex_);
+  std::optional<DatabaseFiles> recorded_files_ GUARDED_BY(file_record_mutex_);
 
   Mutex time_record_mutex_;
 

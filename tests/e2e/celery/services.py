@@ -7,22 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "support"))
 
 from live_server import LiveServer  # noqa: E402
-
-START_SECONDS_MAX = 60
-
-
-def wait_until(is_so, complaint, seconds=START_SECONDS_MAX):
-    end = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > end:
-            raise AssertionError(complaint)
-        time.sleep(0.02)
+from waiting import wait_until  # noqa: E402
 
 
 class Broker:
@@ -33,7 +23,7 @@ class Broker:
         self._process = subprocess.Popen(
             ["redis-server", "--port", "0", "--unixsocket", self._socket, "--save", "",
              "--dir", directory, "--logfile", directory / "log"])
-        wait_until(self._socket.exists, "redis-server did not start")
+        wait_until(self._socket.exists, "redis-server starts")
 
     def url(self, database):
         return f"redis+socket://{self._socket}?virtual_host={database}"
@@ -55,7 +45,7 @@ class Worker:
                  "--without-heartbeat"],
                 cwd=HERE, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
-            wait_until(self._is_ready, "the worker did not start")
+            wait_until(self._is_ready, "the worker starts")
         except AssertionError:
             self.kill()
             raise AssertionError(f"the worker did not start\n{self.log()}") from None

@@ -1,4 +1,4 @@
-"""The application under test, for the workers and for the test itself."""
+"""The application under test, used by the workers and by the test."""
 
 import os
 import pathlib

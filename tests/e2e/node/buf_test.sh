@@ -1,6 +1,7 @@
 #!/bin/sh
-# The public contract keeps buf's rules, and breaks nobody who used it as it was at the last commit.
-# Copies of it that do are refused.
+# The public contract follows buf's rules and does not break clients of the last commit. Modified
+# copies that do must be rejected.
+#
 #   buf_test.sh SOURCE_DIR PACKAGES_DIR
 set -eu
 source_dir=$1
@@ -50,6 +51,6 @@ for edit in \
   ! breaks_nobody "$scratch/edited" >"$scratch/report" || fail "buf breaking takes $edit"
   grep -q "$service" "$scratch/report"
 done
-# What only adds is welcome.
+# Additions are allowed.
 edited $service 's/^  string call_id = 1;/&\n  bytes added = 99;/'
 breaks_nobody "$scratch/edited"

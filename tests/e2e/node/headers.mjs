@@ -1,4 +1,4 @@
-// Calls that share a connection with one that has 16 KiB of metadata, as tracing puts there.
+// Calls on the same connection as one with 16 KiB of metadata, as tracing sends.
 //
 //   node headers.mjs PROTO_DIR TARGET CERTIFICATES_DIR
 

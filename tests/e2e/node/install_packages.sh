@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the packages of package-lock.json into BUILD_DIR, where the programs that use them are
-# copied too: node looks for packages beside the program. Fetches nothing when they are there.
+# Installs the packages of package-lock.json into BUILD_DIR and copies the programs there, because
+# node looks for packages beside the program. Fetches nothing if they are installed.
+#
 #   install_packages.sh BUILD_DIR
 set -eu
 source_dir=$(cd "$(dirname "$0")" && pwd)

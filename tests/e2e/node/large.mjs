@@ -1,5 +1,5 @@
-// Payloads that are streamed: an input is uploaded in two streams, the first of which breaks, and
-// downloaded by a worker; its output is uploaded, claimed as a notice, downloaded and acknowledged.
+// Streamed payloads: an input is uploaded in two streams, of which the first breaks, and downloaded
+// by a worker. Its output is uploaded, claimed as a notice, downloaded and acknowledged.
 //
 //   node large.mjs PROTO_DIR TARGET CERTIFICATES_DIR
 

@@ -1,4 +1,5 @@
-// One call's life by unary RPCs: put, get, put, claim, ack, and a second claim that finds it consumed.
+// The life of one call with unary RPCs: put, get, put, claim, ack, and a second claim that finds it
+// consumed.
 //
 //   node life.mjs PROTO_DIR TARGET CERTIFICATES_DIR
 

@@ -1,4 +1,4 @@
-// mayfly.v1.FunctionIo for a Node program, from the published proto alone.
+// mayfly.v1.FunctionIo for a Node program, from the published proto only.
 
 import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';

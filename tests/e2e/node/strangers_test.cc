@@ -1,4 +1,4 @@
-// Clients that share nothing with ours but the published proto: what they can do shows what it says.
+// Clients that share only the published proto with Mayfly's own, which shows that it is sufficient.
 
 #include <string>
 

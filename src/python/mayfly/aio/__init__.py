@@ -4,8 +4,11 @@ A client belongs to one event loop and one process: it says so in a fork, where 
 made.
 """
 
+# The blocking half is generated from the modules that blocking_half.py lists. Their docstrings serve
+# both.
+
 from mayfly.aio.client import AsyncClient, AsyncWorker
 from mayfly.aio.completion import AsyncCompletion
-from mayfly.aio.retrieval import AsyncHeldOutput
+from mayfly.aio.held_output import AsyncHeldOutput
 
 __all__ = ["AsyncClient", "AsyncCompletion", "AsyncHeldOutput", "AsyncWorker"]

@@ -6,12 +6,10 @@ import asyncio
 from typing import Any, AsyncIterator, Iterable
 
 from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.tasks import Tasks
-from mayfly.arrivals import OnArrivals
 from mayfly.backoff import pause_before
-from mayfly.calls import Claim, Claimed
+from mayfly.calls import Claimed
 from mayfly.errors import Cancelled, Error, Unavailable
-from mayfly.feed import Arrival, Feed, is_final
+from mayfly.feed import Feed, OnArrivals, is_final
 from mayfly.v1 import function_io_pb2 as pb
 
 
@@ -24,24 +22,22 @@ class AsyncArrivals:
     def __init__(
         self,
         connection: AsyncConnection,
-        tasks: Tasks,
         on_arrivals: OnArrivals,
     ) -> None:
         self._connection = connection
-        self._tasks = tasks
         self._on_arrivals = on_arrivals
         self._feed = Feed(connection.settings.lease)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
         self._was_heard = False  # on the stream under way
-        self.is_closed = False
+        self._is_closed = False
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
-        if self.is_closed:
+        if self._is_closed:
             raise Cancelled("the client is closed")
         self._feed.subscribe(call_ids)
         if self._task is None:
-            self._task = self._tasks.start(self._run())
+            self._task = self._connection.tasks.start("mayfly-arrivals", self._run)
         self._changed.set()
 
     def unsubscribe(self, call_ids: Iterable[str]) -> None:
@@ -59,14 +55,21 @@ class AsyncArrivals:
 
     def close(self) -> None:
         """Ends the stream, which releases what was not acknowledged."""
-        self.is_closed = True
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self) -> None:
+        try:
+            await self._serve()
+        except asyncio.CancelledError:
+            self._on_arrivals(self._feed.fail(Cancelled("the client is closed")), [])
+            raise
+
+    async def _serve(self) -> None:
         settings = self._connection.settings
         failures = 0
-        while not self.is_closed:
+        while not self._is_closed:
             while not self._feed.is_waiting():
                 self._changed.clear()
                 await self._changed.wait()
@@ -77,7 +80,7 @@ class AsyncArrivals:
             except Error as caught:
                 error = caught
             failures = 1 if self._was_heard else failures + 1
-            if self.is_closed or is_final(error) or failures >= settings.attempts_max:
+            if self._is_closed or is_final(error) or failures >= settings.attempts_max:
                 self._on_arrivals(self._feed.fail(error), [])
                 continue
             await asyncio.sleep(max(error.retry_after, pause_before(failures, settings)))

@@ -10,14 +10,13 @@ import asyncio
 import collections
 import copy
 import time
-from typing import Callable, Generic, Iterable, Sequence
+from typing import Any, Callable, Generic, Iterable, Sequence
 
 from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.tasks import Tasks
 from mayfly.backoff import Backoff
 from mayfly.batch import Batch, gave_up, split, take_entries
 from mayfly.contract import Item, Kind, Result
-from mayfly.errors import Error
+from mayfly.errors import Cancelled, Error
 
 
 class _Entry(Generic[Item, Result]):
@@ -39,13 +38,11 @@ class AsyncBatcher(Generic[Item, Result]):
     def __init__(
         self,
         connection: AsyncConnection,
-        tasks: Tasks,
         kind: Kind[Item, Result],
         orphan: Callable[[Result], None] | None = None,
     ) -> None:
         self._connection = connection
         self._settings = connection.settings
-        self._tasks = tasks
         self._kind = kind
         self._orphan = orphan
         self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
@@ -59,7 +56,7 @@ class AsyncBatcher(Generic[Item, Result]):
         self._queue.append(entry)
         if not self._is_running:
             self._is_running = True
-            self._tasks.start(self._run())
+            self._connection.tasks.start("mayfly-batch", self._run)
         result = await entry.future
         if isinstance(result, Error):
             raise copy.copy(result)  # it may be that of others too
@@ -73,16 +70,21 @@ class AsyncBatcher(Generic[Item, Result]):
         return results
 
     async def _run(self) -> None:
+        entries: list[_Entry[Item, Result]] = []
         try:
             if self._settings.linger > 0:
                 await asyncio.sleep(self._settings.linger)
             while entries := take_entries(self._queue, self._settings.batch_bytes_max):
-                items = [entry.item for entry in entries]
-                results = await self._invoke(items, entries[0].deadline)
+                try:
+                    results = await self._invoke(
+                        [entry.item for entry in entries], entries[0].deadline
+                    )
+                except Exception as error:  # no request can be made of an item
+                    _fail(entries, error)
+                    continue
                 self._queue.extendleft(reversed(self._answer(entries, results)))
-        except BaseException:
-            for entry in self._queue:
-                entry.future.cancel()
+        except asyncio.CancelledError:
+            _fail([*entries, *self._queue], Cancelled("the client is closed"))
             self._queue.clear()
             raise
         finally:
@@ -116,3 +118,13 @@ class AsyncBatcher(Generic[Item, Result]):
             except Error as error:
                 batch.fail(error)
                 return batch.results
+
+
+def _fail(entries: Iterable[_Entry[Any, Any]], error: Exception) -> None:
+    for entry in entries:
+        if entry.future.done():
+            continue
+        if isinstance(error, Error):
+            entry.future.set_result(error)
+        else:
+            entry.future.set_exception(error)

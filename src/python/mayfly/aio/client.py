@@ -1,78 +1,79 @@
-"""The clients of one server for asyncio: as mayfly.client, awaitable."""
+"""The clients of one server: `AsyncClient` puts inputs and retrieves outputs, `AsyncWorker` gets
+inputs and puts outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-from typing import Any, AsyncIterator, Iterable, Mapping, TypeVar
+from typing import Any, AsyncIterator, Iterable, Mapping, Self
 
 from mayfly import calls, contract
 from mayfly.aio.batcher import AsyncBatcher
 from mayfly.aio.completion import AsyncCompletion
 from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.download import download
+from mayfly.aio.held_output import AsyncHeldOutput
 from mayfly.aio.held_outputs import AsyncHeldOutputs
-from mayfly.aio.retrieval import AsyncHeldOutput, AsyncRetrievals
-from mayfly.aio.tasks import Tasks
-from mayfly.aio.upload import AsyncData, AsyncSource, upload
+from mayfly.aio.retrieval import AsyncRetrievals
+from mayfly.aio.sources import AsyncData, AsyncSource, source_of
+from mayfly.aio.upload import upload
 from mayfly.call_id import new_call_id
 from mayfly.calls import Claimed, InputItem, OutputItem, Outcome, Ttl
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
-from mayfly.download import Reception
 from mayfly.endpoint import Endpoint
 from mayfly.errors import Error
+from mayfly.reception import Reception
 from mayfly.settings import Settings
-from mayfly.upload import Transmission
 from mayfly.v1 import function_io_pb2 as pb
 
-_SelfT = TypeVar("_SelfT", bound="_Awaiting")
 
-
-class _Awaiting(Endpoint):
+class _AsyncEndpoint(Endpoint):
     """What client and worker have in common."""
 
     def _begin(self, settings: Settings) -> None:
         self._connection = AsyncConnection(settings)
         self._settings = settings
-        self._tasks = Tasks()
         self._kinds = Kinds(settings)
-        self._descriptions = AsyncBatcher(
-            self._connection, self._tasks, self._kinds.descriptions
-        )
+        self._descriptions = AsyncBatcher(self._connection, self._kinds.descriptions)
 
     async def describe(self, call_id: str) -> calls.CallDescription:
-        """As Client.describe."""
+        """The state of a call, never payload. One that is not there is UNKNOWN, not an error."""
         return await self._descriptions.call(call_id)
 
     async def describe_all(self, call_ids: Iterable[str]) -> list[calls.CallDescription]:
-        """As Client.describe_all."""
+        """The same of many, in order. BatchError: some failed."""
         ids = list(call_ids)
         return all_of(await self._descriptions.call_all(ids), ids)
 
     async def close(self) -> None:
         """Ends the connection. Calls under way end with Cancelled; held claims lapse."""
-        await self._tasks.cancel_all()
         await self._connection.close()
 
-    async def __aenter__(self: _SelfT) -> _SelfT:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
-class AsyncClient(_Awaiting):
-    """Puts inputs and retrieves each output once, as Client does.
+class AsyncClient(_AsyncEndpoint):
+    """Puts inputs and retrieves each output once.
 
-    Of one event loop and one process. What many tasks call at the same time travels together. A
-    task that is cancelled while it waits loses nothing: an output on its way to it is given back.
+    Calls made at the same time travel together. A call that cannot reach the server is repeated for
+    up to Settings.timeout; that does no harm, and when it did not help the error is Unavailable or
+    TimedOut. Any method can also raise PermissionDenied, LimitExceeded and InvalidArgument. All of
+    them are mayfly.Error.
+
+    A blocking client is thread-safe, and works on after a fork: see mayfly.fork. An asyncio client
+    belongs to one event loop and one process; a task that is cancelled while it waits loses nothing:
+    an output on its way to it is given back.
     """
 
     def _begin(self, settings: Settings) -> None:
         super()._begin(settings)
-        self._puts = AsyncBatcher(self._connection, self._tasks, self._kinds.put_inputs)
-        self._deletions = AsyncBatcher(self._connection, self._tasks, self._kinds.deletions)
-        self._retrievals = AsyncRetrievals(self._connection, self._tasks, self._kinds)
+        self._puts = AsyncBatcher(self._connection, self._kinds.put_inputs)
+        self._deletions = AsyncBatcher(self._connection, self._kinds.deletions)
+        self._retrievals = AsyncRetrievals(self._connection, self._kinds)
 
     async def put_input(
         self,
@@ -83,8 +84,17 @@ class AsyncClient(_Awaiting):
         labels: Mapping[str, str] | None = None,
         encryption_key_id: str = "",
     ) -> str:
-        """As Client.put_input; `data` may be an asynchronous iterator of bytes too. Files and other
-        iterators are read on a thread."""
+        """Stores an input, and returns the id of its call.
+
+        `data` is bytes, a binary file, or an iterator of bytes; of any size up to the server's
+        limits.payload_bytes_max (1 GiB). For an asyncio client the iterator may be asynchronous; files
+        and other iterators are read on a thread. `ttl` is how long it stays readable, in seconds or as a
+        timedelta, 1 s to 24 h; None is the server's default. Give a `call_id` of new_call_id() when
+        this may be repeated after an error: with another id it is another call. `content_type` and
+        `encryption_key_id` are up to 255 bytes; at most 16 labels, 1024 bytes in all.
+
+        Conflict: the call has another input. NotFound: the call has ended. PayloadTooLarge.
+        """
         call_id = call_id or new_call_id()
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         head, source = await _head_of(data)
@@ -92,22 +102,34 @@ class AsyncClient(_Awaiting):
         if source is None:
             await self._puts.call(item)
         else:
-            transmission = Transmission(pb.InputItem(**item), source.source)
-            await upload(self._connection, transmission, source)
+            await upload(self._connection, pb.InputItem(**item), source)
         return call_id
 
     async def put_inputs(self, inputs: Iterable[InputItem | bytes], ttl: Ttl = None) -> list[str]:
-        """As Client.put_inputs."""
+        """Stores many inputs, and returns the ids of their calls in order. `ttl` is of those that
+        have none. Each may have up to 60 MiB; put larger ones with put_input.
+
+        BatchError: some failed; it has their errors and the ids of all.
+        """
         ids, items = contract.input_items(inputs, ttl)
         all_of(await self._puts.call_all(items), ids)
         return ids
 
     async def retrieve(self, call_id: str, timeout: float | None = None) -> calls.Output:
-        """As Client.retrieve."""
+        """Waits for the output of a call, up to `timeout` seconds (None: for ever), and ends the
+        call: its payloads are erased when this returns. The output is bytes with an outcome,
+        content_type, labels and attempt.
+
+        When the output must not be lost even if this process dies with it, use retrieving.
+
+        Pending (a TimeoutError): it was not there in time. NotFound: it never will be. ClaimLost:
+        another client was faster. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
+        larger than Settings.data_bytes_max; stream it with retrieving.
+        """
         claimed = await self._retrievals.claim(call_id, timeout)
         if claimed.data is None:
             async with AsyncHeldOutput(self._retrievals, claimed) as held:
-                return await held.read()
+                return await held._read()
         await self._retrievals.acknowledge(claimed)
         return contract.output_of(claimed, claimed.data)
 
@@ -115,7 +137,9 @@ class AsyncClient(_Awaiting):
     async def retrieving(
         self, call_id: str, timeout: float | None = None
     ) -> AsyncIterator[AsyncHeldOutput]:
-        """As Client.retrieving.
+        """The same as a context: the output is held, its claim renewed, while its block runs. It is
+        acknowledged and erased when the block ends, and given back when an exception ends it, or
+        when a large output was not read to its end.
 
             async with client.retrieving(call, timeout=60) as out:
                 async for piece in out.stream():
@@ -128,20 +152,28 @@ class AsyncClient(_Awaiting):
     async def retrieve_all(
         self, call_ids: Iterable[str], timeout: float | None = None
     ) -> list[calls.Output]:
-        """As Client.retrieve_all."""
+        """The same of many, in order, in as few messages as they fit. All are held until the last
+        is there; as_completed does not wait for that.
+
+        BatchError: some cannot be had, and the others are given back.
+        """
         ids = list(call_ids)
         found = await self._retrievals.claim_all(ids, timeout)
         came = [each for each in found if isinstance(each, Claimed) and each.data is not None]
         if len(came) == len(ids):
             return await self._retrievals.take_all(came)
         async with AsyncHeldOutputs(self._retrievals, found) as held:
-            return [await each.read() for each in all_of(held, ids)]
+            return [await each._read() for each in all_of(held, ids)]
 
     @contextlib.asynccontextmanager
     async def retrieving_all(
         self, call_ids: Iterable[str], timeout: float | None = None
     ) -> AsyncIterator[list[AsyncHeldOutput | Error]]:
-        """As Client.retrieving_all."""
+        """The same as a context: a list, in order, of outputs as `retrieving` holds them, and of the
+        errors of those that cannot be had.
+
+        BatchError, at the end of the block: some could not be acknowledged.
+        """
         found = await self._retrievals.claim_all(list(call_ids), timeout)
         async with AsyncHeldOutputs(self._retrievals, found) as held:
             yield held
@@ -152,15 +184,23 @@ class AsyncClient(_Awaiting):
         timeout: float | None = None,
         return_exceptions: bool = False,
     ) -> AsyncCompletion:
-        """As Client.as_completed, for `async for`."""
+        """Iterates over (call_id, output) of up to 65536 calls (limits.stream_subscriptions_max), in
+        the order in which the outputs arrive, each once. An output is acknowledged some time after
+        the loop came back for the next one, at the latest with the end of the iteration; the one
+        that the loop is left with is given back. Outputs wait under claims in a window of 16 MiB.
+
+        A call that will have no output raises its error, or with return_exceptions gives it in the
+        output's place. TimedOut: not all came within `timeout` seconds. Errors as of retrieve.
+        """
         return AsyncCompletion(self._retrievals, call_ids, timeout, return_exceptions)
 
     async def delete(self, call_id: str) -> datetime.datetime:
-        """As Client.delete."""
+        """Ends a call in any state, and tells when its payloads were erased; again for a call that
+        was deleted before. NotFound: it has ended otherwise, or never was."""
         return await self._deletions.call(call_id)
 
     async def delete_all(self, call_ids: Iterable[str]) -> list[datetime.datetime]:
-        """As Client.delete_all."""
+        """The same of many, in order. BatchError: some failed."""
         ids = list(call_ids)
         return all_of(await self._deletions.call_all(ids), ids)
 
@@ -169,16 +209,24 @@ class AsyncClient(_Awaiting):
         await super().close()
 
 
-class AsyncWorker(_Awaiting):
-    """Gets inputs and puts outputs, as Worker does. Of one event loop and one process."""
+class AsyncWorker(_AsyncEndpoint):
+    """Gets inputs and puts outputs; learns the ids of calls from its platform.
+
+    Repeats, errors, threads, event loops and forks as AsyncClient.
+    """
 
     def _begin(self, settings: Settings) -> None:
         super()._begin(settings)
-        self._gets = AsyncBatcher(self._connection, self._tasks, self._kinds.get_inputs)
-        self._puts = AsyncBatcher(self._connection, self._tasks, self._kinds.put_outputs)
+        self._gets = AsyncBatcher(self._connection, self._kinds.get_inputs)
+        self._puts = AsyncBatcher(self._connection, self._kinds.put_outputs)
 
     async def get_input(self, call_id: str) -> calls.Input:
-        """As Worker.get_input."""
+        """The input of a call: bytes with content_type and labels. It can be read again until the
+        output has been retrieved.
+
+        NotFound: not there, or not any more. PayloadDamaged: it was stored or arrived damaged.
+        PayloadTooLarge: larger than Settings.data_bytes_max; stream it with stream_input.
+        """
         found = await self._gets.call(call_id)
         if found is not None:
             return found
@@ -187,7 +235,7 @@ class AsyncWorker(_Awaiting):
         return reception.received_input(b"".join(pieces))
 
     async def get_inputs(self, call_ids: Iterable[str]) -> list[calls.Input]:
-        """As Worker.get_inputs."""
+        """The same of many, in order. BatchError: some failed."""
         ids = list(call_ids)
         found: list[Any] = []
         for call_id, result in zip(ids, await self._gets.call_all(ids)):
@@ -198,7 +246,8 @@ class AsyncWorker(_Awaiting):
         return all_of(found, ids)
 
     def stream_input(self, call_id: str) -> AsyncIterator[bytes]:
-        """As Worker.stream_input, for `async for`."""
+        """The input in pieces of up to 1 MiB, of any size. When it ends without an error, that was
+        the whole, as it was stored. Errors as of get_input."""
         return download(self._connection, Reception(call_id))
 
     async def put_output(
@@ -212,18 +261,23 @@ class AsyncWorker(_Awaiting):
         labels: Mapping[str, str] | None = None,
         encryption_key_id: str = "",
     ) -> None:
-        """As Worker.put_output; data as AsyncClient.put_input."""
+        """Stores an output; data and metadata as AsyncClient.put_input. `attempt` is the number of the
+        run, from 1: a higher one replaces an output that nobody holds. `outcome` is "success",
+        "failure", "timeout" or "cancelled".
+
+        NotFound: no such call, or it has ended. Conflict: the attempt has put another output.
+        StaleAttempt: a later one was faster. OutputClaimed: a client holds an earlier one's.
+        """
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         head, source = await _head_of(data)
         item = contract.output_item(call_id, head, attempt, outcome, ttl, metadata)
         if source is None:
             await self._puts.call(item)
         else:
-            transmission = Transmission(pb.OutputItem(**item), source.source)
-            await upload(self._connection, transmission, source)
+            await upload(self._connection, pb.OutputItem(**item), source)
 
     async def put_outputs(self, outputs: Iterable[OutputItem], ttl: Ttl = None) -> None:
-        """As Worker.put_outputs."""
+        """Stores many outputs, as AsyncClient.put_inputs."""
         ids, items = contract.output_items(outputs, ttl)
         all_of(await self._puts.call_all(items), ids)
 
@@ -233,7 +287,7 @@ async def _head_of(data: AsyncData) -> tuple[bytes, AsyncSource | None]:
     if isinstance(data, (bytes, bytearray, memoryview)):
         if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
             return contract.as_bytes(data), None
-    source = AsyncSource(data)
+    source = source_of(data)
     head = await source.read(0)
     if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
         return head, None

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
+import time
 from typing import AsyncIterator, Iterable
 
 from mayfly import calls
 from mayfly.aio.arrivals import AsyncArrivals
-from mayfly.aio.retrieval import AsyncHeldOutput, AsyncRetrievals
-from mayfly.arrivals import weakly
+from mayfly.aio.concurrency import Queue
+from mayfly.aio.held_output import AsyncHeldOutput
+from mayfly.aio.retrieval import AsyncRetrievals
 from mayfly.calls import Claim
-from mayfly.completion import ACKS_MAX
 from mayfly.errors import Error, TimedOut
-from mayfly.feed import Arrival
+from mayfly.feed import Arrival, weakly
+
+# Acks travel together; while outputs arrive there is no hurry.
+_ACKS_MAX = 128
 
 
 class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
-    """See AsyncClient.as_completed. Of one task."""
+    """See AsyncClient.as_completed. One consumer iterates over it, in the process that made it."""
+
+    _is_closed = True  # while it is made
 
     def __init__(
         self,
@@ -25,20 +31,18 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
         timeout: float | None,
         return_exceptions: bool,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._retrievals = retrievals
         self._return_exceptions = return_exceptions
-        self._deadline = None if timeout is None else self._loop.time() + timeout
-        self._arrived: asyncio.Queue[Arrival] = asyncio.Queue()
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._pid = os.getpid()
+        self._arrived = Queue[Arrival]()
         self._left = dict.fromkeys(call_ids)
         self._delivered: AsyncHeldOutput | None = None
         self._to_ack: list[AsyncHeldOutput] = []
-        self._is_closed = False
-        self._arrivals = AsyncArrivals(
-            retrievals.connection, retrievals.tasks, weakly(self._on_arrivals)
-        )
+        self._arrivals = AsyncArrivals(retrievals.connection, weakly(self._on_arrivals))
         if self._left:
             self._arrivals.subscribe(self._left)
+        self._is_closed = False
 
     def _on_arrivals(self, arrivals: list[Arrival], strays: list[Claim]) -> None:
         for arrival in arrivals:
@@ -52,11 +56,9 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
         return self
 
     async def __anext__(self) -> tuple[str, calls.Output | Error]:
-        if self._delivered is not None:  # it is safe: the consumer came back for more
-            self._to_ack.append(self._delivered)
-            self._delivered = None
-        if len(self._to_ack) >= ACKS_MAX:
-            await self._acknowledge()
+        if os.getpid() != self._pid:
+            raise Error("as_completed was called before this process was forked")
+        await self._take_delivered()
         while self._left and not self._is_closed:
             arrival = await self._next_arrival()
             if arrival.claimed is not None and not self._arrivals.is_current(arrival.claimed):
@@ -78,11 +80,11 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
     async def _next_arrival(self) -> Arrival:
         if self._arrived.empty():
             await self._acknowledge()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._arrived.get()
-        except TimeoutError:
-            raise TimedOut(f"{len(self._left)} calls have no output yet") from None
+        left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+        arrival = await self._arrived.take(left)
+        if arrival is None:
+            raise TimedOut(f"{len(self._left)} calls have no output yet")
+        return arrival
 
     async def _deliver(self, arrival: Arrival) -> calls.Output:
         if arrival.error is not None:
@@ -90,7 +92,7 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
         assert arrival.claimed is not None
         held = AsyncHeldOutput(self._retrievals, arrival.claimed)
         try:
-            output = await held.read()
+            output = await held._read()
         except BaseException:
             await held.release()
             raise
@@ -98,6 +100,15 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
             self._arrivals.return_credit(arrival.claimed)
         self._delivered = held
         return output
+
+    async def _take_delivered(self) -> None:
+        """The consumer came back for more, so what it got is safe."""
+        if self._delivered is None:
+            return
+        self._to_ack.append(self._delivered)
+        self._delivered = None
+        if len(self._to_ack) >= _ACKS_MAX:
+            await self._acknowledge()
 
     async def _acknowledge(self) -> None:
         held, self._to_ack = self._to_ack, []
@@ -107,7 +118,7 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
 
     async def aclose(self) -> None:
         """Acknowledges what was consumed, and gives everything else back."""
-        if self._is_closed:
+        if self._is_closed or os.getpid() != self._pid:
             return
         self._is_closed = True
         try:
@@ -130,5 +141,5 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
 
     def __del__(self) -> None:
         # The loop was left early.
-        if not self._is_closed and self._loop.is_running():
-            self._retrievals.tasks.start(self.aclose())
+        if not self._is_closed:
+            self._retrievals.connection.tasks.finalize(self.aclose)

@@ -10,6 +10,7 @@ import time
 from typing import Any, AsyncIterator
 
 from mayfly import fork, transport
+from mayfly.aio.concurrency import Tasks
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
 from mayfly.errors import Cancelled, Error, Unavailable
@@ -21,6 +22,7 @@ class AsyncConnection(fork.Forkable):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.tasks = Tasks()
         self._channels = Channels(settings)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self._is_closed = False
@@ -41,8 +43,8 @@ class AsyncConnection(fork.Forkable):
         self._calls[large] += 1
         try:
             yield stub
-        except Error:
-            raise
+        except Cancelled as error:
+            raise self._translated(error) from None
         except Exception as error:
             if (known := transport.error_of(error)) is None:
                 raise
@@ -83,5 +85,6 @@ class AsyncConnection(fork.Forkable):
     async def close(self) -> None:
         """Calls under way end with Cancelled."""
         self._is_closed = True
+        await self.tasks.cancel_all()
         for channel in self._channels.take_all():
             await channel.close()

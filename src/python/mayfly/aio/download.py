@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import AsyncIterator, Awaitable, Callable
+from typing import AsyncIterator, Protocol
 
+from mayfly.aio.concurrency import sleep
 from mayfly.aio.connection import AsyncConnection
+from mayfly.aio.streams import Responses
 from mayfly.backoff import Backoff
 from mayfly.calls import Claimed
-from mayfly.download import Reception
-from mayfly.errors import ClaimLost, LimitExceeded, TimedOut, Unavailable
+from mayfly.errors import ClaimLost, LimitExceeded, Unavailable
+from mayfly.reception import Reception
+
+
+class Reclaim(Protocol):
+    async def __call__(self, claimed: Claimed) -> Claimed:
+        """Gets a claim anew that was lost. ClaimLost: it cannot be had."""
 
 
 async def download(
-    connection: AsyncConnection,
-    reception: Reception,
-    reclaim: Callable[[Claimed], Awaitable[Claimed]] | None = None,
+    connection: AsyncConnection, reception: Reception, reclaim: Reclaim | None = None
 ) -> AsyncIterator[bytes]:
-    """The segments of a payload; goes on after what can be gone on after.
-
-    `reclaim` gets a claim anew that was lost, or raises.
-    """
+    """The segments of a payload; goes on after what can be gone on after."""
     backoff = Backoff(connection.settings, connection.deadline())
     while True:
         try:
@@ -29,34 +30,25 @@ async def download(
                 backoff.progressed(connection.deadline())
             return
         except Unavailable as error:
-            await asyncio.sleep(backoff.pause_after(error))
+            await sleep(backoff.pause_after(error))
         except LimitExceeded as error:
-            if error.reason != "OVERLOADED":
+            # Other downloads fill the room for what is being sent.
+            if error.reason != "overloaded":
                 raise
-            await asyncio.sleep(backoff.pause_after(error))
+            await sleep(backoff.pause_after(error))
         except ClaimLost as error:
             if reclaim is None or reception.claimed is None:
                 raise
-            await asyncio.sleep(backoff.pause_after(error))
+            await sleep(backoff.pause_after(error))
             reception.claimed = await reclaim(reception.claimed)
 
 
 async def _stream(connection: AsyncConnection, reception: Reception) -> AsyncIterator[bytes]:
+    timeout = connection.settings.timeout
     async with connection.stub(large=True) as stub:
         call = stub.Download(reception.request())
-        responses = call.__aiter__()
-        try:
-            while True:
-                try:
-                    async with asyncio.timeout(connection.settings.timeout):
-                        response = await anext(responses, None)
-                except TimeoutError:
-                    raise TimedOut("no progress in time", "", reception.call_id) from None
-                if response is None:
-                    break
-                data = reception.take(response)
-                if data:
+        async with Responses(call, timeout, reception.call_id) as responses:
+            async for response in responses:
+                if data := reception.take(response):
                     yield data
-        finally:
-            call.cancel()
     reception.check_finished()

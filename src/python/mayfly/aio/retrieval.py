@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import AsyncIterator, Iterable, Sequence
+from typing import Iterable, Sequence
 
-from mayfly import calls
+from mayfly import calls, fork
 from mayfly.aio.arrivals import AsyncArrivals
 from mayfly.aio.batcher import AsyncBatcher
+from mayfly.aio.concurrency import Guard, Waiter
 from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.download import download
-from mayfly.aio.tasks import Tasks
 from mayfly.calls import Claim, Claimed
-from mayfly.contract import Kinds, output_of, segments_of
-from mayfly.download import Reception, check_fits_memory
-from mayfly.errors import ClaimLost, Error, Pending
+from mayfly.contract import Kinds, output_of
+from mayfly.errors import Cancelled, ClaimLost, Error, Pending
 from mayfly.feed import Arrival
-from mayfly.held import Found, Held, is_same, require_acknowledged, with_claim
+from mayfly.held import Found, is_same, require_acknowledged, with_claim
 from mayfly.holdings import Holdings
 from mayfly.waiters import Waiters
 
 
-class AsyncRetrievals:
+class AsyncRetrievals(fork.Forkable):
     """Claims of one client: gets, keeps, ends and gives them back."""
 
-    def __init__(self, connection: AsyncConnection, tasks: Tasks, kinds: Kinds) -> None:
+    def __init__(self, connection: AsyncConnection, kinds: Kinds) -> None:
         self.connection = connection
-        self.tasks = tasks
-        self._claims = AsyncBatcher(connection, tasks, kinds.claims, self._on_orphan)
-        self._acks = AsyncBatcher(connection, tasks, kinds.acks)
-        self._releases = AsyncBatcher(connection, tasks, kinds.releases)
-        self._renewals = AsyncBatcher(connection, tasks, kinds.renewals)
-        self._arrivals = AsyncArrivals(connection, tasks, self._on_arrivals)
-        self._waiters = Waiters[asyncio.Future[Arrival]]()
-        self._holdings = Holdings(connection.settings.lease)
-        self._renewer: asyncio.Task[None] | None = None
+        self._claims = AsyncBatcher(connection, kinds.claims, self._on_orphan)
+        self._acks = AsyncBatcher(connection, kinds.acks)
+        self._releases = AsyncBatcher(connection, kinds.releases)
+        self._renewals = AsyncBatcher(connection, kinds.renewals)
+        self._arrivals = AsyncArrivals(connection, self._on_arrivals)
+        self._is_closed = False
+        self.after_fork_in_child()
+        fork.register(self)
+
+    def after_fork_in_child(self) -> None:
+        self._guard = Guard()  # of all that follows
+        self._waiters = Waiters[Waiter[Arrival]]()
+        self._holdings = Holdings(self.connection.settings.lease)
+        self._is_renewing = False
+        self._closing = Waiter[bool]()
 
     def close(self) -> None:
+        with self._guard:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._closing.set(True)
+            for call_id, waiter in self._waiters.take_all():
+                waiter.set(Arrival(call_id, error=Cancelled("the client is closed")))
         self._arrivals.close()
 
     # ---- Waiting
@@ -49,6 +59,8 @@ class AsyncRetrievals:
         if claimed is not None:
             return claimed
         arrival = await self._wait(call_id, deadline)
+        if arrival is None:
+            raise Pending("there is no output yet", "output_pending", call_id)
         if arrival.error is not None:
             raise arrival.error
         assert arrival.claimed is not None
@@ -87,43 +99,50 @@ class AsyncRetrievals:
             self.release_aside(found.claims())
             raise
 
-    async def _wait(self, call_id: str, deadline: float | None) -> Arrival:
+    async def _wait(self, call_id: str, deadline: float | None) -> Arrival | None:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            raise Pending("there is no output yet", "output_pending", call_id)
-        waiter: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
+            return None
+        waiter = Waiter[Arrival]()
         try:
-            if self._waiters.add(call_id, waiter):
-                self._arrivals.subscribe([call_id])
-            await asyncio.wait([waiter], timeout=left)
-        except asyncio.CancelledError:
-            if waiter.done():
-                self._on_orphan(waiter.result().claimed)
+            with self._guard:
+                if self._is_closed:
+                    raise Cancelled("the client is closed")
+                if self._waiters.add(call_id, waiter):
+                    self._arrivals.subscribe([call_id])
+            await waiter.wait(left)
+        except BaseException:
+            self._leave(call_id, waiter)
+            if waiter.value is not None:
+                self._on_orphan(waiter.value.claimed)
             raise
-        finally:
+        self._leave(call_id, waiter)
+        return waiter.value
+
+    def _leave(self, call_id: str, waiter: Waiter[Arrival]) -> None:
+        with self._guard:
             if self._waiters.remove(call_id, waiter):
                 self._arrivals.unsubscribe([call_id])
-        if not waiter.done():
-            raise Pending("there is no output yet", "output_pending", call_id)
-        return waiter.result()
 
     def _on_arrivals(self, arrivals: list[Arrival], strays: list[Claim]) -> None:
         for arrival in arrivals:
-            served = self._waiters.serve(arrival)
-            for waiter in served:
-                waiter.set_result(arrival)
             if arrival.claimed is not None:
                 self._arrivals.return_credit(arrival.claimed)
-                if not served:
-                    strays.append(arrival.claimed.claim)
+            with self._guard:
+                served = self._waiters.serve(arrival)
+                for waiter in served:
+                    waiter.set(arrival)
+            if not served and arrival.claimed is not None:
+                strays.append(arrival.claimed.claim)
         if strays:
             self.release_aside(strays)
 
     def _free(self, claims: Iterable[Claim]) -> None:
         """They have ended, one way or the other."""
-        again = [claim.call_id for claim in claims if self._waiters.free(claim.call_id)]
-        if again and not self._arrivals.is_closed:
-            self._arrivals.subscribe(again)
+        with self._guard:
+            again = [claim.call_id for claim in claims if self._waiters.free(claim.call_id)]
+            if again and not self._is_closed:
+                self._arrivals.subscribe(again)
 
     def _on_orphan(self, claimed: Claimed | None) -> None:
         if claimed is not None:
@@ -133,23 +152,28 @@ class AsyncRetrievals:
 
     def hold(self, claim: Claim) -> None:
         """Renews it from now on, until `let_go`."""
-        self._holdings.add(claim, time.monotonic())
-        if self._renewer is None:
-            self._renewer = self.tasks.start(self._renew())
+        with self._guard:
+            self._holdings.add(claim, time.monotonic())
+            if not self._is_renewing:
+                self._is_renewing = True
+                self.connection.tasks.start("mayfly-renewals", self._renew)
 
-    def let_go(self, claim: Claim) -> None:
-        self._holdings.remove(claim)
+    def let_go(self, *claims: Claim) -> None:
+        with self._guard:
+            for claim in claims:
+                self._holdings.remove(claim)
 
     async def _renew(self) -> None:
-        while True:
-            due = self._holdings.next_due()
-            now = time.monotonic()
-            if due is None or due > now:
+        while not self._is_closed:
+            with self._guard:
+                now = time.monotonic()
+                claims = self._holdings.take_due(now)
+                due = self._holdings.next_due()
+            if not claims:
                 # What is held later is due later still.
                 pause = self.connection.settings.lease / 3 if due is None else due - now
-                await asyncio.sleep(pause)
+                await self._closing.wait(pause)
                 continue
-            claims = self._holdings.take_due(now)
             for claim, result in zip(claims, await self._renewals.call_all(claims)):
                 if isinstance(result, ClaimLost):
                     self.let_go(claim)
@@ -172,9 +196,8 @@ class AsyncRetrievals:
 
     async def acknowledge_all(self, claimed: list[Claimed]) -> list[Error | None]:
         """As acknowledge, each with its error."""
-        for each in claimed:
-            self.let_go(each.claim)
         claims = [each.claim for each in claimed]
+        self.let_go(*claims)
         errors: list[Error | None] = []
         try:
             for each, result in zip(claimed, await self._acks.call_all(claims)):
@@ -214,73 +237,11 @@ class AsyncRetrievals:
         return [output_of(each, each.data or b"") for each in claimed]
 
     async def release_all(self, claims: list[Claim]) -> None:
-        for claim in claims:
-            self.let_go(claim)
+        self.let_go(*claims)
         try:
             await self._releases.call_all(claims)
         finally:
             self._free(claims)
 
     def release_aside(self, claims: list[Claim]) -> None:
-        self.tasks.start(self.release_all(claims))
-
-
-class AsyncHeldOutput(Held):
-    """An output under a claim, which is renewed."""
-
-    def __init__(self, retrievals: AsyncRetrievals, claimed: Claimed) -> None:
-        super().__init__(claimed)
-        self._retrievals = retrievals
-
-    async def read(self) -> calls.Output:
-        """The whole. PayloadTooLarge: larger than Settings.data_bytes_max; stream() it."""
-        if self._output is None:
-            bytes_max = self._retrievals.connection.settings.data_bytes_max
-            check_fits_memory(self.call_id, self.size_bytes, bytes_max)
-            data = b"".join([piece async for piece in self.stream()])
-            self._output = output_of(self.claimed, data)
-        return self._output
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        """The data in pieces of up to 1 MiB. When it ends without an error, that was the whole, as
-        it was stored; whatever cuts it short is an error."""
-        if self._output is not None:
-            for piece in segments_of(self._output):
-                yield piece
-            return
-        reception = Reception(self.call_id, self.claimed)
-        async for piece in download(self._retrievals.connection, reception, self._reclaim):
-            yield piece
-        self.claimed = reception.received_output()
-        self.is_received = True
-
-    async def _reclaim(self, claimed: Claimed) -> Claimed:
-        again = await self._retrievals.reclaim(claimed)
-        if self._is_held:
-            self._retrievals.let_go(claimed.claim)
-            self._retrievals.hold(again.claim)
-        self.claimed = again
-        return again
-
-    async def release(self) -> None:
-        """Gives the output back at once."""
-        self._is_held = False
-        await self._retrievals.release(self.claimed.claim)
-
-    def hold(self) -> None:
-        """Renews the claim from now on."""
-        self._retrievals.hold(self.claimed.claim)
-        self._is_held = True
-
-    async def __aenter__(self) -> AsyncHeldOutput:
-        self.hold()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if not self._is_held:
-            return
-        if kind is None and self.is_received:
-            self._is_held = False
-            await self._retrievals.acknowledge(self.claimed)
-        else:
-            await self.release()
+        self.connection.tasks.start("mayfly-releases", self.release_all, claims)

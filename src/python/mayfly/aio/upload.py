@@ -2,79 +2,66 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, AsyncIterable, AsyncIterator
+from typing import AsyncIterator
 
+from mayfly.aio.concurrency import Lock, sleep
 from mayfly.aio.connection import AsyncConnection
+from mayfly.aio.sources import AsyncSource
+from mayfly.aio.streams import Answer
 from mayfly.backoff import Backoff
 from mayfly.errors import Error, NotFound, TimedOut
-from mayfly.upload import (
-    KEPT_SEGMENTS_MAX,
-    Data,
-    SegmentBuffer,
-    Source,
-    Transmission,
-    source_of,
-)
+from mayfly.sources import KEPT_SEGMENTS_MAX
+from mayfly.transmission import Transmission
 from mayfly.v1 import function_io_pb2 as pb
 
-AsyncData = Data | AsyncIterable[bytes]
+
+async def upload(
+    connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
+) -> None:
+    """Puts `item` with the data of `source`."""
+    transmission = Transmission(item, source.size_bytes)
+    backoff = Backoff(connection.settings, connection.deadline())
+    reading = Lock()
+    while True:
+        transmission.moved_on = False
+        try:
+            await _send(connection, _Requests(connection, transmission, source, reading))
+            return
+        except Error as error:
+            if not transmission.may_go_on(error):
+                raise
+            if transmission.moved_on:
+                backoff.progressed(connection.deadline())
+            await sleep(backoff.pause_after(error))
+        transmission.go_on_from(await _query_committed(connection, transmission))
 
 
-class _AsyncIteratorSource(SegmentBuffer):
-    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
-        super().__init__()
-        self._pieces = pieces.__aiter__()
+class _Requests:
+    """The requests of one stream, which a thread or task of gRPC takes.
 
-    async def read_async(self, offset: int) -> bytes:
-        while (segment := self.get(offset)) is None:
-            piece = await anext(self._pieces, None)
-            if piece is None:
-                self.end()
-            else:
-                self.add(piece)
-        return segment
-
-
-class AsyncSource:
-    """Any source; files and blocking iterators are read on a thread."""
-
-    def __init__(self, data: AsyncData) -> None:
-        self.source: Source | _AsyncIteratorSource
-        if isinstance(data, AsyncIterable) and not hasattr(data, "read"):
-            self.source = _AsyncIteratorSource(data)
-        else:
-            self.source = source_of(data)  # type: ignore[arg-type]
-
-    async def read(self, offset: int) -> bytes:
-        if isinstance(self.source, _AsyncIteratorSource):
-            return await self.source.read_async(offset)
-        return await asyncio.to_thread(self.source.read, offset)
-
-
-class _Stream:
-    """The requests of one stream, which a task of gRPC takes."""
+    That of an older stream may still be in `source` when this one begins; `reading` lets one in.
+    """
 
     def __init__(
         self,
-        upload: Transmission,
-        source: AsyncSource,
         connection: AsyncConnection,
-        reading: asyncio.Lock,
+        transmission: Transmission,
+        source: AsyncSource,
+        reading: Lock,
     ) -> None:
-        self._upload = upload
-        self._source = source
         self._connection = connection
+        self._transmission = transmission
+        self._source = source
         self._reading = reading
         self.source_error: Exception | None = None
         self.steps = 0
         self.in_source = False
         self.is_over = False
 
-    async def requests(self) -> AsyncIterator[pb.UploadRequest]:
+    async def iterate(self) -> AsyncIterator[pb.UploadRequest]:
         try:
-            yield self._upload.header()
-            offset = self._upload.committed_bytes
+            yield self._transmission.header()
+            offset = self._transmission.committed_bytes
             while (request := await self._next(offset)) is not None:
                 self.steps += 1
                 yield request
@@ -86,72 +73,49 @@ class _Stream:
             raise  # gRPC cancels the stream: what was sent must not look like the whole
 
     async def _next(self, offset: int) -> pb.UploadRequest | None:
-        # A task of an older stream may still be in the source when this one begins.
         async with self._reading:
             if self.is_over:
                 return None
-            source = self._source.source
-            if source.kept_segments() >= KEPT_SEGMENTS_MAX:
-                source.forget_before(await _query_committed(self._upload, self._connection))
+            if self._source.kept_segments() >= KEPT_SEGMENTS_MAX:
+                committed_bytes = await _query_committed(self._connection, self._transmission)
+                self._source.forget_before(committed_bytes)
             self.in_source = True
             try:
                 data = await self._source.read(offset)
             except LookupError:
-                self._upload.source_is_gone = True
+                self._transmission.source_is_gone = True
                 return None
             finally:
                 self.in_source = False
-            return self._upload.segment(offset, data) if data else self._upload.finish(offset)
+            # Not by length: a segment that was committed in part is shorter.
+            if not data:
+                return self._transmission.finish(offset)
+            return self._transmission.segment(offset, data)
 
 
-async def upload(
-    connection: AsyncConnection, transmission: Transmission, source: AsyncSource
-) -> None:
-    backoff = Backoff(connection.settings, connection.deadline())
-    reading = asyncio.Lock()
-    while True:
-        transmission.moved_on = False
-        try:
-            stream = _Stream(transmission, source, connection, reading)
-            await _send(connection, stream)
-            return
-        except Error as error:
-            if not transmission.may_go_on(error):
-                raise
-            if transmission.moved_on:
-                backoff.progressed(connection.deadline())
-            await asyncio.sleep(backoff.pause_after(error))
-        transmission.go_on_from(await _query_committed(transmission, connection))
-
-
-async def _send(connection: AsyncConnection, stream: _Stream) -> None:
-    call: Any = None
+async def _send(connection: AsyncConnection, requests: _Requests) -> None:
     try:
         async with connection.stub(large=True) as stub:
-            call = stub.Upload(stream.requests())
-            steps = -1
-            answer = asyncio.ensure_future(_answer(call))
-            while not (await asyncio.wait([answer], timeout=connection.settings.timeout))[0]:
-                # A source may take its time.
-                if stream.steps == steps and not stream.in_source:
-                    raise TimedOut("no progress in time")
-                steps = stream.steps
-            answer.result()
-    except (Error, asyncio.CancelledError):
-        if stream.source_error is not None:
-            raise stream.source_error from None
+            answer = Answer(stub.Upload, requests.iterate())
+            try:
+                steps = -1
+                while not await answer.wait(connection.settings.timeout):
+                    # A source may take its time.
+                    if requests.steps == steps and not requests.in_source:
+                        raise TimedOut("no progress in time")
+                    steps = requests.steps
+                answer.check()
+            finally:
+                answer.cancel()
+    except Error:
+        if requests.source_error is not None:
+            raise requests.source_error from None
         raise
     finally:
-        stream.is_over = True
-        if call is not None:
-            call.cancel()
+        requests.is_over = True
 
 
-async def _answer(call: Any) -> Any:
-    return await call
-
-
-async def _query_committed(transmission: Transmission, connection: AsyncConnection) -> int:
+async def _query_committed(connection: AsyncConnection, transmission: Transmission) -> int:
     try:
         response = await connection.invoke(
             "QueryUpload", transmission.query(), connection.deadline()

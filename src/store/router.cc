@@ -1,0 +1,137 @@
+#include "store/router.h"
+
+#include "base/error.h"
+#include "base/notification.h"
+
+namespace mayfly {
+
+absl::Status Router::Start(Sweeper* sweeper, Uploads* uploads) {
+  for (uint32_t number = 0; number < context_.config.storage.shards; ++number) {
+    auto usage = context_.storage.LoadUsage(number);
+    RETURN_IF_ERROR(usage.status());
+    committers_.push_back(std::make_unique<Committer>(number, context_, sweeper, uploads, *usage));
+  }
+  for (uint32_t number = 0; number < shard_count(); ++number) {
+    threads_.push_back(std::make_unique<CommitThread>(number, committers_[number].get()));
+  }
+  return absl::OkStatus();
+}
+
+void Router::Stop() {
+  threads_.clear();
+  for (const auto& committer : committers_) committer->StopClaimants();
+}
+
+uint32_t Router::ShardOf(const CallId& call_id) const {
+  const uint64_t random_part = LoadBigEndian<uint64_t>(call_id.bytes().data() + 8);
+  return static_cast<uint32_t>(random_part % committers_.size());
+}
+
+std::vector<std::vector<WantedCall>> Router::Partition(const Tenant& tenant,
+                                                       absl::Span<const CallId> call_ids) const {
+  std::vector<std::vector<WantedCall>> parts(committers_.size());
+  uint32_t index = 0;
+  for (const CallId& call_id : call_ids) {
+    parts[ShardOf(call_id)].push_back(
+        {.index = index++, .key = {.id = call_id, .tenant = tenant.number}});
+  }
+  return parts;
+}
+
+void Router::Submit(std::vector<Request> requests) {
+  if (committers_.size() == 1) return committers_[0]->Submit(std::move(requests));
+  std::vector<std::vector<Request>> parts(committers_.size());
+  for (Request& request : requests) {
+    parts[ShardOf(request.key.id)].push_back(std::move(request));
+  }
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (!parts[i].empty()) committers_[i]->Submit(std::move(parts[i]));
+  }
+}
+
+void Router::SubmitOne(Tenant* tenant, const CallKey& key, Operation operation,
+                       std::unique_ptr<PutContent> content,
+                       absl::AnyInvocable<void(OperationResult)> done) {
+  auto batch = MakeBatch(1, [done = std::move(done)](std::vector<OperationResult> results) mutable {
+    done(std::move(results.front()));
+  });
+  std::vector<Request> requests;
+  requests.push_back(Request{.tenant = tenant,
+                             .key = key,
+                             .operation = std::move(operation),
+                             .content = std::move(content),
+                             .batch = std::move(batch),
+                             .index = 0});
+  Submit(std::move(requests));
+}
+
+std::shared_ptr<Batch> Router::MakeBatch(size_t count, Batch::Done done) {
+  Begin();
+  return std::make_shared<Batch>(
+      count, [this, done = std::move(done)](std::vector<OperationResult> results) mutable {
+        RunLater([done = std::move(done), results = std::move(results)]() mutable {
+          done(std::move(results));
+        });
+        End();
+      });
+}
+
+void Router::RunLater(absl::AnyInvocable<void()> work) {
+  Deferral* const deferral = Deferral::Current();
+  if (deferral == nullptr) return RunOnWorker(std::move(work));
+  Begin();
+  deferral->Add([this, work = std::move(work)]() mutable {
+    work();
+    work = nullptr;
+    End();
+  });
+}
+
+void Router::RunOnWorker(absl::AnyInvocable<void()> work) {
+  Begin();
+  context_.workers.Run([this, work = std::move(work)]() mutable {
+    work();
+    // It may hold the last reference to something that belongs to the store.
+    work = nullptr;
+    End();
+  });
+}
+
+void Router::RunOnEachShard(absl::FunctionRef<void(uint32_t, Shard*)> work) {
+  for (uint32_t number = 0; number < shard_count(); ++number) {
+    Notification finished;
+    committers_[number]->RunBetweenGroups([&](Shard* shard) {
+      work(number, shard);
+      finished.Notify();
+    });
+    finished.WaitForNotification();
+  }
+}
+
+void Router::Begin() {
+  MutexLock lock(&mutex_);
+  ++in_flight_;
+}
+
+void Router::End() {
+  MutexLock lock(&mutex_);
+  if (--in_flight_ == 0) idle_.NotifyAll();
+}
+
+void Router::WaitUntilIdle() {
+  MutexLock lock(&mutex_);
+  while (in_flight_ > 0) idle_.Wait(&mutex_);
+}
+
+void Router::Drain() {
+  draining_ = true;
+  for (const auto& committer : committers_) committer->Drain();
+}
+
+uint64_t Router::queued_requests() {
+  uint64_t count = 0;
+  for (const auto& committer : committers_) count += committer->queued_requests();
+  return count;
+}
+
+}  // namespace mayfly

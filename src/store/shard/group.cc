@@ -1,0 +1,311 @@
+#include "store/shard/group.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "store/shard/durability.h"
+#include "store/shard/shard.h"
+#include "store/uploads.h"
+
+namespace mayfly {
+namespace {
+
+// How long a client that was refused for lack of room waits before it retries.
+constexpr absl::Duration kRoomRetryDelay = absl::Seconds(1);
+
+const StoredPayload& PayloadOf(const Operation& operation) {
+  if (const auto* put = std::get_if<PutInput>(&operation)) return put->payload;
+  return std::get<PutOutput>(operation).payload;
+}
+
+void SetContent(const ContentComparer* content, Operation* operation) {
+  if (auto* put = std::get_if<PutInput>(operation)) put->content = content;
+  if (auto* put = std::get_if<PutOutput>(operation)) put->content = content;
+  if (auto* begin = std::get_if<BeginUpload>(operation)) {
+    std::visit([content](auto& put) { put.content = content; }, begin->put);
+  }
+}
+
+}  // namespace
+
+// Compares with a payload of the same group directly, since its secret is not in its slot yet, and
+// with an older one by its fingerprint. In the operation as long as it lives.
+class Group::Comparer : public ContentComparer {
+ public:
+  Comparer(const Group& group, Request* request)
+      : group_(group), content_(*request->content), operation_(&request->operation) {
+    SetContent(this, operation_);
+  }
+  ~Comparer() override { SetContent(nullptr, operation_); }
+  Comparer(const Comparer&) = delete;
+  Comparer& operator=(const Comparer&) = delete;
+
+  bool SameContent(const StoredPayload& stored) const override {
+    if (stored.size_bytes != content_.size_bytes) return false;
+    const auto found = group_.contents_.find(stored.slot.generation);
+    if (found != group_.contents_.end()) return found->second->metadata == content_.metadata;
+    const StoreContext& context = group_.shard_.context_;
+    const auto secret = context.storage.ReadSecret(stored.slot);
+    if (!secret.ok()) return false;
+    const auto fingerprint =
+        context.cipher.FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
+    return fingerprint.ok() && *fingerprint == stored.fingerprint;
+  }
+
+ private:
+  const Group& group_;
+  const PutContent& content_;
+  Operation* const operation_;
+};
+
+// ---- Load
+
+absl::Status Group::Load(absl::Span<const CallKey> keys) {
+  std::vector<CallKey> missing;
+  for (const CallKey& key : keys) {
+    const auto [entry, is_new] = entries_.try_emplace(key, nullptr);
+    if (!is_new) continue;
+    entry->second = std::make_unique<Entry>();
+    missing.push_back(key);
+  }
+  if (missing.empty()) return absl::OkStatus();
+  std::vector<LoadedCall> loaded(missing.size());
+  RETURN_IF_ERROR(shard_.context_.storage.Load(missing, absl::MakeSpan(loaded)));
+  for (size_t i = 0; i < missing.size(); ++i) {
+    Entry& entry = *entries_[missing[i]];
+    entry.loaded = std::move(loaded[i]);
+    entry.state = entry.loaded.state;
+    entry.dead_input = entry.loaded.dead_input;
+    entry.dead_output = entry.loaded.dead_output;
+    if (const Claim* claim = shard_.claims_.Find(missing[i])) entry.state.claim = *claim;
+    if (shard_.unanswered_.contains(missing[i])) entry.stage = Stage::kCommitted;
+  }
+  return absl::OkStatus();
+}
+
+Group::Entry* Group::Find(const CallKey& key) {
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : found->second.get();
+}
+
+ApplyContext Group::ContextFor(const Tenant& tenant) const {
+  const StoreContext& store = shard_.context_;
+  ApplyContext context = RetentionContext(tenant, now_);
+  context.id_window_ms = store.id_window.window_ms;
+  context.id_floor_ms = store.id_window.FloorAt(now_.steady_ms);
+  context.lease_total_max_ms = store.lease_total_max_ms;
+  return context;
+}
+
+// ---- Decide
+
+void Group::Decide(Request request) {
+  Entry& entry = *Find(request.key);
+  if (!entry.loaded.status.ok()) return RefuseUnreadable(std::move(request), entry.loaded.status);
+  std::optional<Comparer> comparer;
+  if (request.content != nullptr) {
+    comparer.emplace(*this, &request);
+    auto* const put = std::get_if<PutInput>(&request.operation);
+    const std::atomic<bool>* const call_has_ended = request.content->call_has_ended;
+    if (put != nullptr && call_has_ended != nullptr) put->began_in_window = !*call_has_ended;
+  }
+  Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant));
+  comparer.reset();
+  if (applied.effects.store.has_value()) {
+    if (absl::Status fits = CheckQuota(request, *applied.effects.store); !fits.ok()) {
+      applied = Applied{.state = entry.state, .result = {}, .effects = {}};
+      applied.result.status = std::move(fits);
+    }
+  }
+  const bool is_unclaimed =
+      shard_.claims_.Update(request.key, request.tenant, entry.state.claim, applied.state.claim);
+  if (is_unclaimed && applied.state.output) shard_.waits_.Wake(request.key);
+  const RowCount before = CountRows(entry);
+  entry.state = std::move(applied.state);
+  if (!applied.effects.empty()) Record(request, std::move(applied.effects), &entry);
+  shard_.usage_.Add(request.tenant, before, CountRows(entry));
+
+  switch (entry.stage) {
+    case Stage::kAnswered:
+      return request.Complete(std::move(applied.result));
+    case Stage::kCommitted:
+      committed_.push_back({std::move(request), std::move(applied.result)});
+      return;
+    case Stage::kErased:
+      removed_.answers.push_back({std::move(request), std::move(applied.result)});
+      return;
+  }
+}
+
+// Nothing is decided about it. Its secret goes at the deadline all the same: the sweeper has that, and
+// the slot, from a row of their own.
+void Group::RefuseUnreadable(Request request, const absl::Status& status) {
+  const auto* expire = std::get_if<ExpirePayload>(&request.operation);
+  if (expire != nullptr && now_.erase_ms != Now::kNeverMs) {
+    erased_.push_back({.slot = expire->slot, .generation = expire->generation});
+  }
+  OperationResult result;
+  result.status = status;
+  request.Complete(std::move(result));
+}
+
+absl::Status Group::CheckQuota(const Request& request, PayloadKind kind) const {
+  const Tenant& tenant = *request.tenant;
+  const uint64_t live_calls_max = tenant.policy().limits.live_calls_max;
+  if (kind == PayloadKind::kInput && live_calls_max != 0 &&
+      tenant.live_calls >= static_cast<int64_t>(live_calls_max)) {
+    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaCalls,
+                                    absl::StrCat("live_calls would be ", tenant.live_calls + 1,
+                                                 ", limit is ", live_calls_max)),
+                          kRoomRetryDelay);
+  }
+  const PutContent& content = *request.content;
+  RETURN_IF_ERROR(CheckBytesQuota(tenant, static_cast<int64_t>(content.size_bytes) -
+                                              static_cast<int64_t>(content.reserved_bytes)));
+  if (!content.room.empty()) return absl::OkStatus();
+  return shard_.context_.storage.RoomRefusal(RoomBudget::CostOfSegment(content.size_bytes));
+}
+
+// ---- Record
+
+void Group::Record(const Request& request, Effects effects, Entry* entry) {
+  CallChange change{.key = request.key, .loaded = &entry->loaded};
+  if (effects.tombstone) change.ended_uploads = shard_.uploads_->OnCallEnding(request.key);
+  if (effects.store) {
+    change.payload = PayloadOf(request.operation);
+    RecordStored(request, *effects.store, &change);
+  }
+  // A dead row leaves with the row that takes its place, or with the call.
+  if (effects.store == PayloadKind::kInput || effects.tombstone) entry->dead_input.reset();
+  if (effects.store == PayloadKind::kOutput || effects.tombstone) entry->dead_output.reset();
+  if (effects.store == PayloadKind::kOutput || effects.tombstone) shard_.waits_.Wake(request.key);
+  const bool syncs_puts = shard_.context_.syncs_puts();
+  const Stage stage = RecordRemoved(request, effects);
+  // With durability = "sync" everything but expiry is on the disk before it is answered.
+  must_sync_ |=
+      stage == Stage::kErased || (syncs_puts && !MayEraseFirst(request.operation, syncs_puts));
+  entry->stage = std::max(entry->stage, stage);
+  change.effects = std::move(effects);
+  if (changes_.empty()) changes_.reserve(request_count_);
+  changes_.push_back(std::move(change));
+}
+
+void Group::RecordStored(const Request& request, PayloadKind kind, CallChange* change) {
+  const PutContent& content = *request.content;
+  if (content.upload.has_value()) {
+    change->upload = &*content.upload;
+  } else {
+    change->secret = &content.secret;
+  }
+  change->row = &content.row;
+  contents_[change->payload.slot.generation] = &content;
+  stored_.push_back(DuePayload{.due_s = DueSecond(change->payload.deadline_ms),
+                               .key = request.key,
+                               .kind = kind,
+                               .slot = change->payload.slot,
+                               .size_bytes = change->payload.size_bytes,
+                               .stored_ms = change->payload.stored_ms});
+}
+
+Group::Stage Group::RecordRemoved(const Request& request, const Effects& effects) {
+  Stage stage = Stage::kCommitted;
+  const bool may_erase_first = MayEraseFirst(request.operation, shard_.context_.syncs_puts());
+  for (const auto* removed : {&effects.remove_input, &effects.remove_output}) {
+    if (!removed->has_value()) continue;
+    if (may_erase_first) {
+      erased_.push_back((*removed)->slot);
+      continue;
+    }
+    removed_.slots.push_back((*removed)->slot);
+    stage = Stage::kErased;
+  }
+  if (stage == Stage::kErased) removed_.calls.push_back(request.key);
+  return stage;
+}
+
+RowCount Group::CountRows(const Entry& entry) {
+  RowCount count;
+  for (const auto* row :
+       {&entry.state.input, &entry.state.output, &entry.dead_input, &entry.dead_output}) {
+    if (!row->has_value()) continue;
+    count.calls = 1;
+    count.bytes += static_cast<int64_t>((*row)->size_bytes);
+  }
+  return count;
+}
+
+void Group::CountOrphanOut(const DuePayload& row) {
+  Entry& entry = *Find(row.key);
+  std::optional<StoredPayload>& dead =
+      row.kind == PayloadKind::kInput ? entry.dead_input : entry.dead_output;
+  Tenant* const tenant = shard_.context_.tenants.ByNumber(row.key.tenant);
+  if (!dead || dead->slot != row.slot || tenant == nullptr) return;
+  const RowCount before = CountRows(entry);
+  dead.reset();
+  shard_.usage_.Add(tenant, before, CountRows(entry));
+}
+
+// ---- Commit
+
+absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
+  Storage& storage = shard_.context_.storage;
+  if (!changes_.empty()) {
+    RETURN_IF_ERROR(storage.Commit(shard_.number_, changes_, shard_.usage_.TakeChanged()));
+  }
+  for (const CallChange& change : changes_) {
+    if (change.effects.tombstone) shard_.uploads_->OnCallEnded(change.key);
+  }
+  // Before anything is answered, and after the rows are gone: a later read finds nothing.
+  ReportEnds();
+
+  Unsynced unsynced;
+  std::vector<SlotRef> slots = std::move(erased_);
+  if (erases == Erases::kYes) {
+    PendingErasure& pending = shard_.erasure_;
+    slots.insert(slots.end(), pending.slots.begin(), pending.slots.end());
+    // The older ones first. They are the group's from here on, also if the erasure fails.
+    std::swap(committed_, pending.answers);
+    std::move(pending.answers.begin(), pending.answers.end(), std::back_inserter(committed_));
+    unsynced.calls = std::move(pending.calls);
+    pending = PendingErasure{};
+  }
+  if (!slots.empty()) RETURN_IF_ERROR(storage.Erase(slots));
+  for (const DuePayload& due : stored_) shard_.sweeper_->OnStored(due);
+
+  unsynced.rows = must_sync_;
+  unsynced.erasures = !slots.empty();
+  if (unsynced.empty()) {
+    for (Answer& answer : committed_) answer.Give();
+  } else {
+    unsynced.answers = std::move(committed_);
+    for (const CallChange& change : changes_) unsynced.calls.push_back(change.key);
+  }
+  committed_.clear();
+  if (erases == Erases::kYes) {
+    shard_.erasure_ = std::move(removed_);
+  } else {
+    Check(removed_.slots.empty(), "an inline group removes nothing that needs a sync");
+  }
+  return unsynced;
+}
+
+void Group::ReportEnds() const {
+  PayloadEndListener* const listener = shard_.context_.payload_ends;
+  if (listener == nullptr) return;
+  std::vector<uint64_t> generations;
+  generations.reserve(erased_.size() + removed_.slots.size());
+  for (const SlotRef& slot : erased_) generations.push_back(slot.generation);
+  for (const SlotRef& slot : removed_.slots) generations.push_back(slot.generation);
+  if (!generations.empty()) listener->OnPayloadsEnded(generations);
+}
+
+std::vector<Answer> Group::TakeAnswers() {
+  std::vector<Answer> answers = std::move(committed_);
+  std::move(removed_.answers.begin(), removed_.answers.end(), std::back_inserter(answers));
+  return answers;
+}
+
+}  // namespace mayfly
