@@ -21,7 +21,8 @@
 // its ack claims it again. If a later attempt replaced the output before that, the ack ends with
 // FAILED_PRECONDITION (CLAIM_LOST); subscribe to the call again to get the later output.
 //
-// Thread-safe. Destroying the stream closes it.
+// Thread-safe. Destroying the stream closes it. No event is delivered after that; a callback that is
+// running is waited for, unless it is the one that destroys the stream.
 #pragma once
 
 #include <cstdint>

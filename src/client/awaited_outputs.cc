@@ -74,9 +74,9 @@ void AwaitedOutputs::Await(const std::shared_ptr<Core>& core, std::string call_i
     MutexLock lock(&mutex_);
     if (wait->IsFinished()) return;
     waits_[wait->call_id()].push_back(wait);
+    if (!holdings_->IsHeld(wait->call_id())) feed_->Subscribe(core, {wait->call_id()});
   }
   wait->SetDeadline(Elapsed() + options.wait);
-  if (!holdings_->IsHeld(wait->call_id())) feed_->Subscribe(core, {wait->call_id()});
 }
 
 void AwaitedOutputs::Ask(const std::shared_ptr<Core>& core, const std::shared_ptr<Wait>& wait,
@@ -112,17 +112,15 @@ void AwaitedOutputs::OnAnswer(const std::weak_ptr<Core>& weak_core,
 }
 
 void AwaitedOutputs::Remove(const Wait* wait) {
-  {
-    MutexLock lock(&mutex_);
-    const auto found = waits_.find(wait->call_id());
-    if (found == waits_.end()) return;
-    Waits& waits = found->second;
-    waits.erase(std::remove_if(waits.begin(), waits.end(),
-                               [wait](const auto& other) { return other.get() == wait; }),
-                waits.end());
-    if (!waits.empty()) return;
-    waits_.erase(found);
-  }
+  MutexLock lock(&mutex_);
+  const auto found = waits_.find(wait->call_id());
+  if (found == waits_.end()) return;
+  Waits& waits = found->second;
+  waits.erase(std::remove_if(waits.begin(), waits.end(),
+                             [wait](const auto& other) { return other.get() == wait; }),
+              waits.end());
+  if (!waits.empty()) return;
+  waits_.erase(found);
   feed_->Unsubscribe({wait->call_id()});
 }
 
@@ -167,14 +165,10 @@ void AwaitedOutputs::OnStrayOutput(const Claim& claim) {
 // The claims of a stream are one claimant's: a call that is subscribed while its output is held
 // would bring the same output to another caller.
 void AwaitedOutputs::OnFree(const std::string& call_id) {
+  MutexLock lock(&mutex_);
   if (holdings_->IsHeld(call_id)) return;
-  std::shared_ptr<Core> core;
-  {
-    MutexLock lock(&mutex_);
-    const auto found = waits_.find(call_id);
-    if (found != waits_.end()) core = found->second.front()->core();
-  }
-  if (core != nullptr) feed_->Subscribe(core, {call_id});
+  const auto found = waits_.find(call_id);
+  if (found != waits_.end()) feed_->Subscribe(found->second.front()->core(), {call_id});
 }
 
 void AwaitedOutputs::OnEnded(const std::string& call_id, const absl::Status& status) {

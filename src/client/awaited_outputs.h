@@ -61,6 +61,9 @@ class AwaitedOutputs : public OutputFeed::Listener,
   std::shared_ptr<OutputFeed> feed_;
   std::shared_ptr<Holdings> holdings_;
   absl::Duration stream_lease_;
+  // Calls are subscribed and unsubscribed under it: otherwise the end of one wait could unsubscribe
+  // a call that another wait has just begun to wait for. Taken before the locks of feed_ and
+  // holdings_.
   Mutex mutex_;
   // By call id; the first of each gets the output.
   absl::flat_hash_map<std::string, Waits> waits_ GUARDED_BY(mutex_);

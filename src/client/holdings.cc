@@ -133,8 +133,9 @@ void Holdings::OnDeadline() {
 std::map<absl::Duration, std::vector<Claim>> Holdings::TakeDue() {
   std::map<absl::Duration, std::vector<Claim>> due;
   const absl::Duration now = Elapsed();
-  while (const std::string* const call_id = renewals_.First()) {
-    Held& held = held_.find(*call_id)->second;
+  // Each claim once, however short its lease is.
+  for (size_t left = renewals_.size(); left > 0; --left) {
+    Held& held = held_.find(*renewals_.First())->second;
     if (renewals_.Earliest() - held.lease / kRenewTogether > now) break;
     due[held.lease].push_back(held.claim);
     ScheduleRenewal(&held);
@@ -163,11 +164,16 @@ void Holdings::Renew(const std::shared_ptr<Core>& core, absl::Duration lease,
 void Holdings::OnRenewed(const Claim& claim, const absl::Status& status) {
   if (status.ok() || absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return;
   // The claim cannot be renewed any more. Its ack will find out why.
-  MutexLock lock(&mutex_);
-  Held* const held = Find(claim);
-  if (held == nullptr) return;
-  StopRenewing(held);
-  if (absl::IsNotFound(status) && held->ack == nullptr) Erase(claim.call_id);
+  bool is_free = false;
+  {
+    MutexLock lock(&mutex_);
+    Held* const held = Find(claim);
+    if (held == nullptr) return;
+    StopRenewing(held);
+    is_free = absl::IsNotFound(status) && held->ack == nullptr;
+    if (is_free) Erase(claim.call_id);
+  }
+  if (is_free && on_free_ != nullptr) on_free_(claim.call_id);
 }
 
 void Holdings::OnAckEnd(const AckOperation* ack) {

@@ -35,7 +35,8 @@ class Holdings : public Deadlines::Listener, public std::enable_shared_from_this
   using AckDone = OutputFeed::AckDone;
   using ReleaseDone = OutputFeed::ReleaseDone;
 
-  // Called when the output of a call is not held any more: its ack or release was answered.
+  // Called when the output of a call is not held any more: its ack or release was answered, or a
+  // renewal has found that the call has ended.
   using OnFree = absl::AnyInvocable<void(const std::string& call_id)>;
 
   Holdings(std::shared_ptr<OutputFeed> feed, std::shared_ptr<Deadlines> deadlines,

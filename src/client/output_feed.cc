@@ -181,14 +181,16 @@ Completion::Then OutputFeed::OnResponse(v1::StreamOutputsResponse* response) {
   if (listener_.expired()) return nullptr;
   FeedQueue::Answered answered;
   std::shared_ptr<Dispatcher> dispatcher;
+  bool is_closed = false;
   {
     MutexLock lock(&mutex_);
+    is_closed = closed_;
     failures_ = 0;
     answered = queue_.TakeAnswered(*response);
     if (queue_.HasMoreToSubscribe()) dispatcher = RequestFlush();
   }
   FlushWith(dispatcher);
-  Bring(answered, response);
+  if (!is_closed) Bring(answered, response);
   for (size_t i = 0; i < answered.acks.size(); ++i) {
     const v1::AckResult& result = response->ack_results(static_cast<int>(i));
     const absl::Status status = StatusFromProto(result.status());

@@ -9,7 +9,9 @@ namespace mayfly::client {
 OutputStream::OutputStream(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 OutputStream::~OutputStream() {
-  if (state_ != nullptr) state_->Close(/*is_cancelled=*/false);
+  if (state_ == nullptr) return;
+  state_->Close(/*is_cancelled=*/false);
+  state_->WaitForCallback();
 }
 
 OutputStream& OutputStream::operator=(OutputStream&& other) noexcept {

@@ -149,6 +149,12 @@ void OutputStream::State::Close(bool is_cancelled) {
   if (close_feed) feed_->Close();
 }
 
+void OutputStream::State::WaitForCallback() {
+  if (core_->IsOwnThread()) return;
+  MutexLock lock(&mutex_);
+  while (in_callback_) changed_.Wait(&mutex_);
+}
+
 void OutputStream::State::OnOutput(const std::string& token, v1::ClaimedOutput* output) {
   const uint64_t bytes = output->payload().data().size();
   const Claim claim{.call_id = output->call_id(),
@@ -215,9 +221,13 @@ void OutputStream::State::Deliver(Event event) {
       changed_.NotifyAll();
       return;
     }
+    in_callback_ = is_wanted;
   }
   if (is_wanted) {
     on_event_(std::move(event.event));
+    MutexLock lock(&mutex_);
+    in_callback_ = false;
+    changed_.NotifyAll();
   } else if (event.event.output.ok()) {
     Release(event.event.output->claim);  // unsubscribed while it was on its way
   }

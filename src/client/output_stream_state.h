@@ -36,6 +36,8 @@ class OutputStream::State : public Operation, public OutputFeed::Listener {
   size_t PendingCount() EXCLUDES_LOCK(mutex_);
   // When the OutputStream is destroyed or cancelled.
   void Close(bool is_cancelled) EXCLUDES_LOCK(mutex_);
+  // After Close: until no event is with the callback. Does not wait inside the callback.
+  void WaitForCallback() EXCLUDES_LOCK(mutex_);
 
   void OnOutput(const std::string& token, v1::ClaimedOutput* output) override;
   void OnStrayOutput(const Claim& claim) override;
@@ -76,6 +78,7 @@ class OutputStream::State : public Operation, public OutputFeed::Listener {
   Mutex mutex_;
   ConditionVariable changed_;
   bool closed_ GUARDED_BY(mutex_) = false;
+  bool in_callback_ GUARDED_BY(mutex_) = false;                      // on_event_ runs
   absl::flat_hash_set<std::string> undelivered_ GUARDED_BY(mutex_);  // subscribed call ids
   std::deque<Event> events_ GUARDED_BY(mutex_);
   size_t unanswered_ GUARDED_BY(mutex_) = 0;  // acks and releases

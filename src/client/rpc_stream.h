@@ -65,7 +65,7 @@ class RpcStream : public std::enable_shared_from_this<RpcStream<Request, Respons
   class Tag : public Completion {
    public:
     explicit Tag(Handler handler) : handler_(handler) {}
-    Tag* Expect(std::shared_ptr<RpcStream> stream) {
+    Completion* Expect(std::shared_ptr<RpcStream> stream) {
       stream_ = std::move(stream);
       return this;
     }
