@@ -58,11 +58,6 @@ class Results {
 
 class OperationTest : public ClientFixture {
  protected:
-  OperationTest() {
-    ClientOptions options = QuickOptions();
-    options.target = server_.target();
-    core_ = std::make_shared<Core>(grpc::InsecureChannelCredentials(), options);
-  }
   void OnCoreThread(absl::AnyInvocable<void()> task) {
     Dispatcher::Post(core_->dispatcher(), std::move(task));
   }
@@ -76,7 +71,7 @@ class OperationTest : public ClientFixture {
     return std::make_shared<TestOperation>(core_, timeout, results->Expect());
   }
 
-  std::shared_ptr<Core> core_;
+  std::shared_ptr<Core> core_ = NewCore();
 };
 
 TEST_F(OperationTest, EndsWithTheFirstOfItsResults) {

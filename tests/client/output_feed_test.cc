@@ -52,12 +52,6 @@ class RecordingListener : public OutputFeed::Listener {
 
 class OutputFeedTest : public ClientFixture {
  protected:
-  OutputFeedTest() {
-    ClientOptions options = QuickOptions();
-    options.target = server_.target();
-    core_ = std::make_shared<Core>(grpc::InsecureChannelCredentials(), options);
-    settings_ = OutputFeed::SettingsOf(options);
-  }
   ~OutputFeedTest() override {
     if (feed_ != nullptr) feed_->Close();
   }
@@ -73,8 +67,8 @@ class OutputFeedTest : public ClientFixture {
   }
   std::string NewCall(const std::string& id) { return client_.PutInput({.call_id = id})->call_id; }
 
-  std::shared_ptr<Core> core_;
-  OutputFeed::Settings settings_;
+  std::shared_ptr<Core> core_ = NewCore();
+  OutputFeed::Settings settings_ = OutputFeed::SettingsOf(QuickOptions());
   const std::shared_ptr<RecordingListener> listener_ = std::make_shared<RecordingListener>();
   std::shared_ptr<OutputFeed> feed_;
 };

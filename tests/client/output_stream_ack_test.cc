@@ -236,13 +236,16 @@ TEST_F(OutputStreamTest, IsNotDestroyedBeforeItsCallbackHasReturned) {
 TEST_F(OutputStreamTest, MayBeDestroyedInItsCallback) {
   std::unique_ptr<OutputStream> stream;
   std::atomic<int> events = 0;
+  std::promise<void> subscribed;
   std::promise<void> destroyed;
   stream = std::make_unique<OutputStream>(client_.StreamOutputs({}, [&](const OutputEvent&) {
     ++events;
+    subscribed.get_future().wait();
     stream = nullptr;
     destroyed.set_value();
   }));
   stream->Subscribe(NewReadyCalls(3));
+  subscribed.set_value();
   destroyed.get_future().wait();
   // Its thread goes on, and the other two outputs do not come.
   EXPECT_TRUE(client_.PutInput({}).ok());
