@@ -8,12 +8,9 @@
 
 namespace mayfly {
 
-// The CRC of `data` appended to data whose CRC is `crc`; start with 0. Processes up to eight bytes
-// a cycle with SSE4.2, and uses a table on other CPUs.
+// The CRC of `data` appended to data whose CRC is `crc`; start with 0. By Intel's ISA-L, which uses
+// what the processor has.
 uint32_t ExtendCrc32c(uint32_t crc, ByteSpan data);
-
-// The same with a table, which is the only implementation on other CPUs.
-uint32_t ExtendCrc32cByTable(uint32_t crc, ByteSpan data);
 
 inline uint32_t Crc32c(ByteSpan data) { return ExtendCrc32c(0, data); }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <errno.h>
 #include <fcntl.h>
+#include <filesystem>
 #include <unistd.h>
 #include <utility>
 
@@ -19,8 +20,15 @@
 namespace mayfly {
 namespace {
 
-absl::Status ErrnoError(absl::string_view operation, int error) {
-  const std::string text = absl::StrCat(operation, " failed: ", strerrordesc_np(error));
+// The last two parts of a path, such as keys/slots: where the data directory is, is its operator's.
+std::string NameOf(const std::string& path) {
+  const std::filesystem::path whole(path);
+  return (whole.parent_path().filename() / whole.filename()).string();
+}
+
+absl::Status ErrnoError(absl::string_view operation, absl::string_view name, int error) {
+  const std::string text =
+      absl::StrCat(operation, " of ", name, " failed: ", strerrordesc_np(error));
   return error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
 }
 
@@ -41,7 +49,7 @@ int OpenPatiently(const std::string& path, int flags) {
 
 class PosixFile : public File {
  public:
-  explicit PosixFile(int fd) : fd_(fd) {}
+  PosixFile(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
   ~PosixFile() override {
     for (const auto& [address, size] : mappings_) munmap(address, size);
     close(fd_);
@@ -51,8 +59,8 @@ class PosixFile : public File {
     while (!out.empty()) {
       const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoError("read", errno);
-      if (n == 0) return absl::OutOfRangeError("read past the end of the file");
+      if (n < 0) return ErrnoError("read", name_, errno);
+      if (n == 0) return absl::OutOfRangeError(absl::StrCat("read past the end of ", name_));
       out.remove_prefix(static_cast<size_t>(n));
       offset += static_cast<uint64_t>(n);
     }
@@ -63,7 +71,7 @@ class PosixFile : public File {
     while (!data.empty()) {
       const ssize_t n = pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoError("write", errno);
+      if (n < 0) return ErrnoError("write", name_, errno);
       data.remove_prefix(static_cast<size_t>(n));
       offset += static_cast<uint64_t>(n);
     }
@@ -71,18 +79,18 @@ class PosixFile : public File {
   }
 
   absl::Status Sync() override {
-    return fdatasync(fd_) == 0 ? absl::OkStatus() : ErrnoError("sync", errno);
+    return fdatasync(fd_) == 0 ? absl::OkStatus() : ErrnoError("sync", name_, errno);
   }
 
   absl::StatusOr<uint64_t> Size() override {
     struct stat info;
-    if (fstat(fd_, &info) != 0) return ErrnoError("stat", errno);
+    if (fstat(fd_, &info) != 0) return ErrnoError("stat", name_, errno);
     return static_cast<uint64_t>(info.st_size);
   }
 
   absl::StatusOr<ByteSpan> Map(uint64_t size) override {
     void* address = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, 0);
-    if (address == MAP_FAILED) return ErrnoError("mmap", errno);
+    if (address == MAP_FAILED) return ErrnoError("mmap", name_, errno);
     MutexLock lock(&mutex_);
     mappings_.emplace_back(address, size);
     return ByteSpan(static_cast<const uint8_t*>(address), size);
@@ -90,6 +98,7 @@ class PosixFile : public File {
 
  private:
   const int fd_;
+  const std::string name_;
   Mutex mutex_;
   std::vector<std::pair<void*, size_t>> mappings_ GUARDED_BY(mutex_);
 };
@@ -100,25 +109,27 @@ class PosixFiles : public FileSystem {
     const int fd = OpenPatiently(path, O_RDWR | (create ? O_CREAT : 0));
     if (fd < 0) {
       const bool no_descriptor = errno == EMFILE || errno == ENFILE;
-      absl::Status status = ErrnoError("open", errno);
+      absl::Status status = ErrnoError("open", NameOf(path), errno);
       if (no_descriptor) status.SetPayload(kWroteNothing, absl::Cord());
       return status;
     }
-    return std::make_unique<PosixFile>(fd);
+    return std::make_unique<PosixFile>(fd, NameOf(path));
   }
   absl::Status Rename(const std::string& from, const std::string& to) override {
-    return rename(from.c_str(), to.c_str()) == 0 ? absl::OkStatus() : ErrnoError("rename", errno);
+    if (rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+    return ErrnoError("rename", NameOf(to), errno);
   }
   absl::Status Remove(const std::string& path) override {
-    return unlink(path.c_str()) == 0 ? absl::OkStatus() : ErrnoError("unlink", errno);
+    if (unlink(path.c_str()) == 0) return absl::OkStatus();
+    return ErrnoError("removal", NameOf(path), errno);
   }
   absl::Status SyncDirectory(const std::string& path) override {
     const int fd = OpenPatiently(path, O_RDONLY | O_DIRECTORY);
-    if (fd < 0) return ErrnoError("open directory", errno);
+    if (fd < 0) return ErrnoError("open", NameOf(path), errno);
     const int result = fsync(fd);
     const int error = errno;
     close(fd);
-    return result == 0 ? absl::OkStatus() : ErrnoError("sync directory", error);
+    return result == 0 ? absl::OkStatus() : ErrnoError("sync", NameOf(path), error);
   }
   bool Exists(const std::string& path) override { return access(path.c_str(), F_OK) == 0; }
 };

@@ -1,10 +1,10 @@
 // The file system interface of the key files. Tests use it to fail the k-th write, sync or rename,
 // or to drop unsynced data.
 //
-// Every error is UNAVAILABLE or NOT_FOUND with errno's text and the operation's name, never a path.
-// If no descriptor is free, an operation that needs one waits up to 5 s before it fails. A failed
-// Sync is final: the kernel may have dropped the dirty pages, so the caller must not sync again and
-// trust the result.
+// Every error is UNAVAILABLE or NOT_FOUND with errno's text, the operation, and the last two parts of
+// the path, such as keys/slots. If no descriptor is free, an operation that needs one waits up to 5 s
+// before it fails. A failed Sync is final: the kernel may have dropped the dirty pages, so the caller
+// must not sync again and trust the result.
 #pragma once
 
 #include <cstdint>

@@ -5,37 +5,33 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 
-#if defined(__clang__)
-#define MAYFLY_ANNOTATE(...) __attribute__((__VA_ARGS__))
-#else
-#define MAYFLY_ANNOTATE(...)
-#endif
-
+// Abseil's annotations under shorter names. Without clang they are empty.
 #undef GUARDED_BY
-#define GUARDED_BY(x) MAYFLY_ANNOTATE(guarded_by(x))
-#define REQUIRES_LOCK(x) MAYFLY_ANNOTATE(requires_capability(x))
-#define EXCLUDES_LOCK(...) MAYFLY_ANNOTATE(locks_excluded(__VA_ARGS__))
+#define GUARDED_BY(x) ABSL_GUARDED_BY(x)
+#define REQUIRES_LOCK(x) ABSL_EXCLUSIVE_LOCKS_REQUIRED(x)
+#define EXCLUDES_LOCK(...) ABSL_LOCKS_EXCLUDED(__VA_ARGS__)
 
 namespace mayfly {
 
-class MAYFLY_ANNOTATE(capability("mutex")) Mutex {
+class ABSL_LOCKABLE Mutex {
  public:
-  void Lock() MAYFLY_ANNOTATE(acquire_capability()) { mutex_.lock(); }
-  void Unlock() MAYFLY_ANNOTATE(release_capability()) { mutex_.unlock(); }
+  void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }
+  void Unlock() ABSL_UNLOCK_FUNCTION() { mutex_.unlock(); }
 
  private:
   friend class ConditionVariable;
   std::mutex mutex_;
 };
 
-class MAYFLY_ANNOTATE(scoped_lockable) MutexLock {
+class ABSL_SCOPED_LOCKABLE MutexLock {
  public:
-  explicit MutexLock(Mutex* mutex) MAYFLY_ANNOTATE(acquire_capability(mutex)) : mutex_(mutex) {
+  explicit MutexLock(Mutex* mutex) ABSL_EXCLUSIVE_LOCK_FUNCTION(mutex) : mutex_(mutex) {
     mutex_->Lock();
   }
-  ~MutexLock() MAYFLY_ANNOTATE(release_capability()) { mutex_->Unlock(); }
+  ~MutexLock() ABSL_UNLOCK_FUNCTION() { mutex_->Unlock(); }
   MutexLock(const MutexLock&) = delete;
   MutexLock& operator=(const MutexLock&) = delete;
 

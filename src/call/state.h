@@ -34,7 +34,7 @@ struct CallKey {
 enum class PayloadKind : uint8_t { kInput = 1, kOutput = 2 };
 
 // HMAC over the payload's CRC-32C, size and metadata, with a key that is destroyed with its slot.
-using Fingerprint = std::array<uint8_t, 16>;
+struct Fingerprint : std::array<uint8_t, 16> {};
 
 struct StoredPayload {
   SlotRef slot;
@@ -51,10 +51,15 @@ struct StoredPayload {
 };
 
 // Identifies an upload within its tenant; chosen by the client.
-using UploadId = std::array<uint8_t, 16>;
+struct UploadId : std::array<uint8_t, 16> {
+  template <typename H>
+  friend H AbslHashValue(H state, const UploadId& id) {
+    return H::combine_contiguous(std::move(state), id.data(), id.size());
+  }
+};
 
-using ClaimToken = std::array<uint8_t, 16>;
-using TokenHash = std::array<uint8_t, 16>;  // SHA-256 of a claim token, truncated
+struct ClaimToken : std::array<uint8_t, 16> {};
+struct TokenHash : std::array<uint8_t, 16> {};  // SHA-256 of a claim token, truncated
 
 enum class EndReason : uint8_t { kConsumed = 1, kDeleted = 2, kExpired = 3 };
 

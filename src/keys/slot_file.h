@@ -162,6 +162,8 @@ class SlotFile {
     size_t left = 0;
   };
   static constexpr uint32_t kNoSlot = UINT32_MAX;
+  // It begins with as much, and grows by no less.
+  static constexpr uint64_t kGrowthBytesMin = uint64_t{1} << 20;
 
   SlotFile(std::unique_ptr<File> file, StoreId store_id);
 

@@ -48,6 +48,9 @@ inline constexpr uint32_t kSlotCountMax = uint32_t{1} << 30;
 
 inline constexpr int kGenerationCounterBits = 40;
 inline constexpr uint64_t kGenerationCounterMax = (uint64_t{1} << kGenerationCounterBits) - 1;
+constexpr uint64_t FirstGenerationOf(uint64_t boot_number) {
+  return boot_number << kGenerationCounterBits;
+}
 inline constexpr uint64_t kBootNumberMax = (uint64_t{1} << 24) - 1;
 
 using SlotBytes = std::array<uint8_t, kSlotBytes>;

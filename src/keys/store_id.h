@@ -8,6 +8,6 @@
 
 namespace mayfly {
 
-using StoreId = std::array<uint8_t, 16>;
+struct StoreId : std::array<uint8_t, 16> {};
 
 }  // namespace mayfly

@@ -90,6 +90,8 @@ Timekeeper Timekeeper::Start(const std::optional<TimeRecord>& saved, const Clock
   TimeRecord record;
   if (same_boot) {
     record = *saved;
+    // A shorter grace than before counts at once.
+    record.erase_from_ms = std::min(record.erase_from_ms, boottime_ms + grace_ms);
   } else {
     record = {
         .boot_id = boot_id,

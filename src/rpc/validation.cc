@@ -82,9 +82,10 @@ absl::StatusOr<int64_t> ReadTtlMs(bool given, const google::protobuf::Duration& 
   return ReadDurationMs("ttl", ttl, {.min = kTtlMin, .max = retention.max_ttl});
 }
 
-absl::StatusOr<std::array<uint8_t, 16>> Read16Bytes(absl::string_view field,
-                                                    const std::string& wire) {
-  std::array<uint8_t, 16> bytes;
+// `Bytes`: a type of 16 bytes.
+template <typename Bytes>
+absl::StatusOr<Bytes> Read16Bytes(absl::string_view field, const std::string& wire) {
+  Bytes bytes;
   if (wire.size() != bytes.size()) {
     return FieldError(field, absl::StrCat(wire.size(), " bytes"),
                       absl::StrCat("expected ", bytes.size()));
@@ -94,7 +95,7 @@ absl::StatusOr<std::array<uint8_t, 16>> Read16Bytes(absl::string_view field,
 }
 
 absl::StatusOr<ClaimToken> ReadToken(const std::string& wire) {
-  return Read16Bytes("claim_token", wire);
+  return Read16Bytes<ClaimToken>("claim_token", wire);
 }
 
 absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
@@ -289,7 +290,7 @@ absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& 
 }
 
 absl::StatusOr<UploadId> ReadUploadId(const std::string& upload_id) {
-  return Read16Bytes("upload_id", upload_id);
+  return Read16Bytes<UploadId>("upload_id", upload_id);
 }
 
 absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,

@@ -124,7 +124,8 @@ struct SegmentsRef {
   uint32_t count = 0;
 };
 
-// What a crash can leave behind. Found by comparing the deadlines family with the slots.
+// What a crash can leave behind. Found by comparing the deadlines family with the slots, and the
+// payloads' own rows where the two do not agree.
 struct Orphans {
   std::vector<DuePayload> rows;       // rows whose slot is dead
   std::vector<SlotRef> slots;         // live slots that no row names
@@ -133,7 +134,10 @@ struct Orphans {
   // has accepted the loss.
   size_t damaged_row_count = 0;   // rows whose slot is damaged
   size_t unnamed_slot_count = 0;  // live slots that no row names
-  bool is_whole = true;           // false: some rows could not be read, and slots were not judged
+  // Live payloads that Due does not tell of: their rows of the deadlines family are lost. They stay
+  // readable, and VisitPayloads tells when they are due.
+  size_t undated_payload_count = 0;
+  bool is_whole = true;  // false: some rows could not be read, and slots were not judged
 
   bool empty() const { return rows.empty() && slots.empty() && segments.empty(); }
 };
@@ -223,7 +227,7 @@ class Storage : public DueSource {
   // How often a walk over rows had to step over some that could not be read, Due included.
   virtual uint64_t skipped() const = 0;
   // Every payload as Due tells it, from the payloads' own rows: reads all of them, and is for when
-  // Due had to step over some. Nothing is held while `visit` runs.
+  // Due had to step over some, or some are undated. Nothing is held while `visit` runs.
   virtual absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) = 0;
 };
 

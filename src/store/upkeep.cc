@@ -78,7 +78,7 @@ void Upkeep::Maintain() {
   // RocksDB's own threads fail without a caller to tell; an idle store would go on for ever.
   context_.failure.Report(context_.storage.Health());
   const Now now = context_.time.Read();
-  ReportClocks();
+  ReportClocks(now);
   ApplyPostponedRetention(now);
   if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) {
     SyncRows();
@@ -102,7 +102,21 @@ void Upkeep::SyncRows() {
   context_.failure.Report(status);
 }
 
-void Upkeep::ReportClocks() {
+void Upkeep::ReportClocks(const Now& now) {
+  if (const bool waits = now.erase_ms == Now::kNeverMs; waits != waits_for_clock_) {
+    waits_for_clock_ = waits;
+    if (waits) {
+      on_log_(
+          Config::LogLevel::kWarning,
+          absl::StrCat("no time service has synchronised the clock since the machine started: "
+                       "payloads are erased when one has, at most retention.clock_jump_grace (",
+                       absl::FormatDuration(context_.config.retention.clock_jump_grace),
+                       ") from then on; until then they cannot be read past their deadline, and "
+                       "are not erased"));
+    } else {
+      on_log_(Config::LogLevel::kInfo, "the clock is trusted: what is past its deadline is erased");
+    }
+  }
   const auto disagreement = context_.time.disagreement();
   if (disagreement.has_value() == clocks_disagreed_) return;
   clocks_disagreed_ = disagreement.has_value();
@@ -162,6 +176,7 @@ void Upkeep::RemoveOrphans() {
     return Log(Config::LogLevel::kError, "cannot look for orphans", found.status());
   }
   ReportEvidence(*found);
+  has_undated_ = found->undated_payload_count > 0;
   if (found->empty()) {
     if (found->is_whole) context_.storage.OrphansRemoved();
     return;
@@ -192,6 +207,14 @@ void Upkeep::ReportEvidence(const Orphans& orphans) {
   if (!orphans.is_whole) {
     on_log_(Config::LogLevel::kError,
             "some rows cannot be read, so slots that no row names are left alone");
+  }
+  if (orphans.undated_payload_count > 0) {
+    on_log_(
+        Config::LogLevel::kError,
+        absl::StrCat("damage, more than a crash leaves behind: the deadlines of ",
+                     orphans.undated_payload_count,
+                     " payloads are lost; they stay readable until their own rows say that they "
+                     "have expired, and are looked for once an hour"));
   }
   if (orphans.damaged_row_count == 0 && orphans.unnamed_slot_count == 0) return;
   on_log_(Config::LogLevel::kError,
@@ -227,7 +250,7 @@ void Upkeep::SweepStragglers(const Now& now) {
     if (page->size() < kPageMax) break;
     cursor = page->back();
   }
-  if (context_.storage.skipped() != skipped_before) SweepHidden(now);
+  if (has_undated_ || context_.storage.skipped() != skipped_before) SweepHidden(now);
 }
 
 bool Upkeep::IsStraggler(const DuePayload& due, const Now& now) const {
@@ -240,7 +263,7 @@ bool Upkeep::IsStraggler(const DuePayload& due, const Now& now) const {
   return due.due_s * 1000 > now.erase_ms && IsErasable(payload, RetentionContext(*tenant, now));
 }
 
-// What damage in the deadlines hides falls due all the same, and the payloads' own rows say when.
+// Payloads that damage in the deadlines hides fall due all the same. Their own rows say when.
 void Upkeep::SweepHidden(const Now& now) {
   std::vector<DuePayload> expired;
   const auto expire = [&] {

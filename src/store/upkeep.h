@@ -63,7 +63,7 @@ class Upkeep {
   static bool IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms);
 
   void SyncRows();
-  void ReportClocks();
+  void ReportClocks(const Now& now);
   void MaintainKeys(const Now& now);
   void OnKeyringError(absl::string_view what, const absl::Status& status);
   void ApplyPostponedRetention(const Now& now);
@@ -89,7 +89,9 @@ class Upkeep {
   int64_t kept_ms_ = 0;
   int64_t scrubbed_ms_ = 0;
   bool clocks_disagreed_ = false;
+  bool waits_for_clock_ = false;
   bool postponed_is_logged_ = false;
+  bool has_undated_ = false;  // payloads that the sweep does not know of
   bool sweep_failed_ = false;  // the sweep thread's
 
   Mutex mutex_;

@@ -69,6 +69,7 @@ struct Upload {
 
   Tenant* const tenant;
   std::atomic<int64_t> active_ms{0};  // when the last segment came, on elapsed time
+  int64_t attached_ms = 0;            // the running step's: when a stream had it last, likewise
   // Set by the committer of its call's shard, under keep_mutex: what is not on the disk yet does not
   // get there any more.
   std::atomic<bool> call_has_ended{false};

@@ -2,6 +2,7 @@
 #include "call/apply.h"
 
 #include <string>
+#include <type_traits>
 
 #include "gtest/gtest.h"
 
@@ -10,6 +11,12 @@
 
 namespace mayfly {
 namespace {
+
+// Of values that are all 16 bytes none is taken for another.
+static_assert(!std::is_convertible_v<ClaimToken, TokenHash>);
+static_assert(!std::is_convertible_v<TokenHash, ClaimToken>);
+static_assert(!std::is_convertible_v<UploadId, ClaimToken>);
+static_assert(!std::is_convertible_v<Fingerprint, TokenHash>);
 
 constexpr uint8_t kAnna = 1;
 constexpr uint8_t kBert = 2;

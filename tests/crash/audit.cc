@@ -16,10 +16,6 @@ constexpr size_t kBatchCallsMax = 512;
 constexpr size_t kBatchBytesMax = 32 << 20;
 constexpr uint64_t kAnswerBytesMax = 60 << 20;
 
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 // As the contract advises for UNAVAILABLE: an answer is dropped when one of its payloads ends before
 // it has left, and short-lived ones do.
 template <typename Call>

@@ -13,7 +13,7 @@ namespace {
 using Stub = v1::FunctionIo::Stub;
 
 // An RPC of a server that runs takes milliseconds; more than this is a hang.
-constexpr std::chrono::seconds kRpcTimeout{30};
+constexpr std::chrono::seconds kLoadRpcTimeout{30};
 constexpr size_t kBatchMax = 12;
 // Live calls of one load: what is checked after every kill.
 constexpr size_t kLiveCallsMax = 150;
@@ -24,10 +24,6 @@ constexpr absl::Duration kClockMargin = absl::Milliseconds(250);
 constexpr size_t kSmallBytesMax = 2 << 10;
 constexpr size_t kInlineBytesMax = 64 << 10;
 constexpr size_t kLargeBytesMax = 2560 << 10;  // three segments
-
-absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
 
 void SetDeadline(absl::Time earliest, absl::Time latest, StoredContent* stored) {
   stored->readable_until = earliest - kClockMargin;
@@ -218,7 +214,7 @@ template <typename Request, typename Response>
 bool Load::Call(Stub* stub, Rpc<Request, Response> rpc, const Request& request,
                 Response* response) {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + kRpcTimeout);
+  context.set_deadline(std::chrono::system_clock::now() + kLoadRpcTimeout);
   const grpc::Status status = (stub->*rpc)(&context, request, response);
   if (!status.ok() && !is_killed_->load()) {
     findings_->Report(absl::StrCat("an RPC failed while the server ran: ", Summary(status)));

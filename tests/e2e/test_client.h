@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
+#include <google/protobuf/timestamp.pb.h>
 #include <google/rpc/status.pb.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/support/status.h>
@@ -15,6 +17,10 @@ namespace mayfly {
 // "OK", or the canonical code and the reason: "NOT_FOUND CALL_UNKNOWN".
 std::string Summary(const google::rpc::Status& status);
 std::string Summary(const grpc::Status& status);
+
+inline absl::Time TimeOf(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
 
 std::string NewCallId();
 // Sixteen bytes, another sixteen each time.

@@ -19,10 +19,10 @@ class Machine {
  public:
   Machine() { StartProcess(std::nullopt); }
 
-  void StartProcess(const std::optional<TimeRecord>& saved) {
-    keeper_ = Timekeeper::Start(saved, Reading(), boot_id_, kGrace);
+  void StartProcess(const std::optional<TimeRecord>& saved, absl::Duration grace = kGrace) {
+    keeper_ = Timekeeper::Start(saved, Reading(), boot_id_, grace);
   }
-  void RestartProcess() { StartProcess(keeper_->Record()); }
+  void RestartProcess(absl::Duration grace = kGrace) { StartProcess(keeper_->Record(), grace); }
 
   // Off for `off_ms`, during which the wall clock runs on; then BOOTTIME starts anew.
   void Reboot(int64_t off_ms) {
@@ -119,6 +119,19 @@ TEST(Timekeeper, DoesNotLetARestartCutTheWaitAfterABootShort) {
   EXPECT_EQ(machine.Read().erase_ms, Now::kNeverMs);
   machine.Run(1);
   EXPECT_NE(machine.Read().erase_ms, Now::kNeverMs);
+}
+
+TEST(Timekeeper, ShortensTheWaitAfterABootWhenTheGraceIsLowered) {
+  Machine machine;
+  machine.RestartProcess(absl::Minutes(1));
+  machine.Run(60'000 - 1);
+  EXPECT_EQ(machine.Read().erase_ms, Now::kNeverMs);
+  machine.Run(1);
+  EXPECT_EQ(machine.Read().erase_ms, kNoonMs + 60'000);
+
+  Machine another;
+  another.RestartProcess(absl::ZeroDuration());
+  EXPECT_EQ(another.Read().erase_ms, kNoonMs);
 }
 
 TEST(Timekeeper, WaitsAgainAfterEveryBootButNotAfterARestart) {

@@ -195,7 +195,7 @@ TEST_F(OutputStreamTest, ADrainEndsAStreamWhoseClientDoesNotRead) {
   std::vector<CallId> ids;
   for (int i = 0; i < 16; ++i) ids.push_back(served_.NewOutput(std::string(1 << 20, 'x')));
   auto call = Open(ids);
-  EXPECT_TRUE(ClaimsStand());
+  EXPECT_TRUE(ClaimsStand(/*least=*/1));
   served_.server->Drain();
   served_.harness.store()->Drain();
   EXPECT_TRUE(ClaimsBecome(0));

@@ -72,7 +72,7 @@ class DamageTest : public testing::Test {
   }
 
   // Of the first payloads, behind the store's back.
-  void RemoveRows(size_t count) {
+  void RemoveRows(size_t count, std::set<Family> families) {
     StorageHealth health(nullptr);
     const auto database = Database::Open(
         {.directory = Path("db"),
@@ -82,10 +82,14 @@ class DamageTest : public testing::Test {
     for (size_t i = 0; i < count; ++i) {
       const TestPayload& payload = payloads_[i];
       rocksdb::WriteBatch batch;
-      batch.SingleDelete((*database)->family(Family::kCalls),
-                         AsSlice(EncodeCallKey(payload.key, payload.kind)));
-      batch.SingleDelete((*database)->family(Family::kDeadlines),
-                         AsSlice(EncodeDueKey(DueOf(payload.key, payload.kind, payload.stored))));
+      if (families.contains(Family::kCalls)) {
+        batch.SingleDelete((*database)->family(Family::kCalls),
+                           AsSlice(EncodeCallKey(payload.key, payload.kind)));
+      }
+      if (families.contains(Family::kDeadlines)) {
+        batch.SingleDelete((*database)->family(Family::kDeadlines),
+                           AsSlice(EncodeDueKey(DueOf(payload.key, payload.kind, payload.stored))));
+      }
       ASSERT_TRUE((**database)->Write(rocksdb::WriteOptions(), &batch).ok());
     }
   }
@@ -257,7 +261,7 @@ TEST_F(DamageTest, WhatWasSyncedAndIsGoneFromItsSlotIsKeptAsEvidence) {
 TEST_F(DamageTest, SyncedSlotsWhoseRowsAreGoneAreKeptUntilTheLossIsAccepted) {
   PutAll();
   storage_.Close();
-  RemoveRows(3);
+  RemoveRows(3, {Family::kCalls, Family::kDeadlines});
   for (int start = 0; start < 2; ++start) {
     ASSERT_TRUE(storage_.Open().ok());
     const auto orphans = storage_->FindOrphans();
@@ -271,6 +275,24 @@ TEST_F(DamageTest, SyncedSlotsWhoseRowsAreGoneAreKeptUntilTheLossIsAccepted) {
   storage_.options.accept_data_loss = true;
   ASSERT_TRUE(storage_.Open().ok());
   EXPECT_THAT(storage_->FindOrphans()->slots, SizeIs(3));
+}
+
+TEST_F(DamageTest, PayloadsWhoseDeadlinesAreGoneStayAlsoWhenTheLossIsAccepted) {
+  PutAll();
+  storage_.Close();
+  RemoveRows(3, {Family::kDeadlines});
+  for (const bool accept : {false, true, false}) {
+    storage_.options.accept_data_loss = accept;
+    ASSERT_TRUE(storage_.Open().ok());
+    const auto orphans = storage_->FindOrphans();
+    ASSERT_TRUE(orphans.ok());
+    EXPECT_TRUE(orphans->empty());
+    EXPECT_TRUE(orphans->is_whole);
+    EXPECT_EQ(orphans->unnamed_slot_count, 0u);
+    EXPECT_EQ(orphans->undated_payload_count, 3u);
+    for (const size_t i : {0, 1, 2, 3}) EXPECT_TRUE(storage_.IsReadable(payloads_[i]));
+    storage_->OrphansRemoved();
+  }
 }
 
 // The ways of a row to leave without a tombstone of its slot, and a kill before the erasure.

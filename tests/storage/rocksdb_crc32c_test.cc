@@ -27,7 +27,9 @@ Extend TheirExtend() {
 Extend OurExtend() { return reinterpret_cast<Extend>(dlsym(RTLD_DEFAULT, kExtend)); }
 
 TEST(RocksdbCrc32c, TakesThePlaceOfTheLibrarysOwn) {
-  UseProcessorCrc32c();
+  StorageHarness storage;
+  ASSERT_TRUE(storage.Open().ok());
+  EXPECT_TRUE(RocksdbUsesProcessorCrc32c());
   ASSERT_NE(TheirExtend(), nullptr);
   ASSERT_NE(OurExtend(), nullptr);
   EXPECT_NE(OurExtend(), TheirExtend());

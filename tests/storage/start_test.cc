@@ -2,11 +2,15 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include <sys/stat.h>
 
 #include "storage/local/file_record.h"
+#include "storage/local/needed_logs.h"
 #include "storage/storage_harness.h"
 #include "support/fault_file_system.h"
 #include "support/fault_plan.h"
@@ -92,8 +96,7 @@ TEST_F(StartTest, RefusesASecondUserOfTheDirectoryBeforeAnythingIsWritten) {
   second.root_key = SecretBytes(AsBytes(storage_.root_key));
   const absl::Status refused = LocalStorage::Open(std::move(second)).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(refused.message(),
-            "the data directory is in use by another process, or its lock file cannot be written");
+  EXPECT_EQ(refused.message(), "the data directory is in use by another process: end that first");
   EXPECT_TRUE(storage_.IsReadable(payload_));
   ASSERT_TRUE(storage_.Open().ok());
   EXPECT_EQ(storage_->boot_number(), boot + 1);
@@ -159,31 +162,33 @@ class LostFilesTest : public StartTest {
 
   // The second log begins when the memtable of the rows is full; the first stays for the deadlines.
   void FillTwoLogs() {
-    uint32_t number = 1000;
     DatabaseFiles recorded;
     do {
       ASSERT_TRUE(storage_.Open().ok());
-      const uint32_t first = number;
-      DatabaseFiles found;
-      do {
-        auto payload = storage_.Put({.key = TestKey(number), .ciphertext_bytes = 60'000});
-        ASSERT_TRUE(payload.ok()) << payload.status();
-        if (number == first) in_first_log_ = *payload;
-        in_last_log_ = *payload;
-        ++number;
-        ASSERT_TRUE(storage_->Sync().ok());
-        ASSERT_TRUE(storage_->SyncRecord().ok());
-        recorded = Recorded();
-        found = Found();
-        ASSERT_LT(number, 4000u);
-        // Until the flush is over.
-      } while (recorded.logs.size() < 2 || recorded.manifest != found.manifest);
+      PutUntilTwoLogsAreRecorded();
+      recorded = Recorded();
       storage_.Close();
       // Other background work may have come before the end.
     } while (Found().manifest != recorded.manifest);
     logs_ = recorded.logs;
     manifest_ = recorded.manifest;
     std::filesystem::copy(Path(""), directory_.path() + "/kept", kRecursive);
+  }
+  void PutUntilTwoLogsAreRecorded() {
+    const uint32_t first = next_key_;
+    DatabaseFiles recorded;
+    do {
+      auto payload = storage_.Put({.key = TestKey(next_key_), .ciphertext_bytes = 60'000});
+      ASSERT_TRUE(payload.ok()) << payload.status();
+      if (next_key_ == first) in_first_log_ = *payload;
+      in_last_log_ = *payload;
+      ++next_key_;
+      ASSERT_TRUE(storage_->Sync().ok());
+      ASSERT_TRUE(storage_->SyncRecord().ok());
+      recorded = Recorded();
+      ASSERT_LT(next_key_, 4000u);
+      // Until the flush is over.
+    } while (recorded.logs.size() < 2 || recorded.manifest != Found().manifest);
   }
 
   DatabaseFiles Recorded() {
@@ -248,6 +253,7 @@ class LostFilesTest : public StartTest {
 
   static constexpr auto kRecursive = std::filesystem::copy_options::recursive;
   TestDirectory directory_;
+  uint32_t next_key_ = 1000;
   std::vector<DatabaseFiles::Entry> logs_;
   DatabaseFiles::Entry manifest_;
   TestPayload in_first_log_;
@@ -268,6 +274,73 @@ TEST_F(LostFilesTest, RefusesWithoutAnOlderLog) {
   EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr(".log is missing, but "));
   PutBack(LogPath(0));
   ExpectAllIsServed();
+}
+
+// A kill in the second after a flush, which the record does not know of.
+TEST_F(LostFilesTest, RefusesWithoutALogThatTheGrownManifestNeeds) {
+  ASSERT_TRUE(storage_.Open().ok());
+  ASSERT_NO_FATAL_FAILURE(PutUntilTwoLogsAreRecorded());
+  logs_ = Recorded().logs;
+  const std::string record = Path("keys/database");
+  const std::string old_record = directory_.path() + "/old_record";
+  std::filesystem::copy_file(record, old_record);
+  const DatabaseFiles before = Found();
+  // Fills the memtable of the segments, and not that of the deadlines.
+  const auto leases = storage_->ReserveSlots(1);
+  ASSERT_TRUE(leases.ok());
+  const Sealed segment = Sealed::CopyOf(AsBytes(std::string(kSegmentBytes, 's')));
+  for (uint32_t i = 0; i < 6; ++i) {
+    ASSERT_TRUE(storage_->WriteSegment(TestKey(1), leases->front().ref, i, segment).ok());
+  }
+  for (int wait = 0; Found().manifest == before.manifest; ++wait) {
+    ASSERT_LT(wait, 6000) << "the segments are not flushed";
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  storage_.Close();
+  const std::optional<uint64_t> oldest = OldestNeededLog(Path("db"));
+  ASSERT_TRUE(oldest.has_value());
+  ASSERT_LE(*oldest, logs_[0].number);
+  std::filesystem::rename(LogPath(0), directory_.path() + "/log");
+  std::filesystem::copy_file(old_record, record, std::filesystem::copy_options::overwrite_existing);
+  ExpectRefused("the log db/");
+  EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr(".log is missing, but "));
+  std::filesystem::rename(directory_.path() + "/log", LogPath(0));
+  ExpectAllIsServed();
+}
+
+TEST_F(LostFilesTest, RecordsALogSoonAfterItBegins) {
+  ASSERT_TRUE(storage_.Open().ok());
+  const size_t log_count = Recorded().logs.size();
+  uint64_t newest = 0;
+  for (int i = 0; newest == 0; ++i) {
+    ASSERT_LT(i, 4000);
+    ASSERT_TRUE(storage_.Put({.key = TestKey(next_key_++), .ciphertext_bytes = 60'000}).ok());
+    const DatabaseFiles found = Found();
+    if (found.logs.size() > log_count) newest = found.logs.back().number;
+  }
+  // Without SyncRecord.
+  for (int wait = 0; Recorded().logs.back().number < newest; ++wait) {
+    ASSERT_LT(wait, 6000) << "the log is not recorded";
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+}
+
+// The owner of a file may have been another user.
+TEST_F(LostFilesTest, NamesAFileOfTheDatabaseThatCannotBeRead) {
+  std::filesystem::path table;
+  for (const auto& entry : std::filesystem::directory_iterator(Path("db"))) {
+    if (entry.path().extension() == ".sst") table = entry.path();
+  }
+  ASSERT_FALSE(table.empty());
+  std::filesystem::remove(table);
+  for (const bool accept : {false, true}) {
+    storage_.options.accept_data_loss = accept;
+    const absl::Status refused = storage_.Open();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("/" + table.stem().string()));
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("restore the data directory"));
+    EXPECT_EQ(absl::StrContains(refused.message(), "gives up its damaged records"), !accept);
+  }
 }
 
 TEST_F(LostFilesTest, RefusesAnEmptiedLog) {

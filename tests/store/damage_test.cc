@@ -4,14 +4,20 @@
 #include <atomic>
 #include <set>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "rocksdb/write_batch.h"
 
 #include "base/error.h"
 #include "keys/slot_format.h"
+#include "storage/local/database.h"
 #include "store/store_harness.h"
 
 namespace mayfly {
 namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
 
 constexpr absl::StatusCode kDataLoss = absl::StatusCode::kDataLoss;
 
@@ -43,6 +49,31 @@ class DamageTest : public testing::Test {
       if (DecodeSlot(slot, bytes).kind == SlotContent::Kind::kLive) ++count;
     }
     return count;
+  }
+
+  void LetPass(int minutes) {
+    for (int i = 0; i < minutes; ++i) {
+      store_.clock.Advance(absl::Minutes(1));
+      store_.Settle();
+    }
+  }
+  // All of them, while the store is closed.
+  void RemoveDeadlines() {
+    StorageHealth health(nullptr);
+    const auto database = Database::Open(
+        {.directory = store_.data_dir() + "/db",
+         .sizes = {.memtable_bytes = uint64_t{16} << 20, .tombstone_file_ttl_s = 86400}},
+        &health);
+    ASSERT_TRUE(database.ok()) << database.status();
+    rocksdb::ColumnFamilyHandle* const deadlines = (*database)->family(Family::kDeadlines);
+    rocksdb::WriteBatch batch;
+    const std::unique_ptr<rocksdb::Iterator> rows(
+        (**database)->NewIterator(rocksdb::ReadOptions(), deadlines));
+    for (rows->SeekToFirst(); rows->Valid(); rows->Next()) {
+      batch.SingleDelete(deadlines, rows->key());
+    }
+    ASSERT_GT(batch.Count(), 0u);
+    ASSERT_TRUE((**database)->Write(rocksdb::WriteOptions(), &batch).ok());
   }
 
   StoreHarness store_;
@@ -140,6 +171,22 @@ TEST_F(DamageTest, ADamagedSlotIsToldAndOnlyAHigherAttemptTakesItsPlace) {
   EXPECT_EQ(store_.Claim(id, 4).outputs.size(), 1u);
 }
 
+TEST_F(DamageTest, PayloadsWhoseDeadlinesAreLostGoWithTheHourlyRound) {
+  const CallId id = store_.NewId();
+  ASSERT_TRUE(store_.PutInput(id, "input", absl::Minutes(30)).status.ok());
+  store_.Close();
+  RemoveDeadlines();
+  store_.Open();
+  store_.Settle();
+  EXPECT_TRUE(store_.GetInput(id).status.ok());
+  EXPECT_THAT(store_.log(), Contains(HasSubstr("the deadlines of 1 payloads are lost")));
+  LetPass(32);
+  EXPECT_EQ(store_.GetInput(id).status.code(), absl::StatusCode::kNotFound);
+  LetPass(30);
+  EXPECT_EQ(LiveSlots(), 0u);
+  EXPECT_FALSE(store_.has_failed());
+}
+
 TEST_F(DamageTest, WhatABadBlockHidesFromTheSweepGoesWithTheHourlyRound) {
   for (int i = 0; i < 500; ++i) {
     ASSERT_TRUE(store_.PutInput(store_.NewId(), "input", absl::Minutes(30)).status.ok());
@@ -151,16 +198,10 @@ TEST_F(DamageTest, WhatABadBlockHidesFromTheSweepGoesWithTheHourlyRound) {
   store_.Open();
   store_.Settle();
   EXPECT_EQ(LiveSlots(), 500u);
-  const auto let_pass = [this](int minutes) {
-    for (int i = 0; i < minutes; ++i) {
-      store_.clock.Advance(absl::Minutes(1));
-      store_.Settle();
-    }
-  };
-  let_pass(32);
+  LetPass(32);
   EXPECT_GT(LiveSlots(), 0u);
   EXPECT_LT(LiveSlots(), 500u);
-  let_pass(30);
+  LetPass(30);
   EXPECT_EQ(LiveSlots(), 0u);
   EXPECT_FALSE(store_.has_failed());
 }

@@ -113,5 +113,43 @@ TEST_F(FullDisk, ASmallUploadIsFinishedWhenThereIsRoom) {
   EXPECT_TRUE(harness_.Finish(*begun, "data").ok());
 }
 
+// Many that were begun and refused in the middle would fill the disk until their idle timeout.
+TEST_F(FullDisk, UploadsWithoutAStreamAreGivenUp) {
+  const auto pass = [this](absl::Duration time) {
+    harness_.clock.Advance(time);
+    harness_.store()->Tick();
+  };
+  // After the sweep, which does the same work for each in turn.
+  const auto is_kept = [this](uint8_t number) {
+    Awaited<absl::StatusOr<UploadProgress>> progress;
+    harness_.store()->QueryUpload(harness_.tenant(), UploadId{number}, progress.callback());
+    return progress.Get().ok();
+  };
+  BegunUpload attached;
+  for (const uint8_t number : {1, 2, 3}) {
+    NewUpload upload = InputUpload(harness_.NewId());
+    upload.id = UploadId{number};
+    auto begun = harness_.BeginUpload(upload);
+    ASSERT_TRUE(begun.ok()) << begun.status();
+    ASSERT_TRUE(harness_.Append(*begun, 0, large_.substr(0, kSegmentBytes)).ok());
+    attached = *std::move(begun);
+  }
+  pass(absl::Seconds(30));
+  for (const uint8_t number : {1, 2, 3}) EXPECT_TRUE(is_kept(number)) << "there is room";
+
+  harness_.hooks.disk_is_full = true;
+  pass(absl::Seconds(5));
+  for (const uint8_t number : {1, 2}) EXPECT_FALSE(is_kept(number)) << "without a stream for 35 s";
+  EXPECT_TRUE(is_kept(3));
+  pass(absl::Seconds(60));
+  EXPECT_TRUE(is_kept(3)) << "it has a stream";
+  attached.stream = nullptr;
+  pass(absl::Seconds(9));
+  EXPECT_TRUE(is_kept(3)) << "its client may come again";
+  pass(absl::Seconds(2));
+  EXPECT_FALSE(is_kept(3));
+  EXPECT_EQ(harness_.tenant()->uploads, 0);
+}
+
 }  // namespace
 }  // namespace mayfly

@@ -20,7 +20,7 @@ using ::testing::AnyOf;
 
 constexpr absl::Duration kLease = absl::Seconds(2);
 constexpr uint64_t kSegments = 24;
-constexpr uint64_t kSize = kSegments * kSegmentBytes;
+constexpr uint64_t kOutputBytes = kSegments * kSegmentBytes;
 
 class ClaimRenewalTest : public testing::Test {
  protected:
@@ -36,7 +36,7 @@ class ClaimRenewalTest : public testing::Test {
   // A large output, and a claim of it for kLease.
   void PutAndClaim(absl::Duration ttl) {
     ASSERT_EQ(client_->PutInput(call_id_, "input"), "OK");
-    PatternSource source(5, kSize);
+    PatternSource source(5, kOutputBytes);
     const auto put =
         ConnectClient(server_, "worker").UploadOutput({.call_id = call_id_, .ttl = ttl}, &source);
     ASSERT_TRUE(put.ok()) << put.status();
@@ -100,7 +100,7 @@ TEST_F(ClaimRenewalTest, AClaimLastsAsLongAsItsDownloadGoesOnHoweverSlowly) {
   }
   EXPECT_EQ(Summary(reader_->Finish()), "OK");
   EXPECT_TRUE(has_ended);
-  EXPECT_EQ(received, kSize);
+  EXPECT_EQ(received, kOutputBytes);
   EXPECT_GT(absl::Now() - begun, 5 * kLease) << "or this shows nothing";
   EXPECT_EQ(client_->Ack(call_id_, token_, fence_), "OK");
 }
@@ -131,7 +131,7 @@ TEST_F(ClaimRenewalTest, ADownloadEndsAtTheDeadlineWhateverWasRenewed) {
   EXPECT_THAT(Summary(reader_->Finish()), AnyOf("NOT_FOUND CALL_EXPIRED", "UNAVAILABLE"));
   EXPECT_GT(absl::Now(), deadline_ - kClockMargin) << "not before it either";
   EXPECT_GT(received, 2 * kSegmentBytes);
-  EXPECT_LT(received, kSize);
+  EXPECT_LT(received, kOutputBytes);
   EXPECT_EQ(client_->Ack(call_id_, token_, fence_), "NOT_FOUND CALL_EXPIRED");
 }
 

@@ -20,6 +20,7 @@
 #include "e2e/test_client.h"
 #include "support/payload_stream.h"
 #include "support/process_memory.h"
+#include "support/sizes.h"
 #include "support/test_server.h"
 #include "transfer/transfer_client.h"
 
@@ -27,8 +28,7 @@ namespace mayfly {
 namespace {
 
 constexpr int kStreams = 8;
-constexpr int64_t kMiB = int64_t{1} << 20;
-constexpr int64_t kGrowthMax = 64 * kMiB;
+constexpr int64_t kGrowthMax = int64_t{64} * kMiB;
 
 class MemoryTest : public testing::Test {
  protected:

@@ -21,10 +21,6 @@ inline constexpr uint64_t kSegmentBytes = uint64_t{1} << 20;
 // For a clock that is read before or after the server's.
 inline constexpr absl::Duration kClockMargin = absl::Milliseconds(250);
 
-inline absl::Time TimeOf(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
 // One Upload RPC of Pattern(seed, size).
 class RawUpload {
  public:

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "support/payload_stream.h"
+#include "support/sizes.h"
 #include "support/test_server.h"
 #include "transfer/transfer_client.h"
 
@@ -15,7 +16,6 @@ namespace mayfly {
 namespace {
 
 constexpr uint64_t kKiB = uint64_t{1} << 10;
-constexpr uint64_t kMiB = uint64_t{1} << 20;
 constexpr uint64_t kWorthTiming = 16 * kMiB;
 
 // Tells how fast a step was.

@@ -78,8 +78,13 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
   const rocksdb::Status locked =
       rocksdb::Env::Default()->LockFile(path + "/lock", &directory->lock_);
   if (!locked.ok()) {
+    // RocksDB tells the two apart in words only.
+    if (absl::StrContains(locked.ToString(), "open a file for lock")) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the data directory's lock file cannot be opened, see who owns it: ", locked.ToString()));
+    }
     return absl::FailedPreconditionError(
-        "the data directory is in use by another process, or its lock file cannot be written");
+        "the data directory is in use by another process: end that first");
   }
   RETURN_IF_ERROR(OwnDirectory(directory->keys_path_, "the key directory"));
   RETURN_IF_ERROR(OwnDirectory(directory->database_path_, "the database directory"));

@@ -2,7 +2,7 @@
 //
 // The slot file has the sequence that was last synced, which is written with every sync. That says
 // nothing of older logs, whose rows come before it, and of a manifest that leads to older files. So
-// the files of the database are noted too, once a second.
+// the files of the database are noted too, once a second and when a log begins.
 #include <algorithm>
 #include <utility>
 
@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "storage/local/local_storage.h"
+#include "storage/local/needed_logs.h"
 
 namespace mayfly {
 
@@ -30,9 +31,17 @@ absl::Status LocalStorage::CheckFiles() {
   const std::string& path = directory_->database_path();
   const auto found = FindDatabaseFiles(path);
   RETURN_IF_ERROR(found.status());
-  absl::Status loss = CheckNothingLost(*synced, *found);
-  // Any other content that is wrong has a wrong checksum.
-  if (loss.ok()) loss = CheckLogsAreWritten(path, *synced, *found);
+  absl::Status loss = CheckManifest(*synced, *found);
+  if (loss.ok()) {
+    // A manifest that has grown since may say that logs are not needed any more.
+    const std::optional<uint64_t> oldest =
+        found->manifest == synced->manifest ? 0 : OldestNeededLog(path);
+    std::vector<DatabaseFiles::Entry> needed = synced->logs;
+    std::erase_if(needed, [&](const auto& log) { return !oldest || log.number < *oldest; });
+    loss = CheckLogsAreThere(needed, found->logs);
+    // Any other content that is wrong has a wrong checksum.
+    if (loss.ok()) loss = CheckLogsAreWritten(path, needed);
+  }
   return RefuseLoss(loss);
 }
 
@@ -62,6 +71,15 @@ absl::Status LocalStorage::SyncRecord() {
   const absl::Status status = slots_->SyncRecord();
   if (!status.ok()) return health_.Fail("syncing the slot file's record", status.message());
   return absl::OkStatus();
+}
+
+void LocalStorage::RecordFilesSoon() {
+  if (record_wanted_.exchange(true)) return;
+  file_record_thread_.Run([this] {
+    record_wanted_ = false;
+    // A failure of the disk is kept by `health_`; any other leaves it to the next record.
+    RecordFiles().IgnoreError();
+  });
 }
 
 absl::Status LocalStorage::RecordFiles() {

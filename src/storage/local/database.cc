@@ -85,11 +85,30 @@ class FailureListener : public rocksdb::EventListener {
   const std::shared_ptr<std::atomic<uint32_t>> damaged_families_;
 };
 
+absl::Status OpenError(const rocksdb::Status& status, bool skips_damaged_records) {
+  const std::string text = absl::StrCat("the database db does not open: ", status.ToString(), ": ");
+  if (!status.IsCorruption()) {
+    return absl::UnavailableError(
+        absl::StrCat(text,
+                     "see that the file system has room and that the owner of the data "
+                     "directory runs the server"));
+  }
+  constexpr absl::string_view kRestore =
+      "restore the data directory, or move it away to start empty";
+  return absl::DataLossError(
+      skips_damaged_records
+          ? absl::StrCat("data loss: ", text, kRestore,
+                         "; storage.accept_data_loss gives up records of logs, and not this")
+          : absl::StrCat(
+                "data loss: ", text, kRestore,
+                "; if a log is damaged (NUMBER.log), storage.accept_data_loss for one start "
+                "gives up its damaged records"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
                                                          StorageHealth* health) {
-  UseProcessorCrc32c();
   auto database = std::unique_ptr<Database>(new Database);
   database->environment_ = std::make_unique<ClockedEnvironment>(
       options.file_system ? options.file_system : rocksdb::FileSystem::Default(),
@@ -112,6 +131,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
       std::make_shared<FailureListener>(health, database->damaged_families_));
   database->compaction_watch_ = std::make_shared<CompactionWatch>();
   database_options.listeners.push_back(database->compaction_watch_);
+  database_options.listeners.push_back(database->log_watch_);
 
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status =
@@ -119,9 +139,15 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const Options& options,
                         &database->families_, &opened);
   if (!status.ok()) {
     health->Log(StorageLogLevel::kError, absl::StrCat("rocksdb: ", status.ToString()));
-    return absl::UnavailableError("the database does not open, the log says why");
+    return OpenError(status, options.skip_damaged_records);
   }
   database->database_.reset(opened);
+  if (!RocksdbUsesProcessorCrc32c()) {
+    health->Log(
+        StorageLogLevel::kWarning,
+        "RocksDB computes its checksums by itself, which costs large payloads as much as their "
+        "encryption: this build does not take the place of its CRC-32C");
+  }
   return database;
 }
 

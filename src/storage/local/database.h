@@ -25,6 +25,7 @@
 #include "keys/store_id.h"
 #include "storage/local/column_families.h"
 #include "storage/local/compaction_watch.h"
+#include "storage/local/log_watch.h"
 #include "storage/local/storage_health.h"
 
 namespace mayfly {
@@ -58,7 +59,8 @@ class Database {
     std::shared_ptr<rocksdb::SystemClock> clock;       // null: the machine's
   };
 
-  // UNAVAILABLE when RocksDB cannot open it; the log says why. `health` outlives the database.
+  // With RocksDB's words, which name a file: DATA_LOSS when it is damaged, UNAVAILABLE when it cannot
+  // be opened. `health` outlives the database.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const Options& options,
                                                         StorageHealth* health);
   ~Database();
@@ -75,6 +77,7 @@ class Database {
   rocksdb::SstFileManager* file_manager() const { return file_manager_.get(); }
   // Inputs of the compactions that run, all together.
   uint64_t RunningCompactionBytes() const { return compaction_watch_->running_bytes(); }
+  LogWatch* log_watch() const { return log_watch_.get(); }
   rocksdb::FileSystem* file_system() const { return environment_->GetFileSystem().get(); }
 
   // True when the database is new and has no format yet. FAILED_PRECONDITION for a version that this
@@ -95,6 +98,7 @@ class Database {
       std::make_shared<std::atomic<uint32_t>>(0);
   std::unique_ptr<rocksdb::Env> environment_;
   std::shared_ptr<CompactionWatch> compaction_watch_;
+  const std::shared_ptr<LogWatch> log_watch_ = std::make_shared<LogWatch>();
   std::shared_ptr<rocksdb::SstFileManager> file_manager_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // by Family
   std::unique_ptr<rocksdb::DB> database_;

@@ -135,7 +135,7 @@ absl::StatusOr<DatabaseFiles> FindDatabaseFiles(const std::string& directory) {
       .identity = *std::move(identity), .manifest = *manifest, .logs = *std::move(logs)};
 }
 
-absl::Status CheckNothingLost(const DatabaseFiles& synced, const DatabaseFiles& found) {
+absl::Status CheckManifest(const DatabaseFiles& synced, const DatabaseFiles& found) {
   // RocksDB makes another IDENTITY where it finds none, and is the same database all the same.
   if (!found.identity.empty() && !synced.identity.empty() && found.identity != synced.identity) {
     return Lost(
@@ -148,18 +148,21 @@ absl::Status CheckNothingLost(const DatabaseFiles& synced, const DatabaseFiles& 
                                                         : ManifestName(found.manifest.number),
                              ", but ", ManifestName(synced.manifest.number), " was once synced"));
   }
-  if (found.manifest.number > synced.manifest.number) return absl::OkStatus();
-  if (found.manifest.bytes < synced.manifest.bytes) {
+  if (found.manifest.number == synced.manifest.number &&
+      found.manifest.bytes < synced.manifest.bytes) {
     return Lost(absl::StrCat("the manifest db/", ManifestName(found.manifest.number), " has ",
                              found.manifest.bytes, " bytes, but ", synced.manifest.bytes,
                              " were once synced"));
   }
-  // The bytes added since may say that logs are not needed any more.
-  if (found.manifest.bytes > synced.manifest.bytes) return absl::OkStatus();
-  for (const DatabaseFiles::Entry& log : synced.logs) {
-    const auto same = std::find_if(found.logs.begin(), found.logs.end(),
+  return absl::OkStatus();
+}
+
+absl::Status CheckLogsAreThere(const std::vector<DatabaseFiles::Entry>& needed,
+                               const std::vector<DatabaseFiles::Entry>& found) {
+  for (const DatabaseFiles::Entry& log : needed) {
+    const auto same = std::find_if(found.begin(), found.end(),
                                    [&](const auto& each) { return each.number == log.number; });
-    if (same == found.logs.end()) {
+    if (same == found.end()) {
       return Lost(absl::StrCat("the log db/", LogName(log.number), " is missing, but ", log.bytes,
                                " bytes of it were once synced"));
     }
@@ -171,10 +174,9 @@ absl::Status CheckNothingLost(const DatabaseFiles& synced, const DatabaseFiles& 
   return absl::OkStatus();
 }
 
-absl::Status CheckLogsAreWritten(const std::string& directory, const DatabaseFiles& synced,
-                                 const DatabaseFiles& found) {
-  if (found.manifest != synced.manifest) return absl::OkStatus();
-  for (const DatabaseFiles::Entry& log : synced.logs) {
+absl::Status CheckLogsAreWritten(const std::string& directory,
+                                 const std::vector<DatabaseFiles::Entry>& needed) {
+  for (const DatabaseFiles::Entry& log : needed) {
     const std::string name = LogName(log.number);
     const std::optional<uint64_t> hole = FindHole(directory + "/" + name, log.bytes);
     if (!hole) continue;

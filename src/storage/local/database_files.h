@@ -7,8 +7,8 @@
 //
 // The manifest only grows, until a new one with a higher number takes its place. A log is removed
 // when all its rows are in table files, after the manifest has been synced that says so. So a log may
-// only be missing when the manifest is not the one that was noted with it. A log that is needed is
-// never cut.
+// only be missing when the manifest that is there says that it is not needed, and a log that is
+// needed is never cut.
 #pragma once
 
 #include <cstdint>
@@ -39,12 +39,16 @@ absl::StatusOr<DatabaseFiles> FindDatabaseFiles(const std::string& directory);
 absl::StatusOr<std::vector<DatabaseFiles::Entry>> FindLogs(const std::string& directory);
 std::string ManifestName(uint64_t number);
 
-// DATA_LOSS, naming a file, when `found` lacks something of `synced` that no crash can have taken. OK
-// when there is a doubt.
-absl::Status CheckNothingLost(const DatabaseFiles& synced, const DatabaseFiles& found);
-// The same for logs that are as long as they were and have zeros where something was written, which
-// RocksDB steps over without a word. Reads the logs that are needed once, as it does afterwards.
-absl::Status CheckLogsAreWritten(const std::string& directory, const DatabaseFiles& synced,
-                                 const DatabaseFiles& found);
+// All of these: DATA_LOSS, naming a file, when something of `synced` is not there that no crash can
+// have taken. OK when there is a doubt.
+
+absl::Status CheckManifest(const DatabaseFiles& synced, const DatabaseFiles& found);
+// `needed`: those of the synced logs that the manifest which is there needs.
+absl::Status CheckLogsAreThere(const std::vector<DatabaseFiles::Entry>& needed,
+                               const std::vector<DatabaseFiles::Entry>& found);
+// For logs that are as long as they were and have zeros where something was written, which RocksDB
+// steps over without a word. Reads the logs once, as RocksDB does afterwards.
+absl::Status CheckLogsAreWritten(const std::string& directory,
+                                 const std::vector<DatabaseFiles::Entry>& needed);
 
 }  // namespace mayfly

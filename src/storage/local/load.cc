@@ -215,6 +215,7 @@ absl::Status LocalStorage::VisitPayloads(absl::FunctionRef<void(const DuePayload
         const auto key = DecodeCallKey(rows.key());
         const std::optional<StoredPayload> payload = DecodeRowHeader(rows.value());
         if (!key || !payload) {
+          skipped_.fetch_add(1, std::memory_order_relaxed);
           (void)BadRow("reading rows");
           continue;
         }

@@ -55,6 +55,7 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
   RETURN_IF_ERROR(storage->Sync());
   RETURN_IF_ERROR(storage->RecordFiles());
+  storage->database_->log_watch()->Notify([store = storage.get()] { store->RecordFilesSoon(); });
   storage->room_->StartThread();
   return storage;
 }
@@ -66,9 +67,12 @@ LocalStorage::LocalStorage(LocalStorageOptions options)
       row_cache_(options_.row_cache_bytes),
       sync_group_([this] { return SyncBoth(); }),
       flushed_ms_(options_.now_ms),
-      slot_sync_thread_("slot-sync", 1) {}
+      slot_sync_thread_("slot-sync", 1),
+      file_record_thread_("file-record", 1) {}
 
-LocalStorage::~LocalStorage() = default;
+LocalStorage::~LocalStorage() {
+  if (database_ != nullptr) database_->log_watch()->Notify(nullptr);
+}
 
 absl::Status LocalStorage::OpenKeys() {
   auto directory = DataDirectory::Open(options_.data_dir, options_.file_system);

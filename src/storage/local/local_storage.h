@@ -161,6 +161,7 @@ class LocalStorage : public Storage {
   // OK when nothing is lost, or when the operator has accepted it.
   absl::Status RefuseLoss(const absl::Status& loss) const;
   absl::Status RecordFiles() EXCLUDES_LOCK(file_record_mutex_);
+  void RecordFilesSoon();
   absl::StatusOr<DatabaseFiles> FilesInUse() const;
   std::string StoreIdText() const;
   absl::Status EraseWhatTombstonesName();
@@ -209,7 +210,10 @@ class LocalStorage : public Storage {
                             Orphans* orphans);
   absl::Status FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans);
   // Takes out of both what a crash cannot have left behind.
-  void KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans);
+  absl::Status KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans);
+  // Takes out of both those whose payload has a row of its own, and counts them.
+  absl::Status KeepUndated(std::vector<SlotRef>* slots, std::vector<bool>* unnamed,
+                           Orphans* orphans);
   // Its payload has ended or never was; not damaged.
   bool IsDead(SlotRef slot) const;
   absl::Status RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch);
@@ -251,6 +255,7 @@ class LocalStorage : public Storage {
   uint64_t first_log_ = 0;
   // The next sync is to include the log, whether or not its sequence has changed.
   std::atomic<bool> log_sync_wanted_{false};
+  std::atomic<bool> record_wanted_{false};  // by RecordFilesSoon, and not begun yet
   Mutex file_record_mutex_;
   std::unique_ptr<FileRecord> file_record_ GUARDED_BY(file_record_mutex_);
   std::optional<DatabaseFiles> recorded_files_ GUARDED_BY(file_record_mutex_);
@@ -262,6 +267,7 @@ class LocalStorage : public Storage {
 
   // Last: their threads use what is above.
   ThreadPool slot_sync_thread_;
+  ThreadPool file_record_thread_;
   std::unique_ptr<DiskRoom> room_;
 };
 

@@ -9,9 +9,11 @@
 //   their rows before this start
 //   older slots that no row names                none: a row leaves with a tombstone or another row
 //                                                that names its slot, by which a start erases it
+//   payloads without a row among the deadlines   none: the two are written together
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -53,19 +55,26 @@ absl::StatusOr<Orphans> LocalStorage::FindOrphans() {
       if (slot.slot < unnamed.size() && unnamed[slot.slot]) orphans.slots.push_back(slot);
     }
   }
-  KeepUnexplained(&unnamed, &orphans);
+  RETURN_IF_ERROR(KeepUnexplained(&unnamed, &orphans));
   RETURN_IF_ERROR(FindDeadSegments(unnamed, &orphans));
   return orphans;
 }
 
-void LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans) {
-  if (options_.accept_data_loss) return;
-  const uint64_t recorded = slots_->recorded_generation();
+absl::Status LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans) {
+  // A loss that the operator has accepted may explain any, so none is explained before all rows were
+  // looked at.
+  const uint64_t recorded = options_.accept_data_loss ? UINT64_MAX : slots_->recorded_generation();
   const auto explained =
       std::partition(orphans->slots.begin(), orphans->slots.end(),
                      [recorded](SlotRef slot) { return slot.generation >= recorded; });
   std::vector<SlotRef> old(explained, orphans->slots.end());
   orphans->slots.erase(explained, orphans->slots.end());
+  if (old.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(KeepUndated(&old, unnamed, orphans));
+  if (options_.accept_data_loss) {
+    orphans->slots = std::move(old);
+    return absl::OkStatus();
+  }
   for (const SlotRef slot : old) (*unnamed)[slot.slot] = false;
   // Of these some may be about to be erased by whoever removed their rows.
   const absl::Time end = absl::Now() + kErasureWaitMax;
@@ -75,6 +84,30 @@ void LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* orphans)
     absl::SleepFor(kErasurePause);
   }
   orphans->unnamed_slot_count = old.size();
+  return absl::OkStatus();
+}
+
+// The two families may have been in different logs, of which one is lost.
+absl::Status LocalStorage::KeepUndated(std::vector<SlotRef>* slots, std::vector<bool>* unnamed,
+                                       Orphans* orphans) {
+  absl::flat_hash_map<uint32_t, uint64_t> generations;
+  for (const SlotRef slot : *slots) generations.emplace(slot.slot, slot.generation);
+  const uint64_t skipped_before = skipped();
+  RETURN_IF_ERROR(VisitPayloads([&](const DuePayload& payload) {
+    const auto found = generations.find(payload.slot.slot);
+    if (found == generations.end() || found->second != payload.slot.generation) return;
+    (*unnamed)[found->first] = false;
+    generations.erase(found);
+    ++orphans->undated_payload_count;
+  }));
+  if (skipped() != skipped_before) {
+    // A row that could not be read may name any of them.
+    orphans->is_whole = false;
+    for (const auto& [slot, generation] : generations) (*unnamed)[slot] = false;
+    generations.clear();
+  }
+  std::erase_if(*slots, [&](SlotRef slot) { return !generations.contains(slot.slot); });
+  return absl::OkStatus();
 }
 
 std::vector<bool> LocalStorage::LiveSlots(uint64_t generation_limit) {
@@ -122,7 +155,7 @@ absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<b
 
 absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Orphans* orphans) {
   // Batches of this boot may be under way: their slots are reserved and not live yet.
-  const uint64_t generation_limit = boot_number() << kGenerationCounterBits;
+  const uint64_t generation_limit = FirstGenerationOf(boot_number());
   const auto is_dead = [&](SlotRef slot) {
     if (slot.generation >= generation_limit) return false;
     const SlotState state = slots_->StateOf(slot);

@@ -3,8 +3,8 @@
 
 namespace mayfly {
 
-// Does nothing, but takes the definition along into the program: a linker leaves out of a static
-// library what nobody names.
-void UseProcessorCrc32c();
+// Whether RocksDB has called the function that is to take the place of its own. A database that is
+// open has computed checksums.
+bool RocksdbUsesProcessorCrc32c();
 
 }  // namespace mayfly

@@ -54,11 +54,12 @@ class FieldReader {
     in_ += sizeof(T);
     return value;
   }
-  template <size_t kSize>
-  std::array<uint8_t, kSize> ReadArray() {
-    std::array<uint8_t, kSize> bytes;
-    std::memcpy(bytes.data(), in_, kSize);
-    in_ += kSize;
+  // An array of bytes, or a type made of one.
+  template <typename Array>
+  Array ReadArray() {
+    Array bytes;
+    std::memcpy(bytes.data(), in_, bytes.size());
+    in_ += bytes.size();
     return bytes;
   }
   CallKey ReadKey() {
@@ -129,7 +130,7 @@ std::optional<StoredPayload> DecodeRowHeader(absl::string_view row) {
   payload.size_bytes = reader.Read<uint64_t>();
   payload.stored_ms = reader.Read<int64_t>();
   payload.deadline_ms = reader.Read<int64_t>();
-  payload.fingerprint = reader.ReadArray<sizeof(Fingerprint)>();
+  payload.fingerprint = reader.ReadArray<Fingerprint>();
   return payload;
 }
 
@@ -220,7 +221,7 @@ std::optional<Tombstone> DecodeTombstone(absl::string_view value) {
   tombstone.reason = static_cast<EndReason>(reason);
   tombstone.ended_ms = reader.Read<int64_t>();
   tombstone.forget_ms = reader.Read<int64_t>();
-  tombstone.token = reader.ReadArray<sizeof(TokenHash)>();
+  tombstone.token = reader.ReadArray<TokenHash>();
   tombstone.input = reader.ReadSlot();
   tombstone.output = reader.ReadSlot();
   return tombstone;
@@ -339,10 +340,10 @@ std::optional<StoredUpload> DecodeUpload(absl::string_view key, absl::string_vie
   FieldReader key_reader(key);
   StoredUpload upload;
   upload.key.tenant = TenantNumber{key_reader.Read<uint32_t>()};
-  upload.id = key_reader.ReadArray<sizeof(UploadId)>();
+  upload.id = key_reader.ReadArray<UploadId>();
   FieldReader reader(value);
   const std::optional<PayloadKind> kind = KindOf(reader.Read<uint8_t>());
-  const std::array<uint8_t, CallId::kSize> call_id = reader.ReadArray<CallId::kSize>();
+  const auto call_id = reader.ReadArray<std::array<uint8_t, CallId::kSize>>();
   const auto payload = DecodeRowHeader(value.substr(kUploadFixedSize - kRowHeaderSize));
   if (!kind || !payload) return std::nullopt;
   upload.kind = *kind;
