@@ -14,6 +14,7 @@
 namespace mayfly::client {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -126,7 +127,9 @@ TEST_F(OutputFeedTest, ACallThatIsWaitedForAgainAtOnceIsStillTold) {
   }
   feed_->Subscribe(core_, {id});
   server_.AddOutput(id, 1, "x");
-  EXPECT_THAT(listener_->Await(1), ElementsAre("call"));
+  // The server may have been asked twice before it had the output. Then a second one comes, which
+  // nobody waits for any more.
+  EXPECT_THAT(listener_->Await(1), Contains("call"));
 }
 
 TEST_F(OutputFeedTest, TakesOnlyItsOwnClaims) {
