@@ -1,4 +1,4 @@
-// What a client puts, gets, claims and is told of a function call: plain values.
+// The plain values of the client's methods: function calls, their payloads, and claims.
 //
 // A *call* is named by a UUIDv7 and has two payloads, its *input* and its *output*. A *claim* is
 // the exclusive right to retrieve an output, for as long as its lease lasts. All times are the
@@ -16,33 +16,33 @@
 
 namespace mayfly::client {
 
-// What the platform says of a run; Mayfly keeps it and gives it back.
+// How a run of the function ended, by its platform. Mayfly stores it with the output.
 enum class Outcome { kSuccess = 1, kFailure = 2, kTimeout = 3, kCancelled = 4 };
 
 enum class CallState {
-  kPending = 1,   // the input is there, the output is not
+  kPending = 1,   // there is an input, but no output yet
   kReady = 2,     // the output can be claimed
   kClaimed = 3,   // a client holds the output under a claim
-  kConsumed = 4,  // the output was acknowledged; all is erased
-  kDeleted = 5,   // deleted on request; all is erased
-  kExpired = 6,   // its deadline passed
-  kUnknown = 7,   // never there, forgotten, or another tenant's
+  kConsumed = 4,  // the output was acknowledged; the payloads are erased
+  kDeleted = 5,   // deleted on request; the payloads are erased
+  kExpired = 6,   // the deadline passed
+  kUnknown = 7,   // never stored, forgotten, or of another tenant
 };
 
 // "SUCCESS", "PENDING": the names in proto/mayfly/v1/function_io.proto without their prefix.
 std::string ToString(Outcome outcome);
 std::string ToString(CallState state);
 
-// The limits of the server's defaults may be lower or higher: it has the last word.
+// The limits below are the defaults of the server, which may be configured otherwise.
 struct Payload {
   std::string data;                           // in a batch up to 63 MiB
   std::string content_type;                   // up to 255 bytes of UTF-8
   std::map<std::string, std::string> labels;  // up to 16, 1 KiB of names and values in all
-  std::string encryption_key_id;              // for data sealed end to end; up to 255 bytes
+  std::string encryption_key_id;  // of data that is encrypted end to end; up to 255 bytes
 };
 
 struct Input {
-  std::string call_id;  // empty: the client library mints one
+  std::string call_id;  // empty: the library mints one
   Payload payload;
   absl::Duration ttl = absl::ZeroDuration();  // zero: the server's default; at most 24 h
 };
@@ -55,26 +55,27 @@ struct Output {
   absl::Duration ttl = absl::ZeroDuration();
 };
 
-// A put that was acknowledged.
+// An acknowledged put.
 struct Stored {
   std::string call_id;
-  // When the payload stops being readable. Empty when the call was consumed in the meantime.
+  // When the payload expires. Empty if the call has been consumed meanwhile.
   std::optional<absl::Time> deadline;
 };
 
 struct StoredInput {
   std::string call_id;
   Payload payload;
-  uint64_t size_bytes = 0;  // of payload.data, also when a sink has that
+  uint64_t size_bytes = 0;  // of payload.data, also when the data went to a sink
   absl::Time deadline;
 };
 
-// Names a claim, to acknowledge, release or renew it.
+// Identifies a claim, to acknowledge, release or renew it.
 struct Claim {
   std::string call_id;
   std::string token;  // 16 random bytes; a secret while the claim lasts
   uint64_t fence = 0;
-  // Of the data received: the server refuses an ack of anything else. Set by ClaimOutputs.
+  // Of the data that was received. The server rejects an ack whose checksum is not that of the
+  // stored data. Set by ClaimOutputs.
   std::optional<uint32_t> crc32c;
 };
 
@@ -84,18 +85,18 @@ struct ClaimedOutput {
   Outcome outcome = Outcome::kSuccess;
   Payload payload;
   uint64_t size_bytes = 0;    // of payload.data
-  bool data_omitted = false;  // claimed, but without its data: Client::DownloadOutput brings it
-  absl::Time lease_end;       // when the claim lapses; infinite past when `acked`
-  bool acked = false;         // with AckMode::kAuto: acknowledged and erased already
+  bool data_omitted = false;  // claimed without its data; Client::DownloadOutput gets it
+  absl::Time lease_end;       // when the claim expires; infinite past when `acked`
+  bool acked = false;         // already acknowledged and erased, with AckMode::kAuto
 };
 
-// An output that was retrieved into a sink: all but its data.
+// An output that was retrieved into a sink, without its data.
 struct Retrieved {
   ClaimedOutput output;
-  absl::Time erased;  // when both payloads of the call were
+  absl::Time erased;  // when both payloads of the call were erased
 };
 
-// A call of a poll that gave no output although it is not pending.
+// Why a call of a poll will not have an output, or has one that cannot be delivered.
 struct CallError {
   std::string call_id;
   absl::Status status;
@@ -104,7 +105,7 @@ struct CallError {
 struct ClaimedOutputs {
   std::vector<ClaimedOutput> outputs;
   std::vector<CallError> errors;
-  uint32_t pending_count = 0;  // calls with nothing to claim yet, or claimed by somebody else
+  uint32_t pending_count = 0;  // calls without an output yet, or claimed by another client
 };
 
 struct PayloadDescription {

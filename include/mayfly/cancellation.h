@@ -1,13 +1,14 @@
-// A Cancellation ends what was started with it, before its time.
+// A Cancellation ends calls early.
 //
 //   mayfly::client::Cancellation cancellation;
 //   client.AwaitOutputAsync(call_id, done, {.wait = absl::Hours(1), .cancellation = cancellation});
 //   ...
-//   cancellation.Cancel();  // `done` gets CANCELLED, unless it has its answer already
+//   cancellation.Cancel();  // `done` gets CANCELLED, unless it has got its answer
 //
-// Whatever has it in its options ends with CANCELLED soon after Cancel, and at once when it is
-// started later. What it had claimed is given back; what it had asked the server to store may be
-// stored or not. Copies are the same Cancellation; one may serve any number of calls. Thread-safe.
+// Calls with the Cancellation in their options end with CANCELLED soon after Cancel. Calls that are
+// made later end with CANCELLED at once. Outputs that a cancelled call has claimed are released;
+// data that it has sent to be stored may be stored or not. Copies are the same Cancellation, and
+// one Cancellation may serve any number of calls. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -20,7 +21,7 @@ class Cancellation {
 
   Cancellation();
 
-  // May be repeated. Returns at once: the callbacks run where all callbacks do.
+  // May be called repeatedly. Returns at once: callbacks run on the client's thread, as always.
   void Cancel() const;
   bool IsCancelled() const;
 

@@ -1,8 +1,8 @@
-// A Client speaks to a Mayfly server: it puts the inputs of function calls, and retrieves each
-// output once. Workers get inputs and put outputs with it.
+// A Client talks to a Mayfly server. Callers put the inputs of function calls, and retrieve each
+// output once. Workers get inputs and put outputs.
 //
-// This program is built and run by tests/client. It makes a call and retrieves its output, then a
-// map of a thousand calls whose outputs it takes as they arrive; it plays the worker itself.
+// tests/client builds and runs the following program. It makes one call and retrieves its output.
+// Then it makes a thousand calls and takes their outputs as they arrive. It is its own worker.
 //
 //   #include <cstdio>
 //   #include <string>
@@ -37,7 +37,7 @@
 //             put->call_id,
 //             [](const mayfly::client::ClaimedOutput& output) {
 //               std::printf("%s\n", output.payload.data.c_str());
-//               return absl::OkStatus();  // it is safe now; and erased when Retrieve returns
+//               return absl::OkStatus();  // kept; Retrieve may have it erased
 //             },
 //             {.wait = absl::Minutes(2)})
 //         .status();
@@ -75,25 +75,25 @@
 //     return status.ok() ? 0 : 1;
 //   }
 //
-// Methods of single calls are made to be used by many threads, or with many callbacks, at a time:
-// what is asked at the same time travels together (ClientOptions.linger), and a payload of any size
-// takes its right way. Methods of batches have one result for each item, in order; a request that
-// failed as a whole is the error of each of its items. They are split to fit the server's limits.
-// Checksums (CRC-32C) are sent and verified with every payload.
+// Methods for single calls are made for many threads, or many callbacks, at a time. Calls that are
+// made at the same time share messages (ClientOptions.linger), and payloads of any size are
+// transferred in the way that suits them. Methods for batches return one result for each item, in
+// order. They split batches to fit the server's limits; a request that fails as a whole gives its
+// error to each of its items. Every payload is sent and verified with its checksum (CRC-32C).
 //
-// Any call can end with these, and names the others it can end with:
-//   UNAVAILABLE          not reached, starting or draining, after all repetitions: try later
-//   DEADLINE_EXCEEDED    no answer in time; whether it was done is not known: repeating is safe
-//   CANCELLED            by the options' cancellation; whether it was done is not known
-//   RESOURCE_EXHAUSTED   a limit of the server; repeat after RetryDelayOf(status)
-//   UNAUTHENTICATED, PERMISSION_DENIED   the certificate is not good, or not good for this
+// Every method can end with the following errors, and lists its others:
+//   UNAVAILABLE          the server was not reached, is starting or draining, after all retries
+//   DEADLINE_EXCEEDED    no answer in time. It may have been carried out; retrying is safe.
+//   CANCELLED            by the Cancellation in the options. It may have been carried out.
+//   RESOURCE_EXHAUSTED   a limit of the server; retry after RetryDelayOf(status)
+//   UNAUTHENTICATED, PERMISSION_DENIED   the certificate is invalid, or not allowed to do this
 //   INVALID_ARGUMENT, OUT_OF_RANGE       an argument is wrong; the text names field and limit
-//   INTERNAL             the server answered what it must not
+//   INTERNAL             the server broke the protocol
 //
-// A Client is a handle: copies share their connections and a thread, and calls under way outlive
-// them. Thread-safe. Callbacks run on that thread, one at a time: they must not block, and a method
-// that waits ends the process when it is called from one. The callback of an empty batch runs at
-// once.
+// A Client is a handle: copies share their connections and one thread, and calls under way outlive
+// the copies. Thread-safe. Callbacks run on that thread, one at a time. They must not block; a
+// method that waits ends the process when a callback calls it. The callback of an empty batch runs
+// at once.
 #pragma once
 
 #include <future>
@@ -114,8 +114,8 @@
 
 namespace mayfly::client {
 
-// A new call id: a UUIDv7 for now, in text. Mint it before the put if the put may be repeated after
-// an error, because a put with another id is another call. Thread-safe.
+// A new call id: a UUIDv7 of the current time, as text. Mint it yourself if you may repeat the put
+// after an error: a put with another id is another call. Thread-safe.
 std::string MintCallId();
 
 class Core;
@@ -129,8 +129,8 @@ class Client {
   template <typename T>
   using Future = std::future<absl::StatusOr<T>>;
 
-  // Reads the PEM files; the connection itself is made by the first call. INVALID_ARGUMENT when a
-  // file cannot be read, holds no PEM, or an option is out of its range.
+  // Reads the PEM files. The first call opens the connection. INVALID_ARGUMENT when a file cannot
+  // be read or holds no PEM, or an option is out of its range.
   static absl::StatusOr<Client> Connect(const ClientOptions& options);
 
   // Stores an input. ALREADY_EXISTS: the call has another input. NOT_FOUND: the call has ended.
@@ -141,13 +141,13 @@ class Client {
   Results<Stored> PutInputs(std::vector<Input> inputs, CallOptions options = {}) const;
   void PutInputsAsync(std::vector<Input> inputs, Callback<Results<Stored>> done,
                       CallOptions options = {}) const;
-  // The same with the data of `source`; that of input.payload is empty.
+  // The same with the data of `source`. The data of input.payload must be empty.
   absl::StatusOr<Stored> UploadInput(Input input, PayloadSource* source,
                                      CallOptions options = {}) const;
 
-  // Reads an input. NOT_FOUND: not there, or not any more. DATA_LOSS: it arrived or was stored
-  // damaged. OUT_OF_RANGE: it is larger than ClientOptions.data_bytes_max, or than a message when
-  // asked for in a batch.
+  // Reads an input. NOT_FOUND: the call is unknown or has ended. DATA_LOSS: the input was stored or
+  // arrived damaged. OUT_OF_RANGE: it is larger than ClientOptions.data_bytes_max, or, in a batch,
+  // larger than a message.
   absl::StatusOr<StoredInput> GetInput(const std::string& call_id, CallOptions options = {}) const;
   void GetInputAsync(std::string call_id, Callback<absl::StatusOr<StoredInput>> done,
                      CallOptions options = {}) const;
@@ -155,13 +155,13 @@ class Client {
   Results<StoredInput> GetInputs(std::vector<std::string> call_ids, CallOptions options = {}) const;
   void GetInputsAsync(std::vector<std::string> call_ids, Callback<Results<StoredInput>> done,
                       CallOptions options = {}) const;
-  // The same with the data in `sink`, of any size.
+  // The same with the data written to `sink`, of any size.
   absl::StatusOr<StoredInput> DownloadInput(const std::string& call_id, PayloadSink* sink,
                                             CallOptions options = {}) const;
 
-  // Stores an output. NOT_FOUND: no such call, or it has ended. ALREADY_EXISTS: the attempt has put
-  // another output. ABORTED: a later attempt was faster. FAILED_PRECONDITION: a client holds the
-  // output of an earlier attempt.
+  // Stores an output. NOT_FOUND: the call is unknown or has ended. ALREADY_EXISTS: the attempt has
+  // put another output. ABORTED: a later attempt has put its output. FAILED_PRECONDITION: a client
+  // holds the output of an earlier attempt.
   absl::StatusOr<Stored> PutOutput(Output output, CallOptions options = {}) const;
   void PutOutputAsync(Output output, Callback<absl::StatusOr<Stored>> done,
                       CallOptions options = {}) const;
@@ -172,58 +172,62 @@ class Client {
   absl::StatusOr<Stored> UploadOutput(Output output, PayloadSource* source,
                                       CallOptions options = {}) const;
 
-  // Waits for the output of a call, claims it, hands it to `consume`, and acknowledges it when that
-  // returns OK; tells when the payloads were erased. An error of `consume` releases the claim and
-  // is returned.
+  // Waits for the output of a call, claims it, passes it to `consume`, and acknowledges it when
+  // `consume` returns OK. Returns when the payloads were erased. An error of `consume` releases the
+  // claim and is returned.
   //
-  // The output is delivered at least once until it is acknowledged, and never after. Retrieve
-  // itself delivers it once, whatever replies are lost and whether the server restarts, unless a
-  // later attempt replaced the output meanwhile: then `consume` is called again, with that one.
-  // After an error that is not of `consume`, it may have been called, and the output may be
-  // acknowledged or not: retrieving again tells.
+  // The output is delivered at least once until it is acknowledged, and never after that. One
+  // Retrieve delivers it once, even if replies are lost and the server restarts. Only if a later
+  // attempt replaced the output meanwhile is `consume` called again, with the later output. After
+  // an error that is not of `consume`, `consume` may have been called, and the output may have been
+  // acknowledged: retrieve again to find out.
   //
-  // FAILED_PRECONDITION: OUTPUT_PENDING when nothing came within `wait`; CLAIM_LOST when another
-  // client claimed it while `consume` ran. NOT_FOUND: it ended, also by another client's ack.
-  // DATA_LOSS: it arrived or was stored damaged. OUT_OF_RANGE: larger than data_bytes_max.
+  // FAILED_PRECONDITION: OUTPUT_PENDING when there was no output within `wait`; CLAIM_LOST when
+  // another client claimed it while `consume` ran. NOT_FOUND: the call has ended, perhaps by
+  // another client's ack. DATA_LOSS: the output was stored or arrived damaged. OUT_OF_RANGE: it is
+  // larger than data_bytes_max.
   absl::StatusOr<absl::Time> Retrieve(
       const std::string& call_id,
       absl::FunctionRef<absl::Status(const ClaimedOutput& output)> consume,
       RetrieveOptions options = {}) const;
-  // The same into a sink, of any size: Finish of the sink is the last thing before the ack. A sink
-  // that cannot begin anew when a later attempt replaced the output says so in WriteAt.
+  // The same into a sink, of any size. Finish of the sink is called right before the ack. When a
+  // later attempt replaces the output during the download, WriteAt starts again at 0; a sink that
+  // cannot start again returns an error.
   absl::StatusOr<Retrieved> RetrieveInto(const std::string& call_id, PayloadSink* sink,
                                          RetrieveOptions options = {}) const;
 
-  // The two halves of Retrieve. The output is held, its claim renewed, until AckOutput or
-  // ReleaseOutput, or until the last copy of the client is gone; errors as above.
+  // The first half of Retrieve; AckOutput is the second. The output is held, and its claim renewed,
+  // until AckOutput or ReleaseOutput, or until the last copy of the client is destroyed. Errors as
+  // above.
   absl::StatusOr<ClaimedOutput> AwaitOutput(const std::string& call_id,
                                             RetrieveOptions options = {}) const;
   void AwaitOutputAsync(std::string call_id, Callback<absl::StatusOr<ClaimedOutput>> done,
                         RetrieveOptions options = {}) const;
   Future<ClaimedOutput> AwaitOutputFuture(std::string call_id, RetrieveOptions options = {}) const;
 
-  // Outputs of many calls, as they arrive: see output_stream.h. With `on_event`, that is called for
-  // each where all callbacks run; otherwise OutputStream::Next gives them.
+  // The outputs of many calls, as they arrive: see output_stream.h. `on_event` is called for each,
+  // on the client's thread. Without it, OutputStream::Next returns them.
   OutputStream StreamOutputs(OutputStreamOptions options = {},
                              OutputStream::OnEvent on_event = nullptr) const;
 
-  // Claims outputs of up to 512 calls, waiting for the first if none is there. Finding nothing is
-  // no error. The errors of single calls: NOT_FOUND: it will never have an output. DATA_LOSS: it
-  // arrived or was stored damaged. OUT_OF_RANGE: it is larger than bytes_max, and was released.
+  // Claims the outputs of up to 512 calls, and waits for the first if there is none. An empty
+  // result is not an error. Errors of single calls: NOT_FOUND: the call will never have an output.
+  // DATA_LOSS: the output was stored or arrived damaged. OUT_OF_RANGE: it is larger than bytes_max,
+  // and was released.
   absl::StatusOr<ClaimedOutputs> ClaimOutputs(std::vector<std::string> call_ids,
                                               ClaimOptions options = {}) const;
   void ClaimOutputsAsync(std::vector<std::string> call_ids,
                          Callback<absl::StatusOr<ClaimedOutputs>> done,
                          ClaimOptions options = {}) const;
 
-  // Brings the data of an output that is claimed, and was not sent, into a sink. The output that is
-  // returned is the one to acknowledge: its claim knows the checksum.
+  // Downloads the data of an output that was claimed with data_omitted into a sink. Acknowledge the
+  // output that is returned: its claim has the checksum.
   absl::StatusOr<ClaimedOutput> DownloadOutput(const ClaimedOutput& output, PayloadSink* sink,
                                                CallOptions options = {}) const;
 
-  // Ends calls whose outputs were received, and tells when their payloads were erased. NOT_FOUND:
-  // the call has ended otherwise. FAILED_PRECONDITION: the claim is lost. INVALID_ARGUMENT
-  // (CHECKSUM_MISMATCH): what was received is not what is stored.
+  // Ends calls whose outputs were received, and returns when their payloads were erased. NOT_FOUND:
+  // the call has ended in another way. FAILED_PRECONDITION: the claim is lost. INVALID_ARGUMENT
+  // (CHECKSUM_MISMATCH): the data received is not the data stored.
   absl::StatusOr<absl::Time> AckOutput(Claim claim, CallOptions options = {}) const;
   void AckOutputAsync(Claim claim, Callback<absl::StatusOr<absl::Time>> done,
                       CallOptions options = {}) const;
@@ -232,14 +236,14 @@ class Client {
   void AckOutputsAsync(std::vector<Claim> claims, Callback<Results<absl::Time>> done,
                        CallOptions options = {}) const;
 
-  // Gives claims back. NOT_FOUND: the call has ended. FAILED_PRECONDITION: the claim is lost.
+  // Releases claims. NOT_FOUND: the call has ended. FAILED_PRECONDITION: the claim is lost.
   absl::Status ReleaseOutput(Claim claim, CallOptions options = {}) const;
   std::vector<absl::Status> ReleaseOutputs(std::vector<Claim> claims,
                                            CallOptions options = {}) const;
   void ReleaseOutputsAsync(std::vector<Claim> claims, Callback<std::vector<absl::Status>> done,
                            CallOptions options = {}) const;
 
-  // Prolongs claims by `lease` from now, and tells when they will lapse. NOT_FOUND: the call has
+  // Extends claims to `lease` from now, and returns when they expire. NOT_FOUND: the call has
   // ended. FAILED_PRECONDITION: the claim is lost.
   absl::StatusOr<absl::Time> RenewClaim(Claim claim, absl::Duration lease,
                                         CallOptions options = {}) const;
@@ -248,7 +252,7 @@ class Client {
   void RenewClaimsAsync(std::vector<Claim> claims, absl::Duration lease,
                         Callback<Results<absl::Time>> done, CallOptions options = {}) const;
 
-  // Tells the state of calls, never payload. A call that is not there is kUnknown, not an error.
+  // Returns the state of calls, without payloads. An unknown call is kUnknown, not an error.
   absl::StatusOr<CallDescription> DescribeCall(const std::string& call_id,
                                                CallOptions options = {}) const;
   Results<CallDescription> DescribeCalls(std::vector<std::string> call_ids,
@@ -256,15 +260,15 @@ class Client {
   void DescribeCallsAsync(std::vector<std::string> call_ids,
                           Callback<Results<CallDescription>> done, CallOptions options = {}) const;
 
-  // Ends calls in any state, and tells when their payloads were erased; again for a call that was
-  // deleted before. NOT_FOUND: it ended otherwise, or never was.
+  // Ends calls in any state, and returns when their payloads were erased. A call that was deleted
+  // before is not an error. NOT_FOUND: the call is unknown or has ended in another way.
   absl::StatusOr<absl::Time> DeleteCall(const std::string& call_id, CallOptions options = {}) const;
   Results<absl::Time> DeleteCalls(std::vector<std::string> call_ids,
                                   CallOptions options = {}) const;
   void DeleteCallsAsync(std::vector<std::string> call_ids, Callback<Results<absl::Time>> done,
                         CallOptions options = {}) const;
 
-  // For Connect and tests; a Core is nothing that a user could make.
+  // For Connect and tests; users cannot make a Core.
   explicit Client(std::shared_ptr<Core> core);
 
  private:

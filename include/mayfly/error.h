@@ -1,7 +1,7 @@
-// Why something failed, for a program to branch on.
+// The reasons of errors, for programs to branch on.
 //
-// Every error of Mayfly is an absl::Status: a canonical code, a text for people, and a Reason. The
-// names and numbers are those of mayfly.v1.ErrorReason in proto/mayfly/v1/error_reason.proto.
+// Every error of Mayfly is an absl::Status with a canonical code, a text for people, and a Reason.
+// Names and numbers are those of mayfly.v1.ErrorReason in proto/mayfly/v1/error_reason.proto.
 //
 //   if (mayfly::ReasonOf(status) == mayfly::Reason::kOutputConsumed) ...  // retrieved before
 #pragma once
@@ -42,7 +42,7 @@ enum class Reason : int {
   kFieldInvalid = 17,
   kIdOutsideWindow = 18,
   kPayloadTooLarge = 19,
-  kChecksumMismatch = 20,  // DATA_LOSS when it is the client that notices
+  kChecksumMismatch = 20,  // with DATA_LOSS when the client found it
   kOffsetMismatch = 21,
   // PERMISSION_DENIED or UNAUTHENTICATED
   kRoleRequired = 22,
@@ -59,10 +59,10 @@ enum class Reason : int {
 // The reason's name on the wire, "CALL_UNKNOWN" for kCallUnknown.
 absl::string_view ReasonName(Reason reason);
 
-// kUnspecified for an error without one.
+// kUnspecified for an error without a reason.
 Reason ReasonOf(const absl::Status& status);
 
-// How long to wait before trying again; zero when no advice was given.
+// How long the server asks to wait before a retry; zero if it does not.
 absl::Duration RetryDelayOf(const absl::Status& status);
 
 }  // namespace mayfly

@@ -1,27 +1,28 @@
-// An OutputStream brings the outputs of many calls as they arrive, each once.
+// An OutputStream delivers the outputs of many calls as they arrive, each once.
 //
 //   mayfly::client::OutputStream stream = client.StreamOutputs();
 //   stream.Subscribe(call_ids);                     // ten thousand, or as they are put
 //   while (true) {
 //     absl::StatusOr<OutputEvent> event = stream.Next();
-//     if (absl::IsOutOfRange(event.status())) break;   // every call has been told of
+//     if (absl::IsOutOfRange(event.status())) break;   // no call is left
 //     if (!event.ok()) return event.status();
 //     if (!event->output.ok()) ...                     // this call will never have an output
 //     KeepSafely(event->output->payload.data);
-//     stream.Ack(event->output->claim);                // erases it; does not wait
+//     stream.Ack(event->output->claim);                // has it erased; does not wait
 //   }
-//   absl::Status acked = stream.Flush();               // when this is OK, all acks were
+//   absl::Status acked = stream.Flush();               // waits for all acks
 //
-// The server holds nothing back and is asked nothing while nothing arrives: waiting is free. At most
-// a window of outputs is under way or waits to be taken. Those that were taken stay claimed, and
-// their claims are renewed, until Ack or Release, or until the stream is closed.
+// The server sends outputs as soon as they are there, and no requests are sent while none arrives.
+// At most a window of outputs has been sent and not been taken. Outputs that were taken stay
+// claimed, and their claims are renewed, until Ack or Release, or until the stream is closed.
 //
-// A connection that breaks is made anew (RetryPolicy), and what was not delivered is subscribed
-// again. An output that was delivered is not delivered twice: its ack, on whichever connection,
-// claims it again if need be. If a later attempt replaced it before that, the ack ends with
-// FAILED_PRECONDITION (CLAIM_LOST), and subscribing to the call again brings the later one.
+// When the connection breaks, the stream opens another (RetryPolicy), and subscribes again the
+// calls whose outputs were not delivered. An output is not delivered twice: if its claim was lost,
+// its ack claims it again. If a later attempt replaced the output before that, the ack ends with
+// FAILED_PRECONDITION (CLAIM_LOST); subscribe to the call again to get the later output.
 //
-// Thread-safe. Destroying the stream closes it.
+// Thread-safe. Destroying the stream closes it. No event is delivered after that; a callback that is
+// running is waited for, unless it is the one that destroys the stream.
 #pragma once
 
 #include <cstdint>
@@ -43,25 +44,25 @@
 namespace mayfly::client {
 
 struct OutputStreamOptions {
-  // How much may be under way or wait to be taken: outputs, 1 or more, and bytes of their data, or
-  // one output if that is larger.
+  // The window: how many outputs, 1 or more, and how many bytes of their data may have been sent
+  // and not been taken. A larger output is delivered alone.
   uint32_t window_items = 1024;
   uint64_t window_bytes = 16 << 20;
 
-  // Outputs up to this are brought whole, downloaded if they do not come in a message; of larger
-  // ones only the description comes, with data_omitted: see Client::DownloadOutput.
+  // Outputs up to this size are delivered with their data, which is downloaded if it does not fit
+  // into a message. Larger ones are delivered with data_omitted: see Client::DownloadOutput.
   uint64_t data_bytes_max = 64 << 20;
 
   absl::Duration lease = absl::Seconds(30);  // of the claims; renewed
   std::optional<Cancellation> cancellation;  // closes the stream
 };
 
-// What became of a subscribed call.
+// The output of a subscribed call, or why there is none.
 struct OutputEvent {
   std::string call_id;
-  // NOT_FOUND: it will never have an output. DATA_LOSS: it was stored damaged, or arrived so.
-  // UNAUTHENTICATED, PERMISSION_DENIED, ...: the server refuses the stream. UNAVAILABLE,
-  // DEADLINE_EXCEEDED: a large output could not be brought, and was given back: subscribe again.
+  // NOT_FOUND: the call will never have an output. DATA_LOSS: the output was stored or arrived
+  // damaged. UNAUTHENTICATED, PERMISSION_DENIED, ...: the server rejects the stream. UNAVAILABLE,
+  // DEADLINE_EXCEEDED: a large output could not be downloaded, and was released; subscribe again.
   absl::StatusOr<ClaimedOutput> output;
 };
 
@@ -69,43 +70,43 @@ class OutputStream {
  public:
   using OnEvent = absl::AnyInvocable<void(OutputEvent)>;
   using OnAck = absl::AnyInvocable<void(absl::StatusOr<absl::Time>)>;
-  class Reception;
+  class State;
 
   OutputStream(OutputStream&&) = default;
   OutputStream& operator=(OutputStream&&) noexcept;
-  // Releases what was not acknowledged.
+  // Releases the outputs that were not acknowledged.
   ~OutputStream();
 
-  // Calls to tell of. One that is subscribed already is not subscribed twice, nor is one whose output
-  // was told of and neither acknowledged nor released yet.
+  // Subscribes calls. Ignores a call that is already subscribed, and one whose output was delivered
+  // and is neither acknowledged nor released.
   void Subscribe(std::vector<std::string> call_ids) const;
-  // Calls not to tell of any more; an event that waits to be taken is still given.
+  // Unsubscribes calls. An event that waits to be taken is still delivered.
   void Unsubscribe(const std::vector<std::string>& call_ids) const;
 
-  // Takes the next event, waiting for it. OUT_OF_RANGE: there is none to come, every subscribed
-  // call has been told of. DEADLINE_EXCEEDED: none came within `wait`. CANCELLED: by the options'
-  // cancellation. Not for streams with a callback.
+  // Takes the next event, and waits for it. OUT_OF_RANGE: every subscribed call has had its event.
+  // DEADLINE_EXCEEDED: there was none within `wait`. CANCELLED: by the Cancellation in the options.
+  // Not for streams with a callback.
   absl::StatusOr<OutputEvent> Next(absl::Duration wait = absl::InfiniteDuration()) const;
 
-  // Ends the call of an output that was delivered, and tells when its payloads were erased; errors
-  // as of Client::AckOutput. Without a callback errors are Flush's.
+  // Ends the call of an output that was delivered. `done` gets the time at which its payloads were
+  // erased, or an error of Client::AckOutput. Without a callback, Flush returns the error.
   void Ack(const Claim& claim) const;
   void Ack(const Claim& claim, OnAck done) const;
-  // Gives an output back, to be claimed by whoever wants it.
+  // Releases an output, so that it can be claimed again.
   void Release(const Claim& claim) const;
 
-  // Waits until all acks and releases so far are answered. The first error of an ack without a
-  // callback since the last Flush; DEADLINE_EXCEEDED when not all are answered within `timeout`.
+  // Waits until all acks and releases so far are answered. Returns the first error, since the last
+  // Flush, of an ack without a callback. DEADLINE_EXCEEDED: not all were answered within `timeout`.
   absl::Status Flush(absl::Duration timeout = absl::Seconds(30)) const;
 
-  // How many calls are subscribed and not told of yet.
+  // How many calls are subscribed and have had no event yet.
   size_t PendingCount() const;
 
   // For the library.
-  explicit OutputStream(std::shared_ptr<Reception> reception);
+  explicit OutputStream(std::shared_ptr<State> state);
 
  private:
-  std::shared_ptr<Reception> reception_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace mayfly::client

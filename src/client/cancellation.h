@@ -1,4 +1,4 @@
-// What a Cancellation and the operations that have it share.
+// The operations that a Cancellation cancels.
 #pragma once
 
 #include <cstdint>
@@ -6,47 +6,42 @@
 #include <memory>
 #include <optional>
 
-#include "absl/functional/any_invocable.h"
-#include "absl/status/status.h"
-
 #include "base/mutex.h"
 #include "mayfly/cancellation.h"
 
 namespace mayfly::client {
 
-absl::Status CancelledByCaller();
+class Dispatcher;
+class Operation;
 
 // Thread-safe.
 class Cancellation::State {
  public:
-  // `hook` is called once, by whoever cancels, and may be called after Remove; now if that was
-  // before. It must be quick and take no lock that is held while hooks are added or removed.
-  uint64_t Add(absl::AnyInvocable<void()> hook) EXCLUDES_LOCK(mutex_);
+  static constexpr uint64_t kCancelled = 0;
+
+  // Has `operation` cancelled, on the thread of `dispatcher`. Returns the id that Remove takes, or
+  // kCancelled when it is too late; then the caller cancels the operation itself.
+  uint64_t Add(std::weak_ptr<Dispatcher> dispatcher, std::weak_ptr<Operation> operation)
+      EXCLUDES_LOCK(mutex_);
   void Remove(uint64_t id) EXCLUDES_LOCK(mutex_);
   void Cancel() EXCLUDES_LOCK(mutex_);
   bool IsCancelled() EXCLUDES_LOCK(mutex_);
 
  private:
+  // Nothing is owned: the last reference to a core must not be dropped by a thread that cancels.
+  struct Registered {
+    std::weak_ptr<Dispatcher> dispatcher;
+    std::weak_ptr<Operation> operation;
+  };
+
   Mutex mutex_;
   bool cancelled_ GUARDED_BY(mutex_) = false;
-  uint64_t next_id_ GUARDED_BY(mutex_) = 1;
-  std::map<uint64_t, absl::AnyInvocable<void()>> hooks_ GUARDED_BY(mutex_);
+  uint64_t next_id_ GUARDED_BY(mutex_) = kCancelled + 1;
+  std::map<uint64_t, Registered> registered_ GUARDED_BY(mutex_);
 };
 
-// Keeps a hook in place for as long as it lives.
-class CancellationHook {
- public:
-  CancellationHook() = default;
-  // Nothing without a cancellation.
-  CancellationHook(const std::optional<Cancellation>& cancellation,
-                   absl::AnyInvocable<void()> hook);
-  CancellationHook(CancellationHook&& other) noexcept;
-  CancellationHook& operator=(CancellationHook&& other) noexcept;
-  ~CancellationHook();
-
- private:
-  std::shared_ptr<Cancellation::State> state_;
-  uint64_t id_ = 0;
-};
+inline bool IsCancelled(const std::optional<Cancellation>& cancellation) {
+  return cancellation.has_value() && cancellation->IsCancelled();
+}
 
 }  // namespace mayfly::client

@@ -6,20 +6,13 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "client/batch.h"
+#include "client/batch_call.h"
 #include "client/convert.h"
 #include "client/limits.h"
 #include "client/random.h"
 #include "client/rpcs.h"
 
 namespace mayfly::client {
-namespace {
-
-absl::Duration TimeoutOf(const Core& core, const ClaimOptions& options) {
-  return options.timeout > absl::ZeroDuration() ? options.timeout : core.options().timeout;
-}
-
-}  // namespace
 
 void ClaimPoll::Begin(std::shared_ptr<Core> core, std::vector<std::string> call_ids,
                       const ClaimOptions& options, Done done) {
@@ -27,14 +20,14 @@ void ClaimPoll::Begin(std::shared_ptr<Core> core, std::vector<std::string> call_
     return done(
         LimitError(Reason::kFieldInvalid, "call_ids count", call_ids.size(), kBatchItemsMax, ""));
   }
-  if (options.cancellation.has_value() && options.cancellation->IsCancelled()) {
+  if (IsCancelled(options.cancellation)) {
     return Dispatcher::Post(core->dispatcher(),
                             [done = std::move(done)]() mutable { done(CancelledByCaller()); });
   }
   const auto poll =
       std::make_shared<ClaimPoll>(core, std::move(call_ids), options, std::move(done));
   poll->Start();
-  poll->hook_ = HookOf(core, options.cancellation, std::weak_ptr<ClaimPoll>(poll));
+  poll->CancelWith(options.cancellation);
 }
 
 ClaimPoll::ClaimPoll(const std::shared_ptr<Core>& core_of_client, std::vector<std::string> call_ids,
@@ -72,7 +65,7 @@ ClaimPoll::Next ClaimPoll::OnResponse(v1::ClaimOutputsResponse* response) {
     return Next::kEnd;
   }
   if (fresh_token_for_each_poll_) request()->set_claim_token(NewClaimToken());
-  // A server that is going away answers its polls early: asking at once would ask in a circle.
+  // A server that is draining answers its polls early. Polling again at once would be a busy loop.
   const bool answered_early = wait_left_before_ - left < poll_wait_ / 2;
   return answered_early ? Next::kAgainLater : Next::kAgain;
 }
@@ -106,10 +99,10 @@ void ClaimPoll::TakeOutput(v1::ClaimedOutput* output) {
 
 void ClaimPoll::ReleaseUnread() {
   if (unread_.empty()) return;
-  // Nobody waits for it: what is not released lapses.
-  Batch<ReleaseOutputsRpc>::Start(core(), std::move(unread_), {},
-                                  TimeBudget(core()->options().timeout),
-                                  [](std::vector<absl::Status>) {});
+  // Nobody waits for the answer: a claim that is not released lapses.
+  BatchCall<ReleaseOutputsRpc>::Start(core(), std::move(unread_), {},
+                                      TimeBudget(core()->options().timeout),
+                                      [](std::vector<absl::Status>) {});
 }
 
 }  // namespace mayfly::client

@@ -1,6 +1,8 @@
-// ClaimOutputs as the public client has it: waits of any length, made of polls that the server
-// allows. Each poll has a claim token of its own; the repetition of a poll whose answer was lost
-// has the same, and gets the same outputs.
+// A ClaimPoll is one Client::ClaimOutputs. It waits for any length of time by polling the server
+// for as long as the server allows, again and again.
+//
+// Each poll has a claim token of its own. A poll that is repeated because its answer was lost has
+// the same token, and gets the same outputs.
 #pragma once
 
 #include <memory>
@@ -20,7 +22,7 @@ class ClaimPoll : public RpcCall<v1::ClaimOutputsRequest, v1::ClaimOutputsRespon
  public:
   using Done = absl::AnyInvocable<void(absl::StatusOr<ClaimedOutputs>)>;
 
-  // INVALID_ARGUMENT, through `done`, for more call ids than one poll may have.
+  // `done` gets INVALID_ARGUMENT, at once, for more call ids than one poll may have.
   static void Begin(std::shared_ptr<Core> core, std::vector<std::string> call_ids,
                     const ClaimOptions& options, Done done);
 
@@ -38,10 +40,9 @@ class ClaimPoll : public RpcCall<v1::ClaimOutputsRequest, v1::ClaimOutputsRespon
   const TimeBudget wait_;
   const bool fresh_token_for_each_poll_;
   const bool claim_larger_;
-  absl::Duration wait_left_before_ = absl::ZeroDuration();  // the poll under way
+  absl::Duration wait_left_before_ = absl::ZeroDuration();  // when the poll under way began
   absl::Duration poll_wait_ = absl::ZeroDuration();
   Done done_;
-  CancellationHook hook_;
   ClaimedOutputs result_;
   std::vector<Claim> unread_;  // claimed, but of no use to the caller
 };

@@ -1,7 +1,6 @@
-// Between the public values of mayfly/call.h and the messages of the contract.
+// Converts between the public values of mayfly/call.h and the messages of the protocol.
 //
-// Payload bytes are moved, never copied. Checksums are computed here on the way out and verified
-// here on the way in.
+// Payload bytes are moved, never copied. ToProto computes checksums, and FromProto verifies them.
 #pragma once
 
 #include "absl/status/statusor.h"
@@ -19,12 +18,12 @@ absl::Time FromProto(const google::protobuf::Timestamp& time);
 void ToProto(absl::Duration duration, google::protobuf::Duration* out);
 
 void ToProto(Payload payload, v1::Payload* out);
-// DATA_LOSS (CHECKSUM_MISMATCH) when the data is not what its checksum says.
+// DATA_LOSS (CHECKSUM_MISMATCH) when the data does not match its checksum.
 absl::StatusOr<Payload> FromProto(v1::Payload* payload);
-// The same of a payload whose data went elsewhere, and whose checksum is of that.
+// The payload without its data, and without verifying the checksum: the data was received apart.
 Payload WithoutData(v1::Payload* payload);
 
-// Values of later versions read as FAILURE.
+// Values that this version does not know become kFailure.
 Outcome OutcomeFromProto(v1::Outcome outcome);
 
 void ToProto(Input input, v1::InputItem* out);
@@ -41,7 +40,7 @@ void ToProto(const Claim& claim, Item* out) {
   }
 }
 
-// `token` is that of the poll. Without a payload the output's data is omitted.
+// `token` is the claim token of the poll or stream. An output without a payload has data_omitted.
 absl::StatusOr<ClaimedOutput> FromProto(const std::string& token, v1::ClaimedOutput* output);
 
 CallDescription FromProto(const v1::CallDescription& description);

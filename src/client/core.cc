@@ -11,10 +11,11 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "base/check.h"
 #include "base/error.h"
+#include "client/awaited_outputs.h"
+#include "client/batchers.h"
 #include "client/limits.h"
-#include "client/outputs.h"
-#include "client/singles.h"
 #include "client/transfer_pool.h"
 
 namespace mayfly::client {
@@ -60,7 +61,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(
 }
 
 absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& path) {
-  if (path.empty()) return FieldError(field, "empty", "wants the path of a PEM file");
+  if (path.empty()) return FieldError(field, "empty", "expected the path of a PEM file");
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text(kPemBytesMax, '\0');
@@ -70,7 +71,7 @@ absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& 
   }
   text.resize(static_cast<size_t>(file.gcount()));
   if (!absl::StrContains(text, "-----BEGIN ")) {
-    return FieldError(field, path, "not PEM: wants a file with a line -----BEGIN ...");
+    return FieldError(field, path, "not PEM: expected a file with a line -----BEGIN ...");
   }
   return text;
 }
@@ -82,17 +83,19 @@ Core::Core(const std::shared_ptr<grpc::ChannelCredentials>& credentials,
     : options_(options),
       stub_(v1::FunctionIo::NewStub(OpenChannel(credentials, options))),
       dispatcher_(std::make_shared<Dispatcher>(&thread_)),
-      singles_(std::make_unique<Singles>()),
+      deadlines_(std::make_shared<Deadlines>(dispatcher_)),
+      batchers_(std::make_unique<Batchers>(options, deadlines_)),
       transfer_pool_(std::make_unique<TransferPool>(options.large_channels)),
-      outputs_(Outputs::New(OutputFeed::SettingsOf(options))) {
+      awaited_outputs_(AwaitedOutputs::New(OutputFeed::SettingsOf(options), deadlines_)) {
   for (int i = 0; i < options.large_channels; ++i) {
     large_stubs_.push_back(v1::FunctionIo::NewStub(OpenChannel(credentials, options)));
   }
 }
 
 Core::~Core() {
-  outputs_->Close();
-  singles_.reset();
+  awaited_outputs_->Close();
+  deadlines_->Close();
+  batchers_.reset();
   transfer_pool_.reset();
   dispatcher_.reset();
   if (IsOwnThread()) {
@@ -102,42 +105,47 @@ Core::~Core() {
   }
 }
 
+void Core::CheckMayWait() const {
+  Check(!IsOwnThread(), "a callback of a client does not wait for the client");
+}
+
 v1::FunctionIo::StubInterface* Core::NextLargeStub() {
   return large_stubs_[next_large_stub_.fetch_add(1) % large_stubs_.size()].get();
 }
 
 absl::Status CheckOptions(const ClientOptions& options) {
-  if (options.target.empty()) return FieldError("target", "empty", "wants host:port");
+  if (options.target.empty()) return FieldError("target", "empty", "expected host:port");
   if (options.timeout <= absl::ZeroDuration()) {
-    return FieldError("timeout", absl::FormatDuration(options.timeout), "wants more than 0");
+    return FieldError("timeout", absl::FormatDuration(options.timeout), "expected more than 0");
   }
   if (options.batch_bytes_max < 1 || options.batch_bytes_max > kMessageBytesMax) {
     return FieldError("batch_bytes_max", absl::StrCat(options.batch_bytes_max),
-                      absl::StrCat("wants 1..", kMessageBytesMax, " bytes"));
+                      absl::StrCat("expected 1..", kMessageBytesMax, " bytes"));
   }
   if (options.linger < absl::ZeroDuration() || options.linger > kLingerMax) {
-    return FieldError("linger", absl::FormatDuration(options.linger), "wants 0..1ms");
+    return FieldError("linger", absl::FormatDuration(options.linger), "expected 0..1ms");
   }
   if (options.large_channels < 1 || options.large_channels > kLargeChannelsMax) {
     return FieldError("large_channels", absl::StrCat(options.large_channels),
-                      absl::StrCat("wants 1..", kLargeChannelsMax));
+                      absl::StrCat("expected 1..", kLargeChannelsMax));
   }
   if (options.keepalive_time < kKeepaliveTimeMin) {
-    return FieldError("keepalive_time", absl::FormatDuration(options.keepalive_time),
-                      absl::StrCat("wants ", absl::FormatDuration(kKeepaliveTimeMin), " or more"));
+    return FieldError(
+        "keepalive_time", absl::FormatDuration(options.keepalive_time),
+        absl::StrCat("expected ", absl::FormatDuration(kKeepaliveTimeMin), " or more"));
   }
   if (options.keepalive_timeout <= absl::ZeroDuration()) {
     return FieldError("keepalive_timeout", absl::FormatDuration(options.keepalive_timeout),
-                      "wants more than 0");
+                      "expected more than 0");
   }
   if (options.retry.attempts_max < 1) {
     return FieldError("retry.attempts_max", absl::StrCat(options.retry.attempts_max),
-                      "wants 1 or more");
+                      "expected 1 or more");
   }
   if (options.retry.delay_min <= absl::ZeroDuration() ||
       options.retry.delay_max < options.retry.delay_min) {
     return FieldError("retry.delay_min", absl::FormatDuration(options.retry.delay_min),
-                      absl::StrCat("wants more than 0 and at most retry.delay_max, ",
+                      absl::StrCat("expected more than 0 and at most retry.delay_max, ",
                                    absl::FormatDuration(options.retry.delay_max)));
   }
   return absl::OkStatus();

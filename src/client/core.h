@@ -1,27 +1,30 @@
-// What the copies of a Client share: connections, one thread that runs whatever happens on them,
-// and what gathers the calls of single items.
+// A Core is what the copies of a Client share: the connections, the thread that runs everything
+// that happens on them, the deadlines, and the tables of operations under way.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include <grpcpp/security/credentials.h>
 
+#include "client/deadlines.h"
 #include "client/dispatcher.h"
 #include "mayfly/client_options.h"
 #include "mayfly/v1/function_io.grpc.pb.h"
 
 namespace mayfly::client {
 
-class Outputs;
-class Singles;
+class AwaitedOutputs;
+class Batchers;
 class TransferPool;
 
-// Thread-safe. Whatever is under way holds a reference, so the last one may go on the core's own
-// thread too.
+// Thread-safe. Operations under way hold the core, never the other way round, so the last reference
+// may be dropped on the core's own thread.
 class Core {
  public:
   // Connects on first use.
@@ -31,16 +34,19 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   v1::FunctionIo::StubInterface* stub() const { return stub_.get(); }
-  // For a payload that is streamed: of all such connections the next one.
+  // For a streamed payload: the connections for large payloads take turns.
   v1::FunctionIo::StubInterface* NextLargeStub();
   const std::shared_ptr<Dispatcher>& dispatcher() const { return dispatcher_; }
+  const std::shared_ptr<Deadlines>& deadlines() const { return deadlines_; }
   grpc::CompletionQueue* queue() const { return dispatcher_->queue(); }
   const ClientOptions& options() const { return options_; }
   bool IsOwnThread() const { return std::this_thread::get_id() == thread_.get_id(); }
+  // Ends the process on the core's own thread, which would wait for itself.
+  void CheckMayWait() const;
 
-  Singles* singles() const { return singles_.get(); }
-  // What is awaited and held for Client::AwaitOutput and Retrieve.
-  Outputs* outputs() const { return outputs_.get(); }
+  Batchers* batchers() const { return batchers_.get(); }
+  // For Client::AwaitOutput and Retrieve.
+  AwaitedOutputs* awaited_outputs() const { return awaited_outputs_.get(); }
   TransferPool* transfer_pool() const { return transfer_pool_.get(); }
 
  private:
@@ -50,15 +56,24 @@ class Core {
   std::atomic<size_t> next_large_stub_ = 0;
   std::thread thread_;
   std::shared_ptr<Dispatcher> dispatcher_;
-  std::unique_ptr<Singles> singles_;
+  std::shared_ptr<Deadlines> deadlines_;
+  std::unique_ptr<Batchers> batchers_;
   std::unique_ptr<TransferPool> transfer_pool_;
-  std::shared_ptr<Outputs> outputs_;
+  std::shared_ptr<AwaitedOutputs> awaited_outputs_;
 };
+
+// The timeout that the options of one call ask for, or the client's.
+template <typename Options>
+absl::Duration TimeoutOf(const Core& core, const Options& options) {
+  constexpr absl::Duration kLongest = absl::Hours(24 * 365);  // infinite does not fit gRPC's types
+  return std::min(
+      kLongest, options.timeout > absl::ZeroDuration() ? options.timeout : core.options().timeout);
+}
 
 // INVALID_ARGUMENT, naming the field, when an option is out of its range.
 absl::Status CheckOptions(const ClientOptions& options);
 
-// From the PEM files. INVALID_ARGUMENT when one cannot be read or holds no PEM.
+// Reads the PEM files. INVALID_ARGUMENT when one cannot be read or holds no PEM.
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ReadCredentials(
     const ClientOptions& options);
 

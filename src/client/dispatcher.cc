@@ -13,7 +13,10 @@ class PostedTask : public Completion {
   PostedTask(std::shared_ptr<Dispatcher> dispatcher, absl::AnyInvocable<void()> task)
       : dispatcher_(std::move(dispatcher)), task_(std::move(task)) {}
 
-  void Start() { alarm_.Set(dispatcher_->queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), this); }
+  void Start() {
+    Completion* const tag = this;
+    alarm_.Set(dispatcher_->queue(), gpr_inf_past(GPR_CLOCK_MONOTONIC), tag);
+  }
 
   Then OnCompletion(bool) override {
     const std::unique_ptr<PostedTask> self(this);

@@ -1,10 +1,11 @@
-// A Dispatcher is a completion queue with the thread that runs what happens on it.
+// A Dispatcher is a gRPC completion queue and the thread that runs its completions: a core's
+// thread.
 //
-// gRPC's own callback threads are not used: 1.51 joins them when the last channel of the process
-// goes, and aborts when that happens on one of them, which is where callbacks run.
+// gRPC's own callback threads are not used. gRPC 1.51 joins them when the last channel of the
+// process is destroyed, and aborts when that happens on one of them, where callbacks run.
 //
-// Whoever has an operation under way on the queue holds the Dispatcher: it shuts the queue down
-// when nobody does, and the thread ends with the last of what is on it. Thread-safe.
+// Objects with an operation under way on the queue hold the Dispatcher. The last one that lets go
+// of it shuts the queue down, and the thread ends when the queue is empty. Thread-safe.
 #pragma once
 
 #include <memory>
@@ -18,19 +19,21 @@
 
 namespace mayfly::client {
 
-// A tag of the completion queue. It must stay alive until it is called.
+// A tag of the completion queue; it lives until it is called. Pass gRPC a Completion*: the tag is a
+// void*, and in a class with several bases `this` may be another address.
 class Completion {
  public:
-  // To be run when nothing of the call that ended holds the Core any more; may be null.
+  // Runs when the completion has returned, so that the call that ended no longer holds the Core.
+  // May be null.
   using Then = absl::AnyInvocable<void()>;
 
   virtual ~Completion() = default;
-  // On the dispatcher's thread; `ok` is false for an alarm that was cancelled, and for an operation
+  // On the dispatcher's thread. `ok` is false for an alarm that was cancelled, and for an operation
   // on a stream that has ended.
   virtual Then OnCompletion(bool ok) = 0;
 };
 
-// Has gathered something to send.
+// An object that gathers requests, to send them together.
 class Flushable {
  public:
   virtual ~Flushable() = default;
@@ -50,8 +53,8 @@ class Dispatcher {
   // Runs `task` on the thread.
   static void Post(const std::shared_ptr<Dispatcher>& dispatcher, absl::AnyInvocable<void()> task);
 
-  // Flushes: when the thread is through with what it is at, so that all that its callbacks ask for
-  // leaves together; at once if it is idle.
+  // Flushes `flushable` when the completion that runs now has returned, so that the requests of all
+  // its callbacks leave together. Flushes at once if the thread is idle.
   void FlushSoon(std::shared_ptr<Flushable> flushable);
 
  private:

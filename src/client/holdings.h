@@ -1,16 +1,17 @@
-// Holdings are the outputs that were claimed for callers and that these have not given back: their
-// claims are renewed, and acknowledged.
+// Holdings are the outputs that were claimed for callers, until the callers acknowledge or release
+// them. Holdings renew their claims and send their acks.
 //
-// Claims are renewed when a third of their lease has passed, so that a renewal that fails can be
-// repeated before the lease ends. An ack rides on the stream that has brought the output, if that
-// is still there. An ack whose claim was lost (the stream broke, the server restarted, the lease
-// lapsed) claims the output again, and acknowledges it if it is the one that was delivered: callers
-// do not see it twice.
+// A claim is renewed when a third of its lease has passed, so that a failed renewal can be repeated
+// before the lease ends. An ack is written to the stream that brought the output, if that stream is
+// still open. An ack whose claim was lost claims the output again, and acknowledges it if it is the
+// version that was delivered: callers do not see it twice.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
@@ -19,86 +20,77 @@
 #include "absl/time/time.h"
 
 #include "base/mutex.h"
-#include "client/cancellation.h"
 #include "client/core.h"
+#include "client/deadline_set.h"
+#include "client/operation.h"
 #include "client/output_feed.h"
-#include "client/timer.h"
+#include "client/reclaim.h"
 #include "mayfly/call.h"
 
 namespace mayfly::client {
 
 // Thread-safe; callbacks run on the core's thread.
-class Holdings : public std::enable_shared_from_this<Holdings> {
+class Holdings : public Deadlines::Listener, public std::enable_shared_from_this<Holdings> {
  public:
   using AckDone = OutputFeed::AckDone;
   using ReleaseDone = OutputFeed::ReleaseDone;
 
-  // A call whose output is not held any more: its ack or release was answered.
+  // Called when the output of a call is not held any more: its ack or release was answered, or a
+  // renewal has found that the call has ended.
   using OnFree = absl::AnyInvocable<void(const std::string& call_id)>;
 
-  explicit Holdings(std::shared_ptr<OutputFeed> feed, OnFree on_free = nullptr)
-      : feed_(std::move(feed)), on_free_(std::move(on_free)) {}
-  ~Holdings();
+  Holdings(std::shared_ptr<OutputFeed> feed, std::shared_ptr<Deadlines> deadlines,
+           OnFree on_free = nullptr)
+      : feed_(std::move(feed)),
+        on_free_(std::move(on_free)),
+        renewal_deadline_(std::move(deadlines)) {}
 
   void Hold(const std::shared_ptr<Core>& core, const ClaimedOutput& output, absl::Duration lease)
       EXCLUDES_LOCK(mutex_);
   bool IsHeld(const std::string& call_id) EXCLUDES_LOCK(mutex_);
   bool Holds(const Claim& claim) EXCLUDES_LOCK(mutex_);
-  // Any claim: those that are not held are acknowledged and released just so.
+  // Both take any claim. A claim that is not held is acknowledged or released once, as it is.
   void Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
            const std::optional<Cancellation>& cancellation, AckDone done) EXCLUDES_LOCK(mutex_);
   void Release(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
                const std::optional<Cancellation>& cancellation, ReleaseDone done)
       EXCLUDES_LOCK(mutex_);
-  // Renews this no more. On the core's thread.
+  // Stops renewing. On the core's thread.
   void Forget(const Claim& claim) EXCLUDES_LOCK(mutex_);
   void ForgetAll() EXCLUDES_LOCK(mutex_);
 
+  // On the core's thread: claims are due for their renewal.
+  void OnDeadline() override EXCLUDES_LOCK(mutex_);
+
  private:
-  // What tells an output from the one that replaced it.
-  struct Identity {
-    uint32_t attempt = 0;
-    uint64_t size_bytes = 0;
-    friend bool operator==(const Identity&, const Identity&) = default;
-  };
-  struct AckOp {
-    std::shared_ptr<Core> core;  // until it has ended; the core's thread's
-    Claim claim;
-    std::optional<Identity> identity;  // if it was held
-    absl::Duration timeout;
-    absl::Duration deadline;
-    AckDone done;
-    CancellationHook hook;  // of the thread that asks; it goes with the op
-    int rounds = 0;
-    bool ended = false;  // the core's thread's
-  };
-  using Op = std::shared_ptr<AckOp>;
+  class AckOperation;
+  using Renewals = DeadlineSet<std::string>;  // of call ids
   struct Held {
     Claim claim;
-    Identity identity;
+    OutputVersion version;
     absl::Duration lease;
-    absl::Duration renew_at;
-    Op ack;  // under way
+    std::optional<Renewals::Key> renewal;  // none while it is acknowledged, or cannot be renewed
+    std::shared_ptr<AckOperation> ack;     // under way
   };
 
-  void SetTimer(const std::shared_ptr<Core>& core, absl::Duration due) REQUIRES_LOCK(mutex_);
-  void OnTime() EXCLUDES_LOCK(mutex_);
+  // Null when `claim` is not held.
+  Held* Find(const Claim& claim) REQUIRES_LOCK(mutex_);
+  void Erase(const std::string& call_id) REQUIRES_LOCK(mutex_);
+  void ScheduleRenewal(Held* held) REQUIRES_LOCK(mutex_);
+  void StopRenewing(Held* held) REQUIRES_LOCK(mutex_);
+  // The claims to renew now, by lease, with their next renewals scheduled.
+  std::map<absl::Duration, std::vector<Claim>> TakeDue() REQUIRES_LOCK(mutex_);
   void Renew(const std::shared_ptr<Core>& core, absl::Duration lease, std::vector<Claim> claims);
   void OnRenewed(const Claim& claim, const absl::Status& status) EXCLUDES_LOCK(mutex_);
-  void AckBySelf(const std::shared_ptr<Core>& core, const Op& op);
-  void OnAcked(const Op& op, absl::StatusOr<absl::Time> result);
-  void ClaimAgain(const Op& op);
-  void OnClaimedAgain(const std::weak_ptr<Core>& weak_core, const Op& op,
-                      absl::StatusOr<ClaimedOutputs> claimed);
-  void End(const Op& op, absl::StatusOr<absl::Time> result) EXCLUDES_LOCK(mutex_);
+  void OnAckEnd(const AckOperation* ack) EXCLUDES_LOCK(mutex_);
 
   const std::shared_ptr<OutputFeed> feed_;
   OnFree on_free_;  // the core's thread's
-  std::shared_ptr<Timer> timer_;
   Mutex mutex_;
   std::weak_ptr<Core> core_ GUARDED_BY(mutex_);
-  absl::Duration timer_due_ GUARDED_BY(mutex_) = absl::InfiniteDuration();
   absl::flat_hash_map<std::string, Held> held_ GUARDED_BY(mutex_);
+  Renewals renewals_ GUARDED_BY(mutex_);
+  Deadline renewal_deadline_ GUARDED_BY(mutex_);  // no later than the first of renewals_
 };
 
 }  // namespace mayfly::client

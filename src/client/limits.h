@@ -1,4 +1,4 @@
-// The server's limits that a client has to know to split its work.
+// The limits of the server by which the client splits requests.
 #pragma once
 
 #include <cstddef>
@@ -13,10 +13,10 @@ inline constexpr size_t kSegmentBytes = 1 << 20;           // of Upload and Down
 inline constexpr size_t kStreamSubscriptionsMax = 65'536;  // limits.stream_subscriptions_max
 inline constexpr absl::Duration kPollWaitMax = absl::Seconds(55);  // claims.wait_max
 
-// What an item may have beside its data: 1 KiB of labels, 255 bytes each of content type and key
-// id, call id, ttl, and the framing of all of these.
+// The largest size of an item without its data: 1 KiB of labels, 255 bytes each of content type and
+// key id, call id, ttl, and the framing of all of these.
 inline constexpr size_t kItemOverheadBytesMax = 2048;
-// By how much an answer with payload bytes up to the limit may exceed it.
+// By how much a response may exceed the limit when its payload bytes reach it.
 inline constexpr size_t kEnvelopeBytesMax = kBatchItemsMax * kItemOverheadBytesMax;
 
 }  // namespace mayfly::client

@@ -1,4 +1,4 @@
-// How long to wait before the next attempt.
+// The pause before an attempt is repeated.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace mayfly::client {
 
-// After `attempts` that failed; 0 for the first pause.
+// After `attempts` failed attempts in a row, counted from 0.
 inline absl::Duration PauseAfter(int attempts, const RetryPolicy& policy) {
   constexpr int kDoublingsMax = 30;
   const int64_t factor = int64_t{1} << std::min(attempts, kDoublingsMax);

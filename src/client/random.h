@@ -1,5 +1,5 @@
-// Random bytes from the kernel: for call ids, claim tokens and jitter. The client does not link the
-// server's cryptography.
+// Random bytes from the kernel, for call ids, claim tokens and jitter. The client does not link the
+// cryptography of the server.
 #pragma once
 
 #include <string>
@@ -8,10 +8,11 @@
 
 namespace mayfly::client {
 
-// Ends the process when the kernel has none to give, which Linux rules out after early boot.
+// Ends the process if the kernel has none, which does not happen on Linux after early boot.
 void FillFromKernel(MutableByteSpan out);
 
-// 16 bytes, fresh for every poll: who guessed one could acknowledge another's output.
+// 16 bytes. Each poll has a token of its own, and a token that can be guessed would let others
+// acknowledge its outputs.
 std::string NewClaimToken();
 
 // Evenly distributed in [0, 1).

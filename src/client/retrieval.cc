@@ -2,29 +2,17 @@
 
 #include <utility>
 
-#include "base/error.h"
 #include "client/await.h"
-#include "client/outputs.h"
+#include "client/awaited_outputs.h"
 
 namespace mayfly::client {
-namespace {
-
-// Each round has lost a claim to a restart or a lapse; a server that never lets an ack through is
-// not worth more.
-constexpr int kRoundsMax = 10;
-
-absl::Status ClaimLostError() {
-  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
-                   "the claim was lost before the ack, and another client has it now");
-}
-
-}  // namespace
 
 absl::StatusOr<ClaimedOutput> AwaitHeld(const std::shared_ptr<Core>& core,
                                         const std::string& call_id,
                                         const RetrieveOptions& options) {
-  return Await<absl::StatusOr<ClaimedOutput>>(
-      *core, [&](auto done) { core->outputs()->Await(core, call_id, options, std::move(done)); });
+  return Await<absl::StatusOr<ClaimedOutput>>(*core, [&](auto done) {
+    core->awaited_outputs()->Await(core, call_id, options, std::move(done));
+  });
 }
 
 Retrieval::Retrieval(std::shared_ptr<Core> core, std::string call_id, Consume consume,
@@ -38,18 +26,18 @@ Retrieval::Retrieval(std::shared_ptr<Core> core, std::string call_id, Consume co
 
 absl::StatusOr<absl::Time> Retrieval::Run() {
   absl::StatusOr<ClaimedOutput> output = Await(options_.wait);
-  for (int round = 0; round < kRoundsMax; ++round) {
+  for (int round = 0; round < kReclaimsMax; ++round) {
     if (ReasonOf(output.status()) == Reason::kOutputPending && delivered_.has_value()) {
-      return ClaimLostError();
+      return ClaimLostError("another client has it now");
     }
     RETURN_IF_ERROR(output.status());
     RETURN_IF_ERROR(Deliver(&*output));
     absl::StatusOr<absl::Time> ack = client_.AckOutput(output->claim, call_options_);
     if (ReasonOf(ack.status()) != Reason::kClaimLost) return ack;
-    // Somebody else has it, or a later attempt replaced it.
+    // Another client has the output, or a later attempt replaced it.
     output = Await(absl::ZeroDuration());
   }
-  return ClaimLostError();
+  return ClaimLostError("another client has it now");
 }
 
 absl::StatusOr<ClaimedOutput> Retrieval::Await(absl::Duration wait) const {
@@ -59,11 +47,10 @@ absl::StatusOr<ClaimedOutput> Retrieval::Await(absl::Duration wait) const {
 }
 
 absl::Status Retrieval::Deliver(ClaimedOutput* output) {
-  const Identity identity{.attempt = output->attempt, .size_bytes = output->size_bytes};
-  if (delivered_ == identity) return absl::OkStatus();
+  if (delivered_ == VersionOf(*output)) return absl::OkStatus();
   const absl::Status status = consume_(output);
   if (status.ok()) {
-    delivered_ = {.attempt = output->attempt, .size_bytes = output->size_bytes};
+    delivered_ = VersionOf(*output);
     return status;
   }
   // The caller's error matters more than whether this succeeds: the claim lapses anyway.

@@ -1,5 +1,6 @@
-// A Retrieval is one Client::Retrieve: await, deliver, acknowledge, and again when the claim was
-// lost on the way. It blocks the caller's thread, and lives on its stack.
+// A Retrieval is one Client::Retrieve. It awaits the output, delivers it and acknowledges it, and
+// begins again when the claim was lost before the ack. It blocks the caller's thread, and lives on
+// that thread's stack.
 #pragma once
 
 #include <memory>
@@ -12,14 +13,15 @@
 #include "absl/time/time.h"
 
 #include "client/core.h"
+#include "client/reclaim.h"
 #include "mayfly/client.h"
 
 namespace mayfly::client {
 
 class Retrieval {
  public:
-  // Gets the output, its data omitted if it is large, and brings that; the claim it leaves is the
-  // one to acknowledge.
+  // Gets the output, and downloads its data if that was omitted. The claim that it leaves in the
+  // output is the one to acknowledge.
   using Consume = absl::FunctionRef<absl::Status(ClaimedOutput* output)>;
 
   // `consume` outlives this.
@@ -29,13 +31,6 @@ class Retrieval {
   absl::StatusOr<absl::Time> Run();
 
  private:
-  // What tells an output from the one that replaced it.
-  struct Identity {
-    uint32_t attempt = 0;
-    uint64_t size_bytes = 0;
-    friend bool operator==(const Identity&, const Identity&) = default;
-  };
-
   absl::StatusOr<ClaimedOutput> Await(absl::Duration wait) const;
   absl::Status Deliver(ClaimedOutput* output);
 
@@ -45,10 +40,10 @@ class Retrieval {
   const Consume consume_;
   const RetrieveOptions options_;
   const CallOptions call_options_;
-  std::optional<Identity> delivered_;
+  std::optional<OutputVersion> delivered_;
 };
 
-// What a caller waits for: the output, held, its data omitted if it is large.
+// Waits for the output of a call. The output is held, and its data omitted if it is large.
 absl::StatusOr<ClaimedOutput> AwaitHeld(const std::shared_ptr<Core>& core,
                                         const std::string& call_id, const RetrieveOptions& options);
 

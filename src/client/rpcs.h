@@ -1,4 +1,5 @@
-// For each RPC that takes a batch: its messages, and how an item is added and a result is read.
+// One struct for each RPC that takes a batch. It names the messages, and says how an item is added
+// to a request and how a result is read from a response.
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@
 
 namespace mayfly::client {
 
-// What most have in common: items that are converted, and answers that are complete.
+// The common case: items are converted, and a response has every item's data.
 template <typename RequestMessage, typename ResponseMessage, typename ItemValue,
           typename ResultValue>
 struct ItemsRpc {
@@ -77,7 +78,7 @@ struct GetInputsRpc
   }
   static Result Read(v1::GetInputResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
-    absl::StatusOr<Payload> payload = Payload();  // too large: data of size_bytes is missing
+    absl::StatusOr<Payload> payload = Payload();  // stays empty if it is too large for a message
     if (answer->has_payload()) payload = FromProto(answer->mutable_payload());
     RETURN_IF_ERROR(payload.status());
     return StoredInput{.call_id = answer->call_id(),

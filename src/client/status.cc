@@ -61,12 +61,12 @@ absl::Status StatusFromProto(const google::rpc::Status& status) {
 
 absl::Status StatusFromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  // Not UNAVAILABLE, as gRPC has it: they were read once, and will be no better when asked again.
+  // gRPC says UNAVAILABLE, but a retry does not help: the credentials are read once.
   if (status.error_message() == kNoChannel) {
     return absl::UnauthenticatedError(kUnusableCredentials);
   }
   google::rpc::Status details;
-  // Without details, or with somebody else's, the code and the text still tell.
+  // Code and text are used even if the details are missing or of another kind.
   if (!details.ParseFromString(status.error_details())) details.Clear();
   return WithDetails(status.error_code(), status.error_message(), details);
 }

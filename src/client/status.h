@@ -1,4 +1,4 @@
-// Errors as they come off the wire, made into absl::Status with reason and retry delay.
+// Converts the errors of the protocol to absl::Status, with reason and retry delay.
 #pragma once
 
 #include "absl/status/status.h"
@@ -7,11 +7,11 @@
 
 namespace mayfly::client {
 
-// An item's status. ErrorInfo of other domains than "mayfly" and reasons of later versions are
-// passed over: the code and the text remain.
+// The status of an item. Ignores ErrorInfo of other domains than "mayfly", and reasons that this
+// version does not know; code and text remain.
 absl::Status StatusFromProto(const google::rpc::Status& status);
 
-// An RPC's status. Its details are a google.rpc.Status in the trailer grpc-status-details-bin.
+// The status of an RPC. Its details are a google.rpc.Status in the trailer grpc-status-details-bin.
 absl::Status StatusFromGrpc(const grpc::Status& status);
 
 }  // namespace mayfly::client

@@ -1,4 +1,4 @@
-// The time that a call may take, counted on a clock that no one sets.
+// The time that a call may take, by a monotonic clock.
 #pragma once
 
 #include <algorithm>
@@ -10,13 +10,13 @@
 
 namespace mayfly::client {
 
-// Since some time in the past; never goes back.
+// Time since an arbitrary start. It also counts while the machine is suspended.
 inline absl::Duration Elapsed() {
   static SystemClock clock;
   return clock.Read().boottime;
 }
 
-// gRPC takes points of time and turns them into durations at once.
+// gRPC takes points in time, and converts them to durations at once.
 inline std::chrono::system_clock::time_point FromNow(absl::Duration duration) {
   constexpr absl::Duration kLongest = absl::Hours(24 * 365);  // infinite does not fit
   return std::chrono::system_clock::now() +

@@ -1,5 +1,5 @@
-// A TransferPool has the threads on which payloads are streamed that nobody waits for: transfers
-// block, on the network and on their sources and sinks.
+// A TransferPool has the threads for transfers without a caller that waits. Transfers block: on the
+// network, and on their sources and sinks.
 #pragma once
 
 #include <deque>
@@ -12,14 +12,16 @@
 
 namespace mayfly::client {
 
-// Thread-safe. A thread is started when there is work for it, and stays.
+// Thread-safe. Threads are started when there is work for them, and run until the pool is
+// destroyed.
 class TransferPool {
  public:
   explicit TransferPool(int threads_max) : threads_max_(threads_max) {}
-  // Waits for what is under way, which holds the pool's owner and so is nothing.
+  // Joins the threads. No transfer is under way, because transfers hold the core that owns the
+  // pool.
   ~TransferPool();
 
-  // Runs `transfer` on one of the threads, after those that came before it.
+  // Runs `transfer` on one of the threads. Transfers start in the order of these calls.
   void Start(absl::AnyInvocable<void()> transfer) EXCLUDES_LOCK(mutex_);
 
  private:

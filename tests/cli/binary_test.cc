@@ -13,6 +13,7 @@
 namespace mayfly {
 namespace {
 
+using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -179,7 +180,9 @@ TEST_F(BinaryTest, RefusalsExitWithFive) {
 TEST_F(BinaryTest, AServerThatIsNotThereExitsWithFour) {
   const Finished run = Mayfly({"describe", "x", "--server", "127.0.0.1:1", "--timeout", "300ms"});
   EXPECT_EQ(run.exit_code, 4);
-  EXPECT_THAT(run.err, HasSubstr("mayfly: call x: unavailable: "));
+  // On a busy machine the connection is not refused before the timeout.
+  EXPECT_THAT(run.err, AnyOf(HasSubstr("mayfly: call x: unavailable: "),
+                             HasSubstr("mayfly: call x: deadline exceeded: ")));
   EXPECT_EQ(run.err.find('\n'), run.err.size() - 1) << run.err;
 }
 

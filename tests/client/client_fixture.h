@@ -24,9 +24,12 @@ class ClientFixture : public testing::Test {
             .retry = {.delay_min = absl::Milliseconds(1), .delay_max = absl::Milliseconds(10)}};
   }
 
-  Client NewClient(ClientOptions options = QuickOptions()) {
+  std::shared_ptr<Core> NewCore(ClientOptions options = QuickOptions()) {
     options.target = server_.target();
-    return Client(std::make_shared<Core>(grpc::InsecureChannelCredentials(), options));
+    return std::make_shared<Core>(grpc::InsecureChannelCredentials(), options);
+  }
+  Client NewClient(const ClientOptions& options = QuickOptions()) {
+    return Client(NewCore(options));
   }
 
   // A call with an input, and the output `data` of its first attempt.

@@ -1,6 +1,4 @@
 // Payloads that are streamed from the server.
-#include "client/download.h"
-
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -8,6 +6,7 @@
 
 #include "base/crc32c.h"
 #include "client/client_fixture.h"
+#include "client/download_transfer.h"
 #include "client/payload_ends.h"
 
 namespace mayfly::client {

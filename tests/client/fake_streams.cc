@@ -196,13 +196,9 @@ class FakeFunctionIo::OutputPush {
         break;
       }
     }
+    ReleaseClaims();  // before the client sees the end
     context_->TryCancel();
     reader.join();
-    MutexLock lock(&fake_->mutex_);
-    for (auto& [call_id, call] : fake_->table_.calls) {
-      if (call.claim_token == token_) call.claim_token.clear();
-    }
-    fake_->changed_.NotifyAll();
   }
 
  private:
@@ -217,6 +213,14 @@ class FakeFunctionIo::OutputPush {
     }
     MutexLock lock(&fake_->mutex_);
     is_over_ = true;
+    fake_->changed_.NotifyAll();
+  }
+
+  void ReleaseClaims() {
+    MutexLock lock(&fake_->mutex_);
+    for (auto& [call_id, call] : fake_->table_.calls) {
+      if (call.claim_token == token_) call.claim_token.clear();
+    }
     fake_->changed_.NotifyAll();
   }
 

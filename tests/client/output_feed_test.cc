@@ -14,6 +14,7 @@
 namespace mayfly::client {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -52,17 +53,11 @@ class RecordingListener : public OutputFeed::Listener {
 
 class OutputFeedTest : public ClientFixture {
  protected:
-  OutputFeedTest() {
-    ClientOptions options = QuickOptions();
-    options.target = server_.target();
-    core_ = std::make_shared<Core>(grpc::InsecureChannelCredentials(), options);
-    settings_ = OutputFeed::SettingsOf(options);
-  }
   ~OutputFeedTest() override {
     if (feed_ != nullptr) feed_->Close();
   }
 
-  void Open() { feed_ = std::make_shared<OutputFeed>(settings_, listener_); }
+  void Open() { feed_ = std::make_shared<OutputFeed>(settings_, core_->deadlines(), listener_); }
   std::vector<std::string> Subscribed() {
     std::vector<std::string> ids;
     for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
@@ -73,8 +68,8 @@ class OutputFeedTest : public ClientFixture {
   }
   std::string NewCall(const std::string& id) { return client_.PutInput({.call_id = id})->call_id; }
 
-  std::shared_ptr<Core> core_;
-  OutputFeed::Settings settings_;
+  std::shared_ptr<Core> core_ = NewCore();
+  OutputFeed::Settings settings_ = OutputFeed::SettingsOf(QuickOptions());
   const std::shared_ptr<RecordingListener> listener_ = std::make_shared<RecordingListener>();
   std::shared_ptr<OutputFeed> feed_;
 };
@@ -132,7 +127,9 @@ TEST_F(OutputFeedTest, ACallThatIsWaitedForAgainAtOnceIsStillTold) {
   }
   feed_->Subscribe(core_, {id});
   server_.AddOutput(id, 1, "x");
-  EXPECT_THAT(listener_->Await(1), ElementsAre("call"));
+  // The server may have been asked twice before it had the output. Then a second one comes, which
+  // nobody waits for any more.
+  EXPECT_THAT(listener_->Await(1), Contains("call"));
 }
 
 TEST_F(OutputFeedTest, TakesOnlyItsOwnClaims) {

@@ -1,4 +1,8 @@
+#include <chrono>
+#include <future>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include <gmock/gmock.h>
@@ -123,6 +127,41 @@ TEST_F(RetrieveTest, TheClaimIsRenewedWhileTheConsumerWorks) {
     EXPECT_EQ(request.lease().nanos(), 90'000'000);
     EXPECT_EQ(request.items(0).call_id(), id);
   }
+}
+
+// The end of a wait must not take away the subscription of one that begins at the same time.
+TEST_F(RetrieveTest, AWaitMayBeginWhileAnotherForItsCallEnds) {
+  constexpr int kRounds = 300;
+  constexpr int kWaits = 8;
+  for (int round = 0; round < kRounds; ++round) {
+    const std::string id = client_.PutInput({})->call_id;
+    std::vector<Cancellation> cancellations(kWaits);
+    std::vector<Client::Future<ClaimedOutput>> cancelled;
+    std::thread canceller([&] {
+      for (const Cancellation& cancellation : cancellations) cancellation.Cancel();
+    });
+    for (const Cancellation& cancellation : cancellations) {
+      cancelled.push_back(
+          client_.AwaitOutputFuture(id, {.wait = absl::Hours(1), .cancellation = cancellation}));
+    }
+    auto kept = client_.AwaitOutputFuture(id, {.wait = absl::Hours(1)});
+    canceller.join();
+    for (auto& each : cancelled) EXPECT_TRUE(absl::IsCancelled(each.get().status()));
+    server_.AddOutput(id, 1, "42");
+    ASSERT_EQ(kept.wait_for(std::chrono::seconds(60)), std::future_status::ready) << round;
+    EXPECT_TRUE(kept.get().ok());
+  }
+}
+
+TEST_F(RetrieveTest, ACallThatEndsWhileItsOutputIsHeldEndsTheOtherWaits) {
+  const std::string id = NewReadyCall("42");
+  const absl::StatusOr<ClaimedOutput> held =
+      client_.AwaitOutput(id, {.lease = absl::Milliseconds(90)});
+  ASSERT_TRUE(held.ok()) << held.status();
+  auto next = client_.AwaitOutputFuture(id, {.wait = absl::Hours(1)});
+  ASSERT_TRUE(client_.DeleteCall(id).ok());
+  ASSERT_EQ(next.wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  EXPECT_EQ(ReasonOf(next.get().status()), Reason::kCallDeleted);
 }
 
 TEST_F(RetrieveTest, ARenewalThatFailsIsRepeated) {

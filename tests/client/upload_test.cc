@@ -1,12 +1,11 @@
 // Payloads that are streamed to the server.
-#include "client/upload.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/crc32c.h"
 #include "client/client_fixture.h"
 #include "client/payload_ends.h"
+#include "client/upload_transfer.h"
 
 namespace mayfly::client {
 namespace {

@@ -1,8 +1,8 @@
-// A Download streams one payload from the server into a sink, and goes on from what it has when the
-// stream breaks. It blocks its thread, and lives on its stack.
+// A DownloadTransfer streams one payload from the server into a sink. When the stream breaks it
+// resumes where the sink is. It blocks its thread, and lives on that thread's stack.
 //
-// A claim that was lost on the way (a server that restarted, a lease that lapsed) is made again; if
-// a later attempt replaced the output meanwhile, the sink gets that one, from 0 on.
+// It reclaims an output whose claim was lost during the download. If a later attempt replaced the
+// output meanwhile, the sink gets the later one, from offset 0 on.
 #pragma once
 
 #include <memory>
@@ -20,10 +20,11 @@
 
 namespace mayfly::client {
 
-class Download {
+class DownloadTransfer {
  public:
   // `sink` outlives this.
-  Download(const std::shared_ptr<Core>& core, PayloadSink* sink, const CallOptions& options);
+  DownloadTransfer(const std::shared_ptr<Core>& core, PayloadSink* sink,
+                   const CallOptions& options);
 
   absl::StatusOr<StoredInput> RunInput(const std::string& call_id);
   absl::StatusOr<ClaimedOutput> RunOutput(ClaimedOutput output);
@@ -35,23 +36,24 @@ class Download {
   absl::Status Take(const v1::DownloadHeader& header);
   absl::Status Take(const v1::DownloadSegment& segment);
   absl::Status Take(const v1::DownloadFinish& finish);
-  absl::Status ClaimAgain();
+  absl::Status Reclaim();
 
   const std::shared_ptr<Core> core_;
   PayloadSink* const sink_;
   const Progress progress_;
   const std::optional<Cancellation> cancellation_;
-  TransferWatch watch_;
+  const std::shared_ptr<TransferWatch> watch_;
   v1::DownloadRequest request_;
   std::optional<v1::DownloadHeader> header_;
-  uint64_t offset_ = 0;  // of what comes next
-  uint32_t crc32c_ = 0;  // of all before
+  uint64_t offset_ = 0;  // of the next segment
+  uint32_t crc32c_ = 0;  // of the data before offset_
   bool finished_ = false;
   bool moved_on_ = false;  // in the stream under way
   absl::Status sink_error_;
 };
 
-// Into memory; OUT_OF_RANGE when it is larger than ClientOptions.data_bytes_max.
+// Downloads into memory. OUT_OF_RANGE when the data is larger than ClientOptions.data_bytes_max, or
+// than `data_bytes_max`.
 absl::StatusOr<StoredInput> DownloadInputToMemory(const std::shared_ptr<Core>& core,
                                                   const std::string& call_id, uint64_t size_bytes,
                                                   const CallOptions& options);

@@ -1,8 +1,8 @@
-// A BidiStream is one bidirectional RPC under way: it reads all the time, and writes one message at
-// a time, for an owner that may go before it.
+// An RpcStream is one bidirectional RPC under way. It reads all the time, and writes one message at
+// a time. Its owner may be destroyed before it.
 //
-// It owns itself until gRPC is through with it. Thread-safe; the owner is called on the
-// dispatcher's thread only.
+// It owns itself until gRPC has completed its last operation. Thread-safe; the owner is called on
+// the dispatcher's thread only.
 #pragma once
 
 #include <memory>
@@ -22,33 +22,33 @@
 namespace mayfly::client {
 
 template <typename Request, typename Response>
-class BidiStream : public std::enable_shared_from_this<BidiStream<Request, Response>> {
+class RpcStream : public std::enable_shared_from_this<RpcStream<Request, Response>> {
  public:
   class Owner {
    public:
     virtual ~Owner() = default;
-    // A message may be written: the stream has begun, or the last one has left.
+    // A message may be written: the stream has begun, or the last message was written.
     virtual void OnWritable() = 0;
-    // `response` is the owner's to take from until this returns.
+    // The owner may move data out of `response` until this returns.
     virtual Completion::Then OnResponse(Response* response) = 0;
-    // The last call, whatever ended it; OK when it was the server that did, and meant it.
+    // The last call. OK when the server has ended the stream on purpose.
     virtual Completion::Then OnBroken(const absl::Status& status) = 0;
   };
   // PrepareAsync...
   using Method = std::unique_ptr<grpc::ClientAsyncReaderWriterInterface<Request, Response>> (
       v1::FunctionIo::StubInterface::*)(grpc::ClientContext*, grpc::CompletionQueue*);
 
-  static std::shared_ptr<BidiStream> Start(std::shared_ptr<Dispatcher> dispatcher,
-                                           v1::FunctionIo::StubInterface* stub, Method method,
-                                           std::weak_ptr<Owner> owner) {
+  static std::shared_ptr<RpcStream> Start(std::shared_ptr<Dispatcher> dispatcher,
+                                          v1::FunctionIo::StubInterface* stub, Method method,
+                                          std::weak_ptr<Owner> owner) {
     auto stream =
-        std::shared_ptr<BidiStream>(new BidiStream(std::move(dispatcher), std::move(owner)));
+        std::shared_ptr<RpcStream>(new RpcStream(std::move(dispatcher), std::move(owner)));
     stream->stream_ = (stub->*method)(&stream->context_, stream->dispatcher_->queue());
     stream->stream_->StartCall(stream->started_.Expect(stream));
     return stream;
   }
 
-  // After OnWritable, and once for each. Nothing happens if the stream is broken.
+  // Once after each OnWritable. Has no effect on a broken stream.
   void Write(const Request& request) EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     if (ended_) return;
@@ -59,27 +59,27 @@ class BidiStream : public std::enable_shared_from_this<BidiStream<Request, Respo
   void Cancel() { context_.TryCancel(); }
 
  private:
-  using Handler = Completion::Then (BidiStream::*)(bool ok);
+  using Handler = Completion::Then (RpcStream::*)(bool ok);
 
-  // One kind of operation, of which one is under way at most.
+  // One kind of gRPC operation. At most one of a kind is under way.
   class Tag : public Completion {
    public:
     explicit Tag(Handler handler) : handler_(handler) {}
-    Tag* Expect(std::shared_ptr<BidiStream> stream) {
+    Completion* Expect(std::shared_ptr<RpcStream> stream) {
       stream_ = std::move(stream);
       return this;
     }
     Then OnCompletion(bool ok) override {
-      const std::shared_ptr<BidiStream> stream = std::move(stream_);
+      const std::shared_ptr<RpcStream> stream = std::move(stream_);
       return (stream.get()->*handler_)(ok);
     }
 
    private:
     const Handler handler_;
-    std::shared_ptr<BidiStream> stream_;  // set: a completion is to come
+    std::shared_ptr<RpcStream> stream_;  // set: a completion is to come
   };
 
-  BidiStream(std::shared_ptr<Dispatcher> dispatcher, std::weak_ptr<Owner> owner)
+  RpcStream(std::shared_ptr<Dispatcher> dispatcher, std::weak_ptr<Owner> owner)
       : dispatcher_(std::move(dispatcher)), owner_(std::move(owner)) {}
 
   Completion::Then OnStarted(bool ok) {
@@ -141,10 +141,10 @@ class BidiStream : public std::enable_shared_from_this<BidiStream<Request, Respo
   const std::weak_ptr<Owner> owner_;
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientAsyncReaderWriterInterface<Request, Response>> stream_;
-  Tag started_{&BidiStream::OnStarted};
-  Tag read_{&BidiStream::OnRead};
-  Tag written_{&BidiStream::OnWritten};
-  Tag finished_{&BidiStream::OnFinished};
+  Tag started_{&RpcStream::OnStarted};
+  Tag read_{&RpcStream::OnRead};
+  Tag written_{&RpcStream::OnWritten};
+  Tag finished_{&RpcStream::OnFinished};
   google::protobuf::Arena arena_{ArenaOfMessages()};
   Response* response_ = nullptr;
   grpc::Status status_;

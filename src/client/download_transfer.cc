@@ -1,4 +1,4 @@
-#include "client/download.h"
+#include "client/download_transfer.h"
 
 #include <algorithm>
 #include <utility>
@@ -10,6 +10,7 @@
 #include "client/convert.h"
 #include "client/limits.h"
 #include "client/pause.h"
+#include "client/reclaim.h"
 #include "client/status.h"
 #include "mayfly/client.h"
 
@@ -48,14 +49,15 @@ class StringSink : public PayloadSink {
 
 }  // namespace
 
-Download::Download(const std::shared_ptr<Core>& core, PayloadSink* sink, const CallOptions& options)
+DownloadTransfer::DownloadTransfer(const std::shared_ptr<Core>& core, PayloadSink* sink,
+                                   const CallOptions& options)
     : core_(core),
       sink_(sink),
       progress_(options.progress),
       cancellation_(options.cancellation),
-      watch_(core, options) {}
+      watch_(TransferWatch::Start(*core, options)) {}
 
-absl::StatusOr<StoredInput> Download::RunInput(const std::string& call_id) {
+absl::StatusOr<StoredInput> DownloadTransfer::RunInput(const std::string& call_id) {
   request_.set_call_id(call_id);
   request_.set_kind(v1::PAYLOAD_KIND_INPUT);
   RETURN_IF_ERROR(Run());
@@ -65,7 +67,7 @@ absl::StatusOr<StoredInput> Download::RunInput(const std::string& call_id) {
                      .deadline = FromProto(header_->deadline_time())};
 }
 
-absl::StatusOr<ClaimedOutput> Download::RunOutput(ClaimedOutput output) {
+absl::StatusOr<ClaimedOutput> DownloadTransfer::RunOutput(ClaimedOutput output) {
   request_.set_call_id(output.claim.call_id);
   request_.set_kind(v1::PAYLOAD_KIND_OUTPUT);
   request_.set_claim_token(output.claim.token);
@@ -82,7 +84,7 @@ absl::StatusOr<ClaimedOutput> Download::RunOutput(ClaimedOutput output) {
   return output;
 }
 
-absl::Status Download::Run() {
+absl::Status DownloadTransfer::Run() {
   const RetryPolicy& policy = core_->options().retry;
   int failures = 0;  // since something was received
   while (true) {
@@ -92,19 +94,20 @@ absl::Status Download::Run() {
     RETURN_IF_ERROR(sink_error_);
     failures = moved_on_ ? 1 : failures + 1;
     const bool claim_was_lost = ReasonOf(status) == Reason::kClaimLost;
-    // Other downloads fill the room for what is being sent.
+    // OVERLOADED: other downloads fill the server's send buffers.
     const bool must_wait = absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOverloaded;
     if ((!must_wait && !claim_was_lost) || failures >= policy.attempts_max) {
-      return watch_.Verdict(status);
+      return watch_->Verdict(status);
     }
-    RETURN_IF_ERROR(watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
-    if (claim_was_lost) RETURN_IF_ERROR(watch_.Verdict(ClaimAgain()));
+    RETURN_IF_ERROR(
+        watch_->Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
+    if (claim_was_lost) RETURN_IF_ERROR(watch_->Verdict(Reclaim()));
   }
 }
 
-absl::Status Download::ReceiveOnce() {
+absl::Status DownloadTransfer::ReceiveOnce() {
   grpc::ClientContext context;
-  watch_.Attach(&context);
+  watch_->Attach(&context);
   request_.set_offset_bytes(offset_);
   finished_ = false;
   const auto reader = core_->NextLargeStub()->Download(&context, request_);
@@ -127,14 +130,14 @@ absl::Status Download::ReceiveOnce() {
   }
   if (!taken.ok()) context.TryCancel();
   const absl::Status status = StatusFromGrpc(reader->Finish());
-  watch_.Attach(nullptr);
+  watch_->Attach(nullptr);
   RETURN_IF_ERROR(taken);
   RETURN_IF_ERROR(status);
   if (!finished_) return absl::UnavailableError("the download ended before its finish");
   return absl::OkStatus();
 }
 
-absl::Status Download::Take(const v1::DownloadHeader& header) {
+absl::Status DownloadTransfer::Take(const v1::DownloadHeader& header) {
   const bool is_another =
       header_.has_value() &&
       (header.size_bytes() != header_->size_bytes() || header.attempt() != header_->attempt() ||
@@ -147,7 +150,7 @@ absl::Status Download::Take(const v1::DownloadHeader& header) {
   return absl::UnavailableError("the payload was replaced while it was downloaded");
 }
 
-absl::Status Download::Take(const v1::DownloadSegment& segment) {
+absl::Status DownloadTransfer::Take(const v1::DownloadSegment& segment) {
   if (!header_.has_value() || finished_) {
     return absl::InternalError("the server sent a segment where none belongs");
   }
@@ -157,19 +160,19 @@ absl::Status Download::Take(const v1::DownloadSegment& segment) {
                                             segment.offset_bytes(), ", wanted are ",
                                             header_->size_bytes() - offset_, " at ", offset_));
   }
-  watch_.BeginCallersTurn();
+  watch_->BeginCallersTurn();
   sink_error_ = sink_->WriteAt(offset_, segment.data());
-  watch_.EndCallersTurn();
+  watch_->EndCallersTurn();
   RETURN_IF_ERROR(sink_error_);
   crc32c_ = ExtendCrc32c(crc32c_, AsBytes(segment.data()));
   offset_ += segment.data().size();
   moved_on_ = true;
-  watch_.OnProgress();
+  watch_->OnProgress();
   if (progress_) progress_(offset_, header_->size_bytes());
   return absl::OkStatus();
 }
 
-absl::Status Download::Take(const v1::DownloadFinish& finish) {
+absl::Status DownloadTransfer::Take(const v1::DownloadFinish& finish) {
   if (!header_.has_value() || finish.size_bytes() != header_->size_bytes()) {
     return absl::InternalError("the server finished another payload than it had begun");
   }
@@ -187,23 +190,16 @@ absl::Status Download::Take(const v1::DownloadFinish& finish) {
   return absl::OkStatus();
 }
 
-absl::Status Download::ClaimAgain() {
+absl::Status DownloadTransfer::Reclaim() {
   if (request_.kind() != v1::PAYLOAD_KIND_OUTPUT) return absl::InternalError("an input is claimed");
-  absl::StatusOr<ClaimedOutputs> claimed =
-      Client(core_).ClaimOutputs({request_.call_id()}, {.count_max = 1,
-                                                        .bytes_max = 1,
-                                                        .claim_larger = true,
-                                                        .token = request_.claim_token(),
-                                                        .timeout = watch_.Left(),
-                                                        .cancellation = cancellation_});
+  ClaimOptions options = ReclaimOptions(request_.claim_token(), watch_->Left());
+  options.cancellation = cancellation_;
+  const absl::StatusOr<ClaimedOutput> claimed =
+      OnlyOutput(Client(core_).ClaimOutputs({request_.call_id()}, std::move(options)),
+                 ClaimLostError("another client has it now"));
   RETURN_IF_ERROR(claimed.status());
-  if (!claimed->errors.empty()) return claimed->errors[0].status;
-  if (claimed->outputs.empty()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
-                     "the claim was lost during the download, and another client has it now");
-  }
-  request_.set_claim_token(claimed->outputs[0].claim.token);
-  request_.set_fence(claimed->outputs[0].claim.fence);
+  request_.set_claim_token(claimed->claim.token);
+  request_.set_fence(claimed->claim.fence);
   return absl::OkStatus();
 }
 
@@ -213,7 +209,7 @@ absl::StatusOr<StoredInput> DownloadInputToMemory(const std::shared_ptr<Core>& c
   const uint64_t bytes_max = core->options().data_bytes_max;
   if (size_bytes > bytes_max) return StringSink::TooLarge(size_bytes, bytes_max);
   StringSink sink(bytes_max);
-  absl::StatusOr<StoredInput> input = Download(core, &sink, options).RunInput(call_id);
+  absl::StatusOr<StoredInput> input = DownloadTransfer(core, &sink, options).RunInput(call_id);
   if (input.ok()) input->payload.data = sink.TakeData();
   return input;
 }
@@ -225,7 +221,8 @@ absl::StatusOr<ClaimedOutput> DownloadOutputToMemory(const std::shared_ptr<Core>
     return StringSink::TooLarge(output.size_bytes, data_bytes_max);
   }
   StringSink sink(data_bytes_max);
-  absl::StatusOr<ClaimedOutput> whole = Download(core, &sink, options).RunOutput(std::move(output));
+  absl::StatusOr<ClaimedOutput> whole =
+      DownloadTransfer(core, &sink, options).RunOutput(std::move(output));
   if (!whole.ok()) return whole;
   whole->payload.data = sink.TakeData();
   whole->data_omitted = false;

@@ -1,5 +1,6 @@
-// An Upload streams one payload to the server in segments, and goes on where a broken stream left
-// off. It blocks its thread, and lives on its stack.
+// An UploadTransfer streams one payload to the server, in segments. When the stream breaks it
+// resumes after the bytes that the server has kept. It blocks its thread, and lives on that
+// thread's stack.
 #pragma once
 
 #include <memory>
@@ -18,37 +19,39 @@
 
 namespace mayfly::client {
 
-class Upload {
+class UploadTransfer {
  public:
   // `source` outlives this. The data of the input's or output's payload is empty.
-  Upload(const std::shared_ptr<Core>& core, Input input, PayloadSource* source,
-         const CallOptions& options);
-  Upload(const std::shared_ptr<Core>& core, Output output, PayloadSource* source,
-         const CallOptions& options);
+  UploadTransfer(const std::shared_ptr<Core>& core, Input input, PayloadSource* source,
+                 const CallOptions& options);
+  UploadTransfer(const std::shared_ptr<Core>& core, Output output, PayloadSource* source,
+                 const CallOptions& options);
 
   absl::StatusOr<Stored> Run();
 
  private:
-  Upload(const std::shared_ptr<Core>& core, PayloadSource* source, const CallOptions& options);
+  UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource* source,
+                 const CallOptions& options);
 
-  // One stream, from committed_ on. Errors of the source are in source_error_.
+  // One stream, from committed_ on. Sets source_error_.
   absl::StatusOr<Stored> SendOnce();
   absl::Status SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer);
   // Reads the segment at `offset` into request_.
   absl::Status ReadSegment(uint64_t offset);
   void WriteHeader();
-  // After a stream that broke: where to go on.
+  // Asks the server from where to resume, after a stream that broke.
   absl::Status QueryCommitted();
 
   const std::shared_ptr<Core> core_;
   PayloadSource* const source_;
   const Progress progress_;
-  TransferWatch watch_;
+  const std::shared_ptr<TransferWatch> watch_;
   v1::UploadHeader header_;
   v1::UploadRequest request_;
-  uint64_t committed_ = 0;               // where the next stream begins
-  std::vector<uint32_t> crc32c_before_;  // of all before a segment; one more than were read
-  std::optional<uint64_t> size_;         // once the source has said or reached its end
+  uint64_t committed_ = 0;  // the next stream begins here
+  std::vector<uint32_t>
+      crc32c_before_;             // of the data before each segment, and after the last one read
+  std::optional<uint64_t> size_;  // when known from the source or its end
   bool whole_was_read_ = false;
   uint64_t most_committed_ = 0;  // so far
   absl::Status source_error_;

@@ -1,4 +1,4 @@
-#include "client/upload.h"
+#include "client/upload_transfer.h"
 
 #include <algorithm>
 #include <string.h>
@@ -18,7 +18,8 @@
 namespace mayfly::client {
 namespace {
 
-// An upload that has ended either way is not known any more; what it was is found by putting again.
+// The server does not know an upload that has ended, stored or abandoned. Uploading again finds out
+// which.
 bool MayGoOn(const absl::Status& status) {
   return absl::IsUnavailable(status) || ReasonOf(status) == Reason::kOffsetMismatch ||
          ReasonOf(status) == Reason::kUploadUnknown;
@@ -33,53 +34,54 @@ absl::StatusOr<size_t> StringSource::ReadAt(uint64_t offset, char* buffer, size_
   return size;
 }
 
-Upload::Upload(const std::shared_ptr<Core>& core, PayloadSource* source, const CallOptions& options)
+UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource* source,
+                               const CallOptions& options)
     : core_(core),
       source_(source),
       progress_(options.progress),
-      watch_(core, options),
+      watch_(TransferWatch::Start(*core, options)),
       crc32c_before_(1, 0),
       size_(source->SizeBytes()) {
   header_.set_upload_id(NewClaimToken());
 }
 
-Upload::Upload(const std::shared_ptr<Core>& core, Input input, PayloadSource* source,
-               const CallOptions& options)
-    : Upload(core, source, options) {
+UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Input input,
+                               PayloadSource* source, const CallOptions& options)
+    : UploadTransfer(core, source, options) {
   ToProto(std::move(input), header_.mutable_input());
   header_.mutable_input()->mutable_payload()->clear_crc32c();
 }
 
-Upload::Upload(const std::shared_ptr<Core>& core, Output output, PayloadSource* source,
-               const CallOptions& options)
-    : Upload(core, source, options) {
+UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Output output,
+                               PayloadSource* source, const CallOptions& options)
+    : UploadTransfer(core, source, options) {
   ToProto(std::move(output), header_.mutable_output());
   header_.mutable_output()->mutable_payload()->clear_crc32c();
 }
 
-absl::StatusOr<Stored> Upload::Run() {
+absl::StatusOr<Stored> UploadTransfer::Run() {
   const RetryPolicy& policy = core_->options().retry;
   int failures = 0;  // since the server kept more than before
   while (true) {
     absl::StatusOr<Stored> stored = SendOnce();
     RETURN_IF_ERROR(source_error_);
     if (stored.ok() || !MayGoOn(stored.status())) {
-      return stored.ok() ? stored : watch_.Verdict(stored.status());
+      return stored.ok() ? stored : watch_->Verdict(stored.status());
     }
     absl::Status status = stored.status();
     do {
       const uint64_t committed_before = most_committed_;
-      if (++failures >= policy.attempts_max) return watch_.Verdict(status);
+      if (++failures >= policy.attempts_max) return watch_->Verdict(status);
       RETURN_IF_ERROR(
-          watch_.Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
+          watch_->Pause(std::max(PauseAfter(failures - 1, policy), RetryDelayOf(status))));
       status = QueryCommitted();
       if (most_committed_ > committed_before) failures = 0;
     } while (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status));
-    RETURN_IF_ERROR(watch_.Verdict(status));
+    RETURN_IF_ERROR(watch_->Verdict(status));
   }
 }
 
-void Upload::WriteHeader() {
+void UploadTransfer::WriteHeader() {
   v1::Payload* payload = header_.has_input() ? header_.mutable_input()->mutable_payload()
                                              : header_.mutable_output()->mutable_payload();
   header_.set_offset_bytes(committed_);
@@ -89,18 +91,18 @@ void Upload::WriteHeader() {
   *request_.mutable_header() = header_;
 }
 
-absl::StatusOr<Stored> Upload::SendOnce() {
+absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   grpc::ClientContext context;
-  watch_.Attach(&context);
+  watch_->Attach(&context);
   v1::UploadResponse response;
   const auto writer = core_->NextLargeStub()->Upload(&context, &response);
   WriteHeader();
   absl::Status status;
   if (writer->Write(request_)) status = SendSegments(writer.get());
-  if (!status.ok()) context.TryCancel();  // what was sent must not look like the whole
+  if (!status.ok()) context.TryCancel();  // the part that was sent must not look like the whole
   writer->WritesDone();
   absl::Status answer = StatusFromGrpc(writer->Finish());
-  watch_.Attach(nullptr);
+  watch_->Attach(nullptr);
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(answer);
   Stored stored{.call_id = std::move(*response.mutable_call_id()), .deadline = std::nullopt};
@@ -108,17 +110,17 @@ absl::StatusOr<Stored> Upload::SendOnce() {
   return stored;
 }
 
-absl::Status Upload::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer) {
+absl::Status UploadTransfer::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer) {
   uint64_t offset = committed_;
   while (true) {
     source_error_ = ReadSegment(offset);
     RETURN_IF_ERROR(source_error_);
     const size_t bytes = request_.segment().data().size();
     if (bytes == 0) break;
-    // When the server has ended the stream, Finish tells why.
+    // The server has ended the stream; Finish returns why.
     if (!writer->Write(request_)) return absl::OkStatus();
     offset += bytes;
-    watch_.OnProgress();
+    watch_->OnProgress();
     if (progress_) progress_(offset, size_);
     if (bytes < kSegmentBytes) break;
   }
@@ -135,7 +137,7 @@ absl::Status Upload::SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>
   return absl::OkStatus();
 }
 
-absl::Status Upload::ReadSegment(uint64_t offset) {
+absl::Status UploadTransfer::ReadSegment(uint64_t offset) {
   const size_t index = offset / kSegmentBytes;
   const bool is_known_end = offset % kSegmentBytes != 0;  // all of it was committed
   std::string* data = request_.mutable_segment()->mutable_data();
@@ -144,10 +146,10 @@ absl::Status Upload::ReadSegment(uint64_t offset) {
   if (is_known_end) return absl::OkStatus();
   size_t filled = 0;
   while (filled < kSegmentBytes) {
-    watch_.BeginCallersTurn();
+    watch_->BeginCallersTurn();
     const absl::StatusOr<size_t> read =
         source_->ReadAt(offset + filled, data->data() + filled, kSegmentBytes - filled);
-    watch_.EndCallersTurn();
+    watch_->EndCallersTurn();
     RETURN_IF_ERROR(read.status());
     if (*read == 0) break;
     filled += *read;
@@ -163,16 +165,16 @@ absl::Status Upload::ReadSegment(uint64_t offset) {
   return absl::OkStatus();
 }
 
-absl::Status Upload::QueryCommitted() {
+absl::Status UploadTransfer::QueryCommitted() {
   grpc::ClientContext context;
-  context.set_deadline(FromNow(watch_.Left() / 2));  // a lost answer leaves time for another
-  watch_.Attach(&context);
+  context.set_deadline(FromNow(watch_->Left() / 2));  // a lost answer leaves time for another
+  watch_->Attach(&context);
   v1::QueryUploadRequest request;
   request.set_upload_id(header_.upload_id());
   v1::QueryUploadResponse response;
   const absl::Status status =
       StatusFromGrpc(core_->stub()->QueryUpload(&context, request, &response));
-  watch_.Attach(nullptr);
+  watch_->Attach(nullptr);
   committed_ = 0;
   if (ReasonOf(status) == Reason::kUploadUnknown) return absl::OkStatus();
   RETURN_IF_ERROR(status);

@@ -1,9 +1,10 @@
-// A Batch carries any number of items through one RPC: it cuts them into requests that fit the
-// server's limits, has a few of them under way at a time, and gathers one result for each item.
+// A BatchCall carries a caller's batch, of any number of items, through one RPC. It splits the
+// items into requests that fit the server's limits (parts), has a few parts under way at a time,
+// and gathers one result for each item.
 //
-// Items that come back UNAVAILABLE are asked again, without their neighbours; so are those whose
-// payload did not fit into the answer. rpcs.h says for each RPC how items and results are read.
-// Shared by its parts, which the core's thread runs.
+// Items that come back UNAVAILABLE are sent again, without their neighbours; so are items whose
+// payload did not fit into the response. rpcs.h says for each RPC how items and results are read.
+// The parts share the BatchCall, and run on the core's thread.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "base/error.h"
 #include "base/mutex.h"
 #include "client/limits.h"
+#include "client/operation.h"
 #include "client/rpc_call.h"
 
 namespace mayfly::client {
@@ -31,7 +33,7 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
 }
 
 template <typename Rpc>
-class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
+class BatchCall : public Operation {
  public:
   using Item = typename Rpc::Item;
   using Result = typename Rpc::Result;
@@ -39,23 +41,18 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
   using Response = typename Rpc::Response;
   using Done = absl::AnyInvocable<void(std::vector<Result>)>;
 
-  // `prototype` has what is common to all items.
+  // `prototype` has the fields of the request beside its items.
   static void Start(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype,
                     TimeBudget budget, Done done,
                     const std::optional<Cancellation>& cancellation = std::nullopt) {
-    if (cancellation.has_value() && cancellation->IsCancelled() && !items.empty()) {
-      std::vector<Result> results(items.size(), Result(CancelledByCaller()));
-      return Dispatcher::Post(core->dispatcher(),
-                              [done = std::move(done), results = std::move(results)]() mutable {
-                                done(std::move(results));
-                              });
-    }
     const bool is_empty = items.empty();
-    auto batch = std::shared_ptr<Batch>(
-        new Batch(core, std::move(items), std::move(prototype), budget, std::move(done)));
-    // One more than the parts: nobody may end the batch while its first parts are being started.
+    auto batch = std::shared_ptr<BatchCall>(
+        new BatchCall(core, std::move(items), std::move(prototype), budget, std::move(done)));
+    if (IsCancelled(cancellation)) batch->GiveUpRest();
+    // parts_under_way_ starts at 1, so that the batch does not end while its first parts are
+    // started.
     for (int i = 0; i < kPartsMax; ++i) batch->StartPart();
-    batch->hook_ = HookOf(core, cancellation, std::weak_ptr<Batch>(batch));
+    batch->CancelWith(cancellation);
     Completion::Then then = batch->EndPart();
     if (then == nullptr) return;
     // Callbacks have one thread, also when the answers were faster than this one.
@@ -63,31 +60,38 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
     Dispatcher::Post(core->dispatcher(), std::move(then));
   }
 
-  // On the core's thread.
-  void Cancel() EXCLUDES_LOCK(mutex_) {
+  void OnCancel() override EXCLUDES_LOCK(mutex_) {
+    GiveUpRest();
     std::vector<std::weak_ptr<Part>> parts;
     {
       MutexLock lock(&mutex_);
-      for (; next_ < items_.size(); ++next_) results_[next_] = CancelledByCaller();
       parts.swap(parts_);
     }
     for (const auto& weak : parts) {
-      if (const auto part = weak.lock()) part->Cancel();
+      if (const auto part = weak.lock()) part->CancelNow();
     }
   }
+  void OnDeadline() override {}  // its parts keep to the budget
 
  private:
   class Part;
   static constexpr int kPartsMax = 4;
 
-  Batch(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype, TimeBudget budget,
-        Done done)
-      : core_(std::move(core)),
+  BatchCall(std::shared_ptr<Core> core, std::vector<Item> items, Request prototype,
+            TimeBudget budget, Done done)
+      : Operation(*core),
+        core_(std::move(core)),
         prototype_(std::move(prototype)),
         budget_(budget),
         done_(std::move(done)),
         items_(std::move(items)),
         results_(items_.size(), Result(absl::InternalError("not asked"))) {}
+
+  // Has the items that are in no part yet end with CANCELLED.
+  void GiveUpRest() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    for (; next_ < items_.size(); ++next_) results_[next_] = CancelledByCaller();
+  }
 
   // Takes the next items that fit into one request; empty when there are none.
   std::vector<size_t> Cut(Request* request) EXCLUDES_LOCK(mutex_) {
@@ -112,7 +116,7 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
   }
 
   void StartPart() {
-    auto part = std::make_shared<Part>(this->shared_from_this());
+    auto part = std::make_shared<Part>(SharedFrom(this));
     if (!part->Fill()) return;
     part->Start();
     MutexLock lock(&mutex_);
@@ -120,8 +124,11 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
   }
 
   Completion::Then EndPart() EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    if (--parts_under_way_ > 0) return nullptr;
+    {
+      MutexLock lock(&mutex_);
+      if (--parts_under_way_ > 0) return nullptr;
+    }
+    this->Finish();
     return [done = std::move(done_), results = std::move(results_)]() mutable {
       done(std::move(results));
     };
@@ -136,18 +143,17 @@ class Batch : public std::enable_shared_from_this<Batch<Rpc>> {
   int parts_under_way_ GUARDED_BY(mutex_) = 1;
   size_t next_ GUARDED_BY(mutex_) = 0;
   std::vector<std::weak_ptr<Part>> parts_ GUARDED_BY(mutex_);  // that were started
-  CancellationHook hook_;
   std::vector<Item> items_ GUARDED_BY(mutex_);
   std::vector<Result> results_;  // an element belongs to the part that has its item
 };
 
 template <typename Rpc>
-class Batch<Rpc>::Part : public RpcCall<Request, Response> {
+class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
   using Base = RpcCall<Request, Response>;
   using typename Base::Next;
 
  public:
-  explicit Part(std::shared_ptr<Batch> batch)
+  explicit Part(std::shared_ptr<BatchCall> batch)
       : Base(batch->core_, Rpc::kMethod, batch->budget_), batch_(std::move(batch)) {
     *this->request() = batch_->prototype_;
   }
@@ -185,7 +191,7 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
       }
       batch_->results_[places_[i]] = std::move(result);
     }
-    // A server that never sends a payload would be asked for ever.
+    // Without this, a server that never sends a payload would be asked for ever.
     const bool has_more_room = MakeRoom(smallest_left);
     const bool moved_on = left.size() < places_.size() || has_more_room;
     Keep(left);
@@ -205,8 +211,8 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
     return 0;
   }
 
-  // Has a payload of this size come with the next answer. False when it ought to have come with this
-  // one, or no message holds it.
+  // Has a payload of this size come with the next answer. False when it ought to have come with
+  // this one, or no message holds it.
   bool MakeRoom(uint64_t bytes) {
     if constexpr (requires { this->request()->set_max_bytes(bytes); }) {
       if (bytes <= this->request()->max_bytes() || bytes > kMessageBytesMax) return false;
@@ -231,7 +237,7 @@ class Batch<Rpc>::Part : public RpcCall<Request, Response> {
     places_.resize(left.size());
   }
 
-  const std::shared_ptr<Batch> batch_;
+  const std::shared_ptr<BatchCall> batch_;
   std::vector<size_t> places_;  // of the request's items in the batch
 };
 
