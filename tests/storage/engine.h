@@ -9,6 +9,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -16,6 +18,8 @@
 #include "support/fault_plan.h"
 
 namespace mayfly {
+
+inline constexpr int64_t kTestHourMs = 3'600'000;
 
 class Engine : public StorageOperations {
  public:
@@ -83,6 +87,11 @@ class EngineTest : public testing::TestWithParam<EngineKind> {
   }
   TestPayload PutOutput(const CallKey& key, uint32_t attempt) {
     return Put({.key = key, .kind = PayloadKind::kOutput, .attempt = attempt});
+  }
+  std::vector<SlotLease> Reserve(size_t count) {
+    auto leases = storage_->ReserveSlots(count);
+    EXPECT_TRUE(leases.ok()) << leases.status();
+    return *std::move(leases);
   }
   // From the beginning to the end.
   std::vector<DuePayload> AllDue();

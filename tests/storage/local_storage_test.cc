@@ -10,7 +10,7 @@
 namespace mayfly {
 namespace {
 
-// What is local storage's alone; conformance_test.cc has what it shares with every engine.
+// What is local storage's alone; conformance_*_test.cc have what it shares with every engine.
 class LocalStorageTest : public testing::Test {
  protected:
   void SetUp() override { ASSERT_TRUE(storage_.Open().ok()); }
