@@ -46,6 +46,21 @@ void MemoryDisk::DamageSlot(uint32_t slot) {
   WriteSlot(slot, damaged);
 }
 
+std::vector<SlotRef> MemoryDisk::SecretsWithoutRow() {
+  MutexLock lock(&mutex_);
+  std::set<uint64_t> named;
+  for (const auto& [key, row] : rows_.calls) named.insert(row.payload.slot.generation);
+  for (const auto& [key, upload] : rows_.uploads) named.insert(upload.payload.slot.generation);
+  std::vector<SlotRef> found;
+  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    for (const auto& [number, content] : slots_[slot].since) {
+      if (content.kind != SlotContent::Kind::kLive || named.contains(content.generation)) continue;
+      found.push_back({.slot = slot, .generation = content.generation});
+    }
+  }
+  return found;
+}
+
 void MemoryDisk::WriteRows(RowBatch batch) {
   batch.ApplyTo(&rows_);
   unsynced_.push_back(std::move(batch));
