@@ -56,6 +56,7 @@ void CallJudge::BindFence(uint64_t claim, uint64_t fence, World* world) {
 bool CallJudge::Answer(uint64_t number, const Reply& reply, uint64_t fence, int64_t now_ms) {
   Expand(now_ms);
   const Operation operation = pending_.at(number);
+  if (operation.kind == Kind::kRenew) fence = operation.fence;
   pending_.erase(number);
   std::set<World> left;
   std::set<uint64_t> claims;
@@ -94,8 +95,21 @@ bool CallJudge::Refuse(uint64_t number, int64_t now_ms) {
   return !worlds_.empty();
 }
 
+void CallJudge::Forget(uint64_t number, int64_t now_ms) {
+  Expand(now_ms);
+  pending_.erase(number);
+  std::set<World> left;
+  for (World world : worlds_) {
+    std::erase_if(world.decided, [number](const Decided& each) { return each.number == number; });
+    left.insert(std::move(world));
+  }
+  worlds_ = std::move(left);
+}
+
 void CallJudge::Drain() {
-  for (auto& [number, operation] : pending_) operation.wait_until_ms = 0;
+  for (auto& [number, operation] : pending_) {
+    if (operation.wait_until_ms != 0) operation.wait_until_ms = 1;
+  }
 }
 
 void CallJudge::Crash(int64_t now_ms) {

@@ -27,6 +27,8 @@ class CallJudge {
   bool Answer(uint64_t number, const Reply& reply, uint64_t fence, int64_t now_ms);
   // It was refused before anything was decided.
   bool Refuse(uint64_t number, int64_t now_ms);
+  // Its answer says nothing.
+  void Forget(uint64_t number, int64_t now_ms);
   // Call before the clock moves: what is in flight may have been decided by then.
   void BeforeTimePasses(int64_t now_ms) { Expand(now_ms); }
   // Claims that wait are told that there is nothing yet.

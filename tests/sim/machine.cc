@@ -62,10 +62,12 @@ bool Machine::Start() {
     return false;
   }
   tenant_ = *tenant;
+  is_serving_ = true;
   return true;
 }
 
 void Machine::Stop() {
+  is_serving_ = false;
   store_.reset();
   storage_ = nullptr;
   committers_.clear();
@@ -93,7 +95,7 @@ absl::Status Machine::BeforeOperation(DiskOperation operation) {
   // What one thread does here, others do on a real machine. A group in the making would take what they
   // commit inline for its own, unless they find its committer busy.
   const bool others_may_run = Deferral::Current() == nullptr || committers_.size() == 1;
-  if (meanwhile_ && store_ != nullptr && others_may_run && depth_ < kDepthMax &&
+  if (meanwhile_ && is_serving_ && others_may_run && depth_ < kDepthMax &&
       dice_.OneIn(is_sync ? 3 : 12)) {
     ++depth_;
     for (int64_t i = dice_.Between(1, 3); i > 0; --i) meanwhile_();
@@ -134,7 +136,11 @@ void Machine::RunSomething() {
   if (dice_.OneIn(2) && RunClosure()) return;
   const auto number =
       static_cast<size_t>(dice_.Between(0, static_cast<int64_t>(committers_.size()) - 1));
-  // One that waits for the disk takes no other step.
+  StepCommitter(number);
+}
+
+// One that waits for the disk takes no other step, and a group in the making no other group.
+void Machine::StepCommitter(size_t number) {
   if (is_stepping_[number] || Deferral::Current() != nullptr) return;
   is_stepping_[number] = true;
   committers_[number]->Step();
@@ -145,7 +151,7 @@ void Machine::RunAll() {
   for (int round = 0; round < 6; ++round) {
     while (RunClosure()) {
     }
-    for (Committer* committer : committers_) committer->Step();
+    for (size_t number = 0; number < committers_.size(); ++number) StepCommitter(number);
   }
   while (RunClosure()) {
   }

@@ -50,7 +50,9 @@ class Machine final : public Stepper, private Executor {
   void Crash();
 
   bool is_running() const { return store_ != nullptr; }
-  // A write or sync has failed, and the process is to end.
+  // A write or sync has failed.
+  bool disk_has_failed() const { return storage_ != nullptr && !storage_->Health().ok(); }
+  // The store wants its process to end.
   bool has_failed() const { return has_failed_; }
   // Nothing that the store says now leaves the machine.
   bool is_crashing() const { return is_crashing_; }
@@ -83,6 +85,7 @@ class Machine final : public Stepper, private Executor {
 
   absl::Status BeforeOperation(DiskOperation operation);
   bool RunClosure();
+  void StepCommitter(size_t number);
 
   Dice& dice_;
   MemoryDisk disk_;
@@ -98,6 +101,7 @@ class Machine final : public Stepper, private Executor {
   int64_t operations_until_failure_ = -1;  // -1: never
   bool sync_has_failed_ = false;
   bool has_failed_ = false;
+  bool is_serving_ = false;
   bool is_crashing_ = false;
   int depth_ = 0;  // of things that happen while others wait for the disk
 };

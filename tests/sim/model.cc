@@ -165,8 +165,12 @@ std::vector<Outcome> Decide(const ModelCall& given, const Operation& operation, 
     Answer answer = Expected(RequestOf(state, operation, now_ms), situation);
     const bool stores = answer == Answer::kStored || answer == Answer::kReplaced;
     if (stores && IsOver(operation.payload, now_ms)) answer = Answer::kExpired;
-    if (answer == Answer::kNothingYet && now_ms < operation.wait_until_ms) continue;
+    if (answer == Answer::kNothingYet && operation.wait_until_ms != 0) continue;
     outcomes.push_back(Carry(answer, state, operation, now_ms, situation));
+  }
+  // Whatever there is to claim: a wait that ends while nobody looked has seen nothing.
+  if (operation.wait_until_ms != 0 && operation.wait_until_ms <= now_ms) {
+    outcomes.push_back({.call = call, .reply = {.pending = true}});
   }
   return outcomes;
 }

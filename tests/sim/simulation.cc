@@ -60,17 +60,26 @@ void Simulation::RunLife() {
     machine_.Crash();
   }
   Note(absl::StrCat("life ", life_));
-  if (dice_.OneIn(2)) LookAtAll();
+  // Upkeep begins at once. Clients that were faster could take the slot of a payload that expired before
+  // the crash, and whose tombstone the crash took; its call is then unknown instead of expired.
+  machine_.Tick();
+  JudgeWhatWasTold();
+  if (dice_.OneIn(2) && !has_failed()) LookAtAll();
   if (dice_.OneIn(2)) machine_.FailAfter(dice_.Between(0, 120));
   const int64_t events = dice_.Between(10, kEventsMax);
   int64_t after_failure = dice_.Between(0, 5);
   for (int64_t i = 0; i < events && !has_failed(); ++i) {
-    if (machine_.has_failed() && after_failure-- <= 0) break;
+    if (machine_.disk_has_failed() && after_failure-- <= 0) break;
     DoSomething();
     JudgeWhatWasTold();
   }
   if (has_failed()) return;
-  if (!machine_.has_failed() && dice_.OneIn(3)) {
+  if (machine_.disk_has_failed()) {
+    // Upkeep looks at the disk's health before all else.
+    if (!machine_.has_failed()) machine_.Tick();
+    JudgeWhatWasTold();
+    if (!machine_.has_failed()) return Fail("the disk has failed, and the process does not end");
+  } else if (dice_.OneIn(3)) {
     machine_.FailAfter(-1);
     ComeToRest();
     if (!has_failed() && dice_.OneIn(2)) return Restart();
@@ -84,6 +93,14 @@ void Simulation::DoSomething() {
   if (dice < 88) return machine_.RunSomething();
   if (dice < 96) {
     const int64_t kind = dice_.Between(0, 19);
+    if (kind >= 17) {
+      // Whatever the dice say, the sweep comes by every second, and what no answer waits for is synced.
+      for (int round = 0; round < 2; ++round) {
+        Advance(kSecondMs);
+        machine_.Tick();
+        JudgeWhatWasTold();
+      }
+    }
     return Advance(kind < 10   ? dice_.Between(1, 200)
                    : kind < 17 ? dice_.Between(200, 20 * kSecondMs)
                    : kind < 19 ? dice_.Between(kMinuteMs, 4 * kMinuteMs)
@@ -141,6 +158,8 @@ std::vector<Simulation::Asked> Simulation::InventBatch(Kind kind) {
     const size_t call = (first + static_cast<size_t>(i)) % kCalls;
     if (calls_[call].judge.pending_count() >= kInFlightMax) continue;
     asked.push_back({.call = call, .operation = Invent(call, kind), .life = life_});
+    // A request has one lease for all its claims.
+    asked.back().operation.lease_ms = asked[0].operation.lease_ms;
   }
   return asked;
 }
@@ -179,6 +198,7 @@ void Simulation::Ask(std::vector<Asked> asked) {
     Note(absl::StrCat("call ", each.call, " <- ", Describe(each.operation)));
     calls_[each.call].judge.Invoke(each.operation);
     in_flight_[each.operation.number] = each;
+    in_flight_[each.operation.number].asked_ms = machine_.now_ms();
   }
   Submit(std::move(asked));
 }
@@ -343,9 +363,16 @@ void Simulation::JudgeWhatWasTold() {
     Note(absl::StrCat("call ", asked.call, " -> #", told.number, " ", Describe(told.reply),
                       " fence ", told.fence));
     // The disk has failed: nobody knows, until the process has ended.
-    if (told.reply.reason == Reason::kStorageDown && machine_.has_failed()) continue;
+    if (told.reply.reason == Reason::kStorageDown && machine_.disk_has_failed()) continue;
     ++report_.answers;
     in_flight_.erase(found);
+    // Read after its lease had run out, when another attempt may have taken the output's place: such a
+    // claim is told that its call has ended, or is damaged, whether it is or not.
+    if (asked.operation.kind == Kind::kClaim && !told.status.ok() &&
+        machine_.now_ms() >= asked.asked_ms + asked.operation.lease_ms) {
+      call.judge.Forget(told.number, machine_.now_ms());
+      continue;
+    }
     const std::string before = traces_ ? call.judge.Describe() : "";
     if (!call.judge.Answer(told.number, told.reply, told.fence, machine_.now_ms())) {
       return Fail(absl::StrCat("call ", asked.call, ": ", Describe(asked.operation),

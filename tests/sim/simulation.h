@@ -47,6 +47,7 @@ class Simulation {
     size_t call = 0;
     Operation operation;
     uint64_t life = 0;
+    int64_t asked_ms = 0;
   };
   struct Told {
     uint64_t number = 0;
