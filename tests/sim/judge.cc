@@ -53,6 +53,13 @@ void CallJudge::BindFence(uint64_t claim, uint64_t fence, World* world) {
   for (Change& change : world->changes) bind(&change.after);
 }
 
+bool CallJudge::IsReplyNow(const ModelCall& call, const Operation& operation, const Reply& reply,
+                           int64_t now_ms) {
+  const std::vector<Outcome> outcomes = Decide(call, operation, now_ms);
+  return std::any_of(outcomes.begin(), outcomes.end(),
+                     [&](const Outcome& outcome) { return outcome.reply == reply; });
+}
+
 bool CallJudge::Answer(uint64_t number, const Reply& reply, uint64_t fence, int64_t now_ms) {
   Expand(now_ms);
   const Operation operation = pending_.at(number);
@@ -63,9 +70,16 @@ bool CallJudge::Answer(uint64_t number, const Reply& reply, uint64_t fence, int6
   for (World world : worlds_) {
     const auto decided = std::find_if(world.decided.begin(), world.decided.end(),
                                       [&](const Decided& each) { return each.number == number; });
-    if (decided == world.decided.end() || decided->reply != reply) continue;
+    if (decided == world.decided.end()) continue;
     const Decided told = *decided;
     world.decided.erase(decided);
+    if (told.reply != reply) {
+      // An output is read after it was claimed: by then its call may have ended.
+      if (operation.kind == Kind::kClaim && IsReplyNow(world.call, operation, reply, now_ms)) {
+        left.insert(std::move(world));
+      }
+      continue;
+    }
     if (told.claim != 0) {
       const auto known = fence_of_claim_.find(told.claim);
       const bool is_new = known == fence_of_claim_.end();
@@ -112,11 +126,13 @@ void CallJudge::Drain() {
   }
 }
 
-void CallJudge::Crash(int64_t now_ms) {
+void CallJudge::Crash(int64_t now_ms, bool may_be_forgotten) {
   Expand(now_ms);
   std::set<World> left;
-  const auto keep = [&left](ModelCall call) {
+  const auto keep = [&](ModelCall call) {
     call.claim.reset();
+    const std::optional<ModelPayload>& decides = call.output ? call.output : call.input;
+    if (may_be_forgotten && decides && decides->deadline_ms <= now_ms) left.insert(World());
     left.insert(World{.call = call, .standing = call});
   };
   for (const World& world : worlds_) {

@@ -33,7 +33,8 @@ class CallJudge {
   void BeforeTimePasses(int64_t now_ms) { Expand(now_ms); }
   // Claims that wait are told that there is nothing yet.
   void Drain();
-  void Crash(int64_t now_ms);
+  // `may_be_forgotten`: if its time is over, the call may be unknown from now on.
+  void Crash(int64_t now_ms, bool may_be_forgotten);
 
   size_t pending_count() const { return pending_.size(); }
   bool IsPending(uint64_t number) const { return pending_.contains(number); }
@@ -65,6 +66,8 @@ class CallJudge {
   };
 
   void Expand(int64_t now_ms);
+  static bool IsReplyNow(const ModelCall& call, const Operation& operation, const Reply& reply,
+                         int64_t now_ms);
   static void MakeStand(size_t change_count, World* world);
   static void BindFence(uint64_t claim, uint64_t fence, World* world);
 

@@ -64,6 +64,7 @@ class Simulation {
   std::vector<Asked> InventBatch(Kind kind);
   void Hear(uint64_t life, Told told);
   void JudgeWhatWasTold();
+  void Tick();
   void Advance(int64_t ms);
   void Crash();
   void Restart();
@@ -92,6 +93,7 @@ class Simulation {
   uint64_t last_number_ = 0;
   uint64_t ids_ = 0;
   uint64_t life_ = 0;
+  bool usage_is_exact_ = true;
   SimulationReport report_;
 };
 

@@ -61,6 +61,17 @@ std::vector<SlotRef> MemoryDisk::SecretsWithoutRow() {
   return found;
 }
 
+bool MemoryDisk::HasReusedSlot(const CallKey& key) {
+  MutexLock lock(&mutex_);
+  for (const PayloadKind kind : {PayloadKind::kInput, PayloadKind::kOutput}) {
+    const MemoryRow* const row = rows_.Find(key, kind);
+    if (row == nullptr) continue;
+    const SlotRef slot = row->payload.slot;
+    if (SlotAt(slot.slot).generation > slot.generation) return true;
+  }
+  return false;
+}
+
 void MemoryDisk::WriteRows(RowBatch batch) {
   batch.ApplyTo(&rows_);
   unsynced_.push_back(std::move(batch));
