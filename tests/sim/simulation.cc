@@ -100,6 +100,7 @@ void Simulation::DoSomething() {
         Tick();
         JudgeWhatWasTold();
       }
+      (void)machine_.storage()->Sync();  // as upkeep would a second later
     }
     return Advance(kind < 10   ? dice_.Between(1, 200)
                    : kind < 17 ? dice_.Between(200, 20 * kSecondMs)
