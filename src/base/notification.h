@@ -16,6 +16,10 @@ class Notification {
     is_notified_ = true;
     changed_.NotifyAll();
   }
+  bool is_notified() EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return is_notified_;
+  }
   void WaitForNotification() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     while (!is_notified_) changed_.Wait(&mutex_);

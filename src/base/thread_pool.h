@@ -11,20 +11,21 @@
 
 #include "absl/functional/any_invocable.h"
 
+#include "base/executor.h"
 #include "base/mutex.h"
 
 namespace mayfly {
 
-class ThreadPool {
+class ThreadPool final : public Executor {
  public:
   // `name` (at most 15 characters) is the name of the threads in a debugger.
   ThreadPool(const std::string& name, int thread_count);
-  ~ThreadPool();
+  ~ThreadPool() override;
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  void Run(absl::AnyInvocable<void()> work) EXCLUDES_LOCK(mutex_);
-  size_t thread_count() const { return threads_.size(); }
+  void Run(absl::AnyInvocable<void()> work) override EXCLUDES_LOCK(mutex_);
+  size_t thread_count() const override { return threads_.size(); }
 
  private:
   void Work() EXCLUDES_LOCK(mutex_);

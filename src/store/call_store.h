@@ -54,6 +54,7 @@
 #include "store/puts.h"
 #include "store/reads.h"
 #include "store/router.h"
+#include "store/stepper.h"
 #include "store/subscriptions.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
@@ -80,6 +81,8 @@ struct CallStoreOptions {
   PayloadEndListener* payload_ends = nullptr;
   // Tests drive sweep and maintenance by hand with Tick().
   bool background_threads = true;
+  // Drives the rest by hand too: then there are no threads. Null: there are. Outlives the store.
+  Stepper* stepper = nullptr;
 };
 
 class CallStore {
@@ -161,7 +164,7 @@ class CallStore {
   Tenants tenants_;
   Failure failure_;
   FenceSource fences_;
-  std::unique_ptr<ThreadPool> workers_;
+  std::unique_ptr<ThreadPool> workers_;  // null when there is a stepper
   const StoreContext context_;
   Router router_;
   Uploads uploads_;

@@ -6,13 +6,14 @@
 
 #include "absl/functional/any_invocable.h"
 
-#include "base/thread_pool.h"
+#include "base/executor.h"
 #include "config/config.h"
 #include "storage/storage.h"
 #include "store/failure.h"
 #include "store/id_window.h"
 #include "store/leaving_payload.h"
 #include "store/payload_cipher.h"
+#include "store/stepper.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
 
@@ -36,11 +37,12 @@ struct StoreContext {
   TimeSource& time;
   Tenants& tenants;
   Failure& failure;
-  ThreadPool& workers;
+  Executor& workers;
   FenceSource& fences;
   IdWindow id_window;
   int64_t lease_total_max_ms = 0;              // claims.lease_total_max
   PayloadEndListener* payload_ends = nullptr;  // may be null
+  Stepper* stepper = nullptr;                  // null: there are threads
 
   // With relaxed durability puts are answered before they are on the disk.
   bool syncs_puts() const { return config.storage.durability == Config::Durability::kSync; }

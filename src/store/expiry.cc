@@ -37,7 +37,7 @@ std::vector<DuePayload> Expiry::Expire(absl::Span<const DuePayload> due) {
   });
   for (Request& request : requests) request.batch = batch;
   router_.Submit(std::move(requests));
-  finished.WaitForNotification();
+  router_.Await(&finished);
   return refused;
 }
 

@@ -1,7 +1,6 @@
 #include "store/router.h"
 
 #include "base/error.h"
-#include "base/notification.h"
 
 namespace mayfly {
 
@@ -11,6 +10,12 @@ absl::Status Router::Start(Sweeper* sweeper, Uploads* uploads) {
     RETURN_IF_ERROR(usage.status());
     committers_.push_back(std::make_unique<Committer>(number, context_, sweeper, uploads, *usage));
   }
+  if (context_.stepper != nullptr) {
+    std::vector<Committer*> committers;
+    for (const auto& committer : committers_) committers.push_back(committer.get());
+    context_.stepper->TakeCommitters(committers);
+    return absl::OkStatus();
+  }
   for (uint32_t number = 0; number < shard_count(); ++number) {
     threads_.push_back(std::make_unique<CommitThread>(number, committers_[number].get()));
   }
@@ -19,6 +24,12 @@ absl::Status Router::Start(Sweeper* sweeper, Uploads* uploads) {
 
 void Router::Stop() {
   threads_.clear();
+  if (context_.stepper != nullptr) {
+    for (const auto& committer : committers_) {
+      committer->Stop();
+      while (committer->Wait()) committer->Step();
+    }
+  }
   for (const auto& committer : committers_) committer->StopClaimants();
 }
 
@@ -104,8 +115,13 @@ void Router::RunOnEachShard(absl::FunctionRef<void(uint32_t, Shard*)> work) {
       work(number, shard);
       finished.Notify();
     });
-    finished.WaitForNotification();
+    Await(&finished);
   }
+}
+
+void Router::Await(Notification* notification) {
+  if (context_.stepper == nullptr) return notification->WaitForNotification();
+  context_.stepper->RunUntil([notification] { return notification->is_notified(); });
 }
 
 void Router::Begin() {
@@ -118,7 +134,13 @@ void Router::End() {
   if (--in_flight_ == 0) idle_.NotifyAll();
 }
 
+bool Router::IsIdle() {
+  MutexLock lock(&mutex_);
+  return in_flight_ == 0;
+}
+
 void Router::WaitUntilIdle() {
+  if (context_.stepper != nullptr) return context_.stepper->RunUntil([this] { return IsIdle(); });
   MutexLock lock(&mutex_);
   while (in_flight_ > 0) idle_.Wait(&mutex_);
 }

@@ -17,6 +17,7 @@
 #include "absl/types/span.h"
 
 #include "base/mutex.h"
+#include "base/notification.h"
 #include "store/context.h"
 #include "store/shard/commit_thread.h"
 #include "store/shard/committer.h"
@@ -76,9 +77,13 @@ class Router {
   // On the thread of each shard in turn, between two groups. Returns when all have run.
   void RunOnEachShard(absl::FunctionRef<void(uint32_t number, Shard* shard)> work);
 
+  // Waits for what a request or a group will notify. Not for committers and workers.
+  void Await(Notification* notification);
+
   // Something is in flight between the two.
   void Begin() EXCLUDES_LOCK(mutex_);
   void End() EXCLUDES_LOCK(mutex_);
+  bool IsIdle() EXCLUDES_LOCK(mutex_);
   void WaitUntilIdle() EXCLUDES_LOCK(mutex_);
 
   // Stops every claimant that waits. From now on puts, gets and claims are refused.

@@ -185,6 +185,7 @@ void Upkeep::RemoveOrphans() {
           absl::StrCat("removing what a crash left behind: ", found->rows.size(), " rows, ",
                        found->slots.size(), " slots, segments of ", found->segments.size(),
                        " payloads"));
+  ExpireErased(found->rows);
   bool are_removed = found->is_whole;
   router_.RunOnEachShard([&](uint32_t number, Shard* shard) {
     Orphans part;
@@ -201,6 +202,18 @@ void Upkeep::RemoveOrphans() {
     OnError("cannot remove orphans", status);
   });
   if (are_removed) context_.storage.OrphansRemoved();
+}
+
+// A secret that was overwritten belonged to a payload that had ended, and a loss of power took the record
+// of that. The rules write it anew: a call of which nothing stayed could be put again.
+void Upkeep::ExpireErased(const std::vector<DuePayload>& rows) {
+  std::vector<DuePayload> erased;
+  for (const DuePayload& row : rows) {
+    if (context_.storage.StateOf(row.slot) != SlotState::kErased) continue;
+    erased.push_back(row);
+    if (erased.size() >= kPageMax) sink_.Expire(std::exchange(erased, {}));
+  }
+  if (!erased.empty()) sink_.Expire(erased);
 }
 
 void Upkeep::ReportEvidence(const Orphans& orphans) {

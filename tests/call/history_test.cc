@@ -20,6 +20,19 @@
 namespace mayfly {
 namespace {
 
+using spec::Answer;
+using spec::CodeOf;
+using spec::Expected;
+using spec::ExpectedSweep;
+using spec::NameOf;
+using spec::PhaseOf;
+using spec::ReasonOfAnswer;
+using spec::Request;
+using spec::Situation;
+using spec::Story;
+using spec::SweepAnswer;
+using spec::SweepSituation;
+
 constexpr int kHistories = 4000;
 constexpr int kStepsPerHistory = 150;
 constexpr int kCalls = 3;

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstddef>
 
-namespace mayfly {
+namespace mayfly::spec {
 namespace {
 
 constexpr size_t kStories = static_cast<size_t>(Story::kCount);
@@ -196,4 +196,4 @@ absl::string_view NameOf(Request request) {
   return kNames[static_cast<size_t>(request)];
 }
 
-}  // namespace mayfly
+}  // namespace mayfly::spec

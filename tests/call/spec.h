@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "call/operation.h"
 
-namespace mayfly {
+namespace mayfly::spec {
 
 // The columns of the table. "Me" is whoever sends the request.
 enum class Story {
@@ -112,4 +112,4 @@ SweepAnswer ExpectedSweep(PayloadKind kind, bool generation_matches,
 absl::string_view NameOf(Story story);
 absl::string_view NameOf(Request request);
 
-}  // namespace mayfly
+}  // namespace mayfly::spec

@@ -15,6 +15,18 @@
 namespace mayfly {
 namespace {
 
+using spec::Answer;
+using spec::CodeOf;
+using spec::Expected;
+using spec::ExpectedSweep;
+using spec::NameOf;
+using spec::PhaseOf;
+using spec::ReasonOfAnswer;
+using spec::Request;
+using spec::Situation;
+using spec::Story;
+using spec::SweepAnswer;
+
 constexpr uint8_t kMyself = 1;
 constexpr uint8_t kSomebody = 2;
 constexpr uint64_t kMyFence = 70;

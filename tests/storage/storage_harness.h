@@ -3,20 +3,14 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <random>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 #include "storage/local/local_storage.h"
+#include "storage/storage_operations.h"
 
 namespace mayfly {
-
-// 2026-11-24: ids, deadlines and the start's clock are all around it.
-inline constexpr int64_t kTestNowMs = 1'795'500'000'000;
 
 // A directory that is empty at first and gone with this object; in memory where that can be.
 class TestDirectory {
@@ -31,31 +25,7 @@ class TestDirectory {
   std::string path_;
 };
 
-CallKey TestKey(uint32_t number, uint32_t tenant = 1, int64_t time_ms = kTestNowMs);
-std::string SecretText(const SecretBytes& secret);
-
-// A payload as it was stored.
-struct TestPayload {
-  CallKey key;
-  PayloadKind kind = PayloadKind::kInput;
-  StoredPayload stored;
-  std::string secret;
-  std::string ciphertext;
-  std::vector<std::string> segments;
-
-  PayloadRef ref() const { return {.key = key, .kind = kind, .slot = stored.slot}; }
-};
-
-struct PutOptions {
-  CallKey key;
-  PayloadKind kind = PayloadKind::kInput;
-  uint32_t attempt = 0;
-  size_t ciphertext_bytes = 100;
-  int64_t deadline_ms = kTestNowMs + 3'600'000;
-  uint32_t segment_count = 0;
-};
-
-class StorageHarness {
+class StorageHarness : public StorageOperations {
  public:
   // Options with small memtables and everything in `directory`.
   static LocalStorageOptions OptionsIn(const TestDirectory& directory);
@@ -69,28 +39,12 @@ class StorageHarness {
   LocalStorage* operator->() { return storage_.get(); }
   LocalStorage& operator*() { return *storage_; }
 
-  LoadedCall Load(const CallKey& key);
-
-  // Reserves, writes segments, commits with what replaces and what is dead taken out. No sync.
-  absl::StatusOr<TestPayload> Put(const PutOptions& put);
-  // Commits the removal of whatever rows there are, with a tombstone. No sync, no erasure. Gives
-  // the slots to erase.
-  absl::StatusOr<std::vector<SlotRef>> End(const CallKey& key, EndReason reason);
-  // All steps of AckOutputs: End, Sync, Erase, Sync.
-  absl::Status Ack(const CallKey& key);
-
-  // The payload can be read: row, segments and secret are those that were stored.
-  bool IsReadable(const TestPayload& payload);
-
   TestDirectory directory;
   LocalStorageOptions options;
   std::string root_key = std::string(32, 'r');
-  std::mt19937_64 random;
-  // The payload of the last Put: if that failed, it may still be stored.
-  std::optional<TestPayload> attempted;
 
  private:
-  std::string RandomText(size_t size);
+  Storage* storage() override { return storage_.get(); }
 
   std::unique_ptr<LocalStorage> storage_;
 };

@@ -247,9 +247,7 @@ void Committer::Step() {
   }
   if (!unsynced.empty()) {
     CallBack(std::move(callbacks), item_count);
-    Deferral deferral;
-    SyncAndReply(std::move(unsynced));
-    callbacks = deferral.Take();
+    callbacks = SyncAndReply(std::move(unsynced));
   }
   StopCommitting();
   CallBack(std::move(callbacks), item_count);
@@ -274,7 +272,7 @@ void Committer::StopCommitting() {
 }
 
 // Does not commit while it waits for the disk: inline commits may go ahead meanwhile.
-void Committer::SyncAndReply(Unsynced unsynced) {
+std::vector<Deferral::Work> Committer::SyncAndReply(Unsynced unsynced) {
   {
     MutexLock lock(&mutex_);
     unanswered_.syncing.insert(unsynced.calls.begin(), unsynced.calls.end());
@@ -287,8 +285,13 @@ void Committer::SyncAndReply(Unsynced unsynced) {
     StartCommitting();
     unanswered_.syncing.clear();
   }
-  if (!status.ok()) return shard_.Fail(status, std::move(unsynced.answers));
-  for (Answer& answer : unsynced.answers) answer.Give();
+  Deferral deferral;
+  if (!status.ok()) {
+    shard_.Fail(status, std::move(unsynced.answers));
+  } else {
+    for (Answer& answer : unsynced.answers) answer.Give();
+  }
+  return deferral.Take();
 }
 
 void Committer::CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) {

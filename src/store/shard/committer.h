@@ -105,7 +105,8 @@ class Committer {
   // For the driver, which waits until it alone commits.
   void StartCommitting() REQUIRES_LOCK(mutex_);
   void StopCommitting() EXCLUDES_LOCK(mutex_);
-  void SyncAndReply(Unsynced unsynced) EXCLUDES_LOCK(mutex_);
+  // Returns the callbacks of what it has answered.
+  std::vector<Deferral::Work> SyncAndReply(Unsynced unsynced) EXCLUDES_LOCK(mutex_);
   // Runs the callbacks here, or in parts on the workers when there are many or others wait.
   void CallBack(std::vector<Deferral::Work> callbacks, size_t item_count) EXCLUDES_LOCK(mutex_);
 

@@ -1,28 +1,25 @@
+// What a crash leaves behind is found and removed, on every engine, and nothing else is.
 #include "gtest/gtest.h"
 
-#include "storage/local/row_format.h"
-#include "storage/storage_harness.h"
+#include "storage/engine.h"
 
 namespace mayfly {
 namespace {
 
-class OrphansTest : public testing::Test {
- protected:
-  void SetUp() override { ASSERT_TRUE(storage_.Open().ok()); }
+DuePayload DueOfPayload(const TestPayload& payload) {
+  return {.due_s = DueSecond(payload.stored.deadline_ms),
+          .key = payload.key,
+          .kind = payload.kind,
+          .slot = payload.stored.slot,
+          .size_bytes = payload.stored.size_bytes,
+          .stored_ms = payload.stored.stored_ms};
+}
 
-  TestPayload Put(const PutOptions& put) {
-    auto payload = storage_.Put(put);
-    EXPECT_TRUE(payload.ok()) << payload.status();
-    return *std::move(payload);
-  }
-  Orphans Find() {
-    auto orphans = storage_->FindOrphans();
-    EXPECT_TRUE(orphans.ok()) << orphans.status();
-    return *std::move(orphans);
-  }
+class OrphansTest : public EngineTest {
+ protected:
   void Remove(const Orphans& orphans) {
     ASSERT_TRUE(storage_->RemoveOrphans(orphans).ok());
-    ASSERT_TRUE(storage_->Sync().ok());
+    Sync();
   }
   // A live slot without a row: a crash came between the removal's sync and the erasure, and the
   // tombstone that named the slot is lost.
@@ -35,54 +32,54 @@ class OrphansTest : public testing::Test {
     EXPECT_TRUE(storage_->Commit(0, {&change, 1}, {}).ok());
     return payload;
   }
-
-  StorageHarness storage_;
 };
 
-TEST_F(OrphansTest, FindsNothingAmongLiveAndEndedCalls) {
+INSTANTIATE_TEST_SUITE_P(Engines, OrphansTest, AllEngines(), NameOfEngine);
+
+TEST_P(OrphansTest, FindsNothingAmongLiveAndEndedCalls) {
   for (uint32_t i = 0; i < 100; ++i) Put({.key = TestKey(i), .segment_count = i % 3});
   for (uint32_t i = 0; i < 50; ++i) ASSERT_TRUE(storage_.Ack(TestKey(i)).ok());
-  EXPECT_TRUE(Find().empty());
-  ASSERT_TRUE(storage_.Open().ok());
-  EXPECT_TRUE(Find().empty());
+  EXPECT_TRUE(FindOrphans().empty());
+  Reopen();
+  EXPECT_TRUE(FindOrphans().empty());
 }
 
-TEST_F(OrphansTest, FindsAndRemovesRowsWhoseSlotIsDead) {
+TEST_P(OrphansTest, FindsAndRemovesRowsWhoseSlotIsDead) {
   const TestPayload dead = Put({.key = TestKey(1), .segment_count = 2});
   const TestPayload live = Put({.key = TestKey(2), .segment_count = 2});
   ASSERT_TRUE(storage_->Erase({{dead.stored.slot}}).ok());
-  const Orphans orphans = Find();
+  const Orphans orphans = FindOrphans();
   ASSERT_EQ(orphans.rows.size(), 1u);
   EXPECT_EQ(orphans.rows[0].key, dead.key);
   EXPECT_EQ(orphans.rows[0].slot, dead.stored.slot);
   EXPECT_TRUE(orphans.slots.empty());
   Remove(orphans);
-  EXPECT_TRUE(Find().empty());
+  EXPECT_TRUE(FindOrphans().empty());
   EXPECT_EQ(storage_.Load(TestKey(1)).state, CallState());
   EXPECT_FALSE(storage_->ReadSegment(dead.key, dead.stored.slot, 0).ok());
   EXPECT_TRUE(storage_.IsReadable(live));
 }
 
-TEST_F(OrphansTest, FindsAndErasesSlotsThatNoRowNames) {
+TEST_P(OrphansTest, FindsAndErasesSlotsThatNoRowNames) {
   const TestPayload live = Put({.key = TestKey(1)});
   const TestPayload lost = LeaveSlotWithoutRow(TestKey(2));
-  const Orphans orphans = Find();
+  const Orphans orphans = FindOrphans();
   ASSERT_EQ(orphans.slots, std::vector<SlotRef>{lost.stored.slot});
   Remove(orphans);
   EXPECT_EQ(storage_->StateOf(lost.stored.slot), SlotState::kErased);
   EXPECT_TRUE(storage_.IsReadable(live));
-  EXPECT_TRUE(Find().empty());
+  EXPECT_TRUE(FindOrphans().empty());
 }
 
-TEST_F(OrphansTest, LeavesReservedSlotsAndUploadsUnderWayAlone) {
+TEST_P(OrphansTest, LeavesReservedSlotsAndUploadsUnderWayAlone) {
   auto leases = storage_->ReserveSlots(2);
   ASSERT_TRUE(leases.ok());
   const SlotRef slot = (*leases)[0].ref;
   ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, 0, Sealed::CopyOf(AsBytes("segment"))).ok());
-  EXPECT_TRUE(Find().empty());
+  EXPECT_TRUE(FindOrphans().empty());
 }
 
-TEST_F(OrphansTest, FindsTheSegmentsOfUploadsThatACrashCutOff) {
+TEST_P(OrphansTest, FindsTheSegmentsOfUploadsThatACrashCutOff) {
   auto leases = storage_->ReserveSlots(2);
   ASSERT_TRUE(leases.ok());
   const SlotRef with_mark = (*leases)[0].ref;
@@ -94,24 +91,24 @@ TEST_F(OrphansTest, FindsTheSegmentsOfUploadsThatACrashCutOff) {
   ASSERT_TRUE(storage_->WriteSegment(TestKey(2), without_mark, 5, segment).ok());
   const TestPayload live = Put({.key = TestKey(3), .segment_count = 2});
   ASSERT_TRUE(storage_->Sync().ok());
-  ASSERT_TRUE(storage_.Open().ok());
+  Reopen();
 
-  const Orphans orphans = Find();
+  const Orphans orphans = FindOrphans();
   ASSERT_EQ(orphans.segments.size(), 2u);
   EXPECT_EQ(orphans.segments[0].slot, with_mark);
   EXPECT_EQ(orphans.segments[1].slot, without_mark);
   Remove(orphans);
   EXPECT_FALSE(storage_->ReadSegment(TestKey(1), with_mark, 2).ok());
   EXPECT_FALSE(storage_->ReadSegment(TestKey(2), without_mark, 5).ok());
-  EXPECT_TRUE(Find().empty());
+  EXPECT_TRUE(FindOrphans().empty());
   EXPECT_TRUE(storage_.IsReadable(live));
 }
 
-TEST_F(OrphansTest, ChecksAgainBeforeItRemoves) {
+TEST_P(OrphansTest, ChecksAgainBeforeItRemoves) {
   const TestPayload dead = Put({.key = TestKey(1)});
   ASSERT_TRUE(storage_->Erase({{dead.stored.slot}}).ok());
   const TestPayload lost = LeaveSlotWithoutRow(TestKey(2));
-  const Orphans orphans = Find();
+  const Orphans orphans = FindOrphans();
   ASSERT_EQ(orphans.rows.size(), 1u);
   ASSERT_EQ(orphans.slots.size(), 1u);
   // Meanwhile another took the row's place, and the slots were freed and serve others.
@@ -126,7 +123,7 @@ TEST_F(OrphansTest, ChecksAgainBeforeItRemoves) {
   // Nor does it believe what it is told of rows that are alive.
   const TestPayload live = Put({.key = TestKey(3)});
   Orphans wrong;
-  wrong.rows.push_back(DueOf(live.key, live.kind, live.stored));
+  wrong.rows.push_back(DueOfPayload(live));
   wrong.segments.push_back({.key = live.key, .slot = live.stored.slot});
   Remove(wrong);
   EXPECT_TRUE(storage_.IsReadable(live));

@@ -1,15 +1,12 @@
-// Crashes: the k-th operation fails for every k, the process is killed, the power is cut. After
-// each, what was acknowledged is there and what was erased is not.
+// Crashes of every engine: the k-th operation fails for every k, the process is killed, the power is
+// cut. After each, what was acknowledged is there and what was erased is not.
 #include <functional>
 #include <map>
 
 #include "gtest/gtest.h"
 
 #include "base/error.h"
-#include "storage/storage_harness.h"
-#include "support/fault_file_system.h"
-#include "support/fault_plan.h"
-#include "support/fault_rocksdb.h"
+#include "storage/engine.h"
 #include "support/random_seed.h"
 
 namespace mayfly {
@@ -35,28 +32,12 @@ struct Tracked {
 
 class Story {
  public:
-  explicit Story(uint64_t seed)
-      : random_(seed),
-        files_(&plan, scratch_[0].path()),
-        rocksdb_files_(std::make_shared<FaultRocksFileSystem>(&plan, scratch_[1].path())),
-        storage_(seed) {
-    storage_.options.file_system = &files_;
-    storage_.options.rocksdb_file_system = rocksdb_files_;
-    storage_.options.index_calls_max = 64;
-  }
+  Story(const EngineKind& engine, uint64_t seed)
+      : random_(seed), engine_(engine.make(seed)), storage_(*engine_) {}
 
   absl::Status Open() { return storage_.Open(); }
-
-  void Kill() {
-    plan.FailFromNowOn();
-    storage_.Close();
-  }
-  void CutPower() {
-    Kill();
-    // Each on its own: neither knows how far the other's disk got.
-    files_.DropUnsynced(&random_);
-    rocksdb_files_->DropUnsynced(&random_);
-  }
+  void Kill() { storage_.Kill(); }
+  void CutPower() { storage_.LosePower(); }
 
   absl::Status Step() {
     const CallKey key = TestKey(static_cast<uint32_t>(random_() % kKeys));
@@ -174,7 +155,7 @@ class Story {
     RemoveOrphans();
   }
 
-  FaultPlan plan;
+  FaultPlan& plan() { return storage_.plan; }
 
  private:
   // As the store scrubs after a start. Whatever cannot be read must be gone from the slots then.
@@ -250,10 +231,8 @@ class Story {
   }
 
   std::mt19937_64 random_;
-  TestDirectory scratch_[2];
-  FaultFileSystem files_;
-  std::shared_ptr<FaultRocksFileSystem> rocksdb_files_;
-  StorageHarness storage_;
+  const std::unique_ptr<Engine> engine_;
+  Engine& storage_;
   std::vector<Tracked> tracked_;
   std::map<std::pair<CallKey, PayloadKind>, size_t> current_;
   std::map<std::string, TenantNumber> tenants_;
@@ -261,18 +240,18 @@ class Story {
 };
 
 // Runs `act` with the k-th operation failing, for every k that it comes to.
-void FailEveryOperation(const std::function<void(Story*)>& arrange,
+void FailEveryOperation(const EngineKind& engine, const std::function<void(Story*)>& arrange,
                         const std::function<absl::Status(Story*)>& act) {
   bool failed = true;
   for (uint64_t k = 1; failed; ++k) {
     for (const bool power_is_cut : {false, true}) {
       SCOPED_TRACE(testing::Message() << "operation " << k << " fails, power " << power_is_cut);
-      Story story(k);
+      Story story(engine, k);
       ASSERT_TRUE(story.Open().ok());
       arrange(&story);
-      story.plan.FailAt(k);
+      story.plan().FailAt(k);
       const absl::Status status = act(&story);
-      failed = story.plan.has_failed();
+      failed = story.plan().has_failed();
       if (failed) {
         EXPECT_FALSE(status.ok()) << "a failure went unnoticed";
       }
@@ -280,7 +259,6 @@ void FailEveryOperation(const std::function<void(Story*)>& arrange,
         EXPECT_EQ(ReasonOf(story.Sync()), Reason::kStorageDown) << "a failed storage went on";
       }
       power_is_cut ? story.CutPower() : story.Kill();
-      story.plan.NeverFail();
       const absl::Status opened = story.Open();
       ASSERT_TRUE(opened.ok()) << opened;
       story.CheckPromises();
@@ -298,41 +276,44 @@ absl::Status PutBoth(Story* story) {
 
 void Arrange(Story* story) { ASSERT_TRUE(PutBoth(story).ok()); }
 
-TEST(Crash, LosesNothingWhenAnyOperationOfAPutFails) {
-  FailEveryOperation([](Story*) {}, PutBoth);
+class CrashTest : public testing::TestWithParam<EngineKind> {};
+INSTANTIATE_TEST_SUITE_P(Engines, CrashTest, AllEngines(), NameOfEngine);
+
+TEST_P(CrashTest, LosesNothingWhenAnyOperationOfAPutFails) {
+  FailEveryOperation(
+      GetParam(), [](Story*) {}, PutBoth);
 }
 
-TEST(Crash, LosesNothingWhenAnyOperationOfAReplacementFails) {
-  FailEveryOperation(Arrange, [](Story* story) {
+TEST_P(CrashTest, LosesNothingWhenAnyOperationOfAReplacementFails) {
+  FailEveryOperation(GetParam(), Arrange, [](Story* story) {
     return story->Put({.key = TestKey(1), .kind = PayloadKind::kOutput, .attempt = 2});
   });
 }
 
-TEST(Crash, RevivesNothingWhenAnyOperationOfAnAckFails) {
-  FailEveryOperation(Arrange, [](Story* story) { return story->Ack(TestKey(1)); });
+TEST_P(CrashTest, RevivesNothingWhenAnyOperationOfAnAckFails) {
+  FailEveryOperation(GetParam(), Arrange, [](Story* story) { return story->Ack(TestKey(1)); });
 }
 
-TEST(Crash, RevivesNothingWhenAnyOperationOfAnExpiryFails) {
-  FailEveryOperation(Arrange, [](Story* story) {
+TEST_P(CrashTest, RevivesNothingWhenAnyOperationOfAnExpiryFails) {
+  FailEveryOperation(GetParam(), Arrange, [](Story* story) {
     RETURN_IF_ERROR(story->Expire(TestKey(1)));
     return story->Sync();
   });
 }
 
-TEST(Crash, LosesNothingWhenAnyOperationOfARecordFails) {
-  FailEveryOperation(Arrange, [](Story* story) {
+TEST_P(CrashTest, LosesNothingWhenAnyOperationOfARecordFails) {
+  FailEveryOperation(GetParam(), Arrange, [](Story* story) {
     RETURN_IF_ERROR(PutBoth(story));
     return story->SyncRecord();
   });
 }
 
 // A random story of several lives, each ended at a random operation by a kill or a power cut.
-void TellStory(uint64_t seed, bool cut_power) {
-  SCOPED_TRACE(testing::Message() << "MAYFLY_SEED=" << seed);
+void TellStory(const EngineKind& engine, uint64_t seed, bool cut_power) {
+  SCOPED_TRACE(testing::Message() << "MAYFLY_TEST_SEED=" << seed);
   std::mt19937_64 random(seed);
-  Story story(seed);
+  Story story(engine, seed);
   for (int life = 0; life < 3; ++life) {
-    story.plan.NeverFail();
     const absl::Status opened = story.Open();
     ASSERT_TRUE(opened.ok()) << "life " << life << ": " << opened;
     story.CheckPromises();
@@ -341,26 +322,27 @@ void TellStory(uint64_t seed, bool cut_power) {
     // page cache only must be synced by it. A killed process has no sync that failed: after one,
     // the page cache of Linux would show what no sync ever brings to the disk.
     const bool is_killed = !cut_power || random() % 3 == 0;
-    if (!is_killed) story.plan.FailAt(1 + random() % 150, /*and_all_after=*/true);
+    if (!is_killed) story.plan().FailAt(1 + random() % 150, /*and_all_after=*/true);
     const uint64_t step_count = is_killed ? random() % 20 : 40;
     for (uint64_t step = 0; step < step_count; ++step) {
       if (!story.Step().ok()) break;
     }
     is_killed ? story.Kill() : story.CutPower();
   }
-  story.plan.NeverFail();
   ASSERT_TRUE(story.Open().ok());
   story.CheckPromises();
 }
 
-TEST(Crash, KeepsItsPromisesWhenThePowerIsCutAnywhere) {
+TEST_P(CrashTest, KeepsItsPromisesWhenThePowerIsCutAnywhere) {
   const uint64_t first = RandomSeed();
-  for (uint64_t seed = first; seed < first + 12 && !HasFailure(); ++seed) TellStory(seed, true);
+  for (uint64_t seed = first; seed < first + 12 && !HasFailure(); ++seed)
+    TellStory(GetParam(), seed, true);
 }
 
-TEST(Crash, KeepsItsPromisesWhenKilledAnywhere) {
+TEST_P(CrashTest, KeepsItsPromisesWhenKilledAnywhere) {
   const uint64_t first = RandomSeed();
-  for (uint64_t seed = first; seed < first + 4 && !HasFailure(); ++seed) TellStory(seed, false);
+  for (uint64_t seed = first; seed < first + 4 && !HasFailure(); ++seed)
+    TellStory(GetParam(), seed, false);
 }
 
 }  // namespace
