@@ -69,6 +69,8 @@ absl::Status MemoryStorage::Start() {
   }
   // Whatever is lost later, no generation is given again.
   RETURN_IF_ERROR(SyncSlots());
+  // A killed process may have left its last rows unsynced: they stay before what they name is erased.
+  RETURN_IF_ERROR(Sync());
   RETURN_IF_ERROR(EraseNamedSlots());
   return Sync();
 }
