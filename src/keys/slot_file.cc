@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "crypto/random.h"
 
