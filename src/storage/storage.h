@@ -124,8 +124,8 @@ struct SegmentsRef {
   uint32_t count = 0;
 };
 
-// What a crash can leave behind. Found by comparing the deadlines family with the slots, and the
-// payloads' own rows where the two do not agree.
+// The remains of a crash. Found by comparing the deadlines family with the slots, and the payloads'
+// own rows where the two do not agree.
 struct Orphans {
   std::vector<DuePayload> rows;       // rows whose slot is dead
   std::vector<SlotRef> slots;         // live slots that no row names

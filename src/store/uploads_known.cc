@@ -129,7 +129,7 @@ void Uploads::Sweep() {
     for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
   }
   const Now now = context_.time.Read();
-  // What the next segment of any of them takes.
+  // The disk is full when the next segment of an upload does not fit.
   const bool disk_is_full =
       context_.storage.ReserveRoom(RoomBudget::CostOfSegment(kSegmentBytes)).empty();
   for (const std::shared_ptr<Upload>& upload : uploads) {

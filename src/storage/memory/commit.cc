@@ -89,7 +89,7 @@ absl::Status MemoryStorage::Commit(uint32_t shard, absl::Span<const CallChange> 
     ++slots_first_count_;
   }
   RETURN_IF_ERROR(WriteSlots(slots));
-  RETURN_IF_ERROR(SyncSlots());
+  RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
   RETURN_IF_ERROR(WriteRows(std::move(batch)));
   MutexLock lock(&disk_.mutex_);
   --slots_first_count_;

@@ -1,4 +1,4 @@
-// What a MemoryStorage does to its disk, step by step, and the seam by which a test interferes.
+// The steps in which a MemoryStorage changes its disk, and the hook with which a test interferes.
 #pragma once
 
 #include <cstdint>

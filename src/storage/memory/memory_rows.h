@@ -65,7 +65,7 @@ class MemoryRows {
   std::map<std::string, TenantRecord, std::less<>> tenants;
   std::optional<IdWindowRecord> id_window;
 
-  // What cannot be read. A mark leaves with what it marks.
+  // Rows that cannot be read. A mark leaves with its row.
   std::set<RowKey> damaged_calls;
   std::set<CallKey> damaged_tombstones;
   std::set<DueKey> damaged_due;

@@ -33,7 +33,7 @@ class MemorySecrets {
   SlotState StateOf(SlotRef ref) const;
   absl::StatusOr<SecretBytes> ReadSecret(SlotRef ref) const;
 
-  // What a sync covers that begins now.
+  // How far a sync reaches that begins now.
   struct SyncMark {
     uint64_t slot_writes = 0;
     uint64_t generation = 0;

@@ -67,8 +67,8 @@ absl::Status MemoryStorage::Start() {
     secrets_ = std::make_unique<MemorySecrets>(&disk_);
     boot_number_ = secrets_->boot_number();
   }
-  // Whatever is lost later, no generation is given again.
-  RETURN_IF_ERROR(SyncSlots());
+  // No generation is given again, also when this is lost later.
+  RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
   // A killed process may have left its last rows unsynced: they stay before what they name is erased.
   RETURN_IF_ERROR(Sync());
   RETURN_IF_ERROR(EraseNamedSlots());
@@ -153,12 +153,14 @@ absl::Status MemoryStorage::SyncRows(uint64_t batch_count) {
   return step.status;
 }
 
-absl::Status MemoryStorage::SyncSlots() {
+absl::Status MemoryStorage::SyncSlots(SlotSync wanted) {
   MemorySecrets::SyncMark mark;
   {
     MutexLock lock(&disk_.mutex_);
     RETURN_IF_ERROR(CheckHealth());
-    if (!secrets_->is_dirty()) return absl::OkStatus();
+    const bool is_dirty =
+        wanted == SlotSync::kRecord ? secrets_->record_is_dirty() : secrets_->is_dirty();
+    if (!is_dirty) return absl::OkStatus();
     mark = secrets_->MarkSync();
   }
   const absl::Status asked = Ask(DiskOperation::kSyncSlots);
@@ -198,30 +200,15 @@ absl::Status MemoryStorage::Sync() {
     MutexLock lock(&disk_.mutex_);
     slots_first = disk_.Coin();
   }
-  if (slots_first) RETURN_IF_ERROR(SyncSlots());
+  if (slots_first) RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
   if (rows_are_dirty) RETURN_IF_ERROR(SyncRows(batch_count));
-  if (!slots_first) RETURN_IF_ERROR(SyncSlots());
+  if (!slots_first) RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
   return rows_are_dirty ? RecordRows(generation) : absl::OkStatus();
 }
 
-absl::Status MemoryStorage::SyncErasures() { return SyncSlots(); }
+absl::Status MemoryStorage::SyncErasures() { return SyncSlots(SlotSync::kSlots); }
 
-absl::Status MemoryStorage::SyncRecord() {
-  MemorySecrets::SyncMark mark;
-  {
-    MutexLock lock(&disk_.mutex_);
-    RETURN_IF_ERROR(CheckHealth());
-    if (!secrets_->record_is_dirty()) return absl::OkStatus();
-    mark = secrets_->MarkSync();
-  }
-  const absl::Status asked = Ask(DiskOperation::kSyncSlots);
-  MutexLock lock(&disk_.mutex_);
-  const Step step = Begin(DiskOperation::kSyncSlots, asked);
-  if (!step.status.ok()) return step.status;
-  disk_.SyncSlots(mark.slot_writes);
-  secrets_->OnSynced(mark);
-  return absl::OkStatus();
-}
+absl::Status MemoryStorage::SyncRecord() { return SyncSlots(SlotSync::kRecord); }
 
 // ---- Secrets
 
@@ -364,95 +351,7 @@ absl::Status MemoryStorage::VisitPayloads(absl::FunctionRef<void(const DuePayloa
   return absl::OkStatus();
 }
 
-// ---- Tenants, records, room
-
-absl::StatusOr<TenantRecord> MemoryStorage::ResolveTenant(absl::string_view name,
-                                                          int64_t max_ttl_ms) {
-  TenantRecord record = {.number = TenantNumber{1}, .max_ttl_ms = max_ttl_ms};
-  {
-    MutexLock lock(&disk_.mutex_);
-    RETURN_IF_ERROR(CheckHealth());
-    const auto& tenants = disk_.rows_.tenants;
-    const auto known = tenants.find(name);
-    if (known != tenants.end()) return known->second;
-    for (const auto& [other, other_record] : tenants) {
-      record.number =
-          std::max(record.number, TenantNumber{static_cast<uint32_t>(other_record.number) + 1});
-    }
-  }
-  RowBatch batch;
-  batch.Add([name = std::string(name), record](MemoryRows* rows) { rows->tenants[name] = record; });
-  RETURN_IF_ERROR(WriteRows(std::move(batch)));
-  RETURN_IF_ERROR(Sync());
-  return record;
-}
-
-absl::StatusOr<std::vector<std::pair<std::string, TenantRecord>>> MemoryStorage::Tenants() {
-  MutexLock lock(&disk_.mutex_);
-  RETURN_IF_ERROR(CheckHealth());
-  const auto& tenants = disk_.rows_.tenants;
-  return std::vector<std::pair<std::string, TenantRecord>>(tenants.begin(), tenants.end());
-}
-
-absl::Status MemoryStorage::UpdateTenant(absl::string_view name, const TenantRecord& record) {
-  TenantRecord updated;
-  {
-    MutexLock lock(&disk_.mutex_);
-    RETURN_IF_ERROR(CheckHealth());
-    const auto known = disk_.rows_.tenants.find(name);
-    if (known == disk_.rows_.tenants.end()) return absl::NotFoundError("no such tenant");
-    updated = known->second;
-  }
-  updated.dead_before_ms = std::max(updated.dead_before_ms, record.dead_before_ms);
-  updated.max_ttl_ms = record.max_ttl_ms;
-  RowBatch batch;
-  batch.Add(
-      [name = std::string(name), updated](MemoryRows* rows) { rows->tenants[name] = updated; });
-  RETURN_IF_ERROR(WriteRows(std::move(batch)));
-  return Sync();
-}
-
-absl::StatusOr<std::vector<TenantUsage>> MemoryStorage::SumUsage(std::optional<uint32_t> shard) {
-  MutexLock lock(&disk_.mutex_);
-  RETURN_IF_ERROR(CheckHealth());
-  std::map<TenantNumber, TenantUsage> sums;
-  for (const auto& [key, used] : disk_.rows_.usage) {
-    if (shard && key.first != *shard) continue;
-    TenantUsage& sum = sums[used.tenant];
-    sum.tenant = used.tenant;
-    sum.live_calls += used.live_calls;
-    sum.live_bytes += used.live_bytes;
-  }
-  std::vector<TenantUsage> all;
-  for (const auto& [tenant, sum] : sums) all.push_back(sum);
-  return all;
-}
-
-absl::StatusOr<std::optional<IdWindowRecord>> MemoryStorage::LoadIdWindow() {
-  MutexLock lock(&disk_.mutex_);
-  RETURN_IF_ERROR(CheckHealth());
-  return disk_.rows_.id_window;
-}
-
-absl::Status MemoryStorage::SaveIdWindow(const IdWindowRecord& record) {
-  RowBatch batch;
-  batch.Add([record](MemoryRows* rows) { rows->id_window = record; });
-  RETURN_IF_ERROR(WriteRows(std::move(batch)));
-  return Sync();
-}
-
-absl::StatusOr<std::optional<std::string>> MemoryStorage::LoadTimeRecord() {
-  MutexLock lock(&disk_.mutex_);
-  return disk_.time_record_;
-}
-
-absl::Status MemoryStorage::SaveTimeRecord(absl::string_view record) {
-  const absl::Status asked = Ask(DiskOperation::kWriteTimeRecord);
-  MutexLock lock(&disk_.mutex_);
-  RETURN_IF_ERROR(Begin(DiskOperation::kWriteTimeRecord, asked).status);
-  disk_.time_record_ = std::string(record);
-  return absl::OkStatus();
-}
+// ---- Room, maintenance
 
 void MemoryStorage::SetRoom(uint64_t bytes) { room_.Update(room_.Mark(), {.free_bytes = bytes}); }
 

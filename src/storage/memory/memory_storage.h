@@ -36,7 +36,7 @@ struct MemoryStorageOptions {
   int64_t now_ms = 0;  // what the clock says at start, on steady time
   // The longest that any tenant's tombstones are to last. Default: 24 h.
   int64_t tombstone_ttl_ms_max = int64_t{24} * 3600 * 1000;
-  // What puts may take before they are refused. Default: 1 TiB.
+  // Puts are refused when they have taken as much. Default: 1 TiB.
   uint64_t room_bytes = uint64_t{1} << 40;
   OnDiskOperation on_operation;  // null: nothing fails
 };
@@ -123,7 +123,9 @@ class MemoryStorage final : public Storage {
   absl::Status WriteRows(RowBatch batch) EXCLUDES_LOCK(disk_.mutex_);
   absl::Status WriteSlots(absl::Span<const SlotWrite> writes) EXCLUDES_LOCK(disk_.mutex_);
   absl::Status SyncRows(uint64_t batch_count) EXCLUDES_LOCK(disk_.mutex_);
-  absl::Status SyncSlots() EXCLUDES_LOCK(disk_.mutex_);
+  // Syncs slots and record, which share a file, when either has changed, or only when the record has.
+  enum class SlotSync { kSlots, kRecord };
+  absl::Status SyncSlots(SlotSync wanted) EXCLUDES_LOCK(disk_.mutex_);
   absl::Status RecordRows(uint64_t generation) EXCLUDES_LOCK(disk_.mutex_);
 
   RowBatch BatchOf(uint32_t shard, absl::Span<const CallChange> changes,

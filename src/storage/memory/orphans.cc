@@ -1,4 +1,4 @@
-// What a crash left behind: see storage/local/orphans.cc, which says how much a crash explains.
+// Finds the remains of a crash: see storage/local/orphans.cc, which says how much a crash explains.
 #include <algorithm>
 #include <set>
 #include <utility>
