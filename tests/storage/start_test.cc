@@ -337,7 +337,7 @@ TEST_F(LostFilesTest, NamesAFileOfTheDatabaseThatCannotBeRead) {
     storage_.options.accept_data_loss = accept;
     const absl::Status refused = storage_.Open();
     EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
-    EXPECT_THAT(std::string(refused.message()), HasSubstr("/" + table.stem().string()));
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("/" + table.filename().string()));
     EXPECT_THAT(std::string(refused.message()), HasSubstr("restore the data directory"));
     EXPECT_EQ(absl::StrContains(refused.message(), "gives up its damaged records"), !accept);
   }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "rocksdb/listener.h"
 
 #include "storage/local/rocksdb_crc32c.h"
@@ -86,7 +87,9 @@ class FailureListener : public rocksdb::EventListener {
 };
 
 absl::Status OpenError(const rocksdb::Status& status, bool skips_damaged_records) {
-  const std::string text = absl::StrCat("the database db does not open: ", status.ToString(), ": ");
+  // RocksDB looks for a table file under the name it once had, too, and tells of that one.
+  const std::string reason = absl::StrReplaceAll(status.ToString(), {{".ldb", ".sst"}});
+  const std::string text = absl::StrCat("the database db does not open: ", reason, ": ");
   if (!status.IsCorruption()) {
     return absl::UnavailableError(
         absl::StrCat(text,
