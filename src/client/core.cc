@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
+#include <openssl/crypto.h>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -59,6 +60,10 @@ std::shared_ptr<grpc::Channel> OpenChannel(
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
   return grpc::CreateCustomChannel(options.target, credentials, arguments);
 }
+
+// gRPC's threads outlive the client, and even main: one that reconnects while the program exits
+// would crash if OpenSSL were cleaned up by then. Without effect if OpenSSL is in use already.
+void KeepOpenSslUntilTheEnd() { OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr); }
 
 absl::StatusOr<std::string> ReadPem(absl::string_view field, const std::string& path) {
   if (path.empty()) return FieldError(field, "empty", "expected the path of a PEM file");
@@ -159,6 +164,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ReadCredentials(
   RETURN_IF_ERROR(certificate.status());
   absl::StatusOr<std::string> key = ReadPem("key_file", options.key_file);
   RETURN_IF_ERROR(key.status());
+  KeepOpenSslUntilTheEnd();
   return grpc::SslCredentials({.pem_root_certs = *std::move(ca),
                                .pem_private_key = *std::move(key),
                                .pem_cert_chain = *std::move(certificate)});

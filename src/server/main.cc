@@ -10,6 +10,7 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
+#include <openssl/crypto.h>
 
 #include "config/config.h"
 #include "server/daemon.h"
@@ -72,6 +73,8 @@ int Main(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   mayfly::HardenProcess();
+  // gRPC's threads may still use OpenSSL while the process exits.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   mayfly::Arguments arguments;
   CLI::App app("Mayfly, an ephemeral function I/O store: the server.", "mayflyd");
   app.add_option("--config", arguments.config_path, "The configuration, see mayfly.toml")
