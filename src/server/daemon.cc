@@ -13,10 +13,10 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "base/secret_bytes.h"
+#include "base/version.h"
 #include "keys/root_key.h"
 #include "rpc/server.h"
 #include "server/process.h"
-#include "server/version.h"
 #include "storage/local/local_storage.h"
 #include "store/call_store.h"
 

@@ -12,11 +12,11 @@
 #include <CLI/CLI.hpp>
 #include <openssl/crypto.h>
 
+#include "base/version.h"
 #include "config/config.h"
 #include "server/daemon.h"
 #include "server/logging.h"
 #include "server/process.h"
-#include "server/version.h"
 
 namespace mayfly {
 namespace {

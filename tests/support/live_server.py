@@ -6,7 +6,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from typing import Any
+from typing import Any, Sequence, Tuple
 
 import grpc
 from waiting import WAIT_TIMEOUT_S, wait_until
@@ -141,7 +141,7 @@ class LiveServer:
             )
         return context
 
-    def connect(self, role: str) -> grpc.Channel:
+    def connect(self, role: str, options: Sequence[Tuple[str, Any]] = ()) -> grpc.Channel:
         def read(name: str) -> bytes:
             with open(self.path(f"certificates/{name}"), "rb") as file:
                 return file.read()
@@ -150,7 +150,7 @@ class LiveServer:
             read("ca.pem"), read(f"{role}.key"), read(f"{role}.pem")
         )
         unlimited = [("grpc.max_receive_message_length", -1)]
-        return grpc.secure_channel(self.target, credentials, unlimited)
+        return grpc.secure_channel(self.target, credentials, [*unlimited, *options])
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
