@@ -143,7 +143,7 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
                 response = self._connection.invoke(batch.method, request, deadline)
                 if (reason := batch.take(request, response)) is None:
                     return batch.results
-                time.sleep(backoff.pause_after(reason))
+                self._connection.closing.sleep(backoff.pause_after(reason))
             except Error as error:
                 batch.fail(error)
                 return batch.results

@@ -10,7 +10,7 @@ from typing import Any, Iterator
 from mayfly import fork, transport
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
-from mayfly.concurrency import Tasks
+from mayfly.concurrency import Closing, Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
 
@@ -22,12 +22,16 @@ class Connection(fork.Forkable):
         self.settings = settings
         self.tasks = Tasks()
         self._channels = Channels(settings)
-        self._closed = False
+        self.closing = Closing()
         self._lock = threading.Lock()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:
         self._channels.abandon()
+        was_closed = self.closing.is_set
+        self.closing = Closing()
+        if was_closed:
+            self.closing.set()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -55,14 +59,13 @@ class Connection(fork.Forkable):
         # Calls that are still under way on it are interrupted, and repeated.
         for channel in outdated:
             channel.close()
-        if isinstance(known, Cancelled) and not self._closed:
+        if isinstance(known, Cancelled) and not self.closing.is_set:
             return Unavailable("the call was interrupted")  # the server cancels nothing
         return known
 
     def _stub(self, large: bool = False) -> Any:
         with self._lock:
-            if self._closed:
-                raise Cancelled("the client is closed")
+            self.closing.check()
             return self._channels.stub(large, transport.grpc().secure_channel)
 
     def invoke(self, method: str, request: Any, deadline: float) -> Any:
@@ -75,7 +78,7 @@ class Connection(fork.Forkable):
                 known = self._known(error)
                 if not isinstance(known, Unavailable):
                     raise known from None
-            time.sleep(backoff.pause_after(known))
+            self.closing.sleep(backoff.pause_after(known))
 
     def deadline(self) -> float:
         """Of a call that begins now."""
@@ -84,7 +87,7 @@ class Connection(fork.Forkable):
     def close(self) -> None:
         """Calls under way end with Cancelled."""
         with self._lock:
-            self._closed = True
+            self.closing.set()
             channels = self._channels.take_all()
         for channel in channels:
             channel.close()

@@ -46,6 +46,7 @@ class AsyncBatcher(Generic[Item, Result]):
         self._kind = kind
         self._orphan = orphan
         self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
+        self._under_way: list[_Entry[Item, Result]] = []
         self._is_running = False
 
     async def call(self, item: Item) -> Result:
@@ -55,8 +56,7 @@ class AsyncBatcher(Generic[Item, Result]):
         )
         self._queue.append(entry)
         if not self._is_running:
-            self._is_running = True
-            self._connection.tasks.start("mayfly-batch", self._run)
+            self._start()
         result = await entry.future
         if isinstance(result, Error):
             raise copy.copy(result)  # it may be that of others too
@@ -69,26 +69,32 @@ class AsyncBatcher(Generic[Item, Result]):
             results += await self._invoke(run, self._connection.deadline())
         return results
 
+    def _start(self) -> None:
+        self._is_running = True
+        task = self._connection.tasks.start("mayfly-batch", self._run)
+        task.add_done_callback(self._on_end)
+
     async def _run(self) -> None:
-        entries: list[_Entry[Item, Result]] = []
-        try:
-            if self._settings.linger > 0:
-                await asyncio.sleep(self._settings.linger)
-            while entries := take_entries(self._queue, self._settings.batch_bytes_max):
-                try:
-                    results = await self._invoke(
-                        [entry.item for entry in entries], entries[0].deadline
-                    )
-                except Exception as error:  # no request can be made of an item
-                    _fail(entries, error)
-                    continue
-                self._queue.extendleft(reversed(self._answer(entries, results)))
-        except asyncio.CancelledError:
+        if self._settings.linger > 0:
+            await asyncio.sleep(self._settings.linger)
+        while entries := take_entries(self._queue, self._settings.batch_bytes_max):
+            self._under_way = entries
+            try:
+                results = await self._invoke([entry.item for entry in entries], entries[0].deadline)
+            except Exception as error:  # no request can be made of an item
+                _fail(entries, error)
+                continue
+            self._queue.extendleft(reversed(self._answer(entries, results)))
+
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        """Not in the task: one that is cancelled before its first step runs nothing."""
+        entries, self._under_way = self._under_way, []
+        self._is_running = False
+        if task.cancelled():
             _fail([*entries, *self._queue], Cancelled("the client is closed"))
             self._queue.clear()
-            raise
-        finally:
-            self._is_running = False
+        elif self._queue:
+            self._start()
 
     def _answer(
         self, entries: list[_Entry[Item, Result]], results: list[Result | Error]
@@ -114,7 +120,7 @@ class AsyncBatcher(Generic[Item, Result]):
                 response = await self._connection.invoke(batch.method, request, deadline)
                 if (reason := batch.take(request, response)) is None:
                     return batch.results
-                await asyncio.sleep(backoff.pause_after(reason))
+                await self._connection.closing.sleep(backoff.pause_after(reason))
             except Error as error:
                 batch.fail(error)
                 return batch.results

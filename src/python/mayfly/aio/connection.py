@@ -10,7 +10,7 @@ import time
 from typing import Any, AsyncIterator
 
 from mayfly import fork, transport
-from mayfly.aio.concurrency import Tasks
+from mayfly.aio.concurrency import Closing, Tasks
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
 from mayfly.errors import Cancelled, Error, Unavailable
@@ -25,7 +25,7 @@ class AsyncConnection(fork.Forkable):
         self.tasks = Tasks()
         self._channels = Channels(settings)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
-        self._is_closed = False
+        self.closing = Closing()
         self._pid = os.getpid()
         fork.register(self)
 
@@ -35,8 +35,7 @@ class AsyncConnection(fork.Forkable):
     @contextlib.asynccontextmanager
     async def stub(self, large: bool = False) -> AsyncIterator[Any]:
         """The stub for one call. What ends the call is raised as an `Error`."""
-        if self._is_closed:
-            raise Cancelled("the client is closed")
+        self.closing.check()
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
         stub = self._channels.stub(large, transport.grpc().aio.secure_channel)
@@ -56,7 +55,7 @@ class AsyncConnection(fork.Forkable):
         except asyncio.CancelledError:
             # Closing the channel cancels its calls in the same way as their tasks are cancelled.
             task = asyncio.current_task()
-            if not self._is_closed or task is None or task.cancelling():
+            if not self.closing.is_set or task is None or task.cancelling():
                 raise
             raise Cancelled("the client is closed") from None
         finally:
@@ -64,7 +63,7 @@ class AsyncConnection(fork.Forkable):
 
     def _translated(self, error: Error) -> Error:
         # The server cancels nothing.
-        if isinstance(error, Cancelled) and not self._is_closed:
+        if isinstance(error, Cancelled) and not self.closing.is_set:
             return Unavailable("the call was interrupted")
         return error
 
@@ -76,7 +75,7 @@ class AsyncConnection(fork.Forkable):
                 async with self.stub() as stub:
                     return await getattr(stub, method)(request, timeout=backoff.left())
             except Unavailable as error:
-                await asyncio.sleep(backoff.pause_after(error))
+                await self.closing.sleep(backoff.pause_after(error))
 
     def deadline(self) -> float:
         """Of a call that begins now."""
@@ -84,7 +83,7 @@ class AsyncConnection(fork.Forkable):
 
     async def close(self) -> None:
         """Calls under way end with Cancelled."""
-        self._is_closed = True
+        self.closing.set()
         await self.tasks.cancel_all()
         for channel in self._channels.take_all():
             await channel.close()

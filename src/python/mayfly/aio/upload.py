@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import AsyncIterator
 
-from mayfly.aio.concurrency import Lock, sleep
+from mayfly.aio.concurrency import Lock
 from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.sources import AsyncSource
 from mayfly.aio.streams import Answer
@@ -32,7 +32,7 @@ async def upload(
                 raise
             if transmission.moved_on:
                 backoff.progressed(connection.deadline())
-            await sleep(backoff.pause_after(error))
+            await connection.closing.sleep(backoff.pause_after(error))
         transmission.go_on_from(await _query_committed(connection, transmission))
 
 
