@@ -68,7 +68,7 @@ class Aio(LiveTestCase):
         results = await asyncio.gather(*waiting, return_exceptions=True)
         self.assertEqual([each for each in results if isinstance(each, bytes)], [b"answer"])
         ends = {each.reason for each in results if isinstance(each, errors.NotFound)}
-        self.assertEqual(ends, {"consumed"})
+        self.assertEqual(ends, {"OUTPUT_CONSUMED"})
 
     async def test_a_task_that_is_cancelled_loses_nothing(self) -> None:
         call = await self.c.put_input(b"question")

@@ -73,6 +73,13 @@ class Queue(queue.SimpleQueue[ValueT]):
             return None
 
 
+class Inbox(Queue[ValueT]):
+    """Of one that waits for many values, as a Waiter for one."""
+
+    def set(self, value: ValueT) -> None:
+        self.put_nowait(value)
+
+
 class Tasks:
     """Threads that run beside what started them. They do not keep the process alive."""
 

@@ -49,10 +49,11 @@ class AsyncBatcher(Generic[Item, Result]):
         self._under_way: list[_Entry[Item, Result]] = []
         self._is_running = False
 
-    async def call(self, item: Item) -> Result:
-        """One item, with whatever travels at the same time. Raises its error."""
+    async def call(self, item: Item, deadline: float | None = None) -> Result:
+        """One item, with whatever travels at the same time. Raises its error. `deadline` is in
+        place of that of the settings."""
         entry: _Entry[Item, Result] = _Entry(
-            item, self._kind.size_bytes(item), self._connection.deadline()
+            item, self._kind.size_bytes(item), deadline or self._connection.deadline()
         )
         self._queue.append(entry)
         if not self._is_running:
@@ -62,11 +63,14 @@ class AsyncBatcher(Generic[Item, Result]):
             raise copy.copy(result)  # it may be that of others too
         return result
 
-    async def call_all(self, items: Iterable[Item]) -> list[Result | Error]:
-        """A batch of any size, which travels by itself. Raises nothing of its items."""
+    async def call_all(
+        self, items: Iterable[Item], deadline: float | None = None
+    ) -> list[Result | Error]:
+        """A batch of any size, which travels by itself. Raises nothing of its items. Without a
+        `deadline` of the whole, that of the settings is of each message."""
         results: list[Result | Error] = []
         for run in split(self._kind, items, self._settings.batch_bytes_max):
-            results += await self._invoke(run, self._connection.deadline())
+            results += await self._invoke(run, deadline or self._connection.deadline())
         return results
 
     def _start(self) -> None:

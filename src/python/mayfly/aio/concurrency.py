@@ -74,6 +74,13 @@ class Queue(asyncio.Queue[ValueT]):
             return None
 
 
+class Inbox(Queue[ValueT]):
+    """Of one that waits for many values, as a Waiter for one."""
+
+    def set(self, value: ValueT) -> None:
+        self.put_nowait(value)
+
+
 class Tasks:
     """Tasks that run beside what started them. Keeps references to them, which asyncio does not."""
 

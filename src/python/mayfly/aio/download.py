@@ -32,7 +32,7 @@ async def download(
             await connection.closing.sleep(backoff.pause_after(error))
         except LimitExceeded as error:
             # Other downloads fill the room for what is being sent.
-            if error.reason != "overloaded":
+            if error.reason != "OVERLOADED":
                 raise
             await connection.closing.sleep(backoff.pause_after(error))
         except ClaimLost as error:

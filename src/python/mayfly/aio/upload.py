@@ -18,7 +18,16 @@ from mayfly.v1 import function_io_pb2 as pb
 async def upload(
     connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
 ) -> None:
-    """Puts `item` with the data of `source`."""
+    """Puts `item` with the data of `source`, which it closes."""
+    try:
+        await _upload(connection, item, source)
+    finally:
+        source.close()
+
+
+async def _upload(
+    connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
+) -> None:
     transmission = Transmission(item, source.size_bytes)
     backoff = Backoff(connection.settings, connection.deadline())
     reading = Lock()
@@ -121,7 +130,7 @@ async def _query_committed(connection: AsyncConnection, transmission: Transmissi
             "QueryUpload", transmission.query(), connection.deadline()
         )
     except NotFound as error:
-        if error.reason != "upload_unknown":
+        if error.reason != "UPLOAD_UNKNOWN":
             raise
         return 0
     return int(response.committed_bytes)

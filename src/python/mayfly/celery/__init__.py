@@ -11,7 +11,7 @@
         return x + y
 
     result = add.delay(2, 2)
-    result.get(timeout=10)          # 4; from anywhere else: NotFound, consumed
+    result.get(timeout=10)          # 4; from anywhere else: NotFound, OUTPUT_CONSUMED
 
 A certificate has one role. Who sends tasks and takes results needs a client's (MAYFLY_CERT and
 MAYFLY_KEY); a Celery worker needs a worker's, to store results (MAYFLY_WORKER_CERT and
