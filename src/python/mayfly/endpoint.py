@@ -11,6 +11,8 @@ _SelfT = TypeVar("_SelfT", bound="Endpoint")
 
 
 class Endpoint:
+    _settings: Settings
+
     def __init__(self, server: str, *, ca: Path, cert: Path, key: Path, **settings: Any) -> None:
         """`server` is host:port; `ca`, `cert` and `key` are PEM files; `settings` are those of
         Settings, times in seconds or as a timedelta. Connects with the first call.

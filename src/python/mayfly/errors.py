@@ -12,6 +12,7 @@ from mayfly.rpc import error_details_pb2, status_pb2
 __all__ = [
     "BatchError",
     "Cancelled",
+    "CertificateInvalid",
     "ClaimLost",
     "Conflict",
     "Error",
@@ -103,6 +104,11 @@ class PermissionDenied(Error):
     """The certificate is not good, or not good for this."""
 
 
+class CertificateInvalid(PermissionDenied):
+    """A certificate or key, of this client or of the server, is not good. The text says which, and
+    what to do. When the files have been replaced, the next call reads them."""
+
+
 class Unavailable(Error):
     """The server could not be reached, or is starting or draining, after all repetitions."""
 
@@ -161,6 +167,7 @@ _BY_REASON: dict[str, type[Error]] = {
     "OUTPUT_PENDING": Pending,
     "PAYLOAD_TOO_LARGE": PayloadTooLarge,
     "CHECKSUM_MISMATCH": PayloadDamaged,
+    "IDENTITY_INVALID": CertificateInvalid,
 }
 
 

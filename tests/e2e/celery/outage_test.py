@@ -27,6 +27,7 @@ from kombu.exceptions import OperationalError  # noqa: E402
 import mayfly  # noqa: E402
 import tasks  # noqa: E402
 from tasks import add, app, retry_in, total, wait_for, wait_for_late  # noqa: E402
+from certificates import Issuer, replace  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
 SECONDS = 120
@@ -105,6 +106,45 @@ class OutageTest(unittest.TestCase):
                 self.gate.touch()
 
         self.assertEqual(result.get(timeout=SECONDS, on_interval=on_interval), "value")
+
+
+class CertificateTest(unittest.TestCase):
+    LIFE_SECONDS = 16
+
+    def issue(self, role):
+        cert, key = self.issuer.issue(role, ends_s=self.LIFE_SECONDS)
+        prefix = "" if role == "client" else "worker_"
+        paths = {f"{prefix}{name}": str(SERVICES.directory / f"short_{role}.{name}")
+                 for name in ("cert", "key")}
+        for path, content in zip(paths.values(), (cert, key)):
+            replace(path, content)
+        return paths
+
+    def test_a_worker_outlives_its_certificates(self):
+        """They are replaced while it works, in the middle of their lives."""
+        self.issuer = Issuer(SERVICES.mayfly.path("certificates"))
+        options = {**self.issue("client"), **self.issue("worker")}
+        first_expiry = time.time() + self.LIFE_SECONDS
+        SERVICES.start_worker("short", (), CELERY_TEST_QUEUE="short",
+                              CELERY_TEST_OPTIONS=json.dumps(options))
+        sender = tasks.new_app(**options)
+        gate = SERVICES.directory / "short"
+        across = wait_for.apply_async((str(gate), "across"), queue="short")
+        replace_at = time.time() + self.LIFE_SECONDS / 2
+        count = 0
+        while time.time() < first_expiry + 3:
+            if time.time() >= replace_at:
+                self.issue("client")
+                self.issue("worker")
+                replace_at += self.LIFE_SECONDS / 2
+            result = sender.send_task("tasks.add", (count, 1), queue="short")
+            self.assertEqual(result.get(timeout=SECONDS), count + 1)
+            count += 1
+        gate.touch()
+        self.issue("client")
+        self.issue("worker")
+        self.assertEqual(across.get(timeout=SECONDS), "across")
+        self.assertGreater(count, 1)
 
 
 def group_of(app, *results):

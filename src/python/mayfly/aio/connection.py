@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any, AsyncIterator
 
-from mayfly import fork, transport
+from mayfly import fork, probe, transport
 from mayfly.aio.concurrency import Closing, Tasks
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
@@ -38,10 +38,11 @@ class AsyncConnection(fork.Forkable):
         self.closing.check()
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
-        stub = self._channels.stub(large, transport.grpc().aio.secure_channel)
+        # It has to stay while the call is under way.
+        opened = self._channels.channel(large, transport.grpc().aio.secure_channel)
         self._calls[large] += 1
         try:
-            yield stub
+            yield opened.stub
         except Cancelled as error:
             raise self._translated(error) from None
         except Exception as error:
@@ -51,7 +52,9 @@ class AsyncConnection(fork.Forkable):
             if self._calls[large] == 1:
                 for channel in self._channels.take_outdated(large, known):
                     await channel.close()
-            raise self._translated(known) from None
+            if self._channels.is_replaced(opened, known):
+                raise Unavailable("the certificate was replaced") from None
+            raise await self._explained(self._translated(known)) from None
         except asyncio.CancelledError:
             # Closing the channel cancels its calls in the same way as their tasks are cancelled.
             task = asyncio.current_task()
@@ -66,6 +69,14 @@ class AsyncConnection(fork.Forkable):
         if isinstance(error, Cancelled) and not self.closing.is_set:
             return Unavailable("the call was interrupted")
         return error
+
+    async def _explained(self, error: Error) -> Error:
+        """With the reason why there is no connection, if it is a certificate's."""
+        credentials = self._channels.to_probe(error)
+        if credentials is None:
+            return error
+        refusal = await asyncio.to_thread(probe.refusal_of, self.settings, credentials)
+        return self._channels.explained(error, refusal)
 
     async def invoke(self, method: str, request: Any, deadline: float) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""

@@ -17,7 +17,7 @@ from vine import promise
 
 from mayfly import CallState, Client, HeldOutput, errors
 from mayfly.celery import chords, metas
-from mayfly.celery.connections import Connections
+from mayfly.celery.connections import RECOVERABLE, Connections
 from mayfly.celery.publishing import PutsInputs
 
 logger = get_logger(__name__)
@@ -85,7 +85,7 @@ class Backend(BaseBackend):
                 f"task {task_id}: storing its result",
                 lambda: worker.put_output(task_id, data, outcome=outcome, ttl=self.ttl),
             )
-        except (errors.Unavailable, errors.TimedOut, errors.LimitExceeded) as error:
+        except RECOVERABLE as error:
             logger.error("task %s: its result could not be stored: %s", task_id, error)
             if state != states.SUCCESS or request is None:
                 raise
@@ -201,7 +201,7 @@ class Backend(BaseBackend):
         return meta
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
-        return isinstance(error, (errors.Unavailable, errors.LimitExceeded, errors.TimedOut))
+        return isinstance(error, RECOVERABLE)
 
     # ---- forgetting
 

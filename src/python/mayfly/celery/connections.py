@@ -19,6 +19,7 @@ from celery.utils.log import get_logger
 
 from mayfly import arguments, Client, InputItem, Worker, errors, fork
 from mayfly.calls import CallDescription
+from mayfly.identity import Identity
 from mayfly.settings import Settings
 
 logger = get_logger(__name__)
@@ -37,6 +38,10 @@ _SETTINGS = tuple(
 _STORE_RETRY_MAX = "task_store_retry_max"
 _STORE_RETRY_MAX_SECONDS = 600.0
 OPTIONS = (*_IDENTITIES, _STORE_RETRY_MAX, *_SETTINGS)
+# What may be over when it is tried again; a certificate may be replaced.
+RECOVERABLE = (
+    errors.Unavailable, errors.TimedOut, errors.LimitExceeded, errors.CertificateInvalid,
+)
 # Between two tries of what has to be done in the end.
 _PERSIST_PAUSE_SECONDS = 2.0
 
@@ -88,6 +93,13 @@ class Connections(fork.Forkable):
             if self._worker is None:
                 self._worker = self._open(Worker, "worker_", "storing results")
             return self._worker
+
+    def check_worker(self) -> None:
+        """ImproperlyConfigured: results cannot be stored. Opens no connection."""
+        try:
+            Identity(self.worker._settings).current()
+        except errors.Error as error:
+            raise ImproperlyConfigured(f"storing results: {error}") from error
 
     def _open(self, role: Any, prefix: str, purpose: str) -> Any:
         names = [f"{prefix}cert", f"{prefix}key"]
@@ -168,7 +180,7 @@ class Connections(fork.Forkable):
         while True:
             try:
                 return function()
-            except (errors.Unavailable, errors.TimedOut, errors.LimitExceeded) as error:
+            except RECOVERABLE as error:
                 pause = max(error.retry_after, _PERSIST_PAUSE_SECONDS * (0.5 + random.random()))
                 if time.monotonic() + pause > end:
                     raise

@@ -16,4 +16,4 @@ class NeedsWorkerCertificate(bootsteps.Step):
         super().__init__(parent, **options)
         backend = parent.app.backend
         if isinstance(backend, Backend) and not parent.app.conf.task_ignore_result:
-            backend.connections.worker
+            backend.connections.check_worker()
