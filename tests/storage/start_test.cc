@@ -326,21 +326,28 @@ TEST_F(LostFilesTest, RecordsALogSoonAfterItBegins) {
 }
 
 // The owner of a file may have been another user.
-TEST_F(LostFilesTest, NamesAFileOfTheDatabaseThatCannotBeRead) {
+TEST_F(LostFilesTest, NamesATableFileThatCannotBeReadAndWhatHelps) {
   std::filesystem::path table;
   for (const auto& entry : std::filesystem::directory_iterator(Path("db"))) {
     if (entry.path().extension() == ".sst") table = entry.path();
   }
   ASSERT_FALSE(table.empty());
-  std::filesystem::remove(table);
-  for (const bool accept : {false, true}) {
-    storage_.options.accept_data_loss = accept;
-    const absl::Status refused = storage_.Open();
-    EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
-    EXPECT_THAT(std::string(refused.message()), HasSubstr("/" + table.filename().string()));
-    EXPECT_THAT(std::string(refused.message()), HasSubstr("restore the data directory"));
-    EXPECT_EQ(absl::StrContains(refused.message(), "gives up its damaged records"), !accept);
+  const std::string name = "db/" + table.filename().string();
+  for (const bool is_cut : {true, false}) {
+    is_cut ? std::filesystem::resize_file(table, 100) : (void)std::filesystem::remove(table);
+    for (const bool accept : {false, true}) {
+      storage_.options.accept_data_loss = accept;
+      const absl::Status refused = storage_.Open();
+      EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+      EXPECT_THAT(std::string(refused.message()),
+                  StartsWith("data loss: the table file " + name + " is missing, damaged"));
+      EXPECT_THAT(std::string(refused.message()), HasSubstr("put it back as it was"));
+      EXPECT_THAT(std::string(refused.message()), HasSubstr("accept_data_loss does not help"));
+    }
   }
+  storage_.options.accept_data_loss = false;
+  PutBack(table.string());
+  ExpectAllIsServed();
 }
 
 TEST_F(LostFilesTest, RefusesAnEmptiedLog) {

@@ -19,8 +19,6 @@ constexpr char kTimeRecordName[] = "clock";
 constexpr absl::string_view kTimeRecordStore = "store ";
 constexpr uint64_t kTimeRecordBytesMax = 4096;
 constexpr size_t kEraseAgainCount = 4096;
-// For whoever meets a sector that the disk would not read.
-constexpr absl::Duration kReadRetryDelay = absl::Seconds(1);
 
 // What there is to do about a slot file that is not taken.
 absl::Status RefuseSlots(const absl::Status& status) {
@@ -50,6 +48,7 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   const auto is_new = storage->database_->CheckFormat(store_id);
   RETURN_IF_ERROR(is_new.status());
   RETURN_IF_ERROR(storage->CheckRecovered());
+  RETURN_IF_ERROR(storage->CheckBlobFiles());
   if (*is_new) RETURN_IF_ERROR(storage->database_->WriteFormat(store_id));
   RETURN_IF_ERROR(storage->tenants_->Load());
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
@@ -351,32 +350,6 @@ absl::Status LocalStorage::Write(rocksdb::WriteBatch* batch, absl::string_view o
   const rocksdb::Status written = (*database_)->Write(rocksdb::WriteOptions(), batch);
   if (!written.ok()) return health_.Fail(operation, written.ToString());
   return absl::OkStatus();
-}
-
-absl::Status LocalStorage::FailedRead(absl::string_view operation,
-                                      const rocksdb::Status& status) const {
-  health_.Alarm(operation, status.ToString());
-  if (status.IsCorruption()) {
-    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                     "what is stored of the call is damaged");
-  }
-  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                                  "the disk failed to read what is stored of the call"),
-                        kReadRetryDelay);
-}
-
-absl::Status LocalStorage::BadRow(absl::string_view operation) const {
-  return FailedRead(operation,
-                    rocksdb::Status::Corruption("a row is not in the format of this program"));
-}
-
-absl::Status LocalStorage::EndWalk(absl::string_view operation, const RowWalk& rows) {
-  if (rows.skips() > 0) {
-    skipped_.fetch_add(rows.skips(), std::memory_order_relaxed);
-    health_.Alarm(operation, absl::StrCat("stepped over ", rows.skips(),
-                                          " places, the last: ", rows.damage()));
-  }
-  return rows.status().ok() ? absl::OkStatus() : FailedRead(operation, rows.status());
 }
 
 }  // namespace mayfly
