@@ -76,6 +76,11 @@ class Damage(called_server_case.CalledServerCase):
         os.truncate(self.slots_path, 4 * PAGE_BYTES)
         self.server.storage_settings = "accept_data_loss = true"
         self.server.start()
+        lost = CALL_COUNT - 128
+        self.wait_until_logged(
+            "data loss, accepted by storage.accept_data_loss: "
+            f"{lost} payloads are lost: {lost} payloads of {lost} calls have no secret"
+        )
         self.wait_until_logged("what a crash left behind")
         told = self.get_inputs(calls)
         self.assertEqual(sorted(told), [OK] * 128 + [NOT_FOUND] * (CALL_COUNT - 128))
@@ -139,7 +144,11 @@ class Damage(called_server_case.CalledServerCase):
         settings = self.server.storage_settings
         self.server.storage_settings += "\naccept_data_loss = true"
         self.server.start()
-        self.assertIn(f"the log db/{os.path.basename(log)} is missing", self.log())
+        self.assertIn(
+            "accepted by storage.accept_data_loss: data loss: "
+            f"the log db/{os.path.basename(log)} is missing",
+            self.log(),
+        )
         told = self.get_inputs(early)
         self.assertLessEqual(set(told), {OK, NOT_FOUND})
         self.server.kill()

@@ -110,7 +110,7 @@ TEST(Refusal, IsOneSentenceOnStandardErrorAndInTheLog) {
   EXPECT_THAT(refuse("certificates/server.pem", "nonsense"), HasSubstr("tls.certificate_file"));
   EXPECT_THAT(refuse("certificates/ca.pem", ""), HasSubstr("tls.ca_file"));
   EXPECT_THAT(refuse("certificates/server.key", "nonsense"), HasSubstr("tls.key_file"));
-  EXPECT_THAT(refuse("root.key", "nonsense"), HasSubstr("root key"));
+  EXPECT_THAT(refuse("root.key", "nonsense"), HasSubstr("root.key holds something else"));
   EXPECT_THAT(refuse("root.key", "nonsense"), Not(HasSubstr("nonsense")));
 }
 

@@ -146,8 +146,8 @@ TEST(RoomBudget, ARefusalNamesWhatIsFreeAndWhatIsNeeded) {
   EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_GT(RetryDelayOf(refusal), absl::ZeroDuration());
   EXPECT_THAT(std::string(refusal.message()),
-              testing::StartsWith("free disk space is 26214400 bytes, needed are 36700160: "
-                                  "20971520 for the put, 15728640 for acks"));
+              testing::StartsWith("free disk space is 25.0 MiB, needed are 35.0 MiB: 20.0 MiB for "
+                                  "the put, 15.0 MiB for acks"));
 }
 
 TEST(RoomBudget, NeverLendsMoreThanThereIsToManyThreads) {

@@ -47,8 +47,8 @@ absl::StatusOr<std::vector<LostBlobFile>> FindLostBlobFiles(const Database& data
   std::vector<LostBlobFile> lost;
   for (const rocksdb::BlobMetaData& file : segments.blob_files) {
     // RocksDB's names begin with a separator.
-    const auto fault = FindFault(absl::StrCat(file.blob_file_path, "/", file.blob_file_name),
-                                 file.blob_file_size);
+    const auto fault =
+        FindFault(absl::StrCat(file.blob_file_path, "/", file.blob_file_name), file.blob_file_size);
     RETURN_IF_ERROR(fault.status());
     if (fault->empty()) continue;
     const std::string name = file.blob_file_name.substr(file.blob_file_name.rfind('/') + 1);
@@ -72,8 +72,7 @@ absl::StatusOr<std::vector<uint64_t>> LoadAcceptedBlobFiles(const Database& data
         absl::StrCat("the database's accepted losses cannot be read: ", status.ToString()));
   }
   if (value.size() % sizeof(uint64_t) != 0) {
-    return absl::DataLossError(
-        "the accepted_blob_files row is not in the format of this program");
+    return absl::DataLossError("the accepted_blob_files row is not in the format of this program");
   }
   const ByteSpan bytes = AsBytes(value);
   for (size_t offset = 0; offset < bytes.size(); offset += sizeof(uint64_t)) {

@@ -70,8 +70,9 @@ absl::Status LocalStorage::CheckBlobFiles() {
                      " segments (of 1 MiB at most) of payloads larger than 64 KiB");
     if (std::binary_search(accepted->begin(), accepted->end(), file.number)) {
       health_.Log(StorageLogLevel::kWarning,
-                  absl::StrCat(text, "; its loss was accepted before: calls with a payload in it "
-                                     "answer DATA_LOSS until they end"));
+                  absl::StrCat(text,
+                               "; its loss was accepted before: calls with a payload in it "
+                               "answer DATA_LOSS until they end"));
       continue;
     }
     const std::string others =

@@ -13,6 +13,8 @@ constexpr uint64_t kMemtableBytesMin = kMiB;
 // records of the clock and of the database's files, and the blocks that name other blocks.
 constexpr uint64_t kRecordsBytes = 12 * kMiB;
 constexpr uint64_t kMetadataPerDisk = 512;
+// The slot file and its next step, the first log, the manifest and RocksDB's other files.
+constexpr uint64_t kNewFilesBytes = 4 * kMiB;
 
 }  // namespace
 
@@ -29,6 +31,13 @@ DiskPlan PlanFor(const DiskSettings& settings) {
   plan.log_bytes_short = std::max(plan.memtable_bytes / 4, kMiB);
   plan.gain_bytes_min = std::clamp(disk / 128, kMiB, 1024 * kMiB);
   return plan;
+}
+
+// As RoomBudget::Update counts it when nothing is stored.
+uint64_t NewStoreBytes(const DiskPlan& plan) {
+  const uint64_t own =
+      plan.limits.fixed_bytes + plan.ballast_bytes + plan.limits.resume_bytes + kNewFilesBytes;
+  return own + std::min(plan.limits.reserve_bytes, UINT64_MAX - own);
 }
 
 }  // namespace mayfly

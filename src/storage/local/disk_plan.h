@@ -31,4 +31,7 @@ struct DiskSettings {
 
 DiskPlan PlanFor(const DiskSettings& settings);
 
+// What must be free before a new store is made, or it would take no put.
+uint64_t NewStoreBytes(const DiskPlan& plan);
+
 }  // namespace mayfly

@@ -52,9 +52,9 @@ absl::Status LocalStorage::FailedRead(absl::string_view operation, const rocksdb
   const bool is_lost = IsFileLost(status);
   health_.Alarm(operation, AlarmText(status, is_lost, key));
   if (is_lost || status.IsCorruption()) {
-    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                     is_lost ? "what is stored of the call is lost"
-                             : "what is stored of the call is damaged");
+    return MakeError(
+        absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+        is_lost ? "what is stored of the call is lost" : "what is stored of the call is damaged");
   }
   return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
                                   "the disk failed to read what is stored of the call"),
@@ -62,8 +62,8 @@ absl::Status LocalStorage::FailedRead(absl::string_view operation, const rocksdb
 }
 
 absl::Status LocalStorage::BadRow(absl::string_view operation, const CallKey* key) const {
-  return FailedRead(
-      operation, rocksdb::Status::Corruption("a row is not in the format of this program"), key);
+  return FailedRead(operation,
+                    rocksdb::Status::Corruption("a row is not in the format of this program"), key);
 }
 
 absl::Status LocalStorage::EndWalk(absl::string_view operation, const RowWalk& rows) {

@@ -8,7 +8,9 @@
 #include "absl/strings/strip.h"
 
 #include "base/error.h"
+#include "base/human_bytes.h"
 #include "keys/key_directory.h"
+#include "storage/local/disk_advice.h"
 #include "storage/local/row_format.h"
 
 namespace mayfly {
@@ -77,6 +79,9 @@ absl::Status LocalStorage::OpenKeys() {
   auto directory = DataDirectory::Open(options_.data_dir, options_.file_system);
   RETURN_IF_ERROR(directory.status());
   directory_ = *std::move(directory);
+  if (!directory_->has_data()) {
+    RETURN_IF_ERROR(CheckRoomForNewStore(options_.data_dir, DiskSettingsIn()));
+  }
   const std::string& keys = directory_->keys_path();
   RETURN_IF_ERROR(CheckKeyDirectory(keys, options_.allow_unsafe_filesystem));
 
@@ -148,17 +153,22 @@ absl::Status LocalStorage::OpenDatabase() {
   return absl::OkStatus();
 }
 
+DiskSettings LocalStorage::DiskSettingsIn() const {
+  return {.disk_bytes = options_.disk_bytes != 0 ? options_.disk_bytes
+                                                 : DiskBytes(directory_->database_path()),
+          .memtable_bytes = options_.memtable_bytes,
+          .reserve_bytes = options_.disk_reserve_bytes};
+}
+
 DiskPlan LocalStorage::PlanDisk() const {
-  const uint64_t disk_bytes =
-      options_.disk_bytes != 0 ? options_.disk_bytes : DiskBytes(directory_->database_path());
-  const DiskPlan plan = PlanFor({.disk_bytes = disk_bytes,
-                                 .memtable_bytes = options_.memtable_bytes,
-                                 .reserve_bytes = options_.disk_reserve_bytes});
+  const DiskSettings settings = DiskSettingsIn();
+  const DiskPlan plan = PlanFor(settings);
   if (plan.memtable_bytes < options_.memtable_bytes) {
-    health_.Log(StorageLogLevel::kInfo,
-                absl::StrCat("memtables have ", plan.memtable_bytes,
-                             " bytes instead of storage.memtable_bytes, ", options_.memtable_bytes,
-                             ": the file system has ", disk_bytes, " bytes"));
+    health_.Log(
+        StorageLogLevel::kInfo,
+        absl::StrCat("memtables have ", HumanBytes(plan.memtable_bytes),
+                     " instead of storage.memtable_bytes, ", HumanBytes(options_.memtable_bytes),
+                     ": the file system has ", HumanBytes(settings.disk_bytes)));
   }
   return plan;
 }

@@ -147,6 +147,8 @@ class LocalStorage : public Storage {
   size_t IndexedCalls() { return index_.size(); }
   // Reads that met damage: of rows, and of slots whose payload is looked for.
   uint64_t alarms() const { return health_.alarms(); }
+  // The first failed write or sync, in words for the operator; empty before.
+  std::string failure() const { return health_.failure(); }
 
  private:
   class CommitBatch;
@@ -155,6 +157,7 @@ class LocalStorage : public Storage {
 
   absl::Status OpenKeys();
   absl::Status OpenDatabase();
+  DiskSettings DiskSettingsIn() const;
   DiskPlan PlanDisk() const;
   absl::Status CheckFiles();
   absl::Status CheckRecovered();
