@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/substitute.h"
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -25,14 +24,15 @@ using PairContext = std::unique_ptr<SSL_CTX, OpensslDeleter<SSL_CTX_free>>;
 using CaCertificate = std::unique_ptr<X509, OpensslDeleter<X509_free>>;
 using TextReader = std::unique_ptr<BIO, OpensslDeleter<BIO_free>>;
 
-// Texts are for the operator: setting, path, fault, what to do. `what` may hold the last two of these
-// with "$0" for OpenSSL's reason, which describes only the fault of the file.
-absl::Status Unusable(absl::string_view setting, const std::string& path, absl::string_view what) {
+// Texts are for the operator: setting, path, fault, OpenSSL's reason, which describes only the fault
+// of the file, and what to do.
+absl::Status Unusable(absl::string_view setting, const std::string& path, absl::string_view fault,
+                      absl::string_view next_step) {
   const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
   return absl::FailedPreconditionError(
-      absl::StrCat(setting, " ", path, " ",
-                   absl::Substitute(what, reason != nullptr ? reason : "OpenSSL gives no reason")));
+      absl::StrCat(setting, " ", path, " ", fault, " (",
+                   reason != nullptr ? reason : "OpenSSL gives no reason", "): ", next_step));
 }
 
 absl::Status Unreadable(absl::string_view setting, const std::string& path, absl::string_view why) {
@@ -100,13 +100,12 @@ absl::Status CheckCa(const std::string& path, const std::string& text) {
   const bool is_end =
       ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
   if (count == 0) {
-    return Unusable("tls.ca_file", path,
-                    "holds no usable certificates ($0): name a file with the certificates of the "
+    return Unusable("tls.ca_file", path, "holds no usable certificates",
+                    "name a file with the certificates of the "
                     "clients' CAs in PEM");
   }
   if (!is_end) {
-    return Unusable("tls.ca_file", path,
-                    "holds a damaged certificate ($0): replace the whole file");
+    return Unusable("tls.ca_file", path, "holds a damaged certificate", "replace the whole file");
   }
   ERR_clear_error();
   return absl::OkStatus();
@@ -120,21 +119,22 @@ absl::Status CheckPair(const Config::Tls& tls, const std::string& certificate_co
   SSL_CTX_set_default_passwd_cb(context.get(), NoPassphrase);
   ERR_clear_error();
   if (SSL_CTX_use_certificate_chain_file(context.get(), certificate_copy.c_str()) != 1) {
-    return Unusable(
-        "tls.certificate_file", tls.certificate_file,
-        "holds no usable certificate ($0): name a file with the server's certificate, and "
-        "those between it and its CA, in PEM");
+    return Unusable("tls.certificate_file", tls.certificate_file, "holds no usable certificate",
+                    "name a file with the server's certificate, and "
+                    "those between it and its CA, in PEM");
   }
   const int used = SSL_CTX_use_PrivateKey_file(context.get(), key_copy.c_str(), SSL_FILETYPE_PEM);
   if (used == 1 && SSL_CTX_check_private_key(context.get()) == 1) return absl::OkStatus();
   const unsigned long error = ERR_peek_last_error();
-  if (ERR_GET_LIB(error) == ERR_LIB_X509) {
+  // A key of another type is loaded, and not found when it is looked for.
+  if (used == 1 || ERR_GET_LIB(error) == ERR_LIB_X509) {
     return Unusable("tls.key_file", tls.key_file,
                     absl::StrCat("is not the key of the certificate in tls.certificate_file ",
-                                 tls.certificate_file, " ($0): replace the two together"));
+                                 tls.certificate_file),
+                    "replace the two together");
   }
-  return Unusable("tls.key_file", tls.key_file,
-                  "holds no usable key ($0): name a file with the server's private key in PEM, "
+  return Unusable("tls.key_file", tls.key_file, "holds no usable key",
+                  "name a file with the server's private key in PEM, "
                   "without a passphrase");
 }
 

@@ -137,7 +137,8 @@ absl::Status DataDirectory::Check(const std::string& path, bool allow_unsafe_fil
   std::error_code error;
   if (std::filesystem::exists(path, error)) {
     RETURN_IF_ERROR(CheckDirectory(path, kSetting));
-    for (const auto& [part, what] : {std::pair(path + "/keys", kKeys), {path + "/db", kDatabase}}) {
+    for (const auto& [part, what] :
+         {std::pair(path + "/keys", kKeys), std::pair(path + "/db", kDatabase)}) {
       if (std::filesystem::exists(part, error)) RETURN_IF_ERROR(CheckDirectory(part, what));
     }
     return allow_unsafe_filesystem ? absl::OkStatus() : CheckFileSystemOf(path);
