@@ -177,6 +177,23 @@ TEST(DiskPlan, KeepsTheSettingOnADiskThatIsLargeEnough) {
   EXPECT_EQ(plan.limits.reserve_bytes, 1u);
 }
 
+TEST(DiskPlan, TheSmallestDiskHasRoomForANewStore) {
+  for (const uint64_t reserve : {uint64_t{0}, 64 * kMiB, kGiB, 1024 * kGiB}) {
+    for (const uint64_t memtable : {16 * kMiB, 256 * kMiB}) {
+      const DiskSettings settings = {.memtable_bytes = memtable, .reserve_bytes = reserve};
+      const auto needed_on = [&](uint64_t disk_bytes) {
+        DiskSettings on_disk = settings;
+        on_disk.disk_bytes = disk_bytes;
+        return NewStoreBytes(PlanFor(on_disk));
+      };
+      const uint64_t smallest = SmallestDiskBytes(settings);
+      EXPECT_LE(needed_on(smallest), smallest * 7 / 8 + 2);
+      EXPECT_GT(needed_on(smallest * 6 / 8), smallest * 6 / 8 * 7 / 8) << "not much too large";
+    }
+  }
+  EXPECT_GT(SmallestDiskBytes({.memtable_bytes = kMiB, .reserve_bytes = UINT64_MAX}), kGiB);
+}
+
 // With any settings, the store's reserves leave most of the disk to payloads.
 TEST(DiskPlan, FitsAnyDiskWithAnySetting) {
   for (const uint64_t disk : {64 * kMiB, 300 * kMiB, kGiB, 3 * kGiB, 100 * kGiB, 4096 * kGiB}) {

@@ -27,8 +27,8 @@ absl::Status CheckRoomForNewStore(const std::string& data_dir, DiskSettings sett
       "the disk of storage.data_dir ", data_dir, " has ", HumanBytes(free_bytes), " of ",
       HumanBytes(disk_bytes), " free, a new store needs ", HumanBytes(needed_bytes),
       " before it takes the first put, with storage.disk_reserve_bytes, ",
-      HumanBytes(settings.reserve_bytes),
-      ": free that much, choose a larger disk, or lower storage.disk_reserve_bytes"));
+      HumanBytes(settings.reserve_bytes), ": free that much, choose a disk of at least ",
+      HumanBytes(SmallestDiskBytes(settings)), ", or lower storage.disk_reserve_bytes"));
 }
 
 bool SpeaksOfFullDisk(absl::string_view text) {
