@@ -398,8 +398,9 @@ TEST_F(LoadConfigTest, NamesFileLineAndNearestSettingOfEveryMistake) {
               testing::MatchesRegex(path + ": line [0-9]+: claims.leese_max is not a setting, did "
                                            "you mean claims.lease_max\\?"));
   EXPECT_THAT(std::string(LoadConfig(Write("listen = 1\n")).status().message()),
-              testing::StartsWith(path + ": line 1: listen is not a section, did you mean "
-                                         "server.listen?"));
+              testing::EndsWith("\n" + path +
+                                ": line 1: listen is not a section, did you mean "
+                                "server.listen?"));
   EXPECT_THAT(std::string(LoadConfig(Write("[server\n")).status().message()),
               testing::StartsWith(path + ": line 1: not TOML: "));
 }

@@ -76,6 +76,8 @@ class Damage(called_server_case.CalledServerCase):
         os.truncate(self.slots_path, 4 * PAGE_BYTES)
         self.server.storage_settings = "accept_data_loss = true"
         self.server.start()
+        # Not the 512 that were counted before the loss.
+        self.assertIn('"payloads":128', self.log())
         lost = CALL_COUNT - 128
         self.wait_until_logged(
             "data loss, accepted by storage.accept_data_loss: "
@@ -190,7 +192,9 @@ class Damage(called_server_case.CalledServerCase):
         os.remove(blob)
         self.server.storage_settings = "accept_data_loss = true"
         self.server.start()
-        self.assertIn(f"accepted by storage.accept_data_loss: data loss: the blob file {name}", self.log())
+        self.assertIn(
+            f"accepted by storage.accept_data_loss: data loss: the blob file {name}", self.log()
+        )
         self.assert_lost(large, small)
         self.server.kill()
         # Accepted once and for all.

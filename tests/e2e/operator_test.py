@@ -39,8 +39,9 @@ class Operator(called_server_case.CalledServerCase):
 
     def check(self, path: str = "", prefix: Tuple[str, ...] = ()) -> Tuple[int, str]:
         """The exit code of --check-config and what it prints."""
+        config = path or self.server.path("mayfly.toml")
         checked = subprocess.run(
-            [*prefix, self.mayflyd, "--config", path or self.server.path("mayfly.toml"), "--check-config"],
+            [*prefix, self.mayflyd, "--config", config, "--check-config"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -61,14 +62,13 @@ class Operator(called_server_case.CalledServerCase):
         """By the server's CA, from now on."""
         stem = self.certificate(name)
         curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        openssl("req", "-new", *curve, "-subj", "/CN=s", "-keyout", f"{stem}.new", "-out", f"{stem}.csr")
+        files = ["-keyout", f"{stem}.new", "-out", f"{stem}.csr"]
+        openssl("req", "-new", *curve, "-subj", "/CN=s", *files)
         with open(f"{stem}.cnf", "w") as file:
             file.write("subjectAltName = DNS:localhost\nextendedKeyUsage = serverAuth\n")
         authority = ["-CA", self.certificate("ca.pem"), "-CAkey", self.certificate("ca.key")]
-        openssl(
-            "x509", "-req", "-in", f"{stem}.csr", *authority, "-days", str(days), "-set_serial", "18",
-            "-extfile", f"{stem}.cnf", "-out", f"{stem}.pem",
-        )
+        files = ["-in", f"{stem}.csr", "-extfile", f"{stem}.cnf", "-out", f"{stem}.pem"]
+        openssl("x509", "-req", *files, *authority, "-days", str(days), "-set_serial", "18")
         os.rename(f"{stem}.new", f"{stem}.key")
 
     # Before a start.
