@@ -18,6 +18,7 @@ CONFIG = """
 [server]
 listen = "127.0.0.1:{port}"
 port_file = "port"
+{server_settings}
 [tls]
 ca_file = "certificates/ca.pem"
 certificate_file = "certificates/server.pem"
@@ -53,7 +54,8 @@ class LiveServer:
         self._settings = settings
         self._storage = storage
         self._open_files = open_files
-        # Further lines of [storage], for the next start.
+        # Further lines of [server] and [storage], for the next start.
+        self.server_settings = ""
         self.storage_settings = ""
         self._process: Any = None
         self.port = 0
@@ -99,6 +101,7 @@ class LiveServer:
             port=self.port,
             settings=self._settings,
             storage=self._storage,
+            server_settings=self.server_settings,
             storage_settings=self.storage_settings,
         )
         with open(self.path("mayfly.toml"), "w") as file:
