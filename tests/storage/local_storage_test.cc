@@ -41,6 +41,7 @@ TEST_F(LocalStorageTest, AnswersFromTheIndexAsFromTheDisk) {
 
 TEST(LocalStorage, RefusesPutsBelowTheReserve) {
   StorageHarness storage;
+  ASSERT_TRUE(storage.Open().ok());  // a new store without room is refused
   storage.options.disk_reserve_bytes = UINT64_MAX;
   ASSERT_TRUE(storage.Open().ok());
   EXPECT_TRUE(storage->ReserveRoom(1).empty());
