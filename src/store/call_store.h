@@ -52,6 +52,7 @@
 #include "store/expiry.h"
 #include "store/payload_cipher.h"
 #include "store/puts.h"
+#include "store/quota.h"
 #include "store/reads.h"
 #include "store/router.h"
 #include "store/stepper.h"
@@ -162,6 +163,7 @@ class CallStore {
   const PayloadCipher cipher_;
   const std::unique_ptr<TimeSource> time_;
   Tenants tenants_;
+  Quota quota_;
   Failure failure_;
   FenceSource fences_;
   std::unique_ptr<ThreadPool> workers_;  // null when there is a stepper

@@ -13,6 +13,7 @@
 #include "store/id_window.h"
 #include "store/leaving_payload.h"
 #include "store/payload_cipher.h"
+#include "store/quota.h"
 #include "store/stepper.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
@@ -36,6 +37,7 @@ struct StoreContext {
   const PayloadCipher& cipher;
   TimeSource& time;
   Tenants& tenants;
+  Quota& quota;
   Failure& failure;
   Executor& workers;
   FenceSource& fences;

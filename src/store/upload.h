@@ -16,6 +16,7 @@
 #include "crypto/sha256.h"
 #include "storage/storage.h"
 #include "store/payload.h"
+#include "store/quota.h"
 #include "store/tenant.h"
 
 namespace mayfly {
@@ -85,7 +86,7 @@ struct Upload {
   std::optional<SecretBytes> secret;  // until it is in its slot
   PayloadMetadata metadata;
   std::optional<uint64_t> announced_bytes;
-  uint64_t reserved_bytes = 0;         // of the tenant's bytes
+  Reservation reservation;
   std::weak_ptr<UploadStream> stream;  // that has it, as long as it is there
   uint64_t holder = 0;                 // its number
   bool has_begun = false;

@@ -3,13 +3,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 
 #include "base/error.h"
 
 namespace mayfly {
-
-inline constexpr absl::Duration kUploadRetryDelay = absl::Seconds(1);
 
 inline absl::Status UnknownUploadError() {
   return MakeError(absl::StatusCode::kNotFound, Reason::kUploadUnknown,

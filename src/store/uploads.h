@@ -95,12 +95,10 @@ class Uploads {
   absl::Status AppendSegment(Upload* upload, const UploadSegment& segment);
   absl::Status WriteSegment(Upload* upload, absl::string_view data);
   absl::StatusOr<Sealed> SealRow(Upload* upload, uint64_t stream, const UploadEnd& end);
-  RoomLease RoomForRow(const Upload& upload) const;
   void SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done);
   void OnPutDecided(std::shared_ptr<Upload> upload, OperationResult result, FinishUploadDone done);
   // Reads what a restart has left of it.
   absl::Status Restore(Upload* upload);
-  absl::Status Reserve(Upload* upload, uint64_t bytes);
   void Abandon(Upload* upload);
   // It is no more, whatever became of its payload.
   void End(Upload* upload);

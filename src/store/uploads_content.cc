@@ -65,10 +65,10 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   if (upload->announced_bytes && size_bytes > *upload->announced_bytes) {
     return UploadTooLargeError(size_bytes, *upload->announced_bytes);
   }
-  RETURN_IF_ERROR(Reserve(upload, size_bytes));
+  RETURN_IF_ERROR(upload->reservation.HoldBytes(static_cast<int64_t>(size_bytes)));
   const uint64_t room_bytes = RoomBudget::CostOfSegment(segment.data.size());
-  const RoomLease room = context_.storage.ReserveRoom(room_bytes);
-  if (room.empty()) return context_.storage.RoomRefusal(room_bytes);
+  const RoomLease room = context_.quota.ReserveRoom(room_bytes);
+  if (room.empty()) return context_.quota.RoomRefusal(room_bytes);
   if (next == 0 && segment.data.size() <= kInlineBytesMax) {
     upload->small = segment.data;
   } else {
@@ -92,15 +92,6 @@ absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
   upload->commitments.Update(CommitmentOf(sealed->bytes()));
   ++upload->segment_count;
   upload->committed_bytes += data.size();
-  return absl::OkStatus();
-}
-
-absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
-  if (bytes <= upload->reserved_bytes) return absl::OkStatus();
-  const uint64_t more = bytes - upload->reserved_bytes;
-  RETURN_IF_ERROR(CheckBytesQuota(*upload->tenant, static_cast<int64_t>(more)));
-  upload->tenant->upload_bytes += static_cast<int64_t>(more);
-  upload->reserved_bytes = bytes;
   return absl::OkStatus();
 }
 
@@ -151,23 +142,17 @@ absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const U
                                      no_segments, &stored.payload);
 }
 
-// An upload whose segments are stored is finished in any case: its row takes next to nothing, and
-// what it has would else lie there until it is swept.
-RoomLease Uploads::RoomForRow(const Upload& upload) const {
-  const uint64_t bytes = RoomBudget::CostOfRow(upload.small.size() + SizeOf(upload.metadata));
-  return upload.segment_count > 0 ? context_.storage.ClaimRoom(bytes)
-                                  : context_.storage.ReserveRoom(bytes);
-}
-
 void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done) {
   auto content = std::make_unique<PutContent>();
   content->metadata = upload->metadata;
   content->size_bytes = upload->stored.payload.size_bytes;
   content->row = std::move(row);
   content->upload = upload->stored.id;
-  content->reserved_bytes = upload->reserved_bytes;
+  content->reservation = context_.quota.ReserveFinish(
+      upload->tenant, upload->stored.kind, upload->small.size() + SizeOf(upload->metadata),
+      /*has_segments=*/upload->segment_count > 0);
+  content->upload_reservation = &upload->reservation;
   content->call_has_ended = &upload->call_has_ended;
-  content->room = RoomForRow(*upload);
   router_.SubmitOne(upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
                     [this, upload, done = std::move(done)](OperationResult result) mutable {
                       router_.RunOnWorker([this, upload, result = std::move(result),

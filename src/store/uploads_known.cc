@@ -47,10 +47,8 @@ absl::Status Uploads::Start() {
     if (stored.payload.size_bytes > 0) upload->announced_bytes = stored.payload.size_bytes;
     upload->has_begun = true;
     upload->is_restored = false;
-    upload->reserved_bytes = stored.payload.size_bytes;
-    tenant->upload_bytes += static_cast<int64_t>(upload->reserved_bytes);
+    upload->reservation = context_.quota.HoldUpload(tenant, stored.payload.size_bytes);
     upload->stored = std::move(stored);
-    ++tenant->uploads;
     ++count_;
     MutexLock lock(&mutex_);
     by_id_[{tenant->number, upload->stored.id}] = upload;
@@ -81,8 +79,7 @@ void Uploads::Remove(Upload* upload) {
 
 void Uploads::End(Upload* upload) {
   upload->has_ended = true;
-  upload->tenant->upload_bytes -= static_cast<int64_t>(upload->reserved_bytes);
-  --upload->tenant->uploads;
+  upload->reservation = Reservation();
   --count_;
   Remove(upload);
 }
@@ -131,7 +128,7 @@ void Uploads::Sweep() {
   const Now now = context_.time.Read();
   // The disk is full when the next segment of an upload does not fit.
   const bool disk_is_full =
-      context_.storage.ReserveRoom(RoomBudget::CostOfSegment(kSegmentBytes)).empty();
+      context_.quota.ReserveRoom(RoomBudget::CostOfSegment(kSegmentBytes)).empty();
   for (const std::shared_ptr<Upload>& upload : uploads) {
     AddStep(upload, [this, upload, now, disk_is_full] {
       if (!upload->stream.expired()) upload->attached_ms = now.elapsed_ms;

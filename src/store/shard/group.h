@@ -91,7 +91,9 @@ class Group {
   static RowCount CountRows(const Entry& entry);
   // For a call whose rows cannot be read.
   void RefuseUnreadable(Request request, const absl::Status& status);
-  absl::Status CheckQuota(const Request& request, PayloadKind kind) const;
+  // In the shard's usage, and in what the tenant has taken. Of a put that was stored, its reservations
+  // are spent.
+  void CountChange(Tenant* tenant, const RowCount& change, PutContent* stored);
   void Record(const Request& request, Effects effects, Entry* entry);
   void RecordStored(const Request& request, PayloadKind kind, CallChange* change);
   Stage RecordRemoved(const Request& request, const Effects& effects);
