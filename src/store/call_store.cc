@@ -16,6 +16,11 @@ int WorkerCount(const Config& config) {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
+std::vector<GroupObserver*> WithUsage(GroupObserver* usage, std::vector<GroupObserver*> others) {
+  others.insert(others.begin(), usage);
+  return others;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Storage> storage,
@@ -61,6 +66,7 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
           .id_window = id_window,
           .lease_total_max_ms = absl::ToInt64Milliseconds(options_.config->claims.lease_total_max),
           .payload_ends = options_.payload_ends,
+          .observers = WithUsage(&usage_observer_, options_.observers),
           .stepper = options_.stepper},
       router_(context_),
       uploads_(context_, &router_),

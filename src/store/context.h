@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 
@@ -10,6 +11,7 @@
 #include "config/config.h"
 #include "storage/storage.h"
 #include "store/failure.h"
+#include "store/group_events.h"
 #include "store/id_window.h"
 #include "store/leaving_payload.h"
 #include "store/payload_cipher.h"
@@ -44,6 +46,8 @@ struct StoreContext {
   IdWindow id_window;
   int64_t lease_total_max_ms = 0;              // claims.lease_total_max
   PayloadEndListener* payload_ends = nullptr;  // may be null
+  // Each is told every event (group_events.h); without any, none is made. They outlive the store.
+  std::vector<GroupObserver*> observers = {};
   Stepper* stepper = nullptr;                  // null: there are threads
 
   // With relaxed durability puts are answered before they are on the disk.

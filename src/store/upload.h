@@ -89,8 +89,10 @@ struct Upload {
   Reservation reservation;
   std::weak_ptr<UploadStream> stream;  // that has it, as long as it is there
   uint64_t holder = 0;                 // its number
+  uint64_t turn = 0;                   // its number in UploadTurns, from its begin to its end
   bool has_begun = false;
   bool has_ended = false;
+  bool has_given_way = false;          // to an older one, for lack of room
   bool is_restored = true;
 
   // What has come.

@@ -171,6 +171,7 @@ absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
 absl::Status Uploads::CheckRoom(const Upload& upload) const {
   const uint64_t bytes =
       upload.announced_bytes.value_or(0) + RoomBudget::CostOfRow(SizeOf(upload.metadata));
+  if (!turns_.MayBegin()) return context_.quota.RoomRefusal(bytes);
   const RoomLease room = context_.quota.ReserveRoom(bytes);
   return room.empty() ? context_.quota.RoomRefusal(bytes) : absl::OkStatus();
 }
@@ -195,6 +196,7 @@ absl::Status Uploads::KeepNew(Upload* upload) {
     return kept;
   }
   upload->has_begun = true;
+  upload->turn = turns_.Enter();
   upload->active_ms = context_.time.Read().elapsed_ms;
   return absl::OkStatus();
 }

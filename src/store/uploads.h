@@ -6,8 +6,8 @@
 //
 // Nobody else sees anything of an upload before its put is committed. Until then it can be gone on
 // with, by another stream and after a restart too: the newest stream has it, and an older one is
-// told so. It is erased when its put is refused, its call ends, its own deadline passes, or nothing
-// comes for limits.upload_idle_timeout.
+// told so. It is erased when its put is refused, its call ends, its own deadline passes, nothing comes
+// for limits.upload_idle_timeout, or an older one needs its room (upload_turns.h).
 //
 // The steps of one upload run one after another, those of different uploads in parallel, on worker
 // threads; callbacks run there too. Memory: about 1 KiB for each upload, what Append
@@ -34,6 +34,7 @@
 #include "store/payload.h"
 #include "store/router.h"
 #include "store/upload.h"
+#include "store/upload_turns.h"
 
 namespace mayfly {
 
@@ -84,8 +85,12 @@ class Uploads {
   void StartNew(std::shared_ptr<Upload> upload, NewUpload request, BeginUploadDone done);
   void OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult result, BeginUploadDone done);
   absl::Status PrepareNew(Upload* upload, const NewUpload& request);
-  // DISK_FULL when what was announced does not fit.
+  // DISK_FULL when what was announced does not fit, or others wait for room already.
   absl::Status CheckRoom(const Upload& upload) const;
+  // Room for the next segment of `bytes`. Empty when there is none, or an older upload comes first.
+  RoomLease TakeRoom(Upload* upload, uint64_t bytes);
+  // Erases the upload of that turn, so that its room comes back.
+  void GiveWay(uint64_t turn) EXCLUDES_LOCK(mutex_);
   // An upload without rows when the call has ended since the rules were asked.
   absl::Status KeepNew(Upload* upload);
   static void DropUnwritten(Upload* upload);
@@ -108,6 +113,7 @@ class Uploads {
   const StoreContext& context_;
   Router& router_;
   std::atomic<uint64_t> count_{0};
+  UploadTurns turns_;
   Mutex mutex_;
   absl::flat_hash_map<Key, std::shared_ptr<Upload>> by_id_ GUARDED_BY(mutex_);
   absl::flat_hash_map<CallKey, std::vector<std::shared_ptr<Upload>>> by_call_ GUARDED_BY(mutex_);

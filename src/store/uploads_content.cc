@@ -33,6 +33,9 @@ Operation PutOf(const Upload& upload) {
 // ---- Append
 
 absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
+  if (upload.has_given_way) {
+    return context_.quota.RoomRefusal(RoomBudget::CostOfSegment(kSegmentBytes));
+  }
   if (upload.has_ended) return UnknownUploadError();
   if (upload.holder != stream) {
     return MakeError(absl::StatusCode::kAborted, Reason::kUploadTakenOver,
@@ -67,7 +70,7 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   }
   RETURN_IF_ERROR(upload->reservation.HoldBytes(static_cast<int64_t>(size_bytes)));
   const uint64_t room_bytes = RoomBudget::CostOfSegment(segment.data.size());
-  const RoomLease room = context_.quota.ReserveRoom(room_bytes);
+  const RoomLease room = TakeRoom(upload, room_bytes);
   if (room.empty()) return context_.quota.RoomRefusal(room_bytes);
   if (next == 0 && segment.data.size() <= kInlineBytesMax) {
     upload->small = segment.data;
@@ -78,6 +81,18 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   upload->has_last = segment.data.size() < kSegmentBytes;
   upload->active_ms = context_.time.Read().elapsed_ms;
   return absl::OkStatus();
+}
+
+RoomLease Uploads::TakeRoom(Upload* upload, uint64_t bytes) {
+  RoomLease room;
+  if (turns_.MayTake(upload->turn)) room = context_.quota.ReserveRoom(bytes);
+  if (!room.empty()) {
+    turns_.OnRoom(upload->turn);
+    return room;
+  }
+  const auto gives_way = turns_.OnNoRoom(upload->turn, context_.time.Read().elapsed_ms);
+  if (gives_way.has_value()) GiveWay(*gives_way);
+  return room;
 }
 
 absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {

@@ -46,6 +46,7 @@ absl::Status Uploads::Start() {
     upload->metadata = *std::move(metadata);
     if (stored.payload.size_bytes > 0) upload->announced_bytes = stored.payload.size_bytes;
     upload->has_begun = true;
+    upload->turn = turns_.Enter();
     upload->is_restored = false;
     upload->reservation = context_.quota.HoldUpload(tenant, stored.payload.size_bytes);
     upload->stored = std::move(stored);
@@ -79,6 +80,7 @@ void Uploads::Remove(Upload* upload) {
 
 void Uploads::End(Upload* upload) {
   upload->has_ended = true;
+  turns_.Leave(upload->turn);
   upload->reservation = Reservation();
   --count_;
   Remove(upload);
@@ -89,6 +91,24 @@ void Uploads::Abandon(Upload* upload) {
   const absl::Status removed = context_.storage.RemoveUpload(upload->stored);
   context_.failure.Report(removed);
   End(upload);
+}
+
+void Uploads::GiveWay(uint64_t turn) {
+  std::vector<std::shared_ptr<Upload>> uploads;
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
+  }
+  // Which of them it is, their steps know.
+  for (const std::shared_ptr<Upload>& upload : uploads) {
+    AddStep(upload, [this, upload, turn] {
+      if (upload->turn == turn && !upload->has_ended && upload->finishes == 0) {
+        upload->has_given_way = true;
+        Abandon(upload.get());
+      }
+      EndStep(upload);
+    });
+  }
 }
 
 std::vector<std::shared_ptr<Upload>> Uploads::Of(const CallKey& key) {
@@ -126,6 +146,7 @@ void Uploads::Sweep() {
     for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
   }
   const Now now = context_.time.Read();
+  turns_.Forget(now.elapsed_ms);
   // The disk is full when the next segment of an upload does not fit.
   const bool disk_is_full =
       context_.quota.ReserveRoom(RoomBudget::CostOfSegment(kSegmentBytes)).empty();

@@ -272,7 +272,7 @@ std::vector<Deferral::Work> Committer::SyncAndReply(Unsynced unsynced) {
   if (!status.ok()) {
     shard_.Fail(status, std::move(unsynced.answers));
   } else {
-    for (Answer& answer : unsynced.answers) answer.Give();
+    shard_.Give(std::move(unsynced.answers));
   }
   return deferral.Take();
 }

@@ -113,6 +113,8 @@ void Group::Decide(Request request) {
     applied = Applied{.state = entry.state, .result = {}, .effects = {}};
     applied.result.status = request.content->reservation.refusal();
   }
+  GroupEvent event;
+  if (shard_.is_observed()) event = EventOf(request, applied);
   const bool is_unclaimed =
       shard_.claims_.Update(request.key, entry.state.claim, applied.state.claim);
   if (is_unclaimed && applied.state.output) shard_.waits_.Wake(request.key);
@@ -122,15 +124,17 @@ void Group::Decide(Request request) {
   if (!applied.effects.empty()) Record(request, std::move(applied.effects), &entry);
   const RowCount change = CountRows(entry) - before;
   CountChange(request.tenant, change, is_stored ? request.content.get() : nullptr);
+  event.change = change;
 
   switch (entry.stage) {
     case Stage::kAnswered:
+      if (event.kind != GroupEvent::Kind::kNone) immediate_.push_back(std::move(event));
       return request.Complete(std::move(applied.result));
     case Stage::kCommitted:
-      committed_.push_back({std::move(request), std::move(applied.result)});
+      committed_.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
     case Stage::kErased:
-      removed_.answers.push_back({std::move(request), std::move(applied.result)});
+      removed_.answers.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
   }
 }
@@ -146,6 +150,33 @@ void Group::RefuseUnreadable(Request request, const absl::Status& status) {
   result.status = status;
   request.Complete(std::move(result));
 }
+
+GroupEvent Group::EventOf(const Request& request, const Applied& applied) {
+  using Kind = GroupEvent::Kind;
+  GroupEvent event;
+  if (applied.effects.store.has_value()) {
+    event.kind = Kind::kStored;
+  } else if (!applied.effects.empty()) {
+    event.kind = std::holds_alternative<AckOutput>(request.operation)    ? Kind::kAcknowledged
+                 : std::holds_alternative<DeleteCall>(request.operation) ? Kind::kDeleted
+                                                                         : Kind::kExpired;
+  } else if (!applied.result.status.ok()) {
+    event.kind = Kind::kRefused;
+    event.status = applied.result.status;
+  } else {
+    return event;
+  }
+  event.tenant = request.tenant;
+  event.key = request.key;
+  return event;
+}
+
+void Group::NoteClaimed(Tenant* tenant, const CallKey& key) {
+  if (!shard_.is_observed()) return;
+  immediate_.push_back({.kind = GroupEvent::Kind::kClaimed, .tenant = tenant, .key = key});
+}
+
+void Group::TellImmediate() { shard_.Tell(std::exchange(immediate_, {})); }
 
 // ---- Record
 
@@ -217,7 +248,6 @@ RowCount Group::CountRows(const Entry& entry) {
 
 void Group::CountChange(Tenant* tenant, const RowCount& change, PutContent* stored) {
   shard_.usage_.Add(tenant->number, change);
-  tenant->ledger.AddLive(change);
   RowCount taken = change;
   if (stored != nullptr) {
     taken = taken - stored->reservation.Spend();
@@ -234,7 +264,12 @@ void Group::CountOrphanOut(const DuePayload& row) {
   if (!dead || dead->slot != row.slot || tenant == nullptr) return;
   const RowCount before = CountRows(entry);
   dead.reset();
-  CountChange(tenant, CountRows(entry) - before, /*stored=*/nullptr);
+  const RowCount change = CountRows(entry) - before;
+  CountChange(tenant, change, /*stored=*/nullptr);
+  immediate_.push_back({.kind = GroupEvent::Kind::kCleared,
+                        .tenant = tenant,
+                        .key = row.key,
+                        .change = change});
 }
 
 // ---- Commit
@@ -249,6 +284,7 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   }
   // Before anything is answered, and after the rows are gone: a later read finds nothing.
   ReportEnds();
+  TellImmediate();
 
   Unsynced unsynced;
   std::vector<SlotRef> slots = std::move(erased_);
@@ -267,7 +303,7 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   unsynced.rows = must_sync_;
   unsynced.erasures = !slots.empty();
   if (unsynced.empty()) {
-    for (Answer& answer : committed_) answer.Give();
+    shard_.Give(std::move(committed_));
   } else {
     unsynced.answers = std::move(committed_);
     for (const CallChange& change : changes_) unsynced.calls.push_back(change.key);

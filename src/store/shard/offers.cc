@@ -119,6 +119,7 @@ Offers::Outcome Offers::Offer(Claimant* claimant, const WantedCall& call) {
     ClaimLease quota = terms.tenant->ledger.TakeClaim();
     if (quota.empty()) return RefuseForQuota(claimant, call);
     shard_.claims_.Add(call.key, *applied.state.claim, std::move(quota));
+    group_.NoteClaimed(terms.tenant, call.key);
   } else {
     shard_.claims_.Update(call.key, entry.state.claim, applied.state.claim);
   }

@@ -14,6 +14,7 @@
 #include "base/secret_bytes.h"
 #include "call/operation.h"
 #include "storage/sealed.h"
+#include "store/group_events.h"
 #include "store/payload.h"
 #include "store/quota.h"
 #include "store/tenant.h"
@@ -76,6 +77,7 @@ struct Request {
 struct Answer {
   Request request;
   OperationResult result;
+  GroupEvent event;  // to be told before it is given
 
   void Give() { request.Complete(std::move(result)); }
 };
