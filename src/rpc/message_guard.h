@@ -48,10 +48,10 @@ class MessageGuard {
 
   // Where a stream is in its message.
   struct Message {
-    size_t prefix_bytes = 0;      // that have come of the prefix
-    uint64_t length = 0;          // as far as it has come
-    uint64_t left_bytes = 0;      // of the message
-    bool is_equal = true;         // to the least length above the limit, as far as it has come
+    size_t prefix_bytes = 0;  // that have come of the prefix
+    uint64_t length = 0;      // as far as it has come
+    uint64_t left_bytes = 0;  // of the message
+    bool is_equal = true;     // to the least length above the limit, as far as it has come
     bool is_too_large = false;
     bool is_between() const { return prefix_bytes == 0 && left_bytes == 0; }
   };

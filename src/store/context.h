@@ -48,7 +48,7 @@ struct StoreContext {
   PayloadEndListener* payload_ends = nullptr;  // may be null
   // Each is told every event (group_events.h); without any, none is made. They outlive the store.
   std::vector<GroupObserver*> observers = {};
-  Stepper* stepper = nullptr;                  // null: there are threads
+  Stepper* stepper = nullptr;  // null: there are threads
 
   // With relaxed durability puts are answered before they are on the disk.
   bool syncs_puts() const { return config.storage.durability == Config::Durability::kSync; }

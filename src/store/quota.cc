@@ -45,8 +45,8 @@ QueueLease::~QueueLease() {
 QueueLease QueueRoom::Reserve(uint64_t requests, uint64_t bytes) {
   const uint64_t held_requests = requests_.fetch_add(requests, std::memory_order_relaxed);
   const uint64_t held_bytes = bytes_.fetch_add(bytes, std::memory_order_relaxed);
-  const bool fits = held_requests + requests <= limits_.requests_max &&
-                    held_bytes + bytes <= limits_.bytes_max;
+  const bool fits =
+      held_requests + requests <= limits_.requests_max && held_bytes + bytes <= limits_.bytes_max;
   if (fits || held_requests == 0) return QueueLease(this, requests, bytes);
   GiveBack(requests, bytes);
   return QueueLease();

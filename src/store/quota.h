@@ -40,7 +40,6 @@ class Reservation {
 
   bool is_refused() const { return !refusal_.ok(); }
   const absl::Status& refusal() const { return refusal_; }
-  int64_t bytes() const { return rows_.bytes; }
 
   // Holds so many of the tenant's bytes from now on, if it holds fewer. QUOTA_BYTES; then it holds what
   // it held.
@@ -148,7 +147,6 @@ class Quota {
   QueueLease ReserveQueue(uint64_t requests, uint64_t bytes) {
     return queue_.Reserve(requests, bytes);
   }
-  const QueueRoom& queue() const { return queue_; }
 
   // What storing it takes on the disk, and in a shard's queue.
   static uint64_t RoomFor(const NewPayload& payload);

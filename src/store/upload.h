@@ -92,7 +92,7 @@ struct Upload {
   uint64_t turn = 0;                   // its number in UploadTurns, from its begin to its end
   bool has_begun = false;
   bool has_ended = false;
-  bool has_given_way = false;          // to an older one, for lack of room
+  bool has_given_way = false;  // to an older one, for lack of room
   bool is_restored = true;
 
   // What has come.

@@ -44,7 +44,8 @@ std::optional<uint64_t> UploadTurns::OnNoRoom(uint64_t number, int64_t now_ms) {
 
 void UploadTurns::Forget(int64_t now_ms) {
   MutexLock lock(&mutex_);
-  absl::erase_if(short_, [now_ms](const auto& entry) { return entry.second + kForgetMs <= now_ms; });
+  absl::erase_if(short_,
+                 [now_ms](const auto& entry) { return entry.second + kForgetMs <= now_ms; });
 }
 
 }  // namespace mayfly

@@ -43,9 +43,7 @@ class FrameGuardTest : public ::testing::Test {
   FrameGuard::Verdict FeedGuard(std::string bytes) {
     return guard_.Feed({reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()}, now_);
   }
-  bool Feed(const std::string& bytes) {
-    return FeedGuard(bytes) == FrameGuard::Verdict::kFine;
-  }
+  bool Feed(const std::string& bytes) { return FeedGuard(bytes) == FrameGuard::Verdict::kFine; }
   // How many of them it takes at once.
   int64_t ResetAsOftenAsAllowed() {
     const std::string reset = Frame(kResetStream, 4);
@@ -172,8 +170,7 @@ TEST_F(FrameGuardTest, RefusesResetsThatOtherConnectionsOfItsPeerHaveUsedUp) {
   for (int64_t i = 0; i < kPeerResets.burst; ++i) {
     ASSERT_TRUE(shared_resets_.Take({.address = "B", .tenant = "T"}, now_));
   }
-  EXPECT_EQ(FeedGuard(Frame(kResetStream, 4)),
-            FrameGuard::Verdict::kTooManyResets);
+  EXPECT_EQ(FeedGuard(Frame(kResetStream, 4)), FrameGuard::Verdict::kTooManyResets);
 }
 
 }  // namespace

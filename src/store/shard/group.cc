@@ -266,10 +266,8 @@ void Group::CountOrphanOut(const DuePayload& row) {
   dead.reset();
   const RowCount change = CountRows(entry) - before;
   CountChange(tenant, change, /*stored=*/nullptr);
-  immediate_.push_back({.kind = GroupEvent::Kind::kCleared,
-                        .tenant = tenant,
-                        .key = row.key,
-                        .change = change});
+  immediate_.push_back(
+      {.kind = GroupEvent::Kind::kCleared, .tenant = tenant, .key = row.key, .change = change});
 }
 
 // ---- Commit
