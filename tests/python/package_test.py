@@ -123,6 +123,19 @@ class Package(LiveTestCase):
         self.assertIn('6: note: Revealed type is "builtins.str"', told[0])
         self.assertIn("7: error: Unsupported operand types", told[1])
 
+    def test_the_programs_of_the_readme_have_types(self) -> None:
+        text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
+        programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        self.assertGreaterEqual(len(programs), 2)
+        config = self.scratch / "readme.ini"  # Celery has no types
+        config.write_text("[mypy]\nstrict = true\n[mypy-celery.*]\nignore_missing_imports = true\n")
+        for number, program in enumerate(programs):
+            path = self.scratch / f"readme_{number}.py"
+            path.write_text(program)
+            run("/usr/bin/mypy", "--config-file", str(config), "--python-executable", self.python,
+                "--cache-dir", str(self.scratch / "mypy_readme"), str(path),
+                cwd=self.scratch, env=self.environment)
+
     def test_the_program_of_the_readme(self) -> None:
         text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
         pattern = r"```python\n(from mayfly import Client.*?)```"

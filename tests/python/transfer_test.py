@@ -26,7 +26,8 @@ CUTS = 6
 class Cuts(LiveTestCase):
     """Nothing is lost, and what has passed does not pass again."""
 
-    BYTES = 12 * SEGMENT_BYTES + 12_345
+    # Half of it is more than sockets hold on a machine that is too busy to empty them.
+    BYTES = 24 * SEGMENT_BYTES + 12_345
 
     def setUp(self) -> None:
         self.tcp_proxy = self.proxy()

@@ -6,7 +6,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from typing import Any
+from typing import Any, Sequence, Tuple
 
 import grpc
 from waiting import WAIT_TIMEOUT_S, wait_until
@@ -40,8 +40,8 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]; `storage` and `server` are lines of [storage] and [server]. `open_files` is the server's limit
-    of them, 0 for this process's."""
+    the first ones of [retention]; `storage` and `server` are lines of [storage] and [server].
+    `open_files` is the server's limit of them, 0 for this process's."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class LiveServer:
             )
         return context
 
-    def connect(self, role: str) -> grpc.Channel:
+    def connect(self, role: str, options: Sequence[Tuple[str, Any]] = ()) -> grpc.Channel:
         def read(name: str) -> bytes:
             with open(self.path(f"certificates/{name}"), "rb") as file:
                 return file.read()
@@ -154,7 +154,7 @@ class LiveServer:
             read("ca.pem"), read(f"{role}.key"), read(f"{role}.pem")
         )
         unlimited = [("grpc.max_receive_message_length", -1)]
-        return grpc.secure_channel(self.target, credentials, unlimited)
+        return grpc.secure_channel(self.target, credentials, [*unlimited, *options])
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

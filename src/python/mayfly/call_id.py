@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
+
+
+# How far the server's clock is ahead of this machine's, once that is known.
+_ahead_s = 0.0
+
+
+def server_time() -> float:
+    """As time.time, by the server's clock if that is known to be another."""
+    return time.time() + _ahead_s
+
+
+def learn_time_of(call_id: str) -> float:
+    """From an id that the server minted just now. Returns how far it is ahead, in seconds."""
+    global _ahead_s
+    _ahead_s = (uuid.UUID(call_id).int >> 80) / 1000 - time.time()
+    return _ahead_s
 
 
 def new_call_id() -> str:
     """A new call id, for now, in text.
 
     Mint it before the put if the put may be repeated after an error: with another id it is another
-    call. The server takes ids whose time is within limits.id_window (5 min) of its own.
+    call. The server takes ids whose time is within limits.id_window (5 min) of its own. If
+    this machine's clock is further off, a client learns that when an id is refused, and ids are of the
+    server's time from then on.
     """
-    milliseconds = time.time_ns() // 1_000_000
+    milliseconds = time.time_ns() // 1_000_000 + round(_ahead_s * 1000)
     number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
     number = number & ~(0xF << 76) | (7 << 76)  # version
     number = number & ~(0x3 << 62) | (2 << 62)  # variant

@@ -13,7 +13,8 @@ from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Sequence
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from mayfly import calls
+from mayfly import arguments, calls
+from mayfly.arguments import Buffer
 from mayfly.call_id import new_call_id
 from mayfly.calls import NO_METADATA, Claim, Claimed, Metadata, Outcome, Ttl
 from mayfly.checksum import crc32c
@@ -119,20 +120,23 @@ def claim_request(
     return request
 
 
-def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    return data if type(data) is bytes else bytes(data)
-
-
-def input_item(call_id: str, data: bytes, ttl: Ttl, metadata: Metadata) -> PutItem:
+def input_item(call_id: str, data: bytes, ttl: float | None, metadata: Metadata) -> PutItem:
     item: PutItem = {"call_id": call_id, "payload": _payload(data, metadata)}
     if ttl is not None:
         item["ttl"] = _duration(ttl)
     return item
 
 
+def with_data(item: PutItem, data: bytes) -> PutItem:
+    """An item that was made without data."""
+    item["payload"] |= {"data": data, "crc32c": crc32c(data)}
+    return item
+
+
 def output_item(
-    call_id: str, data: bytes, attempt: int, outcome: str, ttl: Ttl, metadata: Metadata
+    call_id: str, data: bytes, attempt: int, outcome: str, ttl: float | None, metadata: Metadata
 ) -> PutItem:
+    attempt = arguments.integer_from(attempt, "attempt")
     if not 1 <= attempt < 1 << 32:
         raise InvalidArgument(f"attempt is {attempt}, limits are 1 and {(1 << 32) - 1}")
     item: PutItem = {
@@ -147,18 +151,30 @@ def output_item(
 
 
 def input_items(
-    inputs: Iterable[calls.InputItem | bytes], ttl: Ttl
+    inputs: Iterable[calls.InputItem | Buffer], ttl: Ttl
 ) -> tuple[list[str], list[PutItem]]:
     """The call ids and the items of a batch. `ttl` is of those that have none."""
+    accepted = f"an iterable of InputItem, {arguments.BUFFER}"
+    common_ttl = arguments.ttl_from(ttl)
     items = []
-    for each in inputs:
+    for index, each in enumerate(arguments.items_from(inputs, "inputs", accepted)):
+        name = f"inputs[{index}]"
         if not isinstance(each, calls.InputItem):
-            items.append(input_item(new_call_id(), as_bytes(each), ttl, NO_METADATA))
+            if not isinstance(each, (bytes, bytearray, memoryview)):
+                raise arguments.wrong_type(name, each, f"InputItem, {arguments.BUFFER}")
+            items.append(input_item(new_call_id(), bytes(each), common_ttl, NO_METADATA))
             continue
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
-        own_ttl = ttl if each.ttl is None else each.ttl
+        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
+        own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
         call_id = each.call_id or new_call_id()
-        items.append(input_item(call_id, as_bytes(each.data), own_ttl, metadata))
+        items.append(
+            input_item(
+                arguments.call_id_from(call_id, f"{name}.call_id"),
+                arguments.bytes_from(each.data, f"{name}.data"),
+                own_ttl,
+                metadata,
+            )
+        )
     return [item["call_id"] for item in items], items
 
 
@@ -166,21 +182,42 @@ def output_items(
     outputs: Iterable[calls.OutputItem], ttl: Ttl
 ) -> tuple[list[str], list[PutItem]]:
     """The same of outputs."""
+    common_ttl = arguments.ttl_from(ttl)
     items = []
-    for each in outputs:
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
-        own_ttl = ttl if each.ttl is None else each.ttl
-        data = as_bytes(each.data)
+    accepted = "an iterable of OutputItem"
+    for index, each in enumerate(arguments.items_from(outputs, "outputs", accepted)):
+        name = f"outputs[{index}]"
+        if not isinstance(each, calls.OutputItem):
+            raise arguments.wrong_type(name, each, "OutputItem")
+        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
+        own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
         items.append(
-            output_item(each.call_id, data, each.attempt, each.outcome, own_ttl, metadata)
+            output_item(
+                arguments.call_id_from(each.call_id, f"{name}.call_id"),
+                arguments.bytes_from(each.data, f"{name}.data"),
+                each.attempt,
+                each.outcome,
+                own_ttl,
+                metadata,
+            )
         )
     return [item["call_id"] for item in items], items
+
+
+def each_of(results: list[Result | Error], call_ids: list[str]) -> list[Result | Error]:
+    """With the errors of their calls: one that failed a whole request names none."""
+    return [
+        result.of_call(call_id) if isinstance(result, Error) else result
+        for result, call_id in zip(results, call_ids)
+    ]
 
 
 def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
     """BatchError: some are errors."""
     errors = {
-        index: result for index, result in enumerate(results) if isinstance(result, Error)
+        index: result.of_call(call_ids[index])
+        for index, result in enumerate(results)
+        if isinstance(result, Error)
     }
     if errors:
         raise BatchError(errors, call_ids)
@@ -188,7 +225,7 @@ def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
 
 
 def outcome_number(outcome: str) -> Any:
-    number = _OUTCOME_NUMBERS.get(outcome)
+    number = _OUTCOME_NUMBERS.get(arguments.text_from(outcome, "outcome"))
     if number is None:
         known = ", ".join(Outcome)
         raise InvalidArgument(f"outcome is {outcome}, known are {known}")
@@ -247,11 +284,17 @@ def time_of(timestamp: timestamp_pb2.Timestamp) -> datetime.datetime:
 
 
 def metadata_from(
-    content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str
+    content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str, item: str = ""
 ) -> Metadata:
-    if not (content_type or labels or encryption_key_id):
+    """`item` is of which item of a batch, for errors."""
+    if content_type == "" and labels is None and encryption_key_id == "":
         return NO_METADATA
-    return Metadata(content_type, labels or {}, encryption_key_id)
+    prefix = f"{item}." if item else ""
+    return Metadata(
+        arguments.text_from(content_type, f"{prefix}content_type"),
+        arguments.labels_from(labels, f"{prefix}labels"),
+        arguments.text_from(encryption_key_id, f"{prefix}encryption_key_id"),
+    )
 
 
 _OUTCOME_NUMBERS: dict[str, Any] = {
@@ -274,10 +317,9 @@ def _payload(data: bytes, metadata: Metadata) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=64)
-def _duration(ttl: float | datetime.timedelta) -> duration_pb2.Duration:
-    seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
+def _duration(seconds: float) -> duration_pb2.Duration:
     if not 0 < seconds <= 86400:
-        raise InvalidArgument(f"ttl is {seconds} s, limits are 1 s and 86400 s")
+        raise InvalidArgument(f"ttl is {seconds:g} s, limits are 1 s and 86400 s")
     duration = duration_pb2.Duration()
     duration.FromNanoseconds(round(seconds * 1e9))
     return duration
@@ -291,7 +333,7 @@ def _verified(data: bytes, payload: pb.Payload, call_id: str) -> int:
     checksum = crc32c(data)
     if checksum != payload.crc32c:
         raise PayloadDamaged(
-            f"{len(data)} bytes arrived damaged", "checksum_mismatch", call_id
+            f"{len(data)} bytes arrived damaged", "CHECKSUM_MISMATCH", call_id
         )
     return checksum
 

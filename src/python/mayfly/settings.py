@@ -8,6 +8,7 @@ import pathlib
 import tomllib
 from typing import Any, Mapping
 
+from mayfly import arguments
 from mayfly.errors import InvalidArgument
 
 _KEYS = ("server", "ca", "cert", "key")
@@ -52,6 +53,10 @@ class Settings:
     """How long to wait for the answer to that. More than 0."""
 
     def __post_init__(self) -> None:
+        """Takes paths and timedeltas too."""
+        for field in dataclasses.fields(self):
+            value = _normal(field.name, field.default, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         for name in _KEYS:
             if not getattr(self, name):
                 raise InvalidArgument(
@@ -94,6 +99,16 @@ class Settings:
                 found[key] = found[key] or value
         others = {key: value for key, value in settings.items() if key not in _KEYS}
         return cls(**found, **others)
+
+
+def _normal(name: str, default: Any, value: Any) -> Any:
+    if name in ("ca", "cert", "key"):
+        return arguments.path_from(value, name)
+    if isinstance(default, float):
+        return arguments.seconds_from(value, name)
+    if isinstance(default, int):
+        return arguments.integer_from(value, name)
+    return arguments.text_from(value, name)
 
 
 def _config_path(environment: Mapping[str, str]) -> pathlib.Path | None:

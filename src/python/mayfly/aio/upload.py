@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import AsyncIterator
 
-from mayfly.aio.concurrency import Lock, sleep
+from mayfly.aio.concurrency import Lock
 from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.sources import AsyncSource
 from mayfly.aio.streams import Answer
@@ -18,7 +18,16 @@ from mayfly.v1 import function_io_pb2 as pb
 async def upload(
     connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
 ) -> None:
-    """Puts `item` with the data of `source`."""
+    """Puts `item` with the data of `source`, which it closes."""
+    try:
+        await _upload(connection, item, source)
+    finally:
+        source.close()
+
+
+async def _upload(
+    connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
+) -> None:
     transmission = Transmission(item, source.size_bytes)
     backoff = Backoff(connection.settings, connection.deadline())
     reading = Lock()
@@ -32,7 +41,7 @@ async def upload(
                 raise
             if transmission.moved_on:
                 backoff.progressed(connection.deadline())
-            await sleep(backoff.pause_after(error))
+            await connection.closing.sleep(backoff.pause_after(error))
         transmission.go_on_from(await _query_committed(connection, transmission))
 
 
@@ -121,7 +130,7 @@ async def _query_committed(connection: AsyncConnection, transmission: Transmissi
             "QueryUpload", transmission.query(), connection.deadline()
         )
     except NotFound as error:
-        if error.reason != "upload_unknown":
+        if error.reason != "UPLOAD_UNKNOWN":
             raise
         return 0
     return int(response.committed_bytes)

@@ -11,7 +11,7 @@
         return x + y
 
     result = add.delay(2, 2)
-    result.get(timeout=10)          # 4; from anywhere else: NotFound, consumed
+    result.get(timeout=10)          # 4; from anywhere else: NotFound, OUTPUT_CONSUMED
 
 A certificate has one role. Who sends tasks and takes results needs a client's (MAYFLY_CERT and
 MAYFLY_KEY); a Celery worker needs a worker's, to store results (MAYFLY_WORKER_CERT and
@@ -47,7 +47,8 @@ from kombu.utils.uuid import uuid as kombu_uuid
 
 from mayfly import new_call_id
 from mayfly.celery.backend import Backend
-from mayfly.celery.publishing import PutsInputs
+from mayfly.celery.publishing import PutsInputs, wrap_groups
+from mayfly.celery.starting import NeedsWorkerCertificate
 
 __all__ = ["Backend", "setup"]
 
@@ -61,6 +62,8 @@ def setup(
     key: str | None = None,
     worker_cert: str | None = None,
     worker_key: str | None = None,
+    task_store_retry_max: float | None = None,
+    **settings: Any,
 ) -> None:
     """Makes Mayfly the result backend of `app`. Call it where the app is made, in every process that
     sends its tasks or runs them.
@@ -68,15 +71,29 @@ def setup(
     What is not given comes from MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY,
     MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY; server and ca, if not there either, from the same file
     as those of every client.
+
+    A worker tries for `task_store_retry_max` seconds (default 600) to store a result while the server
+    is away. After that the message of a success returns to the broker if the task has acks_late, and
+    otherwise the result is lost; it never becomes a failure. `settings` are those of mayfly.Settings:
+    with timeout=2, sending a task, state, ready() and result fail within 2 s when the server is away
+    (default 30). get(timeout=...) needs no longer than it is told. All of them may be in
+    result_backend_transport_options instead, which `setup` adds to.
+
+    ImproperlyConfigured, at the start of a Celery worker: it has no worker's certificate, and stores
+    results.
     """
     options = {
         "ca": ca, "cert": cert, "key": key, "worker_cert": worker_cert, "worker_key": worker_key,
+        "task_store_retry_max": task_store_retry_max, **settings,
     }
     app.conf.result_backend = f"{Backend.__module__}:{Backend.__name__}+mayfly://{server or ''}"
     app.conf.result_backend_transport_options = {
-        name: value for name, value in options.items() if value is not None
+        **(app.conf.result_backend_transport_options or {}),
+        **{name: value for name, value in options.items() if value is not None},
     }
     amqp = symbol_by_name(app.amqp_cls)
+    app.steps["worker"].add(NeedsWorkerCertificate)
+    wrap_groups()
     if not issubclass(amqp, PutsInputs):
         app.amqp_cls = type(amqp.__name__, (PutsInputs, amqp), {})
         vars(app).pop("amqp", None)
