@@ -194,7 +194,10 @@ void CallStore::BeginDownload(Tenant* tenant, const DownloadRequest& request,
 
 // ---- The whole
 
-void CallStore::Drain() { router_.Drain(); }
+void CallStore::Drain() {
+  router_.Drain();
+  uploads_.RetryAppends();
+}
 
 void CallStore::Tick() {
   upkeep_->Maintain();

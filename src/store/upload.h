@@ -71,6 +71,9 @@ struct Upload {
   Tenant* const tenant;
   std::atomic<int64_t> active_ms{0};  // when the last segment came, on elapsed time
   int64_t attached_ms = 0;            // the running step's: when a stream had it last, likewise
+  std::atomic<uint64_t> turn{0};      // its number in UploadTurns, from its begin on
+  // To an older one, for lack of room: it is erased by its next step.
+  std::atomic<bool> gives_way{false};
   // Set by the committer of its call's shard, under keep_mutex: what is not on the disk yet does not
   // get there any more.
   std::atomic<bool> call_has_ended{false};
@@ -89,10 +92,8 @@ struct Upload {
   Reservation reservation;
   std::weak_ptr<UploadStream> stream;  // that has it, as long as it is there
   uint64_t holder = 0;                 // its number
-  uint64_t turn = 0;                   // its number in UploadTurns, from its begin to its end
   bool has_begun = false;
   bool has_ended = false;
-  bool has_given_way = false;  // to an older one, for lack of room
   bool is_restored = true;
 
   // What has come.

@@ -19,9 +19,9 @@ bool UploadTurns::MayTake(uint64_t number) const {
   return short_.empty() || number <= short_.begin()->first;
 }
 
-bool UploadTurns::MayBegin() const {
+bool UploadTurns::MayBegin(int64_t now_ms) const {
   MutexLock lock(&mutex_);
-  return short_.empty();
+  return short_.empty() && !IsReclaiming(now_ms);
 }
 
 void UploadTurns::OnRoom(uint64_t number) {
@@ -29,17 +29,17 @@ void UploadTurns::OnRoom(uint64_t number) {
   short_.erase(number);
 }
 
-std::optional<uint64_t> UploadTurns::OnNoRoom(uint64_t number, int64_t now_ms) {
+UploadTurns::Shortage UploadTurns::OnNoRoom(uint64_t number, int64_t now_ms) {
   MutexLock lock(&mutex_);
-  if (!uploads_.contains(number)) return std::nullopt;
+  const bool is_alone = uploads_.size() <= 1;
+  if (is_alone && !IsReclaiming(now_ms)) return {};
   short_[number] = now_ms;
-  const uint64_t youngest = *uploads_.rbegin();
-  if (youngest == number) return std::nullopt;
-  if (gave_way_ms_.has_value() && now_ms < *gave_way_ms_ + kReclaimMs) return std::nullopt;
+  if (is_alone || IsReclaiming(now_ms)) return {.waits = true};
   gave_way_ms_ = now_ms;
+  const uint64_t youngest = *uploads_.rbegin();
   uploads_.erase(youngest);
   short_.erase(youngest);
-  return youngest;
+  return {.waits = youngest != number, .gives_way = youngest};
 }
 
 void UploadTurns::Forget(int64_t now_ms) {

@@ -171,7 +171,9 @@ absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
 absl::Status Uploads::CheckRoom(const Upload& upload) const {
   const uint64_t bytes =
       upload.announced_bytes.value_or(0) + RoomBudget::CostOfRow(SizeOf(upload.metadata));
-  if (!turns_.MayBegin()) return context_.quota.RoomRefusal(bytes);
+  if (!turns_.MayBegin(context_.time.Read().elapsed_ms)) {
+    return UploadMayNotBeginError();
+  }
   const RoomLease room = context_.quota.ReserveRoom(bytes);
   return room.empty() ? context_.quota.RoomRefusal(bytes) : absl::OkStatus();
 }

@@ -65,7 +65,9 @@ class Uploads {
   // rows of the uploads named here, and after that. Cheap when there are none.
   std::vector<EndedUpload> OnCallEnding(const CallKey& key) EXCLUDES_LOCK(mutex_);
   void OnCallEnded(const CallKey& key) EXCLUDES_LOCK(mutex_);
-  // Ends what is past its time; to be called about every second.
+  // Tries appends again that wait for room; those of a store that drains are refused.
+  void RetryAppends() EXCLUDES_LOCK(mutex_);
+  // Ends what is past its time, and retries appends; to be called about every second.
   void Sweep() EXCLUDES_LOCK(mutex_);
 
   uint64_t count() const { return count_.load(std::memory_order_relaxed); }
@@ -87,8 +89,17 @@ class Uploads {
   absl::Status PrepareNew(Upload* upload, const NewUpload& request);
   // DISK_FULL when what was announced does not fit, or others wait for room already.
   absl::Status CheckRoom(const Upload& upload) const;
-  // Room for the next segment of `bytes`. Empty when there is none, or an older upload comes first.
-  RoomLease TakeRoom(Upload* upload, uint64_t bytes);
+  // An Append whose segment may have to wait for room; the step of its upload ends with it.
+  struct PendingAppend {
+    std::shared_ptr<Upload> upload;
+    uint64_t stream = 0;
+    UploadSegment segment;
+    absl::AnyInvocable<void(absl::Status)> done;
+    int64_t since_ms = 0;
+  };
+  void TryAppend(PendingAppend append) EXCLUDES_LOCK(mutex_);
+  // Room for the upload's next segment; empty when it is to wait. DISK_FULL.
+  absl::StatusOr<RoomLease> TakeRoom(Upload* upload, uint64_t bytes, int64_t since_ms);
   // Erases the upload of that turn, so that its room comes back.
   void GiveWay(uint64_t turn) EXCLUDES_LOCK(mutex_);
   // An upload without rows when the call has ended since the rules were asked.
@@ -97,7 +108,9 @@ class Uploads {
   absl::Status Resume(Upload* upload, const NewUpload& request);
   std::shared_ptr<UploadStream> TakeOver(std::shared_ptr<Upload> upload);
   absl::Status CheckHolder(const Upload& upload, uint64_t stream) const;
-  absl::Status AppendSegment(Upload* upload, const UploadSegment& segment);
+  // False when it has to wait for room; nothing has changed then.
+  absl::StatusOr<bool> AppendSegment(Upload* upload, const UploadSegment& segment,
+                                     int64_t since_ms);
   absl::Status WriteSegment(Upload* upload, absl::string_view data);
   absl::StatusOr<Sealed> SealRow(Upload* upload, uint64_t stream, const UploadEnd& end);
   void SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done);
@@ -114,7 +127,9 @@ class Uploads {
   Router& router_;
   std::atomic<uint64_t> count_{0};
   UploadTurns turns_;
+  std::atomic<bool> has_waiting_{false};
   Mutex mutex_;
+  std::vector<PendingAppend> waiting_ GUARDED_BY(mutex_);
   absl::flat_hash_map<Key, std::shared_ptr<Upload>> by_id_ GUARDED_BY(mutex_);
   absl::flat_hash_map<CallKey, std::vector<std::shared_ptr<Upload>>> by_call_ GUARDED_BY(mutex_);
 };

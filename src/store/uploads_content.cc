@@ -33,9 +33,7 @@ Operation PutOf(const Upload& upload) {
 // ---- Append
 
 absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
-  if (upload.has_given_way) {
-    return context_.quota.RoomRefusal(RoomBudget::CostOfSegment(kSegmentBytes));
-  }
+  if (upload.gives_way) return UploadGaveWayError();
   if (upload.has_ended) return UnknownUploadError();
   if (upload.holder != stream) {
     return MakeError(absl::StatusCode::kAborted, Reason::kUploadTakenOver,
@@ -47,16 +45,48 @@ absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
 
 void Uploads::Append(std::shared_ptr<Upload> upload, uint64_t stream, UploadSegment segment,
                      absl::AnyInvocable<void(absl::Status)> done) {
-  AddStep(upload,
-          [this, upload, stream, segment = std::move(segment), done = std::move(done)]() mutable {
-            absl::Status status = CheckHolder(*upload, stream);
-            if (status.ok()) status = AppendSegment(upload.get(), segment);
-            done(std::move(status));
-            EndStep(upload);
-          });
+  PendingAppend append{.upload = upload,
+                       .stream = stream,
+                       .segment = std::move(segment),
+                       .done = std::move(done),
+                       .since_ms = context_.time.Read().elapsed_ms};
+  AddStep(upload, [this, append = std::move(append)]() mutable { TryAppend(std::move(append)); });
 }
 
-absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment) {
+void Uploads::TryAppend(PendingAppend append) {
+  Upload* const upload = append.upload.get();
+  absl::Status status = CheckHolder(*upload, append.stream);
+  if (status.ok()) {
+    const auto appended = AppendSegment(upload, append.segment, append.since_ms);
+    if (appended.ok() && !*appended) {
+      MutexLock lock(&mutex_);
+      waiting_.push_back(std::move(append));
+      has_waiting_ = true;
+      return;
+    }
+    status = appended.status();
+  }
+  if (upload->gives_way && !upload->has_ended) Abandon(upload);
+  append.done(std::move(status));
+  EndStep(append.upload);
+}
+
+void Uploads::RetryAppends() {
+  if (!has_waiting_) return;
+  std::vector<PendingAppend> waiting;
+  {
+    MutexLock lock(&mutex_);
+    waiting.swap(waiting_);
+    has_waiting_ = false;
+  }
+  for (PendingAppend& append : waiting) {
+    router_.RunOnWorker(
+        [this, append = std::move(append)]() mutable { TryAppend(std::move(append)); });
+  }
+}
+
+absl::StatusOr<bool> Uploads::AppendSegment(Upload* upload, const UploadSegment& segment,
+                                            int64_t since_ms) {
   const uint64_t next = upload->committed_bytes + upload->small.size();
   if (segment.offset_bytes != next || upload->has_last) {
     return UploadOffsetError("segment.offset_bytes", segment.offset_bytes, next);
@@ -69,9 +99,9 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
     return UploadTooLargeError(size_bytes, *upload->announced_bytes);
   }
   RETURN_IF_ERROR(upload->reservation.HoldBytes(static_cast<int64_t>(size_bytes)));
-  const uint64_t room_bytes = RoomBudget::CostOfSegment(segment.data.size());
-  const RoomLease room = TakeRoom(upload, room_bytes);
-  if (room.empty()) return context_.quota.RoomRefusal(room_bytes);
+  const auto room = TakeRoom(upload, RoomBudget::CostOfSegment(segment.data.size()), since_ms);
+  RETURN_IF_ERROR(room.status());
+  if (room->empty()) return false;
   if (next == 0 && segment.data.size() <= kInlineBytesMax) {
     upload->small = segment.data;
   } else {
@@ -80,18 +110,27 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(segment.data));
   upload->has_last = segment.data.size() < kSegmentBytes;
   upload->active_ms = context_.time.Read().elapsed_ms;
-  return absl::OkStatus();
+  return true;
 }
 
-RoomLease Uploads::TakeRoom(Upload* upload, uint64_t bytes) {
+absl::StatusOr<RoomLease> Uploads::TakeRoom(Upload* upload, uint64_t bytes, int64_t since_ms) {
+  const int64_t now_ms = context_.time.Read().elapsed_ms;
   RoomLease room;
-  if (turns_.MayTake(upload->turn)) room = context_.quota.ReserveRoom(bytes);
-  if (!room.empty()) {
-    turns_.OnRoom(upload->turn);
-    return room;
+  bool waits = true;
+  if (turns_.MayTake(upload->turn)) {
+    room = context_.quota.ReserveRoom(bytes);
+    if (!room.empty()) {
+      turns_.OnRoom(upload->turn);
+      return room;
+    }
+    const UploadTurns::Shortage shortage = turns_.OnNoRoom(upload->turn, now_ms);
+    if (shortage.gives_way.has_value()) GiveWay(*shortage.gives_way);
+    waits = shortage.waits;
   }
-  const auto gives_way = turns_.OnNoRoom(upload->turn, context_.time.Read().elapsed_ms);
-  if (gives_way.has_value()) GiveWay(*gives_way);
+  if (upload->gives_way) return UploadGaveWayError();
+  if (!waits || since_ms + UploadTurns::kForgetMs <= now_ms) {
+    return context_.quota.RoomRefusal(bytes);
+  }
   return room;
 }
 

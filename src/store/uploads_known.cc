@@ -94,21 +94,20 @@ void Uploads::Abandon(Upload* upload) {
 }
 
 void Uploads::GiveWay(uint64_t turn) {
-  std::vector<std::shared_ptr<Upload>> uploads;
+  std::shared_ptr<Upload> upload;
   {
     MutexLock lock(&mutex_);
-    for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
+    for (const auto& [id, other] : by_id_) {
+      if (other->turn == turn) upload = other;
+    }
   }
-  // Which of them it is, their steps know.
-  for (const std::shared_ptr<Upload>& upload : uploads) {
-    AddStep(upload, [this, upload, turn] {
-      if (upload->turn == turn && !upload->has_ended && upload->finishes == 0) {
-        upload->has_given_way = true;
-        Abandon(upload.get());
-      }
-      EndStep(upload);
-    });
-  }
+  if (upload == nullptr) return;
+  // Seen by its step under way, which may be this one, or wait for room.
+  upload->gives_way = true;
+  AddStep(upload, [this, upload] {
+    if (!upload->has_ended && upload->finishes == 0) Abandon(upload.get());
+    EndStep(upload);
+  });
 }
 
 std::vector<std::shared_ptr<Upload>> Uploads::Of(const CallKey& key) {
@@ -140,6 +139,7 @@ void Uploads::OnCallEnded(const CallKey& key) {
 
 void Uploads::Sweep() {
   if (count() == 0) return;
+  RetryAppends();
   std::vector<std::shared_ptr<Upload>> uploads;
   {
     MutexLock lock(&mutex_);

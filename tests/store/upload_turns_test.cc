@@ -6,28 +6,47 @@
 #include <string>
 #include <vector>
 
-#include "gmock/gmock.h"
+#include "absl/time/clock.h"
 #include "gtest/gtest.h"
 
 #include "base/error.h"
 #include "storage/room.h"
 #include "store/store_harness.h"
-#include "support/sizes.h"
 
 namespace mayfly {
 namespace {
 
-TEST(UploadTurns, TheYoungestGivesWayAndTheOldestNever) {
+constexpr int64_t kReclaimMs = UploadTurns::kReclaimMs;
+
+TEST(UploadTurns, TheYoungestGivesWayAndTheOldestWaits) {
   UploadTurns turns;
   const uint64_t first = turns.Enter();
   const uint64_t second = turns.Enter();
   const uint64_t third = turns.Enter();
-  EXPECT_EQ(turns.OnNoRoom(third, 0), std::nullopt) << "nobody is younger";
-  EXPECT_EQ(turns.OnNoRoom(first, 0), third);
-  EXPECT_EQ(turns.OnNoRoom(first, UploadTurns::kReclaimMs - 1), std::nullopt)
-      << "the room of the last one may not be back yet";
-  EXPECT_EQ(turns.OnNoRoom(first, UploadTurns::kReclaimMs), second);
-  EXPECT_EQ(turns.OnNoRoom(first, 2 * UploadTurns::kReclaimMs), std::nullopt) << "it is alone";
+  UploadTurns::Shortage shortage = turns.OnNoRoom(first, 0);
+  EXPECT_TRUE(shortage.waits);
+  EXPECT_EQ(shortage.gives_way, third);
+  shortage = turns.OnNoRoom(first, kReclaimMs - 1);
+  EXPECT_TRUE(shortage.waits) << "the room of the last one may not be back yet";
+  EXPECT_EQ(shortage.gives_way, std::nullopt);
+  shortage = turns.OnNoRoom(first, kReclaimMs);
+  EXPECT_TRUE(shortage.waits);
+  EXPECT_EQ(shortage.gives_way, second);
+  EXPECT_TRUE(turns.OnNoRoom(first, 2 * kReclaimMs - 1).waits);
+  shortage = turns.OnNoRoom(first, 2 * kReclaimMs);
+  EXPECT_FALSE(shortage.waits) << "it is alone, and no room will come";
+  EXPECT_EQ(shortage.gives_way, std::nullopt);
+}
+
+TEST(UploadTurns, TheYoungestIsRefusedWhenItAsks) {
+  UploadTurns turns;
+  turns.Enter();
+  const uint64_t second = turns.Enter();
+  const UploadTurns::Shortage shortage = turns.OnNoRoom(second, 0);
+  EXPECT_FALSE(shortage.waits);
+  EXPECT_EQ(shortage.gives_way, second);
+  EXPECT_FALSE(turns.MayBegin(kReclaimMs - 1)) << "its room is not for the next one";
+  EXPECT_TRUE(turns.MayBegin(kReclaimMs));
 }
 
 TEST(UploadTurns, WhileAnOlderOneIsShortYoungerOnesTakeNothingAndNoneBegins) {
@@ -35,24 +54,26 @@ TEST(UploadTurns, WhileAnOlderOneIsShortYoungerOnesTakeNothingAndNoneBegins) {
   const uint64_t first = turns.Enter();
   const uint64_t second = turns.Enter();
   const uint64_t third = turns.Enter();
-  EXPECT_TRUE(turns.MayBegin());
+  turns.Enter();
+  EXPECT_TRUE(turns.MayBegin(0));
   turns.OnNoRoom(second, 0);
   EXPECT_TRUE(turns.MayTake(first));
   EXPECT_TRUE(turns.MayTake(second));
   EXPECT_FALSE(turns.MayTake(third));
-  EXPECT_FALSE(turns.MayBegin());
+  EXPECT_FALSE(turns.MayBegin(kReclaimMs));
   turns.OnRoom(second);
   EXPECT_TRUE(turns.MayTake(third));
-  EXPECT_TRUE(turns.MayBegin());
-  turns.OnNoRoom(second, 0);
+  EXPECT_TRUE(turns.MayBegin(kReclaimMs));
+  turns.OnNoRoom(second, kReclaimMs);
   turns.Leave(second);
-  EXPECT_TRUE(turns.MayBegin());
+  EXPECT_TRUE(turns.MayBegin(2 * kReclaimMs));
 }
 
 TEST(UploadTurns, OneThatDoesNotAskAgainHoldsUpNobody) {
   UploadTurns turns;
   const uint64_t first = turns.Enter();
   const uint64_t second = turns.Enter();
+  turns.Enter();
   turns.OnNoRoom(first, 1000);
   turns.Forget(1000 + UploadTurns::kForgetMs - 1);
   EXPECT_FALSE(turns.MayTake(second));
@@ -77,8 +98,9 @@ class UploadRoomTest : public testing::Test {
 
   struct Client {
     CallId call_id;
-    UploadId id{};
+    uint64_t begun_count = 0;
     std::optional<BegunUpload> begun;
+    std::unique_ptr<Awaited<absl::Status>> append;  // that is not answered yet
     int sent = 0;
     bool is_finished = false;
   };
@@ -89,33 +111,49 @@ class UploadRoomTest : public testing::Test {
     room_.Update(room_.Mark(), {.free_bytes = kDiskBytes - std::min(used, kDiskBytes)});
   }
 
-  // What a client does at once: goes on, resumes, or begins anew.
+  // These clients never resume: each refusal makes another upload.
+  void Begin(Client* client) {
+    NewUpload upload;
+    upload.id = UploadId{static_cast<uint8_t>(client - clients_.data()),
+                         static_cast<uint8_t>(++client->begun_count)};
+    upload.call_id = client->call_id;
+    upload.ttl_ms = 3'600'000;
+    auto begun = harness_.BeginUpload(upload);
+    if (!begun.ok()) return;
+    client->begun = *std::move(begun);
+    client->sent = 0;
+  }
+
+  // One segment, unless the last one waits for room.
   void Advance(Client* client) {
-    if (!client->begun.has_value()) {
-      NewUpload upload;
-      upload.id = client->id;
-      upload.call_id = client->call_id;
-      upload.ttl_ms = 3'600'000;
-      upload.offset_bytes = client->sent * kSegmentBytes;
-      auto begun = harness_.BeginUpload(upload);
-      if (ReasonOf(begun.status()) == Reason::kUploadUnknown) client->sent = 0;
-      if (!begun.ok()) return;
-      client->begun = *std::move(begun);
-    }
-    if (client->sent < kSegments) {
-      const absl::Status status =
-          StoreHarness::Append(*client->begun, client->sent * kSegmentBytes, segment_);
-      if (status.ok()) {
-        ++client->sent;
-      } else {
-        EXPECT_EQ(ReasonOf(status), Reason::kDiskFull) << status;
-        client->begun.reset();  // the RPC ends with it
+    if (!client->begun.has_value()) return Begin(client);
+    if (client->append == nullptr && client->sent == kSegments) return Finish(client);
+    if (client->append == nullptr) {
+      client->append = std::make_unique<Awaited<absl::Status>>();
+      client->begun->stream->Append(
+          {.offset_bytes = client->sent * kSegmentBytes, .data = segment_},
+          client->append->callback());
+      // Answered by a worker, or waiting.
+      for (int i = 0; i < 200 && !client->append->is_answered(); ++i) {
+        absl::SleepFor(absl::Milliseconds(1));
       }
+    }
+    if (!client->append->is_answered()) return;
+    const absl::Status status = client->append->Get();
+    client->append.reset();
+    if (status.ok()) {
+      ++client->sent;
       return;
     }
+    EXPECT_EQ(ReasonOf(status), Reason::kDiskFull) << status;
+    client->begun.reset();  // the RPC ends with it
+  }
+
+  void Finish(Client* client) {
     const auto finished = StoreHarness::Finish(*client->begun, whole_);
     ASSERT_TRUE(finished.ok()) << finished.status();
     client->is_finished = true;
+    client->begun.reset();
     EXPECT_TRUE(harness_.Delete(client->call_id).status.ok());
     client->sent = 0;
   }
@@ -128,13 +166,11 @@ class UploadRoomTest : public testing::Test {
 };
 
 TEST_F(UploadRoomTest, FourThatFillTheDiskTogetherAreAllFinished) {
-  for (uint8_t i = 0; i < kUploads; ++i) {
-    clients_.push_back({.call_id = harness_.NewId(), .id = UploadId{i}});
-  }
+  for (int i = 0; i < kUploads; ++i) clients_.push_back({.call_id = harness_.NewId()});
   int finished = 0;
-  // Seconds of the clock: a client retries after one, and room is measured every second.
+  // Seconds of the clock: room is measured every second.
   for (int second = 0; second < 200 && finished < kUploads; ++second) {
-    for (int i = 0; i < kSegments; ++i) {
+    for (int i = 0; i <= kSegments; ++i) {
       for (Client& client : clients_) {
         if (!client.is_finished) Advance(&client);
       }
@@ -146,6 +182,8 @@ TEST_F(UploadRoomTest, FourThatFillTheDiskTogetherAreAllFinished) {
     harness_.store()->Tick();
   }
   EXPECT_EQ(finished, kUploads);
+  harness_.clock.Advance(absl::Minutes(11));
+  harness_.store()->Tick();
   EXPECT_EQ(harness_.tenant()->ledger.uploads(), 0);
   EXPECT_EQ(harness_.tenant()->ledger.taken_bytes(), 0);
 }
