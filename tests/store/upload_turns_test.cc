@@ -95,10 +95,15 @@ class UploadRoomTest : public testing::Test {
     harness_.hooks.room = &room_;
     Measure();
   }
+  ~UploadRoomTest() override {
+    // The store answers what still waits.
+    for (Client& client : clients_) client.begun.reset();
+    harness_.Close();
+  }
 
   struct Client {
     CallId call_id;
-    uint64_t begun_count = 0;
+    UploadId id{};
     std::optional<BegunUpload> begun;
     std::unique_ptr<Awaited<absl::Status>> append;  // that is not answered yet
     int sent = 0;
@@ -107,20 +112,29 @@ class UploadRoomTest : public testing::Test {
 
   void Measure() {
     uint64_t used = 0;
-    for (const Client& client : clients_) used += client.sent * kSegmentRoom;
+    for (Client& client : clients_) {
+      Awaited<absl::StatusOr<UploadProgress>> kept;
+      if (client.append == nullptr && client.sent > 0) {
+        harness_.store()->QueryUpload(harness_.tenant(), client.id, kept.callback());
+        if (!kept.Get().ok()) client.sent = 0;
+      }
+      used += client.sent * kSegmentRoom;
+    }
     room_.Update(room_.Mark(), {.free_bytes = kDiskBytes - std::min(used, kDiskBytes)});
   }
 
   // These clients never resume: each refusal makes another upload.
   void Begin(Client* client) {
     NewUpload upload;
-    upload.id = UploadId{static_cast<uint8_t>(client - clients_.data()),
-                         static_cast<uint8_t>(++client->begun_count)};
+    ++begun_count_;
+    upload.id =
+        UploadId{static_cast<uint8_t>(begun_count_ >> 8), static_cast<uint8_t>(begun_count_)};
     upload.call_id = client->call_id;
     upload.ttl_ms = 3'600'000;
     auto begun = harness_.BeginUpload(upload);
     if (!begun.ok()) return;
     client->begun = *std::move(begun);
+    client->id = upload.id;
     client->sent = 0;
   }
 
@@ -161,6 +175,7 @@ class UploadRoomTest : public testing::Test {
   StoreHarness harness_;
   RoomBudget room_{RoomLimits{}};
   std::vector<Client> clients_;
+  int begun_count_ = 0;
   const std::string segment_ = std::string(kSegmentBytes, 's');
   const std::string whole_ = std::string(kSegments * kSegmentBytes, 's');
 };
