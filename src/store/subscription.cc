@@ -28,7 +28,7 @@ bool Subscription::Add(const std::vector<CallId>& call_ids) {
     for (const CallId& call_id : call_ids) {
       if (calls_.try_emplace(call_id, 0).second) added.push_back(call_id);
     }
-    fits = calls_.size() <= limits_.calls_max;
+    fits = terms().tenant->ledger.AllowsSubscriptions(calls_.size());
     if (!fits) {
       for (const CallId& call_id : added) calls_.erase(call_id);
     }
@@ -277,10 +277,7 @@ bool Subscription::HasRoom() const {
 
 bool Subscription::HasCredit() const { return credit_items_ > 0 && credit_bytes_ > 0; }
 
-int64_t Subscription::QuotaLeft() const {
-  const Tenant& tenant = *terms().tenant;
-  return static_cast<int64_t>(tenant.policy().limits.claims_max) - tenant.claims;
-}
+int64_t Subscription::QuotaLeft() const { return terms().tenant->ledger.claims_left(); }
 
 std::vector<CallId> Subscription::CallsToRecheck() const {
   std::vector<CallId> call_ids;

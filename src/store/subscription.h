@@ -65,7 +65,6 @@ class SubscriptionHost {
 
 struct SubscriptionLimits {
   uint64_t bytes_max = 0;    // larger outputs are delivered without their payload
-  uint64_t calls_max = 0;    // waited for at once
   uint32_t shard_count = 0;  // of the store
   PayloadTaker* taker = nullptr;
 };
@@ -97,7 +96,7 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // For the owner.
 
   // Waits for these calls, too; one that it waits for already counts once. False when that would be
-  // more than calls_max: then it waits for none of the new ones.
+  // more than limits.stream_subscriptions_max: then it waits for none of the new ones.
   [[nodiscard]] bool Add(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
   // Whether so many registrations queue up at the shards that further ones should wait.
   bool IsBehind() EXCLUDES_LOCK(mutex_);

@@ -19,7 +19,6 @@ std::shared_ptr<Subscription> Subscriptions::Subscribe(Tenant* tenant,
   };
   const SubscriptionLimits limits{
       .bytes_max = request.bytes_max,
-      .calls_max = context_.config.limits.stream_subscriptions_max,
       .shard_count = router_.shard_count(),
       .taker = request.taker,
   };

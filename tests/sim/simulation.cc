@@ -498,8 +498,8 @@ void Simulation::CheckUsage() {
     recorded_calls += used.live_calls;
     recorded_bytes += used.live_bytes;
   }
-  const int64_t counted_calls = machine_.tenant()->live_calls;
-  const int64_t counted_bytes = machine_.tenant()->live_bytes;
+  const int64_t counted_calls = machine_.tenant()->ledger.live_calls();
+  const int64_t counted_bytes = machine_.tenant()->ledger.live_bytes();
   const auto call_count = static_cast<int64_t>(calls.size());
   if (call_count == recorded_calls && call_count == counted_calls && bytes == recorded_bytes &&
       bytes == counted_bytes) {

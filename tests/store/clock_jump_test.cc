@@ -29,7 +29,7 @@ class ClockJump : public testing::Test {
   }
 
   bool IsReadable() { return harness_.GetInput(id_).status.ok(); }
-  int64_t live_calls() { return harness_.tenant()->live_calls; }
+  int64_t live_calls() { return harness_.tenant()->ledger.live_calls(); }
 
   StoreHarness harness_;
   CallId id_;

@@ -150,7 +150,7 @@ TEST_F(DamageTest, AClaimOfAnOutputWhoseRowCannotBeReadIsReleased) {
     ASSERT_EQ(claimed.ended.size(), 1u);
     EXPECT_EQ(claimed.ended[0].status.code(), kDataLoss);
     store_.Settle();
-    EXPECT_EQ(store_.tenant()->claims, 0);
+    EXPECT_EQ(store_.tenant()->ledger.claims(), 0);
   }
 }
 
@@ -164,7 +164,7 @@ TEST_F(DamageTest, ADamagedSlotIsToldAndOnlyAHigherAttemptTakesItsPlace) {
     const ClaimResponse claimed = store_.Claim(id, token);
     ASSERT_EQ(claimed.ended.size(), 1u);
     EXPECT_EQ(claimed.ended[0].status.code(), kDataLoss);
-    EXPECT_EQ(store_.tenant()->claims, 0);
+    EXPECT_EQ(store_.tenant()->ledger.claims(), 0);
   }
   EXPECT_EQ(store_.PutOutput(id, "another").status.code(), kDataLoss);
   EXPECT_TRUE(store_.PutOutput(id, "another", 2).status.ok());

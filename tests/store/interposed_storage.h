@@ -32,6 +32,8 @@ struct StorageHooks {
       read_segment;
   // No room for any put.
   bool disk_is_full = false;
+  // Room is this budget's instead, with whatever the test measures.
+  RoomBudget* room = nullptr;
 };
 
 class InterposedStorage final : public Storage {
@@ -141,6 +143,7 @@ class InterposedStorage final : public Storage {
   }
   absl::Status Health() const override { return storage_->Health(); }
   RoomLease ReserveRoom(uint64_t bytes) override {
+    if (hooks_.room != nullptr) return hooks_.room->Reserve(bytes);
     return hooks_.disk_is_full ? RoomLease() : storage_->ReserveRoom(bytes);
   }
   RoomLease ClaimRoom(uint64_t bytes) override { return storage_->ClaimRoom(bytes); }

@@ -85,7 +85,7 @@ TEST_F(SubscriptionEndTest, ReleasesWhatIsNotAckedAtOnceAndNothingElse) {
   }
   for (const CallId& id : ids) EXPECT_EQ(harness_.Phase(id), CallPhase::kConsumed);
   EXPECT_TRUE(second->End());
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
 }
 
 TEST_F(SubscriptionEndTest, OfTwoThatWaitForACallOneWinsAndTheOtherIsToldWhenItReleases) {
@@ -247,7 +247,7 @@ TEST_F(SubscriptionEndTest, AStreamWithTheSameTokenTakesTheClaimsOver) {
   EXPECT_EQ(harness_.Phase(id), CallPhase::kClaimed);
   ASSERT_TRUE(again->End());
   EXPECT_EQ(harness_.Phase(id), CallPhase::kReady);
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
 }
 
 TEST_F(SubscriptionEndTest, OtherTenantsAreToldThatTheCallDoesNotExist) {
@@ -331,7 +331,7 @@ TEST_F(SubscriptionEndTest, ReleasesItsClaimsAlthoughTheGroupCannotReadItsCalls)
   ASSERT_EQ(put.Get()[0].status, absl::OkStatus());
   EXPECT_EQ(ReasonOf(asking->NextStop()), Reason::kStorageDown);
   ASSERT_TRUE(holder->FinishEnd());
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
   ASSERT_TRUE(asking->End());
   harness_.hooks = {};
   EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);

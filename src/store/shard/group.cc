@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 #include "base/error.h"
 #include "store/shard/durability.h"
 #include "store/shard/shard.h"
@@ -12,9 +10,6 @@
 
 namespace mayfly {
 namespace {
-
-// How long a client that was refused for lack of room waits before it retries.
-constexpr absl::Duration kRoomRetryDelay = absl::Seconds(1);
 
 const StoredPayload& PayloadOf(const Operation& operation) {
   if (const auto* put = std::get_if<PutInput>(&operation)) return put->payload;
@@ -114,28 +109,32 @@ void Group::Decide(Request request) {
   }
   Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant));
   comparer.reset();
-  if (applied.effects.store.has_value()) {
-    if (absl::Status fits = CheckQuota(request, *applied.effects.store); !fits.ok()) {
-      applied = Applied{.state = entry.state, .result = {}, .effects = {}};
-      applied.result.status = std::move(fits);
-    }
+  if (applied.effects.store.has_value() && request.content->reservation.is_refused()) {
+    applied = Applied{.state = entry.state, .result = {}, .effects = {}};
+    applied.result.status = request.content->reservation.refusal();
   }
+  GroupEvent event;
+  if (shard_.is_observed()) event = EventOf(request, applied);
   const bool is_unclaimed =
-      shard_.claims_.Update(request.key, request.tenant, entry.state.claim, applied.state.claim);
+      shard_.claims_.Update(request.key, entry.state.claim, applied.state.claim);
   if (is_unclaimed && applied.state.output) shard_.waits_.Wake(request.key);
   const RowCount before = CountRows(entry);
+  const bool is_stored = applied.effects.store.has_value();
   entry.state = std::move(applied.state);
   if (!applied.effects.empty()) Record(request, std::move(applied.effects), &entry);
-  shard_.usage_.Add(request.tenant, before, CountRows(entry));
+  const RowCount change = CountRows(entry) - before;
+  CountChange(request.tenant, change, is_stored ? request.content.get() : nullptr);
+  event.change = change;
 
   switch (entry.stage) {
     case Stage::kAnswered:
+      if (event.kind != GroupEvent::Kind::kNone) immediate_.push_back(std::move(event));
       return request.Complete(std::move(applied.result));
     case Stage::kCommitted:
-      committed_.push_back({std::move(request), std::move(applied.result)});
+      committed_.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
     case Stage::kErased:
-      removed_.answers.push_back({std::move(request), std::move(applied.result)});
+      removed_.answers.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
   }
 }
@@ -152,22 +151,32 @@ void Group::RefuseUnreadable(Request request, const absl::Status& status) {
   request.Complete(std::move(result));
 }
 
-absl::Status Group::CheckQuota(const Request& request, PayloadKind kind) const {
-  const Tenant& tenant = *request.tenant;
-  const uint64_t live_calls_max = tenant.policy().limits.live_calls_max;
-  if (kind == PayloadKind::kInput && live_calls_max != 0 &&
-      tenant.live_calls >= static_cast<int64_t>(live_calls_max)) {
-    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaCalls,
-                                    absl::StrCat("live_calls would be ", tenant.live_calls + 1,
-                                                 ", limit is ", live_calls_max)),
-                          kRoomRetryDelay);
+GroupEvent Group::EventOf(const Request& request, const Applied& applied) {
+  using Kind = GroupEvent::Kind;
+  GroupEvent event;
+  if (applied.effects.store.has_value()) {
+    event.kind = Kind::kStored;
+  } else if (!applied.effects.empty()) {
+    event.kind = std::holds_alternative<AckOutput>(request.operation)    ? Kind::kAcknowledged
+                 : std::holds_alternative<DeleteCall>(request.operation) ? Kind::kDeleted
+                                                                         : Kind::kExpired;
+  } else if (!applied.result.status.ok()) {
+    event.kind = Kind::kRefused;
+    event.status = applied.result.status;
+  } else {
+    return event;
   }
-  const PutContent& content = *request.content;
-  RETURN_IF_ERROR(CheckBytesQuota(tenant, static_cast<int64_t>(content.size_bytes) -
-                                              static_cast<int64_t>(content.reserved_bytes)));
-  if (!content.room.empty()) return absl::OkStatus();
-  return shard_.context_.storage.RoomRefusal(RoomBudget::CostOfSegment(content.size_bytes));
+  event.tenant = request.tenant;
+  event.key = request.key;
+  return event;
 }
+
+void Group::NoteClaimed(Tenant* tenant, const CallKey& key) {
+  if (!shard_.is_observed()) return;
+  immediate_.push_back({.kind = GroupEvent::Kind::kClaimed, .tenant = tenant, .key = key});
+}
+
+void Group::TellImmediate() { shard_.Tell(std::exchange(immediate_, {})); }
 
 // ---- Record
 
@@ -237,6 +246,16 @@ RowCount Group::CountRows(const Entry& entry) {
   return count;
 }
 
+void Group::CountChange(Tenant* tenant, const RowCount& change, PutContent* stored) {
+  shard_.usage_.Add(tenant->number, change);
+  RowCount taken = change;
+  if (stored != nullptr) {
+    taken = taken - stored->reservation.Spend();
+    if (stored->upload_reservation != nullptr) taken = taken - stored->upload_reservation->Spend();
+  }
+  tenant->ledger.Add(taken);
+}
+
 void Group::CountOrphanOut(const DuePayload& row) {
   Entry& entry = *Find(row.key);
   std::optional<StoredPayload>& dead =
@@ -245,7 +264,10 @@ void Group::CountOrphanOut(const DuePayload& row) {
   if (!dead || dead->slot != row.slot || tenant == nullptr) return;
   const RowCount before = CountRows(entry);
   dead.reset();
-  shard_.usage_.Add(tenant, before, CountRows(entry));
+  const RowCount change = CountRows(entry) - before;
+  CountChange(tenant, change, /*stored=*/nullptr);
+  immediate_.push_back(
+      {.kind = GroupEvent::Kind::kCleared, .tenant = tenant, .key = row.key, .change = change});
 }
 
 // ---- Commit
@@ -260,6 +282,7 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   }
   // Before anything is answered, and after the rows are gone: a later read finds nothing.
   ReportEnds();
+  TellImmediate();
 
   Unsynced unsynced;
   std::vector<SlotRef> slots = std::move(erased_);
@@ -278,7 +301,7 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   unsynced.rows = must_sync_;
   unsynced.erasures = !slots.empty();
   if (unsynced.empty()) {
-    for (Answer& answer : committed_) answer.Give();
+    shard_.Give(std::move(committed_));
   } else {
     unsynced.answers = std::move(committed_);
     for (const CallChange& change : changes_) unsynced.calls.push_back(change.key);

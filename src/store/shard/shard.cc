@@ -102,6 +102,23 @@ void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
   StopClaimants(StorageDownError());
 }
 
+void Shard::Give(std::vector<Answer> answers) {
+  if (is_observed()) {
+    std::vector<GroupEvent> events;
+    events.reserve(answers.size());
+    for (Answer& answer : answers) {
+      if (answer.event.kind != GroupEvent::Kind::kNone) events.push_back(std::move(answer.event));
+    }
+    Tell(events);
+  }
+  for (Answer& answer : answers) answer.Give();
+}
+
+void Shard::Tell(absl::Span<const GroupEvent> events) {
+  if (events.empty()) return;
+  for (GroupObserver* const observer : context_.observers) observer->OnGroupEvents(number_, events);
+}
+
 absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
   Group group(this, context_.time.Read(), 0);
   std::vector<CallKey> keys;
@@ -111,7 +128,9 @@ absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
   RETURN_IF_ERROR(context_.storage.RemoveOrphans(orphans));
   const std::vector<TenantUsage> usage = usage_.TakeChanged();
   if (!usage.empty()) RETURN_IF_ERROR(context_.storage.Commit(number_, {}, usage));
-  return context_.storage.Sync();
+  RETURN_IF_ERROR(context_.storage.Sync());
+  group.TellImmediate();
+  return absl::OkStatus();
 }
 
 void Shard::StopClaimants(const absl::Status& failure) {

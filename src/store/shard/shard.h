@@ -17,10 +17,12 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 
 #include "retention/sweeper.h"
 #include "storage/storage.h"
 #include "store/context.h"
+#include "store/group_events.h"
 #include "store/shard/claim_table.h"
 #include "store/shard/claimant.h"
 #include "store/shard/erasure.h"
@@ -77,6 +79,8 @@ class Shard {
   Unsynced RunGroup(GroupWork work, Erases erases);
   // The sync of an earlier group has failed: so has the shard.
   void Fail(const absl::Status& status, std::vector<Answer> answers);
+  // What was decided is on the disk: tells the observers, and gives the answers.
+  void Give(std::vector<Answer> answers);
   // Removes what a crash left of this shard's calls.
   absl::Status RemoveOrphans(const Orphans& orphans);
   // Stops the claimants that wait.
@@ -94,6 +98,8 @@ class Shard {
   friend class Group;
   friend class Offers;
 
+  void Tell(absl::Span<const GroupEvent> events);
+  bool is_observed() const { return !context_.observers.empty(); }
   void AdvanceTimers(const Now& now);
   // The calls that the group looks at.
   std::vector<CallKey> KeysOf(const GroupWork& work) const;
