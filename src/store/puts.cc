@@ -7,10 +7,7 @@
 namespace mayfly {
 namespace {
 
-const StoredPayload& PayloadOf(const Request& request) {
-  if (const auto* input = std::get_if<PutInput>(&request.operation)) return input->payload;
-  return std::get<PutOutput>(request.operation).payload;
-}
+const StoredPayload& PayloadOf(const Request& request) { return *PayloadOf(request.operation); }
 
 }  // namespace
 

@@ -163,9 +163,7 @@ TEST_F(ApplyTest, ATombstoneThatIsThereRefusesAPutHoweverOldItIs) {
   state_.tombstone = tombstone;
   EXPECT_EQ(ReasonFor(Input()), Reason::kCallDeleted);
   state_.tombstone = tombstone;
-  PutInput upload = Input();
-  upload.began_in_window = true;
-  EXPECT_EQ(ReasonFor(upload), Reason::kCallDeleted);
+  EXPECT_EQ(ReasonFor(FinishUpload{.put = Input()}), Reason::kCallDeleted);
 }
 
 TEST_F(ApplyTest, AnIdAtTheFloorIsOutsideTheWindow) {
@@ -180,8 +178,18 @@ TEST_F(ApplyTest, AnUploadThatBeganInTheWindowMayEndOutsideIt) {
   PutInput put = Input(kSameContent, 24 * kHour);
   Wait(2 * kHour);
   EXPECT_EQ(ReasonFor(put), Reason::kIdOutsideWindow);
-  put.began_in_window = true;
-  EXPECT_TRUE(Do(put).status.ok());
+  EXPECT_TRUE(Do(FinishUpload{.put = put}).status.ok());
+}
+
+TEST_F(ApplyTest, AnUploadEndsWithItsCallAlsoWhenTheIdIsStillInTheWindow) {
+  ASSERT_TRUE(Do(Input()).status.ok());
+  const FinishUpload output{.put = Output(1), .call_has_ended = true};
+  const FinishUpload input{.put = Input(), .call_has_ended = true};
+  EXPECT_EQ(ReasonFor(output), Reason::kUploadUnknown) << "a later call's input";
+  EXPECT_TRUE(Do(input).status.ok()) << "stored already";
+  state_ = CallState();
+  EXPECT_EQ(ReasonFor(input), Reason::kUploadUnknown);
+  EXPECT_EQ(state_, CallState());
 }
 
 TEST_F(ApplyTest, ALeaseLastsAsLongAsItSaysWhateverSteadyTimeDoes) {

@@ -16,17 +16,14 @@ namespace {
 // How long a client that was refused for lack of room waits before it retries.
 constexpr absl::Duration kRoomRetryDelay = absl::Seconds(1);
 
-const StoredPayload& PayloadOf(const Operation& operation) {
-  if (const auto* put = std::get_if<PutInput>(&operation)) return put->payload;
-  return std::get<PutOutput>(operation).payload;
-}
-
 void SetContent(const ContentComparer* content, Operation* operation) {
+  const auto set = [content](Put* put) {
+    std::visit([content](auto& each) { each.content = content; }, *put);
+  };
   if (auto* put = std::get_if<PutInput>(operation)) put->content = content;
   if (auto* put = std::get_if<PutOutput>(operation)) put->content = content;
-  if (auto* begin = std::get_if<BeginUpload>(operation)) {
-    std::visit([content](auto& put) { put.content = content; }, begin->put);
-  }
+  if (auto* begin = std::get_if<BeginUpload>(operation)) set(&begin->put);
+  if (auto* finish = std::get_if<FinishUpload>(operation)) set(&finish->put);
 }
 
 }  // namespace
@@ -108,9 +105,9 @@ void Group::Decide(Request request) {
   std::optional<Comparer> comparer;
   if (request.content != nullptr) {
     comparer.emplace(*this, &request);
-    auto* const put = std::get_if<PutInput>(&request.operation);
-    const std::atomic<bool>* const call_has_ended = request.content->call_has_ended;
-    if (put != nullptr && call_has_ended != nullptr) put->began_in_window = !*call_has_ended;
+    if (auto* finish = std::get_if<FinishUpload>(&request.operation)) {
+      finish->call_has_ended = *request.content->call_has_ended;
+    }
   }
   Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant));
   comparer.reset();
@@ -175,7 +172,7 @@ void Group::Record(const Request& request, Effects effects, Entry* entry) {
   CallChange change{.key = request.key, .loaded = &entry->loaded};
   if (effects.tombstone) change.ended_uploads = shard_.uploads_->OnCallEnding(request.key);
   if (effects.store) {
-    change.payload = PayloadOf(request.operation);
+    change.payload = *PayloadOf(request.operation);
     RecordStored(request, *effects.store, &change);
   }
   // A dead row leaves with the row that takes its place, or with the call.

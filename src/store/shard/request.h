@@ -49,7 +49,7 @@ struct PutContent {
   // Uploaded: the slot is written already, and bytes of the tenant's quota are reserved.
   std::optional<UploadId> upload = std::nullopt;
   uint64_t reserved_bytes = 0;
-  // Whether its call has ended since the upload began; outlives the request.
+  // Uploaded: whether its call has ended since the upload began. Outlives the request.
   const std::atomic<bool>* call_has_ended = nullptr;
   // Empty when the disk has no room for it: then it is refused, unless it is stored already.
   RoomLease room = {};
