@@ -169,7 +169,8 @@ class Storage : public DueSource {
   virtual absl::Status SyncRecord() = 0;
   // Returns when all that was erased before the call is on the disk; what was committed may not be.
   virtual absl::Status SyncErasures() = 0;
-  // Overwrites the slots' secrets. A slot is free for reuse after the next sync of either kind.
+  // Overwrites the slots' secrets. A slot is free for reuse after the next Sync: until the removal of
+  // its row is durable too, its erased mark is what tells that the payload has ended.
   virtual absl::Status Erase(absl::Span<const SlotRef> slots) = 0;
 
   // The ciphertext of rows, one answer per ref. NOT_FOUND when the row is gone or is another's.
@@ -218,11 +219,14 @@ class Storage : public DueSource {
   // Physical clean-up that is due by now: called about every minute, may take long.
   virtual absl::Status Maintain(int64_t now_ms) = 0;
   virtual absl::StatusOr<Orphans> FindOrphans() = 0;
-  // Checks each again and removes it. `orphans` may be any part of what FindOrphans gave.
-  virtual absl::Status RemoveOrphans(const Orphans& orphans) = 0;
-  // All parts were removed, and that is synced: what is found dead from now on was not left by the
-  // crash before this start.
-  virtual void OrphansRemoved() = 0;
+  // Checks each again and removes it, and writes with it the shard's absolute usage. `orphans` may be
+  // any part of what FindOrphans gave; its rows are the shard's.
+  virtual absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                                     absl::Span<const TenantUsage> usage) = 0;
+  // The calls of rows whose slot is erased are ended, all parts were removed, and that is synced. With
+  // `all` nothing was left out: what is found dead from now on was not left by the crash before this
+  // start.
+  virtual void OrphansRemoved(bool all) = 0;
 
   // How often a walk over rows had to step over some that could not be read, Due included.
   virtual uint64_t skipped() const = 0;

@@ -68,7 +68,8 @@ class Upkeep {
   void OnKeyringError(absl::string_view what, const absl::Status& status);
   void ApplyPostponedRetention(const Now& now);
   void RemoveOrphans();
-  void ExpireErased(const std::vector<DuePayload>& rows);
+  // False: the store ends first.
+  bool ExpireErased(const std::vector<DuePayload>& rows);
   void ReportEvidence(const Orphans& orphans);
   // The end when storage has failed, a line in the log when it is only that something cannot be read.
   void OnError(absl::string_view what, const absl::Status& status);

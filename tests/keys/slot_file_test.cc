@@ -399,7 +399,7 @@ TEST_F(SlotFileTest, ExplainsLostWritesOfEarlierBootsUntilTheirRowsAreRemoved) {
   const auto slots = *Open();
   Store(slots.get(), 1);
   EXPECT_EQ(slots->StateOf(lost), SlotState::kNeverStored);
-  slots->OrphansRemoved();
+  slots->OrphansRemoved(/*all=*/true);
   const SlotRef stored = Store(slots.get(), 1)[0].ref;
   EXPECT_EQ(slots->StateOf(lost), SlotState::kDamaged);
   SetRaw(OffsetOf(stored), std::string(32, '\0'));

@@ -93,7 +93,6 @@ class Simulation {
   uint64_t last_number_ = 0;
   uint64_t ids_ = 0;
   uint64_t life_ = 0;
-  bool usage_is_exact_ = true;
   SimulationReport report_;
 };
 

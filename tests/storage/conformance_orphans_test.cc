@@ -18,7 +18,7 @@ DuePayload DueOfPayload(const TestPayload& payload) {
 class OrphansTest : public EngineTest {
  protected:
   void Remove(const Orphans& orphans) {
-    ASSERT_TRUE(storage_->RemoveOrphans(orphans).ok());
+    ASSERT_TRUE(storage_->RemoveOrphans(0, orphans, {}).ok());
     Sync();
   }
   // A live slot without a row: a crash came between the removal's sync and the erasure, and the

@@ -122,7 +122,7 @@ TEST_F(DamageTest, OneBadBlockOfRowsConcernsItsCallsOnly) {
   const auto orphans = storage_->FindOrphans();
   ASSERT_TRUE(orphans.ok()) << orphans.status();
   ASSERT_THAT(orphans->rows, SizeIs(1));
-  ASSERT_TRUE(storage_->RemoveOrphans(*orphans).ok());
+  ASSERT_TRUE(storage_->RemoveOrphans(0, *orphans, {}).ok());
   EXPECT_TRUE(storage_->FindOrphans()->empty());
 }
 
@@ -254,7 +254,7 @@ TEST_F(DamageTest, WhatWasSyncedAndIsGoneFromItsSlotIsKeptAsEvidence) {
   const auto orphans = storage_->FindOrphans();
   ASSERT_TRUE(orphans.ok());
   EXPECT_THAT(orphans->rows, SizeIs(3));
-  ASSERT_TRUE(storage_->RemoveOrphans(*orphans).ok());
+  ASSERT_TRUE(storage_->RemoveOrphans(0, *orphans, {}).ok());
   EXPECT_TRUE(storage_->FindOrphans()->empty());
 }
 
@@ -268,7 +268,7 @@ TEST_F(DamageTest, SyncedSlotsWhoseRowsAreGoneAreKeptUntilTheLossIsAccepted) {
     ASSERT_TRUE(orphans.ok());
     EXPECT_THAT(orphans->slots, IsEmpty());
     EXPECT_EQ(orphans->unnamed_slot_count, 3u);
-    storage_->OrphansRemoved();
+    storage_->OrphansRemoved(/*all=*/true);
     ASSERT_TRUE(storage_.Put({.key = TestKey(kPayloads + 1)}).ok());
     ASSERT_TRUE(storage_.Ack(TestKey(kPayloads + 1)).ok());
   }
@@ -291,7 +291,7 @@ TEST_F(DamageTest, PayloadsWhoseDeadlinesAreGoneStayAlsoWhenTheLossIsAccepted) {
     EXPECT_EQ(orphans->unnamed_slot_count, 0u);
     EXPECT_EQ(orphans->undated_payload_count, 3u);
     for (const size_t i : {0, 1, 2, 3}) EXPECT_TRUE(storage_.IsReadable(payloads_[i]));
-    storage_->OrphansRemoved();
+    storage_->OrphansRemoved(/*all=*/true);
   }
 }
 

@@ -147,10 +147,11 @@ class InterposedStorage final : public Storage {
   absl::Status RoomRefusal(uint64_t bytes) const override { return storage_->RoomRefusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override { return storage_->Maintain(now_ms); }
   absl::StatusOr<Orphans> FindOrphans() override { return storage_->FindOrphans(); }
-  absl::Status RemoveOrphans(const Orphans& orphans) override {
-    return storage_->RemoveOrphans(orphans);
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override {
+    return storage_->RemoveOrphans(shard, orphans, usage);
   }
-  void OrphansRemoved() override { storage_->OrphansRemoved(); }
+  void OrphansRemoved(bool all) override { storage_->OrphansRemoved(all); }
   uint64_t skipped() const override { return storage_->skipped(); }
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override {
     return storage_->VisitPayloads(visit);

@@ -93,7 +93,8 @@ absl::Status LocalStorage::OpenKeys() {
         "the slot file is missing while the database holds data: restore it, or move the whole "
         "data directory away to start empty");
   }
-  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss};
+  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss,
+                                  .waits_for_rows = true};
   if (has_keyring) {
     auto keyring = Keyring::Open(options_.file_system, keys, options_.root_key);
     RETURN_IF_ERROR(keyring.status());
@@ -215,6 +216,8 @@ absl::Status LocalStorage::SyncBoth() {
   // The slots below it have their rows in the log, unless some are written ahead of them just now.
   uint64_t generation = slots_->WrittenGeneration();
   if (slots_first_count_ != 0) generation = 0;
+  // Rows leave before their slots are erased, so the log has what removed them.
+  const uint64_t erasure_count = slots_->erasure_count();
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
   const bool is_wanted = log_sync_wanted_.exchange(false);
@@ -249,6 +252,7 @@ absl::Status LocalStorage::SyncBoth() {
     if (!recorded.ok()) return health_.Fail("writing the slot file's record", recorded.message());
   }
   synced_sequence_ = sequence;
+  slots_->RowsSynced(erasure_count);
   // A flush that failed meanwhile is a failure of what was to be synced.
   return health_.Check();
 }

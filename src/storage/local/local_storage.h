@@ -134,8 +134,9 @@ class LocalStorage : public Storage {
   absl::Status RoomRefusal(uint64_t bytes) const override { return room_->Refusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
-  absl::Status RemoveOrphans(const Orphans& orphans) override;
-  void OrphansRemoved() override { slots_->OrphansRemoved(); }
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override;
+  void OrphansRemoved(bool all) override { slots_->OrphansRemoved(all); }
   uint64_t skipped() const override { return skipped_.load(std::memory_order_relaxed); }
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override;
 

@@ -185,6 +185,7 @@ absl::Status MemoryStorage::RecordRows(uint64_t generation) {
 absl::Status MemoryStorage::Sync() {
   uint64_t batch_count = 0;
   uint64_t generation = 0;
+  uint64_t slot_writes = 0;
   bool rows_are_dirty = false;
   {
     MutexLock lock(&disk_.mutex_);
@@ -193,6 +194,8 @@ absl::Status MemoryStorage::Sync() {
     generation = slots_first_count_ > 0 ? 0 : secrets_->WrittenGeneration();
     batch_count = disk_.written_batches();
     rows_are_dirty = batch_count > disk_.synced_batches_;
+    // Rows leave before their slots are erased, so the batches have what removed them.
+    slot_writes = disk_.slot_writes();
   }
   // Together on a real disk: which is first is the disk's.
   bool slots_first = false;
@@ -203,7 +206,10 @@ absl::Status MemoryStorage::Sync() {
   if (slots_first) RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
   if (rows_are_dirty) RETURN_IF_ERROR(SyncRows(batch_count));
   if (!slots_first) RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
-  return rows_are_dirty ? RecordRows(generation) : absl::OkStatus();
+  if (rows_are_dirty) RETURN_IF_ERROR(RecordRows(generation));
+  MutexLock lock(&disk_.mutex_);
+  secrets_->RowsSynced(slot_writes);
+  return absl::OkStatus();
 }
 
 absl::Status MemoryStorage::SyncErasures() { return SyncSlots(SlotSync::kSlots); }
@@ -372,9 +378,9 @@ absl::Status MemoryStorage::Maintain(int64_t now_ms) {
   return batch.empty() ? absl::OkStatus() : WriteRows(std::move(batch));
 }
 
-void MemoryStorage::OrphansRemoved() {
+void MemoryStorage::OrphansRemoved(bool all) {
   MutexLock lock(&disk_.mutex_);
-  secrets_->OrphansRemoved();
+  secrets_->OrphansRemoved(all);
 }
 
 }  // namespace mayfly

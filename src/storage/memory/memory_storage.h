@@ -93,8 +93,9 @@ class MemoryStorage final : public Storage {
   absl::Status RoomRefusal(uint64_t bytes) const override { return room_.Refusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
-  absl::Status RemoveOrphans(const Orphans& orphans) override;
-  void OrphansRemoved() override;
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override;
+  void OrphansRemoved(bool all) override;
   uint64_t skipped() const override;
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override;
 

@@ -234,15 +234,19 @@ RowCount Group::CountRows(const Entry& entry) {
   return count;
 }
 
-void Group::CountOrphanOut(const DuePayload& row) {
+absl::StatusOr<bool> Group::CountOrphanOut(const DuePayload& row) {
   Entry& entry = *Find(row.key);
+  // Storage tells by the slot that a damaged row is dead. How much it counts is lost.
+  if (absl::IsDataLoss(entry.loaded.status)) return true;
+  RETURN_IF_ERROR(entry.loaded.status);
   std::optional<StoredPayload>& dead =
       row.kind == PayloadKind::kInput ? entry.dead_input : entry.dead_output;
   Tenant* const tenant = shard_.context_.tenants.ByNumber(row.key.tenant);
-  if (!dead || dead->slot != row.slot || tenant == nullptr) return;
+  if (!dead || dead->slot != row.slot) return false;
   const RowCount before = CountRows(entry);
   dead.reset();
-  shard_.usage_.Add(tenant, before, CountRows(entry));
+  if (tenant != nullptr) shard_.usage_.Add(tenant, before, CountRows(entry));
+  return true;
 }
 
 // ---- Commit

@@ -81,8 +81,9 @@ class Group {
   absl::StatusOr<Unsynced> Commit(Erases erases);
   std::vector<Answer> TakeAnswers();
 
-  // Orphaned rows leave without a request.
-  void CountOrphanOut(const DuePayload& row);
+  // Orphaned rows leave without a request. False for a row that stays, because it is not dead. An error
+  // when nobody knows.
+  absl::StatusOr<bool> CountOrphanOut(const DuePayload& row);
 
  private:
   class Comparer;

@@ -102,16 +102,21 @@ void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
   StopClaimants(StorageDownError());
 }
 
-absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
+absl::Status Shard::RemoveOrphans(Orphans orphans) {
   Group group(this, context_.time.Read(), 0);
   std::vector<CallKey> keys;
   for (const DuePayload& row : orphans.rows) keys.push_back(row.key);
   RETURN_IF_ERROR(group.Load(keys));
-  for (const DuePayload& row : orphans.rows) group.CountOrphanOut(row);
-  RETURN_IF_ERROR(context_.storage.RemoveOrphans(orphans));
-  const std::vector<TenantUsage> usage = usage_.TakeChanged();
-  if (!usage.empty()) RETURN_IF_ERROR(context_.storage.Commit(number_, {}, usage));
-  return context_.storage.Sync();
+  absl::Status unread;
+  std::erase_if(orphans.rows, [&](const DuePayload& row) {
+    const absl::StatusOr<bool> leaves = group.CountOrphanOut(row);
+    unread.Update(leaves.status());
+    return !leaves.ok() || !*leaves;
+  });
+  // With the rows in one write: between two a crash would leave them counted for ever.
+  RETURN_IF_ERROR(context_.storage.RemoveOrphans(number_, orphans, usage_.TakeChanged()));
+  RETURN_IF_ERROR(context_.storage.Sync());
+  return unread;
 }
 
 void Shard::StopClaimants(const absl::Status& failure) {

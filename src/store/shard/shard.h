@@ -77,8 +77,9 @@ class Shard {
   Unsynced RunGroup(GroupWork work, Erases erases);
   // The sync of an earlier group has failed: so has the shard.
   void Fail(const absl::Status& status, std::vector<Answer> answers);
-  // Removes what a crash left of this shard's calls.
-  absl::Status RemoveOrphans(const Orphans& orphans);
+  // Removes what a crash left of this shard's calls. Leaves rows alone whose secret was erased: the
+  // rules end their calls.
+  absl::Status RemoveOrphans(Orphans orphans);
   // Stops the claimants that wait.
   void StopClaimants(const absl::Status& failure);
 
