@@ -330,9 +330,10 @@ class Application {
     return reason != EndReason::kConsumed && RefuseToStore(EndedError(reason));
   }
 
-  void PutAgain(bool same_content, const StoredPayload& stored, Reason conflict,
-                absl::string_view text) {
-    if (!same_content) {
+  void PutAgain(const absl::StatusOr<bool>& same_content, const StoredPayload& stored,
+                Reason conflict, absl::string_view text) {
+    if (!same_content.ok()) return Refuse(same_content.status());
+    if (!*same_content) {
       return Refuse(MakeError(absl::StatusCode::kAlreadyExists, conflict, text));
     }
     result().payload = stored;

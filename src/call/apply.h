@@ -19,7 +19,8 @@
 //     (now.read_ms); expiry destroys it when both are (now.erase_ms). Tombstones use steady time,
 //     leases use elapsed time.
 //   * Puts are idempotent: the same id and content is OK, also after the call was consumed. A
-//     different content is CALL_CONFLICT or OUTPUT_CONFLICT.
+//     different content is CALL_CONFLICT or OUTPUT_CONFLICT. A put whose content cannot be compared
+//     gets the error of the comparison.
 //   * A payload with a damaged secret exists but cannot be read: reads, claims and repeated puts
 //     get DATA_LOSS. It ends like others, and a higher attempt replaces it.
 //   * An upload may start if its put would be accepted, as far as that can be decided without the

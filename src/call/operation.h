@@ -6,17 +6,19 @@
 #include <variant>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "call/state.h"
 
 namespace mayfly {
 
 // Checks whether a stored payload has the content of a put. The store recomputes the fingerprint
-// with the stored payload's key; tests return any answer.
+// with the stored payload's key; tests return any answer. An error when it cannot be told: the put is
+// refused with it.
 class ContentComparer {
  public:
   virtual ~ContentComparer() = default;
-  virtual bool SameContent(const StoredPayload& stored) const = 0;
+  virtual absl::StatusOr<bool> SameContent(const StoredPayload& stored) const = 0;
 };
 
 struct PutInput {

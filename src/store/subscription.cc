@@ -20,6 +20,10 @@ int64_t AddCredit(int64_t credit, uint64_t granted) {
 // ---- For the owner
 
 bool Subscription::Add(const std::vector<CallId>& call_ids) {
+  return AddUpTo(limits_.calls_max, call_ids);
+}
+
+bool Subscription::AddUpTo(uint64_t calls_max, const std::vector<CallId>& call_ids) {
   std::vector<CallId> added;
   bool fits = true;
   {
@@ -28,7 +32,7 @@ bool Subscription::Add(const std::vector<CallId>& call_ids) {
     for (const CallId& call_id : call_ids) {
       if (calls_.try_emplace(call_id, 0).second) added.push_back(call_id);
     }
-    fits = calls_.size() <= limits_.calls_max;
+    fits = calls_.size() <= calls_max;
     if (!fits) {
       for (const CallId& call_id : added) calls_.erase(call_id);
     }
@@ -155,7 +159,18 @@ void Subscription::Deliver(Delivery delivery, uint64_t lost_count, uint64_t lost
     credit_bytes_ = AddCredit(credit_bytes_, lost_bytes);
     unsent_bytes_ -= static_cast<int64_t>(lost_bytes);
   }
-  on_delivery_(std::move(delivery));
+  const bool is_empty = delivery.outputs.empty() && delivery.ended.empty() && delivery.status.ok();
+  if (!is_empty) on_delivery_(std::move(delivery));
+}
+
+void Subscription::WantAgain(const std::vector<CallId>& call_ids) {
+  {
+    MutexLock lock(&mutex_);
+    // Nothing of them is sent.
+    unsent_items_ -= static_cast<int64_t>(call_ids.size());
+  }
+  // They were among its calls.
+  (void)AddUpTo(UINT64_MAX, call_ids);
 }
 
 // ---- For shards

@@ -93,7 +93,7 @@ class Upkeep {
   bool clocks_disagreed_ = false;
   bool waits_for_clock_ = false;
   bool postponed_is_logged_ = false;
-  bool has_undated_ = false;  // payloads that the sweep does not know of
+  bool has_undated_ = false;   // payloads that the sweep does not know of
   bool sweep_failed_ = false;  // the sweep thread's
 
   Mutex mutex_;

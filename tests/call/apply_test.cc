@@ -192,6 +192,19 @@ TEST_F(ApplyTest, AnUploadEndsWithItsCallAlsoWhenTheIdIsStillInTheWindow) {
   EXPECT_EQ(state_, CallState());
 }
 
+TEST_F(ApplyTest, APutThatCannotBeComparedIsNoConflict) {
+  MakeReady();
+  const CallState before = state_;
+  const FixedAnswer unreadable(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown, "not now"));
+  EXPECT_EQ(ReasonFor(Input(unreadable)), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(Output(1, unreadable)), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(FinishUpload{.put = Output(1, unreadable)}), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(BeginUpload{.put = Input(unreadable), .content_is_known = true}),
+            Reason::kStorageDown);
+  EXPECT_EQ(state_, before);
+}
+
 TEST_F(ApplyTest, ALeaseLastsAsLongAsItSaysWhateverSteadyTimeDoes) {
   for (const int64_t jump_ms : {-kHour, 30 * kMinute}) {
     context_ = ContextAt(kNow);

@@ -43,7 +43,7 @@ constexpr int64_t kStepsBackMax = 50 * kSecond;
 class ByContentNumber : public ContentComparer {
  public:
   explicit ByContentNumber(uint8_t number) : number_(number) {}
-  bool SameContent(const StoredPayload& stored) const override {
+  absl::StatusOr<bool> SameContent(const StoredPayload& stored) const override {
     return stored.fingerprint[0] == number_;
   }
 

@@ -63,6 +63,7 @@ class Simulation {
   Operation Invent(size_t call, Kind kind);
   std::vector<Asked> InventBatch(Kind kind);
   void Hear(uint64_t life, Told told);
+  void CheckErasure(const Told& told);
   void JudgeWhatWasTold();
   void Tick();
   void Advance(int64_t ms);

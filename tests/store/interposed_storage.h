@@ -21,6 +21,7 @@ struct StorageHooks {
   std::function<absl::Status()> commit;
   std::function<absl::Status()> sync;      // of both kinds
   std::function<absl::Status()> read_row;  // of each
+  std::function<absl::Status()> read_secret;
   // Called with what Load and Peek have found.
   std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
   std::function<absl::Status()> write_segment;
@@ -86,7 +87,8 @@ class InterposedStorage final : public Storage {
   }
   SlotState StateOf(SlotRef slot) const override { return storage_->StateOf(slot); }
   absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const override {
-    return storage_->ReadSecret(slot);
+    const absl::Status status = Ask(hooks_.read_secret);
+    return status.ok() ? storage_->ReadSecret(slot) : status;
   }
   Keyring* keyring() override { return storage_->keyring(); }
   uint64_t boot_number() const override { return storage_->boot_number(); }

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -309,6 +310,28 @@ TEST_F(SubscriptionEndTest, AFailedReadStopsWhoWouldNotHearOfItsCallAgain) {
   // Others go on.
   ASSERT_EQ(harness_.PutOutput(other, "out").status, absl::OkStatus());
   EXPECT_EQ(stranger->NextOutput().value().call_id, other);
+}
+
+// What was claimed is replaced by another attempt before it is read.
+TEST_F(SubscriptionEndTest, AClaimThatIsLostBeforeItIsReadSaysNothingOfItsCall) {
+  Gate read;
+  harness_.hooks.read_row = read.hook();
+  Open();
+  const CallId id = NewOutput();
+  auto subscriber =
+      std::make_unique<Subscriber>(&harness_, Subscriber::Options{.token = 1, .lease_ms = 1000});
+  subscriber->GrantMuch();
+  std::thread reader([&] { EXPECT_TRUE((*subscriber)->Add({id})); });
+  read.WaitUntilReached();
+  harness_.clock.Advance(absl::Milliseconds(1001));
+  ASSERT_EQ(harness_.PutOutput(id, "again", 2).status, absl::OkStatus());
+  read.Open();
+  reader.join();
+  const auto output = subscriber->NextOutput();
+  ASSERT_TRUE(output && output->payload);
+  EXPECT_EQ(output->payload->data, "again");
+  EXPECT_TRUE(subscriber->TakeEnded().empty());
+  EXPECT_EQ(Ack(*subscriber, *output), absl::OkStatus());
 }
 
 TEST_F(SubscriptionEndTest, ReleasesItsClaimsAlthoughTheGroupCannotReadItsCalls) {

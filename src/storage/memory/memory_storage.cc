@@ -345,12 +345,7 @@ absl::Status MemoryStorage::VisitPayloads(absl::FunctionRef<void(const DuePayloa
         ++skipped_;
         continue;
       }
-      payloads.push_back({.due_s = DueSecond(row.payload.deadline_ms),
-                          .key = key.first,
-                          .kind = key.second,
-                          .slot = row.payload.slot,
-                          .size_bytes = row.payload.size_bytes,
-                          .stored_ms = row.payload.stored_ms});
+      payloads.push_back(DueOf(key.first, key.second, row.payload));
     }
   }
   for (const DuePayload& payload : payloads) visit(payload);

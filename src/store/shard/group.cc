@@ -16,6 +16,13 @@ namespace {
 // How long a client that was refused for lack of room waits before it retries.
 constexpr absl::Duration kRoomRetryDelay = absl::Seconds(1);
 
+// The rules take the payload for one that is there: if nothing of it is found, it is damaged.
+absl::Status Unreadable(const absl::Status& status) {
+  if (!absl::IsNotFound(status)) return status;
+  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                   "the secret of the stored payload is missing");
+}
+
 void SetContent(const ContentComparer* content, Operation* operation) {
   const auto set = [content](Put* put) {
     std::visit([content](auto& each) { each.content = content; }, *put);
@@ -40,16 +47,17 @@ class Group::Comparer : public ContentComparer {
   Comparer(const Comparer&) = delete;
   Comparer& operator=(const Comparer&) = delete;
 
-  bool SameContent(const StoredPayload& stored) const override {
+  absl::StatusOr<bool> SameContent(const StoredPayload& stored) const override {
     if (stored.size_bytes != content_.size_bytes) return false;
     const auto found = group_.contents_.find(stored.slot.generation);
     if (found != group_.contents_.end()) return found->second->metadata == content_.metadata;
     const StoreContext& context = group_.shard_.context_;
     const auto secret = context.storage.ReadSecret(stored.slot);
-    if (!secret.ok()) return false;
+    if (!secret.ok()) return Unreadable(secret.status());
     const auto fingerprint =
         context.cipher.FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
-    return fingerprint.ok() && *fingerprint == stored.fingerprint;
+    if (!fingerprint.ok()) return Unreadable(fingerprint.status());
+    return *fingerprint == stored.fingerprint;
   }
 
  private:
@@ -199,12 +207,7 @@ void Group::RecordStored(const Request& request, PayloadKind kind, CallChange* c
   }
   change->row = &content.row;
   contents_[change->payload.slot.generation] = &content;
-  stored_.push_back(DuePayload{.due_s = DueSecond(change->payload.deadline_ms),
-                               .key = request.key,
-                               .kind = kind,
-                               .slot = change->payload.slot,
-                               .size_bytes = change->payload.size_bytes,
-                               .stored_ms = change->payload.stored_ms});
+  stored_.push_back(DueOf(request.key, kind, change->payload));
 }
 
 Group::Stage Group::RecordRemoved(const Request& request, const Effects& effects) {
