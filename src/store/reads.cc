@@ -47,7 +47,7 @@ std::vector<OperationResult> Reads::LookUpInputs(Tenant* tenant,
   keys.reserve(call_ids.size());
   for (const CallId& id : call_ids) keys.push_back({.id = id, .tenant = tenant->number});
   std::vector<LoadedCall> calls(keys.size());
-  if (!context_.storage.Peek(keys, absl::MakeSpan(calls)).ok()) return {};
+  context_.storage.Peek(keys, absl::MakeSpan(calls));
   const ApplyContext context = RetentionContext(*tenant, context_.time.Read());
   std::vector<OperationResult> results;
   results.reserve(calls.size());

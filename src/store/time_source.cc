@@ -6,9 +6,9 @@
 
 namespace mayfly {
 
-absl::StatusOr<std::unique_ptr<TimeSource>> TimeSource::Start(Clock* clock, Storage* storage,
+absl::StatusOr<std::unique_ptr<TimeSource>> TimeSource::Start(Clock* clock, Registry* registry,
                                                               absl::Duration clock_jump_grace) {
-  const auto text = storage->LoadTimeRecord();
+  const auto text = registry->LoadTimeRecord();
   RETURN_IF_ERROR(text.status());
   std::optional<TimeRecord> saved;
   if (text->has_value()) {
@@ -16,7 +16,7 @@ absl::StatusOr<std::unique_ptr<TimeSource>> TimeSource::Start(Clock* clock, Stor
     if (decoded.ok()) saved = *std::move(decoded);
   }
   auto source = std::unique_ptr<TimeSource>(new TimeSource(
-      clock, storage, Timekeeper::Start(saved, clock->Read(), clock->BootId(), clock_jump_grace)));
+      clock, registry, Timekeeper::Start(saved, clock->Read(), clock->BootId(), clock_jump_grace)));
   RETURN_IF_ERROR(source->Persist());
   return source;
 }
@@ -33,7 +33,7 @@ absl::Status TimeSource::Persist() {
     timekeeper_.Read(clock_->Read());
     record = timekeeper_.Record().Encode();
   }
-  return storage_->SaveTimeRecord(record);
+  return registry_->SaveTimeRecord(record);
 }
 
 std::optional<absl::Duration> TimeSource::disagreement() {

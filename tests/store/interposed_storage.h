@@ -17,7 +17,7 @@ namespace mayfly {
 
 struct StorageHooks {
   // Called first; each may block, and an error takes the place of the operation.
-  std::function<absl::Status()> load;
+  std::function<absl::Status()> load;  // of each call of a Load
   std::function<absl::Status()> commit;
   std::function<absl::Status()> sync;      // of both kinds
   std::function<absl::Status()> read_row;  // of each
@@ -41,11 +41,13 @@ class InterposedStorage final : public Storage {
   InterposedStorage(const StorageHooks* hooks, std::unique_ptr<Storage> storage)
       : hooks_(*hooks), storage_(std::move(storage)) {}
 
-  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    absl::Status status = Ask(hooks_.load);
-    if (status.ok()) status = storage_->Load(keys, loaded);
+  void Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    const absl::Status status = Ask(hooks_.load);
+    storage_->Load(keys, loaded);
+    if (!status.ok()) {
+      for (LoadedCall& call : loaded) call = LoadedCall{.status = status};
+    }
     if (hooks_.loaded) hooks_.loaded(keys, loaded);
-    return status;
   }
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override {
@@ -92,10 +94,9 @@ class InterposedStorage final : public Storage {
   }
   Keyring* keyring() override { return storage_->keyring(); }
   uint64_t boot_number() const override { return storage_->boot_number(); }
-  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    const absl::Status status = storage_->Peek(keys, loaded);
+  void Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    storage_->Peek(keys, loaded);
     if (hooks_.loaded) hooks_.loaded(keys, loaded);
-    return status;
   }
   absl::Status Erase(absl::Span<const SlotRef> slots) override { return storage_->Erase(slots); }
   absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,

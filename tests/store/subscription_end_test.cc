@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "storage/storage_error.h"
 #include "store/gate.h"
 #include "store/subscriber.h"
 
@@ -291,7 +292,7 @@ TEST_F(SubscriptionEndTest, AFailedCommitStopsIt) {
   EXPECT_TRUE(subscriber->End());
 }
 
-TEST_F(SubscriptionEndTest, AFailedReadStopsWhoWouldNotHearOfItsCallAgain) {
+TEST_F(SubscriptionEndTest, AFailedReadIsToldToWhoWouldNotHearOfItsCallAgain) {
   Open();
   const CallId held = NewOutput();
   const CallId other = NewInput();
@@ -303,7 +304,7 @@ TEST_F(SubscriptionEndTest, AFailedReadStopsWhoWouldNotHearOfItsCallAgain) {
   // The release is no read; what comes of it is, and fails.
   harness_.hooks.load = [] { return absl::UnavailableError("a sector cannot be read"); };
   ASSERT_TRUE(holder->End());
-  EXPECT_EQ(ReasonOf(waiter->NextStop()), Reason::kStorageDown);
+  EXPECT_TRUE(absl::IsUnavailable(waiter->NextEnded().value().status));
   harness_.hooks = {};
   EXPECT_FALSE(harness_.has_failed());
   EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);
@@ -352,12 +353,54 @@ TEST_F(SubscriptionEndTest, ReleasesItsClaimsAlthoughTheGroupCannotReadItsCalls)
   holder->BeginEnd();
   commit.Open();
   ASSERT_EQ(put.Get()[0].status, absl::OkStatus());
-  EXPECT_EQ(ReasonOf(asking->NextStop()), Reason::kStorageDown);
+  EXPECT_TRUE(absl::IsUnavailable(asking->NextEnded().value().status));
   ASSERT_TRUE(holder->FinishEnd());
   EXPECT_EQ(harness_.tenant()->claims, 0);
   ASSERT_TRUE(asking->End());
   harness_.hooks = {};
   EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);
+}
+
+// An engine of several machines: another server has taken a shard over, or may have.
+TEST_F(SubscriptionEndTest, ALostShardIsDroppedAndTheOthersGoOn) {
+  for (const auto kind : {StorageErrorKind::kFenced, StorageErrorKind::kUncertain}) {
+    SCOPED_TRACE(static_cast<int>(kind));
+    StoreHarness harness;
+    size_t returned = 0;
+    harness.hooks.returned = [&](size_t count) { returned += count; };
+    harness.config.storage.shards = 2;
+    harness.Open();
+    std::vector<CallId> ids;
+    for (int i = 0; i < 20; ++i) {
+      ids.push_back(harness.NewId());
+      ASSERT_EQ(harness.PutInput(ids.back(), "in").status, absl::OkStatus());
+    }
+    Subscriber waiter(&harness, {});
+    waiter.GrantMuch();
+    ASSERT_TRUE(waiter->Add(ids));
+    harness.Settle();
+
+    harness.hooks.commit = [&] {
+      return WithKind(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown, "lost"),
+                      kind);
+    };
+    EXPECT_EQ(ReasonOf(harness.PutOutput(ids[0], "out").status), Reason::kStorageDown);
+    EXPECT_EQ(returned, kind == StorageErrorKind::kFenced ? 1u : 0u) << "it may be stored";
+    EXPECT_EQ(ReasonOf(waiter.NextStop()), Reason::kStorageDown);
+    harness.hooks.commit = nullptr;
+    EXPECT_FALSE(harness.has_failed());
+    size_t refused = 0;
+    for (const CallId& id : ids) {
+      const absl::Status status = harness.PutOutput(id, "out").status;
+      if (status.ok()) continue;
+      EXPECT_EQ(ReasonOf(status), Reason::kStorageDown);
+      ++refused;
+    }
+    EXPECT_GT(refused, 0u);
+    EXPECT_LT(refused, ids.size());
+    EXPECT_EQ(ReasonOf(harness.PutOutput(ids[0], "out").status), Reason::kStorageDown);
+    EXPECT_FALSE(harness.has_failed());
+  }
 }
 
 }  // namespace

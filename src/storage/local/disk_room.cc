@@ -12,7 +12,7 @@
 #include "rocksdb/sst_file_manager.h"
 #include <sys/statvfs.h>
 
-#include "storage/storage.h"
+#include "storage/segments.h"
 
 namespace mayfly {
 namespace {

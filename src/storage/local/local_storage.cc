@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "keys/key_directory.h"
 #include "storage/local/row_format.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -195,7 +196,9 @@ SlotState LocalStorage::StateOf(SlotRef slot) const { return slots_->StateOf(slo
 
 absl::StatusOr<SecretBytes> LocalStorage::ReadSecret(SlotRef slot) const {
   RETURN_IF_ERROR(health_.Check());
-  return slots_->ReadSecret(slot);
+  auto secret = slots_->ReadSecret(slot);
+  if (!secret.ok()) return WithKind(secret.status(), StorageErrorKind::kUnreadable);
+  return secret;
 }
 
 Keyring* LocalStorage::keyring() { return keyring_.get(); }
@@ -361,12 +364,15 @@ absl::Status LocalStorage::FailedRead(absl::string_view operation,
                                       const rocksdb::Status& status) const {
   health_.Alarm(operation, status.ToString());
   if (status.IsCorruption()) {
-    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                     "what is stored of the call is damaged");
+    return WithKind(MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                              "what is stored of the call is damaged"),
+                    StorageErrorKind::kUnreadable);
   }
-  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                                  "the disk failed to read what is stored of the call"),
-                        kReadRetryDelay);
+  const absl::Status unread =
+      WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                               "the disk failed to read what is stored of the call"),
+                     kReadRetryDelay);
+  return WithKind(unread, StorageErrorKind::kUnreadable);
 }
 
 absl::Status LocalStorage::BadRow(absl::string_view operation) const {

@@ -99,8 +99,8 @@ class LocalStorage : public Storage {
   Keyring* keyring() override;
   uint64_t boot_number() const override;
 
-  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
-  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
   absl::Status Sync() override;
@@ -176,8 +176,7 @@ class LocalStorage : public Storage {
 
   enum class Remember { kNo, kYes };
   // `remember`: puts into the index what it did not have.
-  absl::Status LoadCalls(absl::Span<const CallKey> keys, Remember remember,
-                         absl::Span<LoadedCall> loaded);
+  void LoadCalls(absl::Span<const CallKey> keys, Remember remember, absl::Span<LoadedCall> loaded);
   // What was read of a call.
   struct ReadCall {
     absl::Status status;

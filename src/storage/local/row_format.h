@@ -37,7 +37,8 @@
 
 #include "call/state.h"
 #include "retention/due.h"
-#include "storage/storage.h"
+#include "storage/rows.h"
+#include "storage/segments.h"
 
 namespace mayfly {
 

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 
 #include "base/error.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -17,19 +18,23 @@ constexpr absl::Duration kReadRetry = absl::Seconds(1);
 constexpr int64_t kTombstoneGraceMs = int64_t{3600} * 1000;
 
 absl::Status StorageDown() {
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                   "storage is down after a failed write or sync, a restart recovers it");
+  return WithKind(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                            "storage is down after a failed write or sync, a restart recovers it"),
+                  StorageErrorKind::kFailed);
 }
 
 absl::Status ReadFailed() {
-  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                                  "the disk failed to read what is stored of the call"),
-                        kReadRetry);
+  const absl::Status unread =
+      WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                               "the disk failed to read what is stored of the call"),
+                     kReadRetry);
+  return WithKind(unread, StorageErrorKind::kUnreadable);
 }
 
 absl::Status RowDamaged() {
-  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                   "what is stored of the call is damaged");
+  return WithKind(MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                            "what is stored of the call is damaged"),
+                  StorageErrorKind::kUnreadable);
 }
 
 }  // namespace
@@ -241,24 +246,26 @@ absl::StatusOr<SecretBytes> MemoryStorage::ReadSecret(SlotRef slot) const {
   MutexLock lock(&disk_.mutex_);
   RETURN_IF_ERROR(CheckHealth());
   if (!asked.ok()) return ReadFailed();
-  return secrets_->ReadSecret(slot);
+  auto secret = secrets_->ReadSecret(slot);
+  if (!secret.ok()) return WithKind(secret.status(), StorageErrorKind::kUnreadable);
+  return secret;
 }
 
 // ---- Reads
 
-absl::Status MemoryStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+void MemoryStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
   for (size_t i = 0; i < keys.size(); ++i) {
     loaded[i] = LoadedCall();
     const absl::Status asked = Ask(DiskOperation::kReadCall);
     MutexLock lock(&disk_.mutex_);
-    RETURN_IF_ERROR(CheckHealth());
-    if (!asked.ok()) {
+    if (absl::Status health = CheckHealth(); !health.ok()) {
+      loaded[i].status = std::move(health);
+    } else if (!asked.ok()) {
       loaded[i].status = ReadFailed();
     } else {
       loaded[i] = LoadOne(keys[i]);
     }
   }
-  return Health();
 }
 
 LoadedCall MemoryStorage::LoadOne(const CallKey& key) const {

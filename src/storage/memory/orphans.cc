@@ -64,7 +64,7 @@ void MemoryStorage::FindDeadSegments(Orphans* orphans) const {
 
 absl::Status MemoryStorage::RemoveOrphans(uint32_t shard, const Orphans& orphans,
                                           absl::Span<const TenantUsage> usage) {
-  RETURN_IF_ERROR(Health());
+  RETURN_IF_ERROR(CheckShard(shard));
   if (!orphans.slots.empty()) {
     // A slot whose row was removed just now looks like an orphan: its removal must be durable
     // first.

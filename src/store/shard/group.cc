@@ -68,7 +68,7 @@ class Group::Comparer : public ContentComparer {
 
 // ---- Load
 
-absl::Status Group::Load(absl::Span<const CallKey> keys) {
+void Group::Load(absl::Span<const CallKey> keys) {
   std::vector<CallKey> missing;
   for (const CallKey& key : keys) {
     const auto [entry, is_new] = entries_.try_emplace(key, nullptr);
@@ -76,9 +76,9 @@ absl::Status Group::Load(absl::Span<const CallKey> keys) {
     entry->second = std::make_unique<Entry>();
     missing.push_back(key);
   }
-  if (missing.empty()) return absl::OkStatus();
+  if (missing.empty()) return;
   std::vector<LoadedCall> loaded(missing.size());
-  RETURN_IF_ERROR(shard_.context_.storage.Load(missing, absl::MakeSpan(loaded)));
+  shard_.context_.storage.Load(missing, absl::MakeSpan(loaded));
   for (size_t i = 0; i < missing.size(); ++i) {
     Entry& entry = *entries_[missing[i]];
     entry.loaded = std::move(loaded[i]);
@@ -88,7 +88,6 @@ absl::Status Group::Load(absl::Span<const CallKey> keys) {
     if (const Claim* claim = shard_.claims_.Find(missing[i])) entry.state.claim = *claim;
     if (shard_.unanswered_.contains(missing[i])) entry.stage = Stage::kCommitted;
   }
-  return absl::OkStatus();
 }
 
 Group::Entry* Group::Find(const CallKey& key) {

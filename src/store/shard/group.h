@@ -65,9 +65,8 @@ class Group {
 
   const Now& now() const { return now_; }
 
-  // Loads the calls that are not loaded yet. An error means that storage has failed; a call that
-  // cannot be read says so in its entry.
-  absl::Status Load(absl::Span<const CallKey> keys);
+  // Loads the calls that are not loaded yet. One that cannot be read says so in its entry.
+  void Load(absl::Span<const CallKey> keys);
   // A call that was loaded; null otherwise.
   Entry* Find(const CallKey& key);
   // What the rules are given besides the call and the operation.

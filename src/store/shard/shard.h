@@ -73,7 +73,8 @@ class Shard {
   Shard(uint32_t number, const StoreContext& context, Sweeper* sweeper, Uploads* uploads,
         const UnansweredCalls* unanswered, const std::vector<TenantUsage>& usage);
 
-  // After an error of storage everything is answered STORAGE_DOWN, and nothing is left to sync.
+  // After an error of storage the shard is dropped: everything is answered STORAGE_DOWN, nothing is left
+  // to sync, and nothing is decided any more.
   Unsynced RunGroup(GroupWork work, Erases erases);
   // The sync of an earlier group has failed: so has the shard.
   void Fail(const absl::Status& status, std::vector<Answer> answers);

@@ -9,7 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 
-#include "storage/storage.h"
+#include "storage/registry.h"
 #include "store/tenant.h"
 
 namespace mayfly {
