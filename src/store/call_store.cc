@@ -75,7 +75,7 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
       puts_(context_, &router_),
       reads_(context_, &router_),
       claims_(context_, &router_, &reads_),
-      subscriptions_(context_, &router_, &reads_, &claims_),
+      subscriptions_(context_, &router_, &claims_),
       downloads_(context_, &router_),
       upkeep_(std::make_unique<Upkeep>(context_, &router_, &sweeper_, &uploads_, &expiry_,
                                        &options_.on_log)) {}

@@ -122,8 +122,12 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   };
   // False when there is none; the host then waits for the next ScheduleDelivery.
   bool TakeNews(News* news) EXCLUDES_LOCK(mutex_);
-  // `lost_count` and `lost_bytes` are those of outputs that are delivered as ended calls instead.
+  // `lost_count` and `lost_bytes` are those of outputs that are delivered as ended calls instead, or
+  // not at all.
   void Deliver(Delivery delivery, uint64_t lost_count, uint64_t lost_bytes) EXCLUDES_LOCK(mutex_);
+  // Calls whose claims were lost before their outputs were read, and which were lost outputs of a
+  // delivery: waits for them anew.
+  void WantAgain(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
   uint64_t bytes_max() const { return limits_.bytes_max; }
   PayloadTaker* taker() const { return limits_.taker; }
 
@@ -144,6 +148,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // Calls that could be delivered, in the order in which they became so.
   using Places = absl::btree_map<uint64_t, CallId>;
 
+  // False, and nothing is added, when they are bounded and the limit of subscriptions forbids it.
+  bool AddCalls(const std::vector<CallId>& call_ids, bool are_bounded) EXCLUDES_LOCK(mutex_);
   void Postpone(const CallId& call_id, Places* places) REQUIRES_LOCK(mutex_);
   void LeavePlace(uint64_t* place) REQUIRES_LOCK(mutex_);
   void Forget(const CallId& call_id) REQUIRES_LOCK(mutex_);

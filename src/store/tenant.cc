@@ -17,7 +17,7 @@ ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
 }
 
 absl::Status Tenants::Start(const Now& now) {
-  auto records = storage_->Tenants();
+  auto records = registry_->Tenants();
   RETURN_IF_ERROR(records.status());
   MutexLock lock(&mutex_);
   for (auto& [name, record] : *records) {
@@ -28,11 +28,11 @@ absl::Status Tenants::Start(const Now& now) {
       RETURN_IF_ERROR(Raise(name, now, &record));
     } else if (max_ttl_ms < record.max_ttl_ms) {
       record.max_ttl_ms = max_ttl_ms;
-      RETURN_IF_ERROR(storage_->UpdateTenant(name, record));
+      RETURN_IF_ERROR(registry_->UpdateTenant(name, record));
     }
     Insert(name, record);
   }
-  auto usage = storage_->LoadUsage();
+  auto usage = registry_->LoadUsage();
   RETURN_IF_ERROR(usage.status());
   for (const TenantUsage& used : *usage) {
     const auto found = by_number_.find(used.tenant);
@@ -48,7 +48,7 @@ absl::Status Tenants::Raise(absl::string_view name, const Now& now, TenantRecord
   // What the old limit has ended stays ended under a longer one.
   record->dead_before_ms = std::max(record->dead_before_ms, now.erase_ms - record->max_ttl_ms);
   record->max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
-  return storage_->UpdateTenant(name, *record);
+  return registry_->UpdateTenant(name, *record);
 }
 
 absl::StatusOr<std::vector<std::string>> Tenants::ApplyPostponed(const Now& now) {
@@ -84,7 +84,7 @@ absl::StatusOr<Tenant*> Tenants::Resolve(absl::string_view name) {
   MutexLock create_lock(&create_mutex_);
   if (Tenant* const known = find()) return known;
   const int64_t max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
-  const auto record = storage_->ResolveTenant(name, max_ttl_ms);
+  const auto record = registry_->ResolveTenant(name, max_ttl_ms);
   RETURN_IF_ERROR(record.status());
   MutexLock lock(&mutex_);
   return Insert(name, *record);

@@ -16,7 +16,7 @@
 #include "base/tenant.h"
 #include "call/apply.h"
 #include "config/config.h"
-#include "storage/storage.h"
+#include "storage/registry.h"
 #include "store/tenant_ledger.h"
 
 namespace mayfly {
@@ -61,7 +61,7 @@ ApplyContext RetentionContext(const Tenant& tenant, const Now& now);
 // Thread-safe.
 class Tenants {
  public:
-  Tenants(Storage* storage, const Config& config) : storage_(storage), config_(config) {}
+  Tenants(Registry* registry, const Config& config) : registry_(registry), config_(config) {}
 
   // Loads what storage knows. A tenant whose max_ttl was raised since gets its dead_before raised by
   // what the old one has ended until now. As long as the clock is not trusted nobody knows what that
@@ -86,7 +86,7 @@ class Tenants {
   // Raises max_ttl, and dead_before by what the old one has ended.
   absl::Status Raise(absl::string_view name, const Now& now, TenantRecord* record);
 
-  Storage* const storage_;
+  Registry* const registry_;
   const Config& config_;
   Mutex create_mutex_;  // one new tenant at a time: it is synced
   Mutex mutex_;

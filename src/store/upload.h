@@ -14,7 +14,8 @@
 
 #include "base/mutex.h"
 #include "crypto/sha256.h"
-#include "storage/storage.h"
+#include "storage/rows.h"
+#include "storage/segments.h"
 #include "store/payload.h"
 #include "store/quota.h"
 #include "store/tenant.h"

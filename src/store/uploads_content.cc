@@ -21,11 +21,10 @@ bool MayPassLater(const absl::Status& status) {
          ReasonOf(status) == Reason::kCallExpired;
 }
 
-Operation PutOf(const Upload& upload) {
-  if (upload.stored.kind == PayloadKind::kInput) {
-    return PutInput{.id_time_ms = upload.stored.key.id.time_ms(), .payload = upload.stored.payload};
-  }
-  return PutOutput{.payload = upload.stored.payload};
+FinishUpload FinishOf(const Upload& upload) {
+  const StoredUpload& stored = upload.stored;
+  if (stored.kind == PayloadKind::kOutput) return {.put = PutOutput{.payload = stored.payload}};
+  return {.put = PutInput{.id_time_ms = stored.key.id.time_ms(), .payload = stored.payload}};
 }
 
 }  // namespace
@@ -207,7 +206,7 @@ void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUpload
       /*has_segments=*/upload->segment_count > 0);
   content->upload_reservation = &upload->reservation;
   content->call_has_ended = &upload->call_has_ended;
-  router_.SubmitOne(upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
+  router_.SubmitOne(upload->tenant, upload->stored.key, FinishOf(*upload), std::move(content),
                     [this, upload, done = std::move(done)](OperationResult result) mutable {
                       router_.RunOnWorker([this, upload, result = std::move(result),
                                            done = std::move(done)]() mutable {

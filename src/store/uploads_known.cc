@@ -30,7 +30,7 @@ absl::Status Uploads::Start() {
     Tenant* const tenant = context_.tenants.ByNumber(stored.key.tenant);
     const auto secret = context_.storage.ReadSecret(stored.payload.slot);
     LoadedCall call;
-    RETURN_IF_ERROR(context_.storage.Peek({&stored.key, 1}, {&call, 1}));
+    context_.storage.Peek({&stored.key, 1}, {&call, 1});
     auto metadata = secret.ok()
                         ? context_.cipher.OpenMetadata(stored.key, stored.kind, stored.payload,
                                                        *secret, stored.metadata)

@@ -11,17 +11,21 @@
 namespace mayfly {
 namespace {
 
-const StoredPayload& PayloadOf(const Operation& operation) {
-  if (const auto* put = std::get_if<PutInput>(&operation)) return put->payload;
-  return std::get<PutOutput>(operation).payload;
+// The rules take the payload for one that is there: if nothing of it is found, it is damaged.
+absl::Status Unreadable(const absl::Status& status) {
+  if (!absl::IsNotFound(status)) return status;
+  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                   "the secret of the stored payload is missing");
 }
 
 void SetContent(const ContentComparer* content, Operation* operation) {
+  const auto set = [content](Put* put) {
+    std::visit([content](auto& each) { each.content = content; }, *put);
+  };
   if (auto* put = std::get_if<PutInput>(operation)) put->content = content;
   if (auto* put = std::get_if<PutOutput>(operation)) put->content = content;
-  if (auto* begin = std::get_if<BeginUpload>(operation)) {
-    std::visit([content](auto& put) { put.content = content; }, begin->put);
-  }
+  if (auto* begin = std::get_if<BeginUpload>(operation)) set(&begin->put);
+  if (auto* finish = std::get_if<FinishUpload>(operation)) set(&finish->put);
 }
 
 }  // namespace
@@ -38,16 +42,17 @@ class Group::Comparer : public ContentComparer {
   Comparer(const Comparer&) = delete;
   Comparer& operator=(const Comparer&) = delete;
 
-  bool SameContent(const StoredPayload& stored) const override {
+  absl::StatusOr<bool> SameContent(const StoredPayload& stored) const override {
     if (stored.size_bytes != content_.size_bytes) return false;
     const auto found = group_.contents_.find(stored.slot.generation);
     if (found != group_.contents_.end()) return found->second->metadata == content_.metadata;
     const StoreContext& context = group_.shard_.context_;
     const auto secret = context.storage.ReadSecret(stored.slot);
-    if (!secret.ok()) return false;
+    if (!secret.ok()) return Unreadable(secret.status());
     const auto fingerprint =
         context.cipher.FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
-    return fingerprint.ok() && *fingerprint == stored.fingerprint;
+    if (!fingerprint.ok()) return Unreadable(fingerprint.status());
+    return *fingerprint == stored.fingerprint;
   }
 
  private:
@@ -58,7 +63,7 @@ class Group::Comparer : public ContentComparer {
 
 // ---- Load
 
-absl::Status Group::Load(absl::Span<const CallKey> keys) {
+void Group::Load(absl::Span<const CallKey> keys) {
   std::vector<CallKey> missing;
   for (const CallKey& key : keys) {
     const auto [entry, is_new] = entries_.try_emplace(key, nullptr);
@@ -66,9 +71,9 @@ absl::Status Group::Load(absl::Span<const CallKey> keys) {
     entry->second = std::make_unique<Entry>();
     missing.push_back(key);
   }
-  if (missing.empty()) return absl::OkStatus();
+  if (missing.empty()) return;
   std::vector<LoadedCall> loaded(missing.size());
-  RETURN_IF_ERROR(shard_.context_.storage.Load(missing, absl::MakeSpan(loaded)));
+  shard_.context_.storage.Load(missing, absl::MakeSpan(loaded));
   for (size_t i = 0; i < missing.size(); ++i) {
     Entry& entry = *entries_[missing[i]];
     entry.loaded = std::move(loaded[i]);
@@ -78,7 +83,6 @@ absl::Status Group::Load(absl::Span<const CallKey> keys) {
     if (const Claim* claim = shard_.claims_.Find(missing[i])) entry.state.claim = *claim;
     if (shard_.unanswered_.contains(missing[i])) entry.stage = Stage::kCommitted;
   }
-  return absl::OkStatus();
 }
 
 Group::Entry* Group::Find(const CallKey& key) {
@@ -103,9 +107,9 @@ void Group::Decide(Request request) {
   std::optional<Comparer> comparer;
   if (request.content != nullptr) {
     comparer.emplace(*this, &request);
-    auto* const put = std::get_if<PutInput>(&request.operation);
-    const std::atomic<bool>* const call_has_ended = request.content->call_has_ended;
-    if (put != nullptr && call_has_ended != nullptr) put->began_in_window = !*call_has_ended;
+    if (auto* finish = std::get_if<FinishUpload>(&request.operation)) {
+      finish->call_has_ended = *request.content->call_has_ended;
+    }
   }
   Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant));
   comparer.reset();
@@ -184,7 +188,7 @@ void Group::Record(const Request& request, Effects effects, Entry* entry) {
   CallChange change{.key = request.key, .loaded = &entry->loaded};
   if (effects.tombstone) change.ended_uploads = shard_.uploads_->OnCallEnding(request.key);
   if (effects.store) {
-    change.payload = PayloadOf(request.operation);
+    change.payload = *PayloadOf(request.operation);
     RecordStored(request, *effects.store, &change);
   }
   // A dead row leaves with the row that takes its place, or with the call.
@@ -211,12 +215,7 @@ void Group::RecordStored(const Request& request, PayloadKind kind, CallChange* c
   }
   change->row = &content.row;
   contents_[change->payload.slot.generation] = &content;
-  stored_.push_back(DuePayload{.due_s = DueSecond(change->payload.deadline_ms),
-                               .key = request.key,
-                               .kind = kind,
-                               .slot = change->payload.slot,
-                               .size_bytes = change->payload.size_bytes,
-                               .stored_ms = change->payload.stored_ms});
+  stored_.push_back(DueOf(request.key, kind, change->payload));
 }
 
 Group::Stage Group::RecordRemoved(const Request& request, const Effects& effects) {
@@ -256,18 +255,23 @@ void Group::CountChange(Tenant* tenant, const RowCount& change, PutContent* stor
   tenant->ledger.Add(taken);
 }
 
-void Group::CountOrphanOut(const DuePayload& row) {
+absl::StatusOr<bool> Group::CountOrphanOut(const DuePayload& row) {
   Entry& entry = *Find(row.key);
+  // Storage tells by the slot that a damaged row is dead. How much it counts is lost.
+  if (absl::IsDataLoss(entry.loaded.status)) return true;
+  RETURN_IF_ERROR(entry.loaded.status);
   std::optional<StoredPayload>& dead =
       row.kind == PayloadKind::kInput ? entry.dead_input : entry.dead_output;
   Tenant* const tenant = shard_.context_.tenants.ByNumber(row.key.tenant);
-  if (!dead || dead->slot != row.slot || tenant == nullptr) return;
+  if (!dead || dead->slot != row.slot) return false;
   const RowCount before = CountRows(entry);
   dead.reset();
+  if (tenant == nullptr) return true;
   const RowCount change = CountRows(entry) - before;
   CountChange(tenant, change, /*stored=*/nullptr);
   immediate_.push_back(
       {.kind = GroupEvent::Kind::kCleared, .tenant = tenant, .key = row.key, .change = change});
+  return true;
 }
 
 // ---- Commit

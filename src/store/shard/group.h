@@ -65,9 +65,8 @@ class Group {
 
   const Now& now() const { return now_; }
 
-  // Loads the calls that are not loaded yet. An error means that storage has failed; a call that
-  // cannot be read says so in its entry.
-  absl::Status Load(absl::Span<const CallKey> keys);
+  // Loads the calls that are not loaded yet. One that cannot be read says so in its entry.
+  void Load(absl::Span<const CallKey> keys);
   // A call that was loaded; null otherwise.
   Entry* Find(const CallKey& key);
   // What the rules are given besides the call and the operation.
@@ -81,8 +80,9 @@ class Group {
   absl::StatusOr<Unsynced> Commit(Erases erases);
   std::vector<Answer> TakeAnswers();
 
-  // Orphaned rows leave without a request.
-  void CountOrphanOut(const DuePayload& row);
+  // Orphaned rows leave without a request. False for a row that stays, because it is not dead. An error
+  // when nobody knows.
+  absl::StatusOr<bool> CountOrphanOut(const DuePayload& row);
 
   // The output was claimed.
   void NoteClaimed(Tenant* tenant, const CallKey& key);

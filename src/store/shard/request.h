@@ -58,7 +58,7 @@ struct PutContent {
   std::optional<UploadId> upload = std::nullopt;
   // The upload's own; outlives the request, whose shard alone uses it meanwhile.
   Reservation* upload_reservation = nullptr;
-  // Whether its call has ended since the upload began; outlives the request.
+  // Uploaded: whether its call has ended since the upload began. Outlives the request.
   const std::atomic<bool>* call_has_ended = nullptr;
 };
 

@@ -75,14 +75,16 @@ class Shard {
   Shard(uint32_t number, const StoreContext& context, Sweeper* sweeper, Uploads* uploads,
         const UnansweredCalls* unanswered, const std::vector<TenantUsage>& usage);
 
-  // After an error of storage everything is answered STORAGE_DOWN, and nothing is left to sync.
+  // After an error of storage the shard is dropped: everything is answered STORAGE_DOWN, nothing is left
+  // to sync, and nothing is decided any more.
   Unsynced RunGroup(GroupWork work, Erases erases);
   // The sync of an earlier group has failed: so has the shard.
   void Fail(const absl::Status& status, std::vector<Answer> answers);
   // What was decided is on the disk: tells the observers, and gives the answers.
   void Give(std::vector<Answer> answers);
-  // Removes what a crash left of this shard's calls.
-  absl::Status RemoveOrphans(const Orphans& orphans);
+  // Removes what a crash left of this shard's calls. Leaves rows alone whose secret was erased: the
+  // rules end their calls.
+  absl::Status RemoveOrphans(Orphans orphans);
   // Stops the claimants that wait.
   void StopClaimants(const absl::Status& failure);
 

@@ -8,7 +8,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 
-#include "storage/storage.h"
+#include "storage/registry.h"
 #include "store/tenant_ledger.h"
 
 namespace mayfly {
