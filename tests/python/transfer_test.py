@@ -233,5 +233,47 @@ class Damaged(LiveTestCase):
                 self.download(edit)
 
 
+@both_halves
+class Restart(LiveTestCase):
+    """A restart of the server ends every claim."""
+
+    def setUp(self) -> None:
+        self.c = self.client(delay_min=0.01, lease=3.0)
+        self.w = self.worker(delay_min=0.01)
+        self.data = new_data(48 << 20)  # more than is under way at a time
+        self.call = self.c.put_input(b"")
+        self.w.put_output(self.call, self.data)
+
+    def test_a_download_goes_on_from_where_it_was(self) -> None:
+        with self.c.retrieving(self.call, timeout=60) as out:
+            stream = out.stream()
+            pieces = [next(stream)]
+            self.server.kill()
+            self.server.start()
+            pieces += list(stream)
+        self.assertTrue(b"".join(pieces) == self.data)
+        self.assertEqual(self.c.describe(self.call).state, "consumed")
+
+    def test_what_is_held_is_acknowledged_after_it(self) -> None:
+        small = self.c.put_input(b"")
+        self.w.put_output(small, b"answer")
+        with self.c.retrieving(small, timeout=60) as out:
+            self.server.kill()
+            self.server.start()
+            self.assertEqual(out.data, b"answer")
+        self.assertEqual(self.c.describe(small).state, "consumed")
+
+    def test_another_output_does_not_follow_on_the_first_half_of_one(self) -> None:
+        with self.assertRaises(errors.ClaimLost):
+            with self.c.retrieving(self.call, timeout=60) as out:
+                stream = out.stream()
+                next(stream)
+                self.server.kill()
+                self.server.start()
+                self.w.put_output(self.call, new_data(48 << 20), attempt=2)
+                list(stream)
+        self.assertEqual(self.c.describe(self.call).output.attempt, 2)
+
+
 if __name__ == "__main__":
     unittest.main()

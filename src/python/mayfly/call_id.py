@@ -23,6 +23,18 @@ def learn_time_of(call_id: str) -> float:
     return _ahead_s
 
 
+def said_of_clocks() -> str:
+    """What a caller has to know whose own id was refused; empty when the clocks agree."""
+    minutes = round(abs(_ahead_s) / 60)
+    if minutes < 1:
+        return ""
+    direction = "behind" if _ahead_s > 0 else "ahead of"
+    return (
+        f"; your clock is {minutes} min {direction} the server's, correct it, or take the id from "
+        "new_call_id() again, which has learnt it"
+    )
+
+
 def new_call_id() -> str:
     """A new call id, for now, in text.
 

@@ -152,8 +152,10 @@ def output_item(
 
 def input_items(
     inputs: Iterable[calls.InputItem | Buffer], ttl: Ttl
-) -> tuple[list[str], list[PutItem]]:
-    """The call ids and the items of a batch. `ttl` is of those that have none."""
+) -> tuple[list[bool], list[PutItem]]:
+    """The items of a batch, and which of them had their ids minted here. `ttl` is of those that have
+    none."""
+    are_minted = []
     accepted = f"an iterable of InputItem, {arguments.BUFFER}"
     common_ttl = arguments.ttl_from(ttl)
     items = []
@@ -163,10 +165,12 @@ def input_items(
             if not isinstance(each, (bytes, bytearray, memoryview)):
                 raise arguments.wrong_type(name, each, f"InputItem, {arguments.BUFFER}")
             items.append(input_item(new_call_id(), bytes(each), common_ttl, NO_METADATA))
+            are_minted.append(True)
             continue
         metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
         own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
         call_id = each.call_id or new_call_id()
+        are_minted.append(not each.call_id)
         items.append(
             input_item(
                 arguments.call_id_from(call_id, f"{name}.call_id"),
@@ -175,7 +179,7 @@ def input_items(
                 metadata,
             )
         )
-    return [item["call_id"] for item in items], items
+    return are_minted, items
 
 
 def output_items(

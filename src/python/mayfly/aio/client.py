@@ -17,12 +17,12 @@ from mayfly.aio.held_outputs import AsyncHeldOutputs, take_each
 from mayfly.aio.retrieval import AsyncRetrievals
 from mayfly.aio.sources import AsyncData, AsyncSource, source_of
 from mayfly.aio.upload import upload
-from mayfly.call_id import new_call_id
+from mayfly.call_id import learn_time_of, new_call_id, said_of_clocks
 from mayfly.arguments import Buffer
-from mayfly.calls import CallId, Claimed, InputItem, OutputItem, Outcome, Timeout, Ttl
+from mayfly.calls import NO_METADATA, CallId, Claimed, InputItem, OutputItem, Outcome, Timeout, Ttl
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of, each_of
 from mayfly.endpoint import Endpoint
-from mayfly.errors import Error
+from mayfly.errors import Error, InvalidArgument, is_of_another_time
 from mayfly.reception import Reception
 from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
@@ -112,15 +112,39 @@ class AsyncClient(_AsyncEndpoint):
 
         Conflict: the call has another input. NotFound: the call has ended. PayloadTooLarge.
         """
-        call_id = arguments.call_id_from(call_id or new_call_id())
+        is_minted = call_id is None
+        call_id = arguments.call_id_from(new_call_id() if call_id is None else call_id)
         metadata = contract.metadata_from(content_type, labels, encryption_key_id)
         item = contract.input_item(call_id, b"", arguments.ttl_from(ttl), metadata)
-        head, source = await _head_of(data)
+        async with _reading(data) as (head, source):
+            item = contract.with_data(item, head)
+            try:
+                await self._put(item, source)
+            except InvalidArgument as error:
+                if not is_of_another_time(error):
+                    raise
+                await self._learn_time()
+                if not is_minted:
+                    raise _said_of_clocks(error) from None
+                item["call_id"] = new_call_id()
+                await self._put(item, source)
+        return str(item["call_id"])
+
+    async def _put(self, item: contract.PutItem, source: AsyncSource | None) -> None:
         if source is None:
-            await self._puts.call(contract.with_data(item, head))
+            await self._puts.call(item)
         else:
             await upload(self._connection, pb.InputItem(**item), source)
-        return call_id
+
+    async def _learn_time(self) -> None:
+        """The server's, from an id that it mints."""
+        item = contract.input_item("", b"", 1.0, NO_METADATA)
+        request = pb.PutInputsRequest(items=[item])
+        deadline = self._connection.deadline()
+        for result in (await self._connection.invoke("PutInputs", request, deadline)).results:
+            if result.status.code == 0:
+                learn_time_of(result.call_id)
+                await self._deletions.call_all([result.call_id])
 
     @overload
     async def put_inputs(
@@ -153,12 +177,33 @@ class AsyncClient(_AsyncEndpoint):
         BatchError: some failed; it has their errors and the ids of all. With return_exceptions the
         errors, which have the ids too, are in their places instead.
         """
-        ids, items = contract.input_items(inputs, ttl)
+        are_minted, items = contract.input_items(inputs, ttl)
         found = await self._puts.call_all(items)
+        if any(map(is_of_another_time, found)):
+            await self._learn_time()
+            await self._put_again(items, are_minted, found)
+        ids = [str(item["call_id"]) for item in items]
         if not return_exceptions:
             all_of(found, ids)
             return ids
         return [id if each is None else each for id, each in zip(ids, each_of(found, ids))]
+
+    async def _put_again(
+        self, items: list[contract.PutItem], are_minted: list[bool], found: list[Error | None]
+    ) -> None:
+        """Those that were refused because of the time in their ids, with new ones."""
+        again = []
+        for index, result in enumerate(found):
+            if not is_of_another_time(result):
+                continue
+            if are_minted[index]:
+                items[index]["call_id"] = new_call_id()
+                again.append(index)
+            elif result is not None:
+                found[index] = _said_of_clocks(result)
+        results = await self._puts.call_all([items[index] for index in again])
+        for index, result in zip(again, results):
+            found[index] = result
 
     async def retrieve(self, call_id: CallId, timeout: Timeout = None) -> calls.Output:
         """Waits for the output of a call, up to `timeout` in seconds or as a timedelta (None: for
@@ -402,11 +447,11 @@ class AsyncWorker(_AsyncEndpoint):
         call_id = arguments.call_id_from(call_id)
         seconds = arguments.ttl_from(ttl)
         item = contract.output_item(call_id, b"", attempt, outcome, seconds, metadata)
-        head, source = await _head_of(data)
-        if source is None:
-            await self._puts.call(contract.with_data(item, head))
-        else:
-            await upload(self._connection, pb.OutputItem(**item), source)
+        async with _reading(data) as (head, source):
+            if source is None:
+                await self._puts.call(contract.with_data(item, head))
+            else:
+                await upload(self._connection, pb.OutputItem(**item), source)
 
     @overload
     async def put_outputs(
@@ -435,14 +480,24 @@ class AsyncWorker(_AsyncEndpoint):
         return None
 
 
-async def _head_of(data: AsyncData) -> tuple[bytes, AsyncSource | None]:
+@contextlib.asynccontextmanager
+async def _reading(data: AsyncData) -> AsyncIterator[tuple[bytes, AsyncSource | None]]:
     """The whole when it fits a message, otherwise where it comes from."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
-            return bytes(data), None
+            yield bytes(data), None
+            return
     source = source_of(data)
-    head = await source.read(0)
-    if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
+    try:
+        head = await source.read(0)
+        if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
+            yield head, None
+        else:
+            yield b"", source
+    finally:
         source.close()
-        return head, None
-    return b"", source
+
+
+def _said_of_clocks(error: Error) -> Error:
+    text = error.message + said_of_clocks()
+    return type(error)(text, error.reason, error.call_id, error.retry_after)

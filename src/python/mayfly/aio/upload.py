@@ -18,16 +18,7 @@ from mayfly.v1 import function_io_pb2 as pb
 async def upload(
     connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
 ) -> None:
-    """Puts `item` with the data of `source`, which it closes."""
-    try:
-        await _upload(connection, item, source)
-    finally:
-        source.close()
-
-
-async def _upload(
-    connection: AsyncConnection, item: pb.InputItem | pb.OutputItem, source: AsyncSource
-) -> None:
+    """Puts `item` with the data of `source`."""
     transmission = Transmission(item, source.size_bytes)
     backoff = Backoff(connection.settings, connection.deadline())
     reading = Lock()
