@@ -120,8 +120,9 @@ def fail_instead(message: Any, backend: Any, error: InvalidArgument) -> bool:
     task = get_current_task()
     if task is None or task_id not in known_ids():
         return False
-    backend.mark_as_failure(task_id, error)
-    return bool(task.request.id != task_id)
+    is_retry = task.request.id == task_id
+    backend.mark_as_failure(task_id, error, request=task.request if is_retry else None)
+    return not is_retry
 
 
 @contextlib.contextmanager
