@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 #include "base/error.h"
 
@@ -61,6 +63,24 @@ absl::Status DamagedError() {
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
                    "the claim has lapsed, was released, or belongs to another client");
+}
+
+// `ahead_ms`: of the id's time from now; negative for an id of the past.
+absl::Status OutsideWindowError(int64_t ahead_ms, int64_t limit_ms) {
+  const std::string distance = absl::FormatDuration(absl::Milliseconds(std::abs(ahead_ms)));
+  const std::string limit = absl::StrCat(
+      "limit is ", absl::FormatDuration(absl::Milliseconds(limit_ms)), " (limits.id_window)");
+  absl::Status status = MakeError(
+      absl::StatusCode::kInvalidArgument, Reason::kIdOutsideWindow,
+      ahead_ms > 0
+          ? absl::StrCat("the time in call_id is ", distance, " ahead of the server's clock, ",
+                         limit, ": set your clock")
+          : absl::StrCat("the time in call_id is ", distance, " behind the server's clock, ", limit,
+                         ": put an input soon after its id was generated, and set your clock"));
+  status = WithMetadata(std::move(status), "field", "call_id");
+  status = WithMetadata(std::move(status), "value", absl::StrCat(ahead_ms));
+  status = WithMetadata(std::move(status), "limit", absl::StrCat(limit_ms));
+  return WithMetadata(std::move(status), "unit", "ms");
 }
 
 // Applies one operation to one call. The state is `before` without payloads and claims that have
@@ -173,6 +193,7 @@ class Application {
 
   void operator()(const DescribeCall&) {
     if (const auto ended = Ended()) {
+      result().ended_ms = state().tombstone ? state().tombstone->ended_ms : ExpiredMs();
       result().phase = *ended == EndReason::kConsumed  ? CallPhase::kConsumed
                        : *ended == EndReason::kDeleted ? CallPhase::kDeleted
                                                        : CallPhase::kExpired;
@@ -184,6 +205,7 @@ class Application {
                                       : CallPhase::kClaimed;
     if (state().input && IsReadable(*state().input, context_)) result().input = state().input;
     result().output = state().output;
+    if (state().claim) result().lease_end_ms = LeaseEndForClients();
   }
 
   void operator()(const DeleteCall&) {
@@ -221,11 +243,20 @@ class Application {
     return false;
   }
 
-  // The reason why the call has ended, if it has: the end of its output, or of its input without
-  // output.
+  // The call lives as long as this payload: its output, or its input while there is no output.
+  const std::optional<StoredPayload>& DecidingPayload() {
+    return state().output ? state().output : state().input;
+  }
+
+  // When the call expired. Its deadline may have been later, if a wider setting was in force before.
+  int64_t ExpiredMs() {
+    return std::min(DeadlineOf(*DecidingPayload(), context_), context_.now.steady_ms);
+  }
+
+  // The reason why the call has ended, if it has.
   std::optional<EndReason> Ended() {
     if (state().tombstone) return state().tombstone->reason;
-    const std::optional<StoredPayload>& decides = state().output ? state().output : state().input;
+    const std::optional<StoredPayload>& decides = DecidingPayload();
     if (decides && !IsReadable(*decides, context_)) return EndReason::kExpired;
     return std::nullopt;
   }
@@ -245,15 +276,12 @@ class Application {
     if (state().output) return RefuseToStore(EndedError(EndReason::kExpired));
     if (!put.began_in_window) {
       const int64_t now_ms = context_.now.steady_ms;
-      const int64_t distance_ms = std::abs(put.id_time_ms - now_ms);
+      const int64_t ahead_ms = put.id_time_ms - now_ms;
       const int64_t limit_ms =
-          put.id_time_ms > now_ms
-              ? context_.id_window_ms
-              : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
-      if (distance_ms > limit_ms) {
-        return RefuseToStore(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
-                                        static_cast<uint64_t>(distance_ms),
-                                        static_cast<uint64_t>(limit_ms), "ms"));
+          ahead_ms > 0 ? context_.id_window_ms
+                       : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
+      if (std::abs(ahead_ms) > limit_ms) {
+        return RefuseToStore(OutsideWindowError(ahead_ms, limit_ms));
       }
     }
     // Steady time was set back; otherwise the window would have rejected the id.
@@ -333,8 +361,12 @@ class Application {
   void GiveClaim() {
     result().payload = state().output;
     result().claim = state().claim;
-    result().lease_end_ms =
-        context_.now.steady_ms + state().claim->lease_end_ms - context_.now.elapsed_ms;
+    result().lease_end_ms = LeaseEndForClients();
+  }
+
+  // In steady time.
+  int64_t LeaseEndForClients() {
+    return context_.now.steady_ms + state().claim->lease_end_ms - context_.now.elapsed_ms;
   }
 
   int64_t End(EndReason reason, const TokenHash& token) {

@@ -90,10 +90,12 @@ struct OperationResult {
   // BeginUpload: the same, if nothing needs to be sent because it already exists.
   std::optional<StoredPayload> payload;
   std::optional<Claim> claim;  // ClaimOutput, RenewClaim
-  int64_t lease_end_ms = 0;    // the same: the end of its lease for clients, in steady time
+  // The same, and DescribeCall of a claimed output: the end of the lease for clients, steady time.
+  int64_t lease_end_ms = 0;
   // ClaimOutput: nothing to claim yet, but waiting may help. BeginUpload: the payload must be sent.
   bool pending = false;
-  int64_t ended_ms = 0;                   // AckOutput, DeleteCall: the time of the erasure
+  // AckOutput, DeleteCall: the time of the erasure. DescribeCall: when the call ended, if it has.
+  int64_t ended_ms = 0;
   CallPhase phase = CallPhase::kUnknown;  // DescribeCall, with the payloads below
   std::optional<StoredPayload> input;
   std::optional<StoredPayload> output;

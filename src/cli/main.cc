@@ -21,7 +21,7 @@ bool CleansUp(Verb verb) { return verb == Verb::kGetInput || verb == Verb::kRetr
 
 ExitCode Run(const CommandLine& line, Interruption* interruption) {
   Report report(&std::cout, &std::cerr, line.json);
-  const auto settings = LoadSettings(line.settings, line.config_file,
+  const auto settings = LoadSettings(line.settings, line.file,
                                      [](const char* name) -> const char* { return getenv(name); });
   if (!settings.ok()) return report.UsageError(settings.status());
   const auto client = client::Client::Connect({.target = settings->server,

@@ -68,9 +68,9 @@ class Admission {
   // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
-  // For streaming RPCs: AdmitStream checks the caller, CheckCount and TakeRate the items of each
-  // message. Admit does both.
-  absl::StatusOr<Admitted> AdmitStream(const grpc::AuthContext& context, Rpc rpc);
+  // For RPCs without items, and streams: AdmitCall checks the caller, CheckCount and TakeRate the
+  // items of each message of a stream. Admit does both.
+  absl::StatusOr<Admitted> AdmitCall(const grpc::AuthContext& context, Rpc rpc);
   // INVALID_ARGUMENT (FIELD_INVALID) for more than limits.batch_items_max.
   absl::Status CheckCount(absl::string_view field, int count, int count_min = 0) const;
   // RESOURCE_EXHAUSTED (QUOTA_RATE), with the delay after which to retry.

@@ -263,13 +263,7 @@ void OpenCalls::Tick() {
   const auto seconds = static_cast<uint32_t>(
       std::max<int64_t>(1, absl::ToInt64Seconds(surroundings_.reload_interval)));
   if (tick / kIdentityTicks % seconds == 0) {
-    absl::Status status = surroundings_.files->Refresh();
-    status.Update(surroundings_.peers->Refresh());
-    if (!status.ok()) {
-      surroundings_.log->Write(Config::LogLevel::kWarning,
-                               "a file of [tls] is unusable, the last usable ones stay in use",
-                               {{"error", status.message()}});
-    }
+    surroundings_.tls->Refresh();
   }
   CheckIdentities();
 }

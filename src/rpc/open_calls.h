@@ -41,8 +41,8 @@
 #include "config/config.h"
 #include "rpc/connection_cut.h"
 #include "rpc/log.h"
-#include "rpc/tls_files.h"
 #include "rpc/tls_peers.h"
+#include "rpc/tls_upkeep.h"
 #include "store/call_store.h"
 #include "store/leaving_payload.h"
 
@@ -128,11 +128,10 @@ class OpenCalls final : public PayloadEndListener {
   static constexpr uint32_t kResetTrimTicks = 50;
 
   struct Surroundings {
-    TlsPeers* peers = nullptr;  // must outlive this object, as must the files that it reads
-    TlsFiles* files = nullptr;
+    TlsPeers* peers = nullptr;  // must outlive this object, as must what follows
+    TlsUpkeep* tls = nullptr;
     absl::Duration reload_interval;
     std::function<uint64_t()> reset_call_count;  // that clients have reset so far
-    Log* log = nullptr;                          // outlives it
   };
 
   explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}

@@ -39,7 +39,7 @@ OutputStream::OutputStream(grpc::CallbackServerContext* context, const Config& c
     : BidiStream(Rpc::kStreamOutputs, context, surroundings),
       config_(config),
       admission_(admission) {
-  const auto admitted = admission->AdmitStream(*context->auth_context(), Rpc::kStreamOutputs);
+  const auto admitted = admission->AdmitCall(*context->auth_context(), Rpc::kStreamOutputs);
   if (!admitted.ok()) {
     closing_ = admitted.status();
     released_ = true;

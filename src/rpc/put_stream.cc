@@ -21,7 +21,7 @@ grpc::ServerBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse>* PutStrea
 PutStream::PutStream(grpc::CallbackServerContext* context, const Config& config,
                      Admission* admission, const StreamSurroundings& surroundings)
     : BidiStream(Rpc::kStreamPuts, context, surroundings), config_(config), admission_(admission) {
-  const auto admitted = admission->AdmitStream(*context->auth_context(), Rpc::kStreamPuts);
+  const auto admitted = admission->AdmitCall(*context->auth_context(), Rpc::kStreamPuts);
   if (!admitted.ok()) {
     closing_ = admitted.status();
     return;

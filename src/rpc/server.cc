@@ -87,19 +87,12 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
 }
 
-// The number of files that this process may have open.
-uint64_t DescriptorsMax() {
-  rlimit files = {};
-  Check(getrlimit(RLIMIT_NOFILE, &files) == 0, "the limit of open files can be read");
-  return files.rlim_cur;
-}
-
 void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& limits, Log* log) {
-  const bool lowered = limits.proven_max < config.connections_max;
-  log->Write(lowered ? Config::LogLevel::kWarning : Config::LogLevel::kInfo,
-             lowered ? "server.connections_max is more than the limit on open files allows"
-                     : "connections",
-             {{"open_files_max", static_cast<int64_t>(DescriptorsMax())},
+  const uint64_t descriptors_max = OpenFilesMax();
+  const std::string shortage = ConnectionShortage(config, limits, descriptors_max);
+  log->Write(shortage.empty() ? Config::LogLevel::kInfo : Config::LogLevel::kWarning,
+             shortage.empty() ? "connections" : absl::string_view(shortage),
+             {{"open_files_max", static_cast<int64_t>(descriptors_max)},
               {"connections_max", static_cast<int64_t>(limits.proven_max)},
               {"before_first_call_max", static_cast<int64_t>(limits.unproven_max)},
               {"per_address_max", static_cast<int64_t>(limits.per_address_max)},
@@ -107,6 +100,12 @@ void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& l
 }
 
 }  // namespace
+
+uint64_t OpenFilesMax() {
+  rlimit files = {};
+  Check(getrlimit(RLIMIT_NOFILE, &files) == 0, "the limit of open files can be read");
+  return files.rlim_cur;
+}
 
 Server::Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock)
     : connections_(limits),
@@ -126,7 +125,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
   auto files = TlsFiles::Open(config.tls);
   if (!files.ok()) return files.status();
-  const auto limits = ConnectionLimits::For(config.server, DescriptorsMax());
+  const auto limits = ConnectionLimits::For(config.server, OpenFilesMax());
   if (!limits.ok()) return limits.status();
   auto listener = ConnectionListener::Open(config.server.listen);
   if (!listener.ok()) return listener.status();
@@ -168,11 +167,13 @@ absl::Status Server::WatchCalls(Log* log) {
   if (!peers.ok()) return peers.status();
   peers_ = *std::move(peers);
   admission_.set_peers(peers_.get());
+  tls_upkeep_ =
+      std::make_unique<TlsUpkeep>(tls_files_.get(), peers_.get(), &certificate_clock_, log);
+  tls_upkeep_->WarnOfValidity();
   open_calls_.Start({.peers = peers_.get(),
-                     .files = tls_files_.get(),
+                     .tls = tls_upkeep_.get(),
                      .reload_interval = tls_files_->copies().reload_interval,
-                     .reset_call_count = ResetCallCount,
-                     .log = log});
+                     .reset_call_count = ResetCallCount});
   return absl::OkStatus();
 }
 

@@ -152,6 +152,8 @@ void CallStore::DescribeCalls(Tenant* tenant, std::vector<CallId> call_ids,
           answers.push_back(DescribeResult{.phase = result.phase,
                                            .input = result.input,
                                            .output = result.output,
+                                           .lease_end_ms = result.lease_end_ms,
+                                           .ended_ms = result.ended_ms,
                                            .status = std::move(result.status)});
         }
         done(std::move(answers));

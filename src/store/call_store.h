@@ -67,6 +67,8 @@ struct DescribeResult {
   CallPhase phase = CallPhase::kUnknown;
   std::optional<StoredPayload> input;
   std::optional<StoredPayload> output;
+  int64_t lease_end_ms = 0;  // of the claim, if the output is claimed
+  int64_t ended_ms = 0;      // if the call has ended
   absl::Status status;
 };
 
@@ -137,6 +139,8 @@ class CallStore {
   // claims are refused as DRAINING, while acks and releases are still accepted.
   void Drain();
 
+  // What time it is for call ids.
+  int64_t SteadyMs() { return time_->Read().steady_ms; }
   // What time it is for reads.
   int64_t ReadMs() { return time_->Read().read_ms; }
 

@@ -15,8 +15,14 @@ absl::StatusOr<std::unique_ptr<TimeSource>> TimeSource::Start(Clock* clock, Stor
     auto decoded = TimeRecord::Decode(**text);
     if (decoded.ok()) saved = *std::move(decoded);
   }
+  // The first put of a tenant makes its record, which stays.
+  const auto tenants = storage->Tenants();
+  RETURN_IF_ERROR(tenants.status());
+  const auto stored = !text->has_value() && tenants->empty() ? Timekeeper::Stored::kNothing
+                                                             : Timekeeper::Stored::kAnything;
   auto source = std::unique_ptr<TimeSource>(new TimeSource(
-      clock, storage, Timekeeper::Start(saved, clock->Read(), clock->BootId(), clock_jump_grace)));
+      clock, storage,
+      Timekeeper::Start(saved, clock->Read(), clock->BootId(), clock_jump_grace, stored)));
   RETURN_IF_ERROR(source->Persist());
   return source;
 }

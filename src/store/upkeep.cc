@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -216,7 +217,36 @@ void Upkeep::ExpireErased(const std::vector<DuePayload>& rows) {
   if (!erased.empty()) sink_.Expire(erased);
 }
 
+// An acceptance explains what no crash does, so all of it is among what is removed.
+void Upkeep::ReportAccepted(const Orphans& orphans) {
+  if (!context_.config.storage.accept_data_loss) return;
+  absl::flat_hash_set<CallKey> calls;
+  size_t payload_count = 0;
+  for (const DuePayload& row : orphans.rows) {
+    if (context_.storage.StateOf(row.slot) == SlotState::kErased) continue;
+    ++payload_count;
+    calls.insert(row.key);
+  }
+  const bool is_first = !std::exchange(acceptance_is_reported_, true);
+  if (payload_count == 0 && orphans.slots.empty()) {
+    if (is_first) {
+      on_log_(Config::LogLevel::kWarning,
+              "storage.accept_data_loss is set, and no payload has lost its secret or its row: set "
+              "it back to false");
+    }
+    return;
+  }
+  on_log_(Config::LogLevel::kWarning,
+          absl::StrCat("data loss, accepted by storage.accept_data_loss: ",
+                       payload_count + orphans.slots.size(), " payloads are lost: ", payload_count,
+                       " payloads of ", calls.size(), " calls have no secret in keys/slots, and ",
+                       orphans.slots.size(),
+                       " secrets have no payload in db; these calls are unknown from now on and "
+                       "may be put again; set storage.accept_data_loss back to false"));
+}
+
 void Upkeep::ReportEvidence(const Orphans& orphans) {
+  ReportAccepted(orphans);
   if (!orphans.is_whole) {
     on_log_(Config::LogLevel::kError,
             "some rows cannot be read, so slots that no row names are left alone");

@@ -4,13 +4,16 @@
 #include <string>
 #include <type_traits>
 
-#include "gtest/gtest.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/error.h"
 #include "call/call_builder.h"
 
 namespace mayfly {
 namespace {
+
+using ::testing::HasSubstr;
 
 // Of values that are all 16 bytes none is taken for another.
 static_assert(!std::is_convertible_v<ClaimToken, TokenHash>);
@@ -107,6 +110,19 @@ TEST_F(ApplyTest, AnIdFromOutsideTheWindowMakesNoCall) {
   Wait(1);
   EXPECT_EQ(ReasonFor(Input()), Reason::kIdOutsideWindow);
   EXPECT_EQ(state_, CallState{});
+}
+
+TEST_F(ApplyTest, AnIdFromOutsideTheWindowIsSaidToBeAheadOrBehind) {
+  Wait(5 * kMinute + 1);
+  absl::Status status = Apply(state_, Input(), context_).result.status;
+  EXPECT_THAT(status.message(), HasSubstr("5m0.001s behind the server's clock, limit is 5m "));
+  EXPECT_EQ(MetadataOf(status).at("value"), "-300001");
+  EXPECT_EQ(MetadataOf(status).at("limit"), "300000");
+  EXPECT_EQ(MetadataOf(status).at("unit"), "ms");
+  Wait(-15 * kMinute);
+  status = Apply(state_, Input(), context_).result.status;
+  EXPECT_THAT(status.message(), HasSubstr("9m59.999s ahead of the server's clock"));
+  EXPECT_EQ(MetadataOf(status).at("value"), "599999");
 }
 
 TEST_F(ApplyTest, ARetryIsOkThoughItsIdIsOlderThanTheWindowByNow) {
@@ -456,6 +472,28 @@ TEST_F(ApplyTest, DescribingTellsThePhase) {
   EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kClaimed);
   Do(AckBy(kAnna, fence));
   EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kConsumed);
+}
+
+TEST_F(ApplyTest, DescribingTellsWhenTheLeaseEndsAndWhenTheCallEnded) {
+  MakeReady();
+  EXPECT_EQ(Do(DescribeCall{}).lease_end_ms, 0);
+  const uint64_t fence = Claimed(kAnna);
+  const int64_t lease_end_ms = Do(DescribeCall{}).lease_end_ms;
+  EXPECT_GT(lease_end_ms, context_.now.steady_ms);
+  Wait(1);
+  EXPECT_EQ(Do(DescribeCall{}).lease_end_ms, lease_end_ms);
+  EXPECT_EQ(Do(DescribeCall{}).ended_ms, 0);
+  const int64_t ended_ms = Do(AckBy(kAnna, fence)).ended_ms;
+  Wait(kMinute);
+  EXPECT_EQ(Do(DescribeCall{}).ended_ms, ended_ms);
+  EXPECT_EQ(Do(DescribeCall{}).lease_end_ms, 0);
+}
+
+TEST_F(ApplyTest, ACallThatIsNotSweptYetEndedAtItsDeadline) {
+  MakePending();
+  const int64_t deadline_ms = state_.input->deadline_ms;
+  Wait(25 * kHour);
+  EXPECT_EQ(Apply(state_, DescribeCall{}, context_).result.ended_ms, deadline_ms);
 }
 
 // ---- What an ack says of what was received

@@ -328,6 +328,20 @@ void ExpectSameEffects(const Effects& actual, const Effects& expected) {
   EXPECT_EQ(actual.tombstone, expected.tombstone);
 }
 
+bool IsEndedPhase(CallPhase phase) {
+  return phase == CallPhase::kConsumed || phase == CallPhase::kDeleted ||
+         phase == CallPhase::kExpired;
+}
+
+// Of a call that has ended. Without a tombstone its deadline has ended it, or a lowered max_ttl.
+int64_t EndedMs(const CallState& state, const Case& c) {
+  if (state.tombstone) return state.tombstone->ended_ms;
+  const std::optional<StoredPayload>& payload = state.output ? state.output : state.input;
+  const ApplyContext context = ContextOf(c);
+  return std::min(
+      {payload->deadline_ms, payload->stored_ms + context.max_ttl_ms, context.now.steady_ms});
+}
+
 // Checks the result for the caller, beyond the status.
 void ExpectTold(Answer answer, const OperationResult& result, const Outcome& outcome, const Case& c,
                 bool concerns_input) {
@@ -343,12 +357,14 @@ void ExpectTold(Answer answer, const OperationResult& result, const Outcome& out
   EXPECT_EQ(result.payload, payload);
   EXPECT_EQ(result.claim, has_claim ? after.claim : std::nullopt);
   EXPECT_EQ(result.pending, answer == Answer::kNothingYet);
-  const bool ends = answer == Answer::kAcked || answer == Answer::kAckedBefore ||
+  const bool told_ended = answer == Answer::kTold && IsEndedPhase(PhaseOf(StoryOf(c)));
+  const bool ends = told_ended || answer == Answer::kAcked || answer == Answer::kAckedBefore ||
                     answer == Answer::kDeletedNow || answer == Answer::kDeletedBefore;
-  EXPECT_EQ(result.ended_ms, ends ? after.tombstone->ended_ms : 0);
+  EXPECT_EQ(result.ended_ms, ends ? EndedMs(after, c) : 0);
   if (answer != Answer::kTold) return;
   const Story story = StoryOf(c);
   EXPECT_EQ(result.phase, PhaseOf(story));
+  EXPECT_EQ(result.lease_end_ms != 0, result.phase == CallPhase::kClaimed);
   const bool alive = story >= Story::kPending;
   EXPECT_EQ(result.input, alive && IsReadableLife(c.input) ? after.input : std::nullopt);
   EXPECT_EQ(result.output, alive ? after.output : std::nullopt);

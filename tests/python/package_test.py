@@ -163,13 +163,14 @@ class Package(LiveTestCase):
         text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
         pattern = r"```python\n(from mayfly import Client.*?)```"
         program = re.search(pattern, text, re.DOTALL).group(1)
-        files = self.arguments("client")
-        worker = self.arguments("worker")
-        program = program.replace('cert="worker.pem"', f"cert={worker['cert']!r}")
-        program = program.replace('key="worker.key"', f"key={worker['key']!r}")
-        environment = {f"MAYFLY_{name.upper()}": path for name, path in files.items()}
-        environment["MAYFLY_SERVER"] = self.server.target
-        told = self.run_python("-c", program, **environment)
+        client, worker = self.arguments("client"), self.arguments("worker")
+        config = self.scratch / "config.toml"
+        config.write_text(
+            f"server = '{self.server.target}'\n"
+            f"ca = '{client['ca']}'\ncert = '{client['cert']}'\nkey = '{client['key']}'\n"
+            f"[profiles.worker]\ncert = '{worker['cert']}'\nkey = '{worker['key']}'\n"
+        )
+        told = self.run_python("-c", program, MAYFLY_CONFIG=str(config))
         self.assertEqual(told, "b'QUESTION'\n10\n")
 
 

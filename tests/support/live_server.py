@@ -6,7 +6,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from typing import Any
+from typing import Any, Sequence, Tuple
 
 import grpc
 from waiting import WAIT_TIMEOUT_S, wait_until
@@ -18,6 +18,7 @@ CONFIG = """
 [server]
 listen = "127.0.0.1:{port}"
 port_file = "port"
+{server_settings}
 [tls]
 ca_file = "certificates/ca.pem"
 certificate_file = "certificates/server.pem"
@@ -53,7 +54,8 @@ class LiveServer:
         self._settings = settings
         self._storage = storage
         self._open_files = open_files
-        # Further lines of [storage], for the next start.
+        # Further lines of [server] and [storage], for the next start.
+        self.server_settings = ""
         self.storage_settings = ""
         self._process: Any = None
         self.port = 0
@@ -99,6 +101,7 @@ class LiveServer:
             port=self.port,
             settings=self._settings,
             storage=self._storage,
+            server_settings=self.server_settings,
             storage_settings=self.storage_settings,
         )
         with open(self.path("mayfly.toml"), "w") as file:
@@ -141,7 +144,7 @@ class LiveServer:
             )
         return context
 
-    def connect(self, role: str) -> grpc.Channel:
+    def connect(self, role: str, options: Sequence[Tuple[str, Any]] = ()) -> grpc.Channel:
         def read(name: str) -> bytes:
             with open(self.path(f"certificates/{name}"), "rb") as file:
                 return file.read()
@@ -150,7 +153,7 @@ class LiveServer:
             read("ca.pem"), read(f"{role}.key"), read(f"{role}.pem")
         )
         unlimited = [("grpc.max_receive_message_length", -1)]
-        return grpc.secure_channel(self.target, credentials, unlimited)
+        return grpc.secure_channel(self.target, credentials, [*unlimited, *options])
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

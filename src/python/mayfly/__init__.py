@@ -5,7 +5,7 @@
     client = Client.from_env()                       # MAYFLY_SERVER, _CA, _CERT, _KEY
     call = client.put_input(b"question", ttl=3600)
 
-    worker = Worker.from_env(cert="worker.pem", key="worker.key")
+    worker = Worker.from_env(profile="worker")
     worker.put_output(call, worker.get_input(call).upper())
 
     print(client.retrieve(call, timeout=60))         # b"QUESTION", and it is erased

@@ -102,22 +102,22 @@ std::vector<LocalStorage::ReadCall> LocalStorage::ReadCalls(absl::Span<const Cal
     if (status.IsNotFound()) continue;
     ReadCall& call = calls[i / 2];
     if (!status.ok()) {
-      call.status = FailedRead("reading rows", status);
+      call.status = FailedRead("reading rows", status, &keys[i / 2]);
       continue;
     }
     const std::optional<StoredPayload> payload = DecodeRowHeader(row_get.value(i));
-    if (!payload) call.status = BadRow("reading rows");
+    if (!payload) call.status = BadRow("reading rows", &keys[i / 2]);
     (i % 2 == 0 ? call.rows.input : call.rows.output) = payload;
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     const rocksdb::Status& status = tombstone_get.status(i);
     if (status.IsNotFound()) continue;
     if (!status.ok()) {
-      calls[i].status = FailedRead("reading tombstones", status);
+      calls[i].status = FailedRead("reading tombstones", status, &keys[i]);
       continue;
     }
     calls[i].tombstone = DecodeTombstone(tombstone_get.value(i));
-    if (!calls[i].tombstone) calls[i].status = BadRow("reading tombstones");
+    if (!calls[i].tombstone) calls[i].status = BadRow("reading tombstones", &keys[i]);
   }
   return calls;
 }
@@ -164,7 +164,7 @@ std::vector<absl::StatusOr<Sealed>> LocalStorage::ReadRows(absl::Span<const Payl
     absl::StatusOr<Sealed>& answer = answers[missed[n]];
     const rocksdb::Status& status = rows.status(n);
     if (!status.ok() && !status.IsNotFound()) {
-      answer = FailedRead("reading rows", status);
+      answer = FailedRead("reading rows", status, &refs[missed[n]].key);
       continue;
     }
     const std::optional<StoredPayload> payload =

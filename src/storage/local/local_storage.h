@@ -147,6 +147,8 @@ class LocalStorage : public Storage {
   size_t IndexedCalls() { return index_.size(); }
   // Reads that met damage: of rows, and of slots whose payload is looked for.
   uint64_t alarms() const { return health_.alarms(); }
+  // The first failed write or sync, in words for the operator; empty before.
+  std::string failure() const { return health_.failure(); }
 
  private:
   class CommitBatch;
@@ -155,9 +157,11 @@ class LocalStorage : public Storage {
 
   absl::Status OpenKeys();
   absl::Status OpenDatabase();
+  DiskSettings DiskSettingsIn() const;
   DiskPlan PlanDisk() const;
   absl::Status CheckFiles();
   absl::Status CheckRecovered();
+  absl::Status CheckBlobFiles();
   // OK when nothing is lost, or when the operator has accepted it.
   absl::Status RefuseLoss(const absl::Status& loss) const;
   absl::Status RecordFiles() EXCLUDES_LOCK(file_record_mutex_);
@@ -221,10 +225,12 @@ class LocalStorage : public Storage {
 
   absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view operation);
   // A read that failed says nothing about what is written: an alarm, but not the end. DATA_LOSS for
-  // damage, UNAVAILABLE when the disk would not read, which may pass.
-  absl::Status FailedRead(absl::string_view operation, const rocksdb::Status& status) const;
+  // damage and for a file that is gone or may not be read, UNAVAILABLE when the disk would not read,
+  // which may pass. `key` is null when the read is not for one call.
+  absl::Status FailedRead(absl::string_view operation, const rocksdb::Status& status,
+                          const CallKey* key = nullptr) const;
   // A row that no Encode has written.
-  absl::Status BadRow(absl::string_view operation) const;
+  absl::Status BadRow(absl::string_view operation, const CallKey* key = nullptr) const;
   // Counts what a walk has stepped over; its error if it was given up.
   absl::Status EndWalk(absl::string_view operation, const RowWalk& rows);
   absl::StatusOr<std::vector<TenantUsage>> SumUsage(std::optional<uint32_t> shard);

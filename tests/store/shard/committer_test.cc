@@ -29,6 +29,7 @@ class CommitterTest : public testing::Test {
     options.root_key = SecretBytes(AsBytes(StoreHarness::RootKey()));
     options.now_ms = absl::ToUnixMillis(clock_.Read().wall);
     options.memtable_bytes = 16 << 20;
+    options.allow_unsafe_filesystem = true;
     options.log = [](StorageLogLevel, absl::string_view) {};
     storage_ = *LocalStorage::Open(std::move(options));
     time_ = *TimeSource::Start(&clock_, storage_.get(), absl::Minutes(15));
