@@ -52,12 +52,11 @@ class Clock(LiveTestCase):
 
     def test_it_is_learnt_once(self) -> None:
         self.skew(MINUTES)
-        with mock.patch.object(call_id, "learn_time_of", wraps=call_id.learn_time_of):
-            self.c.put_input(b"x")
-            ahead = call_id._ahead_s
-            self.assertAlmostEqual(ahead, -60 * MINUTES, delta=60)
-            self.c.put_input(b"x")
-            self.assertEqual(call_id._ahead_s, ahead)
+        self.c.put_input(b"x")
+        ahead = call_id._ahead_s
+        self.assertAlmostEqual(ahead, -60 * MINUTES, delta=60)
+        self.c.put_input(b"x")
+        self.assertEqual(call_id._ahead_s, ahead)
 
     def test_an_id_of_ones_own_is_refused_with_the_reason(self) -> None:
         for minutes, direction in ((MINUTES, "ahead of"), (-MINUTES, "behind")):
@@ -77,7 +76,7 @@ class Clock(LiveTestCase):
     def test_an_old_id_says_nothing_of_clocks(self) -> None:
         with self.assertRaises(mayfly.InvalidArgument) as caught:
             self.c.put_input(b"x", call_id="01890a5d-ac96-774b-bcce-b302099a8057")
-        self.assertNotIn("your clock", str(caught.exception))
+        self.assertNotIn("your clock is", str(caught.exception))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from mayfly.aio.role import AsyncRole
 from mayfly.aio.sources import AsyncData, AsyncSource
 from mayfly.aio.upload import reading, upload
 from mayfly.arguments import Buffer
-from mayfly.call_id import learn_time_of, new_call_id, said_of_clocks
-from mayfly.calls import NO_METADATA, CallId, Claimed, InputItem, Timeout, Ttl
+from mayfly.call_id import learn_time, local_time, new_call_id, said_of_clocks
+from mayfly.calls import CallId, Claimed, InputItem, Timeout, Ttl
 from mayfly.contract import all_of, each_of, output_of
 from mayfly.errors import Error, InvalidArgument, is_of_another_time
 from mayfly.settings import Settings
@@ -88,14 +88,11 @@ class AsyncClient(AsyncRole):
             await upload(self._connection, pb.InputItem(**item), source)
 
     async def _learn_time(self) -> None:
-        """The server's, from an id that it mints."""
-        item = put_items.input_item("", b"", 1.0, NO_METADATA)
-        request = pb.PutInputsRequest(items=[item])
-        deadline = self._connection.deadline()
-        for result in (await self._connection.invoke("PutInputs", request, deadline)).results:
-            if result.status.code == 0:
-                learn_time_of(result.call_id)
-                await self._deletions.call_all([result.call_id])
+        asked_s = local_time()
+        info = await self._connection.invoke(
+            "GetServerInfo", pb.GetServerInfoRequest(), self._connection.deadline()
+        )
+        learn_time(info.server_time.ToNanoseconds() / 1e9, asked_s)
 
     @overload
     async def put_inputs(
