@@ -86,6 +86,7 @@ class OutageTest(unittest.TestCase):
         for call in (lambda: looked.get(timeout=2),  # with the default settings
                      lambda: group_of(app, looked).get(timeout=2),
                      lambda: sender.send_task("tasks.add", (1, 2)),
+                     lambda: group(sender.signature("tasks.add", (i, 2)) for i in range(3))(),
                      lambda: result.state, result.ready, result.forget):
             began = time.monotonic()
             with self.assertRaises((mayfly.Error, TimeoutError)):

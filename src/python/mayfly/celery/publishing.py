@@ -13,7 +13,7 @@ from celery._state import get_current_task
 from kombu.utils.objects import cached_property
 
 from mayfly.celery import canvas, chords
-from mayfly.errors import InvalidArgument
+from mayfly.errors import InvalidArgument, TimedOut, Unavailable
 
 _KNOWN = "mayfly_call_ids"
 # No store keeps an input for longer, whatever its settings.
@@ -136,6 +136,8 @@ def together(backend: Any, call_ids: list[str], chord_ids: list[str]) -> Iterato
     try:
         backend.put_inputs(wanted)
         yield
+    except (Unavailable, TimedOut):
+        raise  # nothing can be deleted either, and to try would take as long again
     except BaseException:
         backend.connections.delete_inputs(unsent)
         raise
