@@ -17,7 +17,7 @@ SECONDS_MAX = 10.0
 SEGMENT_BYTES = 1 << 20
 
 
-class Under:
+class UnderWay:
     """A call under way on a thread of its own."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
@@ -42,7 +42,7 @@ class Close(LiveTestCase):
         self.c = self.client()
         self.w = self.worker()
 
-    def assert_cancelled(self, endpoint: Any, *under: Under) -> None:
+    def assert_cancelled(self, endpoint: Any, *under: UnderWay) -> None:
         """Closing it ends these calls."""
         began = time.monotonic()
         endpoint.close()
@@ -71,12 +71,12 @@ class Close(LiveTestCase):
                 raise AssertionError
 
         under = [
-            Under(client.retrieve, calls[0]),
-            Under(client.retrieve, calls[1], 60),
-            Under(client.retrieve, calls[0]),
-            Under(hold),
-            Under(client.retrieve_all, calls),
-            Under(next, client.as_completed(calls)),
+            UnderWay(client.retrieve, calls[0]),
+            UnderWay(client.retrieve, calls[1], 60),
+            UnderWay(client.retrieve, calls[0]),
+            UnderWay(hold),
+            UnderWay(client.retrieve_all, calls),
+            UnderWay(next, client.as_completed(calls)),
         ]
         self.settle()
         self.assert_cancelled(client, *under)
@@ -92,7 +92,7 @@ class Close(LiveTestCase):
                 entered.set()
                 leave.wait()
 
-        under = Under(hold)
+        under = UnderWay(hold)
         entered.wait()
         client.close()
         leave.set()
@@ -105,9 +105,9 @@ class Close(LiveTestCase):
         client = self.client(server=server.target)
         worker = self.worker(server=server.target)
         call = mayfly.new_call_id()
-        under = [Under(client.put_input, b"x") for _ in range(3)]
-        under.append(Under(client.put_inputs, [b"x"] * 600))
-        gets = [Under(worker.get_input, call), Under(worker.get_inputs, [call] * 2)]
+        under = [UnderWay(client.put_input, b"x") for _ in range(3)]
+        under.append(UnderWay(client.put_inputs, [b"x"] * 600))
+        gets = [UnderWay(worker.get_input, call), UnderWay(worker.get_inputs, [call] * 2)]
         for _ in range(4):
             server.arrived.acquire()
         self.assert_cancelled(client, *under)
@@ -119,12 +119,12 @@ class Close(LiveTestCase):
         client, worker = self.client(**patient), self.worker(**patient)
         call = mayfly.new_call_id()
         under = [
-            Under(client.put_input, b"x"), Under(client.put_input, b"x"),
-            Under(client.put_inputs, [b"x"]), Under(client.put_input, new_data(5 << 20)),
-            Under(client.retrieve, call), Under(client.retrieve_all, [call]),
-            Under(next, client.as_completed([call])), Under(client.delete, call),
+            UnderWay(client.put_input, b"x"), UnderWay(client.put_input, b"x"),
+            UnderWay(client.put_inputs, [b"x"]), UnderWay(client.put_input, new_data(5 << 20)),
+            UnderWay(client.retrieve, call), UnderWay(client.retrieve_all, [call]),
+            UnderWay(next, client.as_completed([call])), UnderWay(client.delete, call),
         ]
-        gets = [Under(worker.get_input, call), Under(lambda: list(worker.stream_input(call)))]
+        gets = [UnderWay(worker.get_input, call), UnderWay(lambda: list(worker.stream_input(call)))]
         self.settle()
         self.assert_cancelled(client, *under)
         self.assert_cancelled(worker, *gets)
@@ -141,7 +141,7 @@ class Close(LiveTestCase):
             stalled.wait()
 
         reached = threading.Event()
-        under = Under(client.put_input, pieces())
+        under = UnderWay(client.put_input, pieces())
         reached.wait()
         self.assert_cancelled(client, under)
 
@@ -159,7 +159,7 @@ class Close(LiveTestCase):
         worker = self.worker(server=server.target)
         call = mayfly.new_call_id()
         under = [
-            Under(worker.get_input, call), Under(lambda: list(worker.stream_input(call)))
+            UnderWay(worker.get_input, call), UnderWay(lambda: list(worker.stream_input(call)))
         ]
         went.wait()
         self.settle()

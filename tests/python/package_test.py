@@ -123,6 +123,29 @@ class Package(LiveTestCase):
         self.assertIn('6: note: Revealed type is "builtins.str"', told[0])
         self.assertIn("7: error: Unsupported operand types", told[1])
 
+    def test_the_installation_of_the_readme(self) -> None:
+        """As pasted, where its packages are installed: nothing comes from elsewhere."""
+        text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
+        block = re.search(r"```\n(apt-get install -y python3.*?)```", text, re.DOTALL).group(1)
+        apt, _, commands = block.replace("\\\n", " ").partition("\n")
+        packages = set(apt.partition("#")[0].split()[3:])
+        declared = pathlib.Path(SOURCE_DIR, "deploy/packages").read_text()
+        for package in packages:
+            self.assertRegex(declared, rf"(?m)^(build|test) +{re.escape(package)} ")
+        self.assertLessEqual(
+            {"python3-venv", "python3-setuptools", "python3-wheel", "python3-grpcio",
+             "python3-protobuf", "python3-crc32c", "protobuf-compiler", "protobuf-compiler-grpc"},
+            packages,
+        )
+        repository = self.scratch / "pasted"
+        for part in ("src/python", "proto"):
+            shutil.copytree(pathlib.Path(SOURCE_DIR, part), repository / part)
+        run("/bin/sh", "-e", "-c", commands, cwd=repository,
+            env={**self.environment, "PIP_NO_INDEX": "1"})
+        found = run(str(repository / "venv/bin/python"), "-c", "import mayfly; print(mayfly.__file__)",
+                    cwd=repository, env=self.environment)
+        self.assertTrue(found.startswith(str(repository / "venv")), found)
+
     def test_the_programs_of_the_readme_have_types(self) -> None:
         text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
         programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -28,12 +28,13 @@ from mayfly.calls import (
     OutputItem,
     PayloadDescription,
 )
-from mayfly.client import Client, Worker
+from mayfly.client import Client
 from mayfly.completion import Completion
 from mayfly.errors import *  # noqa: F403
 from mayfly.errors import __all__ as _error_names
 from mayfly.held_output import HeldOutput
 from mayfly.settings import Settings
+from mayfly.worker import Worker
 
 __all__ = [
     "AsyncClient",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 
 
 # How far the server's clock is ahead of this machine's, once that is known.
 _ahead_s = 0.0
+
+
+def local_time() -> float:
+    """This machine's."""
+    return time.time()
 
 
 def server_time() -> float:
@@ -16,11 +20,19 @@ def server_time() -> float:
     return time.time() + _ahead_s
 
 
-def learn_time_of(call_id: str) -> float:
-    """From an id that the server minted just now. Returns how far it is ahead, in seconds."""
+def learn_time(server_s: float, asked_s: float) -> None:
+    """The server said what time it is, between `asked_s` of local_time and now."""
     global _ahead_s
-    _ahead_s = (uuid.UUID(call_id).int >> 80) / 1000 - time.time()
-    return _ahead_s
+    _ahead_s = server_s - (asked_s + time.time()) / 2
+
+
+def said_of_clocks() -> str:
+    """What a caller has to know whose own id was refused; empty when the clocks agree."""
+    minutes = round(abs(_ahead_s) / 60)
+    if minutes < 1:
+        return ""
+    direction = "behind" if _ahead_s > 0 else "ahead of"
+    return f"; your clock is {minutes} min {direction} the server's: new_call_id() knows that now"
 
 
 def new_call_id() -> str:

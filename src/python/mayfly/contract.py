@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 import os
-from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
 
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 
-from mayfly import arguments, calls
-from mayfly.arguments import Buffer
-from mayfly.call_id import new_call_id
-from mayfly.calls import NO_METADATA, Claim, Claimed, Metadata, Outcome, Ttl
+from mayfly import calls
+from mayfly.calls import NO_METADATA, Claim, Claimed, Metadata, Outcome
 from mayfly.checksum import crc32c
 from mayfly.errors import (
     BatchError,
     Error,
-    InvalidArgument,
     PayloadDamaged,
     ProtocolError,
     from_status,
 )
+from mayfly.put_items import ITEM_OVERHEAD_BYTES, OUTCOME_NUMBERS, PutItem, put_size
 from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
@@ -34,12 +31,6 @@ SEGMENT_BYTES = 1 << 20  # of Upload and Download
 # Larger payloads are streamed; so are files and iterators that do not end before.
 MESSAGE_DATA_BYTES_MAX = 1 << 20
 POLL_WAIT_MAX_S = 55.0  # claims.wait_max
-# What an item has beside its data, about.
-_ITEM_OVERHEAD_BYTES = 96
-
-# An item of a put as the arguments of its message, which is made in its request: a message that is
-# copied into another one costs more than all else.
-PutItem = dict[str, Any]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,7 +43,7 @@ class Kind(Generic[Item, Result]):
     method: str
     request: Callable[[Sequence[Item]], Any]
     results: Callable[[Any, Any, Sequence[Item]], list[Result | Error]]
-    size_bytes: Callable[[Item], int] = lambda item: _ITEM_OVERHEAD_BYTES
+    size_bytes: Callable[[Item], int] = lambda item: ITEM_OVERHEAD_BYTES
 
 
 class Kinds:
@@ -62,10 +53,10 @@ class Kinds:
         message_bytes = min(settings.batch_bytes_max, settings.data_bytes_max)
         lease_s = settings.lease
         self.put_inputs = Kind[PutItem, None](
-            "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, _put_size
+            "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, put_size
         )
         self.put_outputs = Kind[PutItem, None](
-            "PutOutputs", lambda items: pb.PutOutputsRequest(items=items), _nothing, _put_size
+            "PutOutputs", lambda items: pb.PutOutputsRequest(items=items), _nothing, put_size
         )
         # None: larger than a message.
         self.get_inputs = Kind[str, calls.Input | None](
@@ -120,90 +111,6 @@ def claim_request(
     return request
 
 
-def input_item(call_id: str, data: bytes, ttl: float | None, metadata: Metadata) -> PutItem:
-    item: PutItem = {"call_id": call_id, "payload": _payload(data, metadata)}
-    if ttl is not None:
-        item["ttl"] = _duration(ttl)
-    return item
-
-
-def with_data(item: PutItem, data: bytes) -> PutItem:
-    """An item that was made without data."""
-    item["payload"] |= {"data": data, "crc32c": crc32c(data)}
-    return item
-
-
-def output_item(
-    call_id: str, data: bytes, attempt: int, outcome: str, ttl: float | None, metadata: Metadata
-) -> PutItem:
-    attempt = arguments.integer_from(attempt, "attempt")
-    if not 1 <= attempt < 1 << 32:
-        raise InvalidArgument(f"attempt is {attempt}, limits are 1 and {(1 << 32) - 1}")
-    item: PutItem = {
-        "call_id": call_id,
-        "attempt": attempt,
-        "outcome": outcome_number(outcome),
-        "payload": _payload(data, metadata),
-    }
-    if ttl is not None:
-        item["ttl"] = _duration(ttl)
-    return item
-
-
-def input_items(
-    inputs: Iterable[calls.InputItem | Buffer], ttl: Ttl
-) -> tuple[list[str], list[PutItem]]:
-    """The call ids and the items of a batch. `ttl` is of those that have none."""
-    accepted = f"an iterable of InputItem, {arguments.BUFFER}"
-    common_ttl = arguments.ttl_from(ttl)
-    items = []
-    for index, each in enumerate(arguments.items_from(inputs, "inputs", accepted)):
-        name = f"inputs[{index}]"
-        if not isinstance(each, calls.InputItem):
-            if not isinstance(each, (bytes, bytearray, memoryview)):
-                raise arguments.wrong_type(name, each, f"InputItem, {arguments.BUFFER}")
-            items.append(input_item(new_call_id(), bytes(each), common_ttl, NO_METADATA))
-            continue
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
-        own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
-        call_id = each.call_id or new_call_id()
-        items.append(
-            input_item(
-                arguments.call_id_from(call_id, f"{name}.call_id"),
-                arguments.bytes_from(each.data, f"{name}.data"),
-                own_ttl,
-                metadata,
-            )
-        )
-    return [item["call_id"] for item in items], items
-
-
-def output_items(
-    outputs: Iterable[calls.OutputItem], ttl: Ttl
-) -> tuple[list[str], list[PutItem]]:
-    """The same of outputs."""
-    common_ttl = arguments.ttl_from(ttl)
-    items = []
-    accepted = "an iterable of OutputItem"
-    for index, each in enumerate(arguments.items_from(outputs, "outputs", accepted)):
-        name = f"outputs[{index}]"
-        if not isinstance(each, calls.OutputItem):
-            raise arguments.wrong_type(name, each, "OutputItem")
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
-        own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
-        items.append(
-            output_item(
-                arguments.call_id_from(each.call_id, f"{name}.call_id"),
-                arguments.bytes_from(each.data, f"{name}.data"),
-                each.attempt,
-                each.outcome,
-                own_ttl,
-                metadata,
-            )
-        )
-    return [item["call_id"] for item in items], items
-
-
 def each_of(results: list[Result | Error], call_ids: list[str]) -> list[Result | Error]:
     """With the errors of their calls: one that failed a whole request names none."""
     return [
@@ -222,14 +129,6 @@ def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
     if errors:
         raise BatchError(errors, call_ids)
     return results  # type: ignore[return-value]
-
-
-def outcome_number(outcome: str) -> Any:
-    number = _OUTCOME_NUMBERS.get(arguments.text_from(outcome, "outcome"))
-    if number is None:
-        known = ", ".join(Outcome)
-        raise InvalidArgument(f"outcome is {outcome}, known are {known}")
-    return number
 
 
 def outcome_of(number: int) -> Outcome | None:
@@ -283,50 +182,8 @@ def time_of(timestamp: timestamp_pb2.Timestamp) -> datetime.datetime:
     return time
 
 
-def metadata_from(
-    content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str, item: str = ""
-) -> Metadata:
-    """`item` is of which item of a batch, for errors."""
-    if content_type == "" and labels is None and encryption_key_id == "":
-        return NO_METADATA
-    prefix = f"{item}." if item else ""
-    return Metadata(
-        arguments.text_from(content_type, f"{prefix}content_type"),
-        arguments.labels_from(labels, f"{prefix}labels"),
-        arguments.text_from(encryption_key_id, f"{prefix}encryption_key_id"),
-    )
-
-
-_OUTCOME_NUMBERS: dict[str, Any] = {
-    outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome
-}
-_OUTCOMES = {number: Outcome(outcome) for outcome, number in _OUTCOME_NUMBERS.items()}
+_OUTCOMES = {number: Outcome(outcome) for outcome, number in OUTCOME_NUMBERS.items()}
 _STATES = {pb.CallState.Value(f"CALL_STATE_{state.name}"): state for state in calls.CallState}
-
-
-def _payload(data: bytes, metadata: Metadata) -> dict[str, Any]:
-    if metadata is NO_METADATA:
-        return {"data": data, "crc32c": crc32c(data)}
-    return {
-        "data": data,
-        "crc32c": crc32c(data),
-        "content_type": metadata.content_type,
-        "labels": metadata.labels,
-        "encryption_key_id": metadata.encryption_key_id,
-    }
-
-
-@functools.lru_cache(maxsize=64)
-def _duration(seconds: float) -> duration_pb2.Duration:
-    if not 0 < seconds <= 86400:
-        raise InvalidArgument(f"ttl is {seconds:g} s, limits are 1 s and 86400 s")
-    duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
-
-
-def _put_size(item: PutItem) -> int:
-    return len(item["payload"]["data"]) + _ITEM_OVERHEAD_BYTES
 
 
 def _verified(data: bytes, payload: pb.Payload, call_id: str) -> int:

@@ -171,6 +171,11 @@ _BY_REASON: dict[str, type[Error]] = {
 }
 
 
+def is_of_another_time(result: object) -> bool:
+    """Whether an id was refused because of the time in it."""
+    return isinstance(result, InvalidArgument) and result.reason == "ID_OUTSIDE_WINDOW"
+
+
 def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
     """Of a status that is not OK."""
     info = error_details_pb2.ErrorInfo()

@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 # How often the files are looked at.
 _LOOK_INTERVAL_S = 1.0
-# A certificate may be so new that this machine's clock has not reached it; then the server decides.
-_CLOCK_TOLERANCE = datetime.timedelta(minutes=5)
+# A certificate may be so new that this machine's clock, which is behind, has not reached it; then the
+# server decides.
+_CLOCK_TOLERANCE = datetime.timedelta(hours=1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,79 +1,30 @@
-"""The clients of one server: `AsyncClient` puts inputs and retrieves outputs, `AsyncWorker` gets
-inputs and puts outputs."""
+"""The client's end: it puts inputs and retrieves outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-from typing import Any, AsyncIterator, Iterable, Literal, Mapping, Self, overload
+from typing import Any, AsyncIterator, Iterable, Literal, Mapping, overload
 
-from mayfly import arguments, calls, contract
+from mayfly import arguments, calls, put_items
 from mayfly.aio.batcher import AsyncBatcher
 from mayfly.aio.completion import AsyncCompletion
-from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.download import download
 from mayfly.aio.held_output import AsyncHeldOutput
 from mayfly.aio.held_outputs import AsyncHeldOutputs, take_each
 from mayfly.aio.retrieval import AsyncRetrievals
-from mayfly.aio.sources import AsyncData, AsyncSource, source_of
-from mayfly.aio.upload import upload
-from mayfly.call_id import new_call_id
+from mayfly.aio.role import AsyncRole
+from mayfly.aio.sources import AsyncData, AsyncSource
+from mayfly.aio.upload import reading, upload
 from mayfly.arguments import Buffer
-from mayfly.calls import CallId, Claimed, InputItem, OutputItem, Outcome, Timeout, Ttl
-from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of, each_of
-from mayfly.endpoint import Endpoint
-from mayfly.errors import Error
-from mayfly.reception import Reception
+from mayfly.call_id import learn_time, local_time, new_call_id, said_of_clocks
+from mayfly.calls import CallId, Claimed, InputItem, Timeout, Ttl
+from mayfly.contract import all_of, each_of, output_of
+from mayfly.errors import Error, InvalidArgument, is_of_another_time
 from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
 
-class _AsyncEndpoint(Endpoint):
-    """What client and worker have in common."""
-
-    def _begin(self, settings: Settings) -> None:
-        self._connection = AsyncConnection(settings)
-        self._settings = settings
-        self._kinds = Kinds(settings)
-        self._descriptions = AsyncBatcher(self._connection, self._kinds.descriptions)
-
-    async def describe(self, call_id: CallId) -> calls.CallDescription:
-        """The state of a call, never payload. One that is not there is UNKNOWN, not an error."""
-        return await self._descriptions.call(arguments.call_id_from(call_id))
-
-    @overload
-    async def describe_all(
-        self, call_ids: Iterable[CallId], *, return_exceptions: Literal[False] = False
-    ) -> list[calls.CallDescription]: ...
-
-    @overload
-    async def describe_all(
-        self, call_ids: Iterable[CallId], *, return_exceptions: Literal[True]
-    ) -> list[calls.CallDescription | Error]: ...
-
-    async def describe_all(
-        self, call_ids: Iterable[CallId], *, return_exceptions: bool = False
-    ) -> Any:
-        """The same of many, in order.
-
-        BatchError: some failed; with return_exceptions their errors are in their places instead.
-        """
-        ids = arguments.call_ids_from(call_ids)
-        found = await self._descriptions.call_all(ids)
-        return each_of(found, ids) if return_exceptions else all_of(found, ids)
-
-    async def close(self) -> None:
-        """Ends the connection. Calls under way end with Cancelled; held claims lapse."""
-        await self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-
-class AsyncClient(_AsyncEndpoint):
+class AsyncClient(AsyncRole):
     """Puts inputs and retrieves each output once.
 
     Calls made at the same time travel together. A call that cannot reach the server is repeated for
@@ -112,15 +63,36 @@ class AsyncClient(_AsyncEndpoint):
 
         Conflict: the call has another input. NotFound: the call has ended. PayloadTooLarge.
         """
-        call_id = arguments.call_id_from(call_id or new_call_id())
-        metadata = contract.metadata_from(content_type, labels, encryption_key_id)
-        item = contract.input_item(call_id, b"", arguments.ttl_from(ttl), metadata)
-        head, source = await _head_of(data)
+        is_minted = call_id is None
+        call_id = arguments.call_id_from(new_call_id() if call_id is None else call_id)
+        metadata = put_items.metadata_from(content_type, labels, encryption_key_id)
+        item = put_items.input_item(call_id, b"", arguments.ttl_from(ttl), metadata)
+        async with reading(data) as (head, source):
+            item = put_items.with_data(item, head)
+            try:
+                await self._put(item, source)
+            except InvalidArgument as error:
+                if not is_of_another_time(error):
+                    raise
+                await self._learn_time()
+                if not is_minted:
+                    raise _said_of_clocks(error) from None
+                item["call_id"] = new_call_id()
+                await self._put(item, source)
+        return str(item["call_id"])
+
+    async def _put(self, item: put_items.PutItem, source: AsyncSource | None) -> None:
         if source is None:
-            await self._puts.call(contract.with_data(item, head))
+            await self._puts.call(item)
         else:
             await upload(self._connection, pb.InputItem(**item), source)
-        return call_id
+
+    async def _learn_time(self) -> None:
+        asked_s = local_time()
+        info = await self._connection.invoke(
+            "GetServerInfo", pb.GetServerInfoRequest(), self._connection.deadline()
+        )
+        learn_time(info.server_time.ToNanoseconds() / 1e9, asked_s)
 
     @overload
     async def put_inputs(
@@ -153,12 +125,33 @@ class AsyncClient(_AsyncEndpoint):
         BatchError: some failed; it has their errors and the ids of all. With return_exceptions the
         errors, which have the ids too, are in their places instead.
         """
-        ids, items = contract.input_items(inputs, ttl)
+        are_minted, items = put_items.input_items(inputs, ttl)
         found = await self._puts.call_all(items)
+        if any(map(is_of_another_time, found)):
+            await self._learn_time()
+            await self._put_again(items, are_minted, found)
+        ids = [str(item["call_id"]) for item in items]
         if not return_exceptions:
             all_of(found, ids)
             return ids
         return [id if each is None else each for id, each in zip(ids, each_of(found, ids))]
+
+    async def _put_again(
+        self, items: list[put_items.PutItem], are_minted: list[bool], found: list[Error | None]
+    ) -> None:
+        """Those that were refused because of the time in their ids, with new ones."""
+        again = []
+        for index, result in enumerate(found):
+            if not is_of_another_time(result):
+                continue
+            if are_minted[index]:
+                items[index]["call_id"] = new_call_id()
+                again.append(index)
+            elif result is not None:
+                found[index] = _said_of_clocks(result)
+        results = await self._puts.call_all([items[index] for index in again])
+        for index, result in zip(again, results):
+            found[index] = result
 
     async def retrieve(self, call_id: CallId, timeout: Timeout = None) -> calls.Output:
         """Waits for the output of a call, up to `timeout` in seconds or as a timedelta (None: for
@@ -178,7 +171,7 @@ class AsyncClient(_AsyncEndpoint):
             async with AsyncHeldOutput(self._retrievals, claimed) as held:
                 return await held._read()
         await self._retrievals.acknowledge(claimed)
-        return contract.output_of(claimed, claimed.data)
+        return output_of(claimed, claimed.data)
 
     @contextlib.asynccontextmanager
     async def retrieving(
@@ -316,133 +309,6 @@ class AsyncClient(_AsyncEndpoint):
         await super().close()
 
 
-class AsyncWorker(_AsyncEndpoint):
-    """Gets inputs and puts outputs; learns the ids of calls from its platform.
-
-    Repeats, errors, threads, event loops and forks as AsyncClient.
-    """
-
-    def _begin(self, settings: Settings) -> None:
-        super()._begin(settings)
-        self._gets = AsyncBatcher(self._connection, self._kinds.get_inputs)
-        self._puts = AsyncBatcher(self._connection, self._kinds.put_outputs)
-
-    async def get_input(self, call_id: CallId) -> calls.Input:
-        """The input of a call: bytes with content_type and labels. It can be read again until the
-        output has been retrieved.
-
-        NotFound: not there, or not any more. PayloadDamaged: it was stored or arrived damaged.
-        PayloadTooLarge: larger than Settings.data_bytes_max; stream it with stream_input.
-        """
-        call_id = arguments.call_id_from(call_id)
-        found = await self._gets.call(call_id)
-        return await self._download_input(call_id) if found is None else found
-
-    async def _download_input(self, call_id: str) -> calls.Input:
-        reception = Reception(call_id, data_bytes_max=self._settings.data_bytes_max)
-        pieces = [piece async for piece in download(self._connection, reception)]
-        return reception.received_input(b"".join(pieces))
-
-    @overload
-    async def get_inputs(
-        self, call_ids: Iterable[CallId], *, return_exceptions: Literal[False] = False
-    ) -> list[calls.Input]: ...
-
-    @overload
-    async def get_inputs(
-        self, call_ids: Iterable[CallId], *, return_exceptions: Literal[True]
-    ) -> list[calls.Input | Error]: ...
-
-    async def get_inputs(
-        self, call_ids: Iterable[CallId], *, return_exceptions: bool = False
-    ) -> Any:
-        """The same of many, in order, in as few messages as they fit. Errors as of describe_all."""
-        ids = arguments.call_ids_from(call_ids)
-        found: list[Any] = [None] * len(ids)
-        left = list(range(len(ids)))
-        while left:
-            asked = [ids[index] for index in left]
-            for index, result in zip(left, await self._gets.call_all(asked)):
-                found[index] = result
-            # None did not fit into the answer. Where nothing did, each is larger than a message.
-            count, left = len(left), [index for index in left if found[index] is None]
-            if len(left) == count:
-                break
-        for index in left:
-            try:
-                found[index] = await self._download_input(ids[index])
-            except Error as error:
-                found[index] = error
-        return each_of(found, ids) if return_exceptions else all_of(found, ids)
-
-    def stream_input(self, call_id: CallId) -> AsyncIterator[bytes]:
-        """The input in pieces of up to 1 MiB, of any size. When it ends without an error, that was
-        the whole, as it was stored. Errors as of get_input."""
-        return download(self._connection, Reception(arguments.call_id_from(call_id)))
-
-    async def put_output(
-        self,
-        call_id: CallId,
-        data: AsyncData,
-        attempt: int = 1,
-        outcome: str = Outcome.SUCCESS,
-        ttl: Ttl = None,
-        content_type: str = "",
-        labels: Mapping[str, str] | None = None,
-        encryption_key_id: str = "",
-    ) -> None:
-        """Stores an output; data and metadata as AsyncClient.put_input. `attempt` is the number of the
-        run, from 1: a higher one replaces an output that nobody holds. `outcome` is "success",
-        "failure", "timeout" or "cancelled".
-
-        NotFound: no such call, or it has ended. Conflict: the attempt has put another output.
-        StaleAttempt: a later one was faster. OutputClaimed: a client holds an earlier one's.
-        """
-        metadata = contract.metadata_from(content_type, labels, encryption_key_id)
-        call_id = arguments.call_id_from(call_id)
-        seconds = arguments.ttl_from(ttl)
-        item = contract.output_item(call_id, b"", attempt, outcome, seconds, metadata)
-        head, source = await _head_of(data)
-        if source is None:
-            await self._puts.call(contract.with_data(item, head))
-        else:
-            await upload(self._connection, pb.OutputItem(**item), source)
-
-    @overload
-    async def put_outputs(
-        self,
-        outputs: Iterable[OutputItem],
-        ttl: Ttl = None,
-        *,
-        return_exceptions: Literal[False] = False,
-    ) -> None: ...
-
-    @overload
-    async def put_outputs(
-        self, outputs: Iterable[OutputItem], ttl: Ttl = None, *, return_exceptions: Literal[True]
-    ) -> list[Error | None]: ...
-
-    async def put_outputs(
-        self, outputs: Iterable[OutputItem], ttl: Ttl = None, *, return_exceptions: bool = False
-    ) -> Any:
-        """Stores many outputs, as AsyncClient.put_inputs. With return_exceptions it gives a list,
-        with None where an output was stored."""
-        ids, items = contract.output_items(outputs, ttl)
-        found = await self._puts.call_all(items)
-        if return_exceptions:
-            return each_of(found, ids)
-        all_of(found, ids)
-        return None
-
-
-async def _head_of(data: AsyncData) -> tuple[bytes, AsyncSource | None]:
-    """The whole when it fits a message, otherwise where it comes from."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
-            return bytes(data), None
-    source = source_of(data)
-    head = await source.read(0)
-    if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
-        source.close()
-        return head, None
-    return b"", source
+def _said_of_clocks(error: Error) -> Error:
+    text = error.message + said_of_clocks()
+    return type(error)(text, error.reason, error.call_id, error.retry_after)

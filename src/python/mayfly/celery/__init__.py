@@ -24,12 +24,15 @@ What is different from other backends:
   * get() and join() take results: the same result object remembers what it took, any other raises
     mayfly.errors.NotFound. ready(), state, result and the like only look.
   * What is not there any more raises NotFound at once. Its state is CONSUMED, DELETED, EXPIRED or
-    UNKNOWN, and ready() is true, so that nobody waits for it.
+    UNKNOWN, and ready() is true, so that nobody waits for it. An ignored result is PENDING in the
+    process that sent its task, and UNKNOWN elsewhere.
   * A result stays for `result_expires`, 1 s to 24 h, from when it was stored; without that setting
     as long as the server's retention.default_ttl says. A task has to end within the latter from
-    when it was sent, countdown and retries included.
+    when it was sent, countdown and retries included: a longer countdown or eta is refused when the
+    task is sent, and makes a retry fail.
   * Nothing is stored of a task under way: STARTED, RETRY and states of one's own look PENDING.
   * A task that runs twice has one result, the first that was stored.
+  * When the broker takes no message, or not all of a group, the inputs of the others are deleted.
   * A chord takes its header's results, of which there are at most claims.outstanding_max (10,000),
     and leaves them when one has failed. Its body is sent by the worker that ends the header's last
     task, not by polling; if that worker dies at that very moment, it may be sent twice.

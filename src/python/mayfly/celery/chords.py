@@ -101,7 +101,11 @@ def part_returned(backend: Any, request: Any, state: str, result: Any) -> None:
 
 
 def is_pending(worker: Any, call_ids: list[str]) -> bool:
-    return any(each.state == CallState.PENDING for each in worker.describe_all(call_ids))
+    described = worker.describe_all(call_ids, return_exceptions=True)
+    for each in described:
+        if isinstance(each, errors.Error):
+            raise each  # and not all of them in one: it is looked at whether it may be over soon
+    return any(each.state == CallState.PENDING for each in described)
 
 
 def have_ended(worker: Any, call_ids: list[str]) -> bool:
@@ -172,7 +176,8 @@ def take_into(backend: Any, member: Any, output: Any) -> None:
             member._maybe_set_cache(meta)
             return
         error = meta["result"]
-    raise ChordError(f"Dependency {member.id} raised {error!r}") from error
+    cause = error if isinstance(error, BaseException) else None
+    raise ChordError(f"Dependency {member.id} raised {error!r}") from cause
 
 
 def fail(backend: Any, call_id: str, callback: Any, error: Exception) -> None:

@@ -13,7 +13,7 @@ from celery._state import get_current_task
 from kombu.utils.objects import cached_property
 
 from mayfly.celery import canvas, chords
-from mayfly.errors import InvalidArgument
+from mayfly.errors import InvalidArgument, TimedOut, Unavailable
 
 _KNOWN = "mayfly_call_ids"
 # No store keeps an input for longer, whatever its settings.
@@ -120,8 +120,9 @@ def fail_instead(message: Any, backend: Any, error: InvalidArgument) -> bool:
     task = get_current_task()
     if task is None or task_id not in known_ids():
         return False
-    backend.mark_as_failure(task_id, error)
-    return bool(task.request.id != task_id)
+    is_retry = task.request.id == task_id
+    backend.mark_as_failure(task_id, error, request=task.request if is_retry else None)
+    return not is_retry
 
 
 @contextlib.contextmanager
@@ -135,6 +136,8 @@ def together(backend: Any, call_ids: list[str], chord_ids: list[str]) -> Iterato
     try:
         backend.put_inputs(wanted)
         yield
+    except (Unavailable, TimedOut):
+        raise  # nothing can be deleted either, and to try would take as long again
     except BaseException:
         backend.connections.delete_inputs(unsent)
         raise
