@@ -36,7 +36,7 @@ Machine::~Machine() {
 }
 
 bool Machine::Start() {
-  has_failed_ = sync_has_failed_ = false;
+  has_failed_ = sync_has_failed_ = a_read_has_failed_ = false;
   auto storage = MemoryStorage::Open(
       {.disk = &disk_,
        .root_key = SecretBytes(AsBytes(std::string(32, 'r'))),
@@ -105,7 +105,10 @@ absl::Status Machine::BeforeOperation(DiskOperation operation) {
   const bool is_read = operation == DiskOperation::kReadCall ||
                        operation == DiskOperation::kReadRow ||
                        operation == DiskOperation::kReadSlot;
-  if (is_read && reads_fail_ && dice_.OneIn(20)) return absl::UnavailableError("a bad sector");
+  if (is_read && reads_fail_ && dice_.OneIn(20)) {
+    a_read_has_failed_ = true;
+    return absl::UnavailableError("a bad sector");
+  }
   if (!ChangesDisk(operation) || operations_until_failure_ < 0) return absl::OkStatus();
   // A sync that fails is followed by a loss of power, which is too much for relaxed durability.
   if (is_sync && is_relaxed()) return absl::OkStatus();

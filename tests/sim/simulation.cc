@@ -387,11 +387,11 @@ void Simulation::JudgeWhatWasTold() {
     const bool may_be_lost = is_claim && told.reply.pending &&
                              machine_.now_ms() >= asked.asked_ms + asked.operation.lease_ms;
     // A read has failed. An output that was claimed is released then.
-    if (may_be_lost || (is_claim && is_down && machine_.reads_fail())) {
+    if (may_be_lost || (is_claim && is_down && machine_.a_read_has_failed())) {
       call.judge.Forget(told.number, machine_.now_ms());
       continue;
     }
-    if (is_down && machine_.reads_fail()) {
+    if (is_down && machine_.a_read_has_failed()) {
       if (call.judge.Refuse(told.number, machine_.now_ms())) continue;
       return Fail(absl::StrCat("call ", asked.call, ": ", Describe(asked.operation),
                                " was decided, and then refused"));
