@@ -3,12 +3,12 @@
 
 #include <filesystem>
 #include <string>
+#include <unistd.h>
 
 #include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "storage/storage_harness.h"
 
