@@ -60,6 +60,11 @@ absl::Status DamagedError() {
                    "the stored payload is damaged");
 }
 
+absl::Status UploadEndedError() {
+  return MakeError(absl::StatusCode::kNotFound, Reason::kUploadUnknown,
+                   "the upload has ended with its call");
+}
+
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
                    "the claim has lapsed, was released, or belongs to another client");
@@ -101,10 +106,7 @@ class Application {
   Applied Take() { return std::move(applied_); }
 
   void operator()(const PutInput& put) {
-    if (!MayStore(put, [&](const StoredPayload& stored) { PutAgain(put, stored); })) return;
-    state().input = put.payload;
-    effects().store = PayloadKind::kInput;
-    result().payload = put.payload;
+    if (MayStoreOrAgain(put, nullptr)) Store(put);
   }
 
   void operator()(const GetInput&) {
@@ -118,10 +120,7 @@ class Application {
   }
 
   void operator()(const PutOutput& put) {
-    if (!MayStore(put, [&](const StoredPayload& stored) { PutAgain(put, stored); })) return;
-    effects().remove_output = std::exchange(state().output, put.payload);
-    effects().store = PayloadKind::kOutput;
-    result().payload = put.payload;
+    if (MayStoreOrAgain(put, nullptr)) Store(put);
   }
 
   void operator()(const BeginUpload& begin) {
@@ -132,8 +131,15 @@ class Application {
       }
       std::visit([&](const auto& put) { PutAgain(put, stored); }, begin.put);
     };
-    const auto may_store = [&](const auto& put) { return MayStore(put, again); };
+    const auto may_store = [&](const auto& put) { return MayStore(put, nullptr, again); };
     if (std::visit(may_store, begin.put)) result().pending = true;
+  }
+
+  void operator()(const FinishUpload& finish) {
+    const auto store = [&](const auto& put) {
+      if (MayStoreOrAgain(put, &finish)) Store(put);
+    };
+    std::visit(store, finish.put);
   }
 
   void operator()(const ClaimOutput& request) {
@@ -262,8 +268,9 @@ class Application {
   }
 
   // Whether to store the put's payload. If not, the result is set; `again` is called for a payload
-  // that already exists.
-  bool MayStore(const PutInput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
+  // that already exists. `finish`: the end of the upload that brought the payload, else null.
+  bool MayStore(const PutInput& put, const FinishUpload* finish,
+                absl::FunctionRef<void(const StoredPayload&)> again) {
     if (const auto ended = Ended()) return PutAfterEnd(*ended);
     const auto& stored = state().input;
     if (stored && IsReadable(*stored, context_)) {
@@ -274,22 +281,15 @@ class Application {
     // The input has expired but the output has not. An input that has ended for workers is not
     // stored again, swept or not.
     if (state().output) return RefuseToStore(EndedError(EndReason::kExpired));
-    if (!put.began_in_window) {
-      const int64_t now_ms = context_.now.steady_ms;
-      const int64_t ahead_ms = put.id_time_ms - now_ms;
-      const int64_t limit_ms =
-          ahead_ms > 0 ? context_.id_window_ms
-                       : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
-      if (std::abs(ahead_ms) > limit_ms) {
-        return RefuseToStore(OutsideWindowError(ahead_ms, limit_ms));
-      }
-    }
+    if (finish != nullptr ? !IsUnderWay(*finish) : !IsInWindow(put)) return false;
     // Steady time was set back; otherwise the window would have rejected the id.
     if (forgotten_) return PutAfterEnd(*forgotten_);
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
   }
 
-  bool MayStore(const PutOutput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
+  // Without a window: an output needs a live input.
+  bool MayStore(const PutOutput& put, const FinishUpload* finish,
+                absl::FunctionRef<void(const StoredPayload&)> again) {
     if (const auto ended = Ended()) return PutAfterEnd(*ended);
     const std::optional<StoredPayload>& stored = state().output;
     if (!stored && !state().input) return RefuseToStore(UnknownError());
@@ -308,7 +308,40 @@ class Application {
           MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputClaimed,
                     "a client holds the output of an earlier attempt under a claim"));
     }
+    if (finish != nullptr && !IsUnderWay(*finish)) return false;
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
+  }
+
+  // Whether the time in a new call's id is within the id window; otherwise rejects the put.
+  bool IsInWindow(const PutInput& put) {
+    const int64_t now_ms = context_.now.steady_ms;
+    const int64_t ahead_ms = put.id_time_ms - now_ms;
+    const int64_t limit_ms =
+        ahead_ms > 0 ? context_.id_window_ms
+                     : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
+    return std::abs(ahead_ms) <= limit_ms || RefuseToStore(OutsideWindowError(ahead_ms, limit_ms));
+  }
+
+  // Whether the call has not ended since the upload began; otherwise rejects the end of the upload.
+  bool IsUnderWay(const FinishUpload& finish) {
+    return !finish.call_has_ended || RefuseToStore(UploadEndedError());
+  }
+
+  // As MayStore; a payload that already exists is compared with the put's content.
+  template <typename SomePut>
+  bool MayStoreOrAgain(const SomePut& put, const FinishUpload* finish) {
+    return MayStore(put, finish, [&](const StoredPayload& stored) { PutAgain(put, stored); });
+  }
+
+  void Store(const PutInput& put) {
+    state().input = put.payload;
+    effects().store = PayloadKind::kInput;
+    result().payload = put.payload;
+  }
+  void Store(const PutOutput& put) {
+    effects().remove_output = std::exchange(state().output, put.payload);
+    effects().store = PayloadKind::kOutput;
+    result().payload = put.payload;
   }
 
   void PutAgain(const PutInput& put, const StoredPayload& stored) {
@@ -325,9 +358,10 @@ class Application {
     return reason != EndReason::kConsumed && RefuseToStore(EndedError(reason));
   }
 
-  void PutAgain(bool same_content, const StoredPayload& stored, Reason conflict,
-                absl::string_view text) {
-    if (!same_content) {
+  void PutAgain(const absl::StatusOr<bool>& same_content, const StoredPayload& stored,
+                Reason conflict, absl::string_view text) {
+    if (!same_content.ok()) return Refuse(same_content.status());
+    if (!*same_content) {
       return Refuse(MakeError(absl::StatusCode::kAlreadyExists, conflict, text));
     }
     result().payload = stored;

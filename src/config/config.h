@@ -73,6 +73,8 @@ struct Config {
     absl::Duration default_ttl;
     absl::Duration max_ttl;
     absl::Duration tombstone_ttl;
+
+    friend bool operator==(const TenantRetention&, const TenantRetention&) = default;
   };
 
   struct Retention {

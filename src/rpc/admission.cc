@@ -57,7 +57,7 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
   RETURN_IF_ERROR(CheckCount(items.extra_field, items.extra_count));
   auto admitted = ResolveTenant(*caller);
   RETURN_IF_ERROR(admitted.status());
-  RETURN_IF_ERROR(TakeRate(*admitted->tenant, items.count + items.extra_count));
+  RETURN_IF_ERROR(TakeRate(admitted->tenant, items.count + items.extra_count));
   return admitted;
 }
 
@@ -104,11 +104,9 @@ absl::Status Admission::CheckCount(absl::string_view field, int count, int count
                     absl::StrCat("range is ", count_min, " to ", count_max));
 }
 
-absl::Status Admission::TakeRate(const Tenant& tenant, int64_t item_count) {
-  const uint64_t rate = tenant.policy().limits.operations_per_second_max;
-  if (rate == 0 || item_count == 0) return absl::OkStatus();
-  return rate_limiter_.Take(tenant.name, rate, static_cast<uint64_t>(item_count),
-                            clock_->Read().boottime);
+absl::Status Admission::TakeRate(Tenant* tenant, int64_t item_count) const {
+  if (!tenant->ledger.has_rate_limit()) return absl::OkStatus();
+  return tenant->ledger.TakeOperations(item_count, clock_->Read().boottime);
 }
 
 }  // namespace mayfly

@@ -337,13 +337,15 @@ void OpenCalls::CheckIdentities() {
 
 void OpenCalls::GiveBackMemory() {
   const uint64_t resets = surroundings_.reset_call_count();
+  const uint64_t received = surroundings_.large_message_bytes();
   {
     MutexLock lock(&mutex_);
     const uint32_t now = tick_.load(std::memory_order_relaxed);
     if (trim_at_ == 0) {
       if (peak_bytes_ - held_bytes_ >= kTrimBytesMin) {
         trim_at_ = now + kTrimTicks;
-      } else if (resets - resets_at_trim_ >= kTrimResetsMin) {
+      } else if (resets - resets_at_trim_ >= kTrimResetsMin ||
+                 received - received_at_trim_ >= kTrimBytesMin) {
         trim_at_ = now + kResetTrimTicks;
       }
       return;
@@ -352,9 +354,10 @@ void OpenCalls::GiveBackMemory() {
     trim_at_ = 0;
     peak_bytes_ = held_bytes_;
   }
-  // gRPC may still be at work on the last ones, so half of them count once more: after many resets it
-  // is done a few times.
+  // gRPC may still be at work on the last ones, so half of them count once more: after many resets or
+  // much data it is done a few times.
   resets_at_trim_ += (resets - resets_at_trim_ + 1) / 2;
+  received_at_trim_ += (received - received_at_trim_ + 1) / 2;
   malloc_trim(0);
 }
 

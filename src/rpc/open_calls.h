@@ -131,7 +131,8 @@ class OpenCalls final : public PayloadEndListener {
     TlsPeers* peers = nullptr;  // must outlive this object, as must what follows
     TlsUpkeep* tls = nullptr;
     absl::Duration reload_interval;
-    std::function<uint64_t()> reset_call_count;  // that clients have reset so far
+    std::function<uint64_t()> reset_call_count;     // that clients have reset so far
+    std::function<uint64_t()> large_message_bytes;  // received so far
   };
 
   explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}
@@ -196,6 +197,7 @@ class OpenCalls final : public PayloadEndListener {
   uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
   // Of the thread.
   uint64_t resets_at_trim_ = 0;
+  uint64_t received_at_trim_ = 0;
   StallWatch stall_watch_;
   std::thread thread_;
 };

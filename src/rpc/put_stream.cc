@@ -40,7 +40,7 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
   }
   const int64_t count = request.inputs_size() + request.outputs_size();
   // The client is slowed down instead of rejected: it would only send the items again.
-  const absl::Status rate = admission_->TakeRate(*tenant_, count);
+  const absl::Status rate = admission_->TakeRate(tenant_, count);
   if (!rate.ok()) return RetryDelayOf(rate);
 
   auto answer = std::make_shared<Answer>();

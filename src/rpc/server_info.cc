@@ -13,7 +13,9 @@ void WriteDuration(absl::Duration duration, google::protobuf::Duration* wire) {
   wire->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
 }
 
-void WriteLimits(const Config& config, const TenantPolicy& policy, v1::ServerLimits* wire) {
+void WriteLimits(const Config& config, const Tenant& tenant, v1::ServerLimits* wire) {
+  const TenantPolicy& policy = tenant.policy();
+  const QuotaLimits& limits = tenant.ledger.limits();
   WriteDuration(config.limits.id_window, wire->mutable_id_window());
   WriteDuration(policy.retention.default_ttl, wire->mutable_default_ttl());
   WriteDuration(policy.retention.max_ttl, wire->mutable_max_ttl());
@@ -26,12 +28,12 @@ void WriteLimits(const Config& config, const TenantPolicy& policy, v1::ServerLim
   wire->set_payload_bytes_max(config.limits.payload_bytes_max);
   wire->set_message_bytes_max(config.limits.message_bytes_max);
   wire->set_batch_items_max(config.limits.batch_items_max);
-  wire->set_stream_subscriptions_max(config.limits.stream_subscriptions_max);
-  wire->set_live_calls_max(policy.limits.live_calls_max);
-  wire->set_live_bytes_max(policy.limits.live_bytes_max);
-  wire->set_operations_per_second_max(policy.limits.operations_per_second_max);
-  wire->set_claims_max(policy.limits.claims_max);
-  wire->set_uploads_max(config.limits.uploads_max);
+  wire->set_stream_subscriptions_max(limits.stream_subscriptions_max);
+  wire->set_live_calls_max(limits.live_calls_max);
+  wire->set_live_bytes_max(limits.live_bytes_max);
+  wire->set_operations_per_second_max(limits.operations_per_second_max);
+  wire->set_claims_max(limits.claims_max);
+  wire->set_uploads_max(limits.uploads_max);
 }
 
 }  // namespace
@@ -43,7 +45,7 @@ void WriteServerInfo(const Config& config, const Admitted& caller,
   response->set_tenant(caller.tenant->name);
   const absl::string_view role = RoleName(caller.role);
   response->set_role(role.data(), role.size());
-  WriteLimits(config, caller.tenant->policy(), response->mutable_limits());
+  WriteLimits(config, *caller.tenant, response->mutable_limits());
 }
 
 }  // namespace mayfly

@@ -179,9 +179,7 @@ TEST_F(ApplyTest, ATombstoneThatIsThereRefusesAPutHoweverOldItIs) {
   state_.tombstone = tombstone;
   EXPECT_EQ(ReasonFor(Input()), Reason::kCallDeleted);
   state_.tombstone = tombstone;
-  PutInput upload = Input();
-  upload.began_in_window = true;
-  EXPECT_EQ(ReasonFor(upload), Reason::kCallDeleted);
+  EXPECT_EQ(ReasonFor(FinishUpload{.put = Input()}), Reason::kCallDeleted);
 }
 
 TEST_F(ApplyTest, AnIdAtTheFloorIsOutsideTheWindow) {
@@ -196,8 +194,31 @@ TEST_F(ApplyTest, AnUploadThatBeganInTheWindowMayEndOutsideIt) {
   PutInput put = Input(kSameContent, 24 * kHour);
   Wait(2 * kHour);
   EXPECT_EQ(ReasonFor(put), Reason::kIdOutsideWindow);
-  put.began_in_window = true;
-  EXPECT_TRUE(Do(put).status.ok());
+  EXPECT_TRUE(Do(FinishUpload{.put = put}).status.ok());
+}
+
+TEST_F(ApplyTest, AnUploadEndsWithItsCallAlsoWhenTheIdIsStillInTheWindow) {
+  ASSERT_TRUE(Do(Input()).status.ok());
+  const FinishUpload output{.put = Output(1), .call_has_ended = true};
+  const FinishUpload input{.put = Input(), .call_has_ended = true};
+  EXPECT_EQ(ReasonFor(output), Reason::kUploadUnknown) << "a later call's input";
+  EXPECT_TRUE(Do(input).status.ok()) << "stored already";
+  state_ = CallState();
+  EXPECT_EQ(ReasonFor(input), Reason::kUploadUnknown);
+  EXPECT_EQ(state_, CallState());
+}
+
+TEST_F(ApplyTest, APutThatCannotBeComparedIsNoConflict) {
+  MakeReady();
+  const CallState before = state_;
+  const FixedAnswer unreadable(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown, "not now"));
+  EXPECT_EQ(ReasonFor(Input(unreadable)), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(Output(1, unreadable)), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(FinishUpload{.put = Output(1, unreadable)}), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(BeginUpload{.put = Input(unreadable), .content_is_known = true}),
+            Reason::kStorageDown);
+  EXPECT_EQ(state_, before);
 }
 
 TEST_F(ApplyTest, ALeaseLastsAsLongAsItSaysWhateverSteadyTimeDoes) {

@@ -18,6 +18,7 @@ namespace {
 using spec::Answer;
 using spec::CodeOf;
 using spec::Expected;
+using spec::ExpectedFinish;
 using spec::ExpectedSweep;
 using spec::NameOf;
 using spec::PhaseOf;
@@ -202,6 +203,11 @@ std::vector<Case> AllCases() {
     }
   }
   return cases;
+}
+
+Put PutOf(const Operation& operation) {
+  if (const auto* input = std::get_if<PutInput>(&operation)) return *input;
+  return std::get<PutOutput>(operation);
 }
 
 Operation OperationOf(Request request, const Case& c) {
@@ -449,9 +455,7 @@ TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
       const bool depends_on_content = answer == Answer::kAgain || answer == Answer::kCallConflict ||
                                       answer == Answer::kOutputConflict;
       for (const bool content_is_known : {true, false}) {
-        BeginUpload begin{.content_is_known = content_is_known};
-        if (const auto* input = std::get_if<PutInput>(&put)) begin.put = *input;
-        if (const auto* output = std::get_if<PutOutput>(&put)) begin.put = *output;
+        const BeginUpload begin{.put = PutOf(put), .content_is_known = content_is_known};
         const Applied applied = Apply(StateOf(c), begin, ContextOf(c));
         const bool is_wanted = is_stored || (depends_on_content && !content_is_known);
         EXPECT_EQ(applied.result.pending, is_wanted);
@@ -460,6 +464,38 @@ TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
         EXPECT_EQ(applied.result.payload.has_value(), !is_wanted && answer == Answer::kAgain);
         EXPECT_EQ(applied.state, AfterTime(c));
         ExpectSameEffects(applied.effects, Effects{});
+        ++checked;
+      }
+      if (testing::Test::HasFailure()) FAIL() << "the first difference stops the table";
+    }
+  }
+  EXPECT_GT(checked, 15'000);
+}
+
+// An upload ends in every state as its put would have been answered when the upload began, and stores
+// nothing when the call has ended since.
+TEST(CallTable, AnUploadEndsInEveryStateAsItsPutWouldWithinTheWindow) {
+  int checked = 0;
+  for (const Case& c : AllCases()) {
+    for (int row = 0; row < static_cast<int>(Request::kClaim); ++row) {
+      const auto request = static_cast<Request>(row);
+      if (request == Request::kGetInput) continue;
+      const Situation situation{.story = StoryOf(c),
+                                .input_readable = IsReadableLife(c.input),
+                                .has_old_tombstone = c.grave == Grave::kForgotten};
+      SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
+      const Operation put = OperationOf(request, c);
+      for (const bool call_has_ended : {false, true}) {
+        const FinishUpload finish{.put = PutOf(put), .call_has_ended = call_has_ended};
+        const Applied applied = Apply(StateOf(c), finish, ContextOf(c));
+        const Answer answer = ExpectedFinish(request, situation, call_has_ended);
+        const Outcome outcome = OutcomeOf(answer, put, c);
+        EXPECT_EQ(applied.result.status.code(), CodeOf(answer)) << applied.result.status;
+        EXPECT_EQ(ReasonOf(applied.result.status), ReasonOfAnswer(answer));
+        EXPECT_EQ(applied.state, outcome.state);
+        ExpectSameEffects(applied.effects, outcome.effects);
+        ExpectTold(answer, applied.result, outcome, c, request <= Request::kGetInput);
+        ExpectInvariants(applied, c);
         ++checked;
       }
       if (testing::Test::HasFailure()) FAIL() << "the first difference stops the table";

@@ -93,9 +93,8 @@ class ServiceConfigTest(unittest.TestCase):
     def start(self, server_settings: str = "") -> CalledServer:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        server = CalledServer(MAYFLYD, generate_messages(PROTOC, directory.name))
+        server = CalledServer(MAYFLYD, generate_messages(PROTOC, directory.name), server_settings)
         self.addCleanup(server.close)
-        server.server_settings = server_settings
         server.start()
         return server
 

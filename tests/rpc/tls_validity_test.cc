@@ -57,8 +57,8 @@ TEST_F(TlsValidityTest, CountsTheDaysAndHoursBeforeTheEnd) {
 TEST_F(TlsValidityTest, SaysThatNobodyAcceptsAnExpiredOne) {
   EXPECT_THAT(WarningsIn(368 * kDay),
               ElementsAre(AllOf(HasSubstr(" expired at "),
-                                HasSubstr("(2 days ago): no client accepts it: replace it")),
-                          HasSubstr("(2 days ago): no client is accepted: add its successor")));
+                                HasSubstr("(3 days ago): no client accepts it: replace it")),
+                          HasSubstr("(3 days ago): no client is accepted: add its successor")));
 }
 
 TEST_F(TlsValidityTest, SaysThatNobodyAcceptsOneThatIsNotValidYet) {

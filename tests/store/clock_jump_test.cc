@@ -29,7 +29,7 @@ class ClockJump : public testing::Test {
   }
 
   bool IsReadable() { return harness_.GetInput(id_).status.ok(); }
-  int64_t live_calls() { return harness_.tenant()->live_calls; }
+  int64_t live_calls() { return harness_.tenant()->ledger.live_calls(); }
 
   StoreHarness harness_;
   CallId id_;
@@ -112,7 +112,7 @@ TEST(ClockWait, BeginsWhereTheRecordIsLostAndNotInANewStore) {
     harness.Settle();
   };
   pass_deadline();
-  EXPECT_EQ(harness.tenant()->live_calls, 0) << "there was nothing to wait for";
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 0) << "there was nothing to wait for";
   EXPECT_THAT(harness.log(), testing::IsEmpty());
   harness.Close();
 
@@ -120,12 +120,12 @@ TEST(ClockWait, BeginsWhereTheRecordIsLostAndNotInANewStore) {
   harness.Open();
   ASSERT_TRUE(harness.PutInput(harness.NewId(), "in", absl::Seconds(5)).status.ok());
   pass_deadline();
-  EXPECT_EQ(harness.tenant()->live_calls, 1);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 1);
   EXPECT_THAT(harness.log(),
               testing::ElementsAre(testing::StartsWith("no time service has synchronised")));
   harness.clock.SetSynchronised(true);
   pass_deadline();
-  EXPECT_EQ(harness.tenant()->live_calls, 0);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 0);
   EXPECT_THAT(harness.log(),
               testing::ElementsAre(testing::_, testing::StartsWith("the clock is trusted")));
 }

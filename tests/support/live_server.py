@@ -18,7 +18,7 @@ CONFIG = """
 [server]
 listen = "127.0.0.1:{port}"
 port_file = "port"
-{server_settings}
+{server}
 [tls]
 ca_file = "certificates/ca.pem"
 certificate_file = "certificates/server.pem"
@@ -40,8 +40,8 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]; `storage` are lines of [storage]. `open_files` is the server's limit
-    of them, 0 for this process's."""
+    the first ones of [retention]; `storage` and `server` are lines of [storage] and [server].
+    `open_files` is the server's limit of them, 0 for this process's."""
 
     def __init__(
         self,
@@ -49,13 +49,14 @@ class LiveServer:
         settings: str = "",
         storage: str = "disk_reserve_bytes = 0",
         open_files: int = 0,
+        server: str = "",
     ):
         self._mayflyd = mayflyd
         self._settings = settings
         self._storage = storage
+        self._server = server
         self._open_files = open_files
-        # Further lines of [server] and [storage], for the next start.
-        self.server_settings = ""
+        # Further lines of [storage], for the next start.
         self.storage_settings = ""
         self._process: Any = None
         self.port = 0
@@ -101,7 +102,7 @@ class LiveServer:
             port=self.port,
             settings=self._settings,
             storage=self._storage,
-            server_settings=self.server_settings,
+            server=self._server,
             storage_settings=self.storage_settings,
         )
         with open(self.path("mayfly.toml"), "w") as file:

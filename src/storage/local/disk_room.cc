@@ -13,7 +13,7 @@
 #include <sys/statvfs.h>
 
 #include "base/human_bytes.h"
-#include "storage/storage.h"
+#include "storage/segments.h"
 
 namespace mayfly {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "storage/local/local_storage.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -52,13 +53,16 @@ absl::Status LocalStorage::FailedRead(absl::string_view operation, const rocksdb
   const bool is_lost = IsFileLost(status);
   health_.Alarm(operation, AlarmText(status, is_lost, key));
   if (is_lost || status.IsCorruption()) {
-    return MakeError(
-        absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-        is_lost ? "what is stored of the call is lost" : "what is stored of the call is damaged");
+    return WithKind(MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                              is_lost ? "what is stored of the call is lost"
+                                      : "what is stored of the call is damaged"),
+                    StorageErrorKind::kUnreadable);
   }
-  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                                  "the disk failed to read what is stored of the call"),
-                        kReadRetryDelay);
+  const absl::Status unread =
+      WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                               "the disk failed to read what is stored of the call"),
+                     kReadRetryDelay);
+  return WithKind(unread, StorageErrorKind::kUnreadable);
 }
 
 absl::Status LocalStorage::BadRow(absl::string_view operation, const CallKey* key) const {

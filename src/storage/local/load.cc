@@ -42,18 +42,21 @@ class BatchedGet {
 
 }  // namespace
 
-absl::Status LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
-  return LoadCalls(keys, Remember::kYes, loaded);
+void LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+  LoadCalls(keys, Remember::kYes, loaded);
 }
 
 // Not remembered: by the time the index would have it, the shard's committer may have changed it.
-absl::Status LocalStorage::Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
-  return LoadCalls(keys, Remember::kNo, loaded);
+void LocalStorage::Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+  LoadCalls(keys, Remember::kNo, loaded);
 }
 
-absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember remember,
-                                     absl::Span<LoadedCall> loaded) {
-  RETURN_IF_ERROR(health_.Check());
+void LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember remember,
+                             absl::Span<LoadedCall> loaded) {
+  if (const absl::Status health = health_.Check(); !health.ok()) {
+    for (LoadedCall& call : loaded) call.status = health;
+    return;
+  }
   std::vector<CallRows> rows(keys.size());
   std::vector<size_t> missed;
   std::vector<CallKey> missed_keys;
@@ -82,7 +85,6 @@ absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember re
     PlaceRow(rows[i].input, &loaded[i].state.input, &loaded[i].dead_input);
     PlaceRow(rows[i].output, &loaded[i].state.output, &loaded[i].dead_output);
   }
-  return absl::OkStatus();
 }
 
 // A tombstone that cannot be read is not "no tombstone": the call has a status and nothing else.

@@ -12,6 +12,7 @@
 #include "keys/key_directory.h"
 #include "storage/local/disk_advice.h"
 #include "storage/local/row_format.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -97,7 +98,8 @@ absl::Status LocalStorage::OpenKeys() {
         "the slot file is missing while the database holds data: restore it, or move the whole "
         "data directory away to start empty");
   }
-  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss};
+  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss,
+                                  .waits_for_rows = true};
   if (has_keyring) {
     auto keyring = Keyring::Open(options_.file_system, keys, options_.root_key);
     RETURN_IF_ERROR(keyring.status());
@@ -203,7 +205,9 @@ SlotState LocalStorage::StateOf(SlotRef slot) const { return slots_->StateOf(slo
 
 absl::StatusOr<SecretBytes> LocalStorage::ReadSecret(SlotRef slot) const {
   RETURN_IF_ERROR(health_.Check());
-  return slots_->ReadSecret(slot);
+  auto secret = slots_->ReadSecret(slot);
+  if (!secret.ok()) return WithKind(secret.status(), StorageErrorKind::kUnreadable);
+  return secret;
 }
 
 Keyring* LocalStorage::keyring() { return keyring_.get(); }
@@ -224,6 +228,8 @@ absl::Status LocalStorage::SyncBoth() {
   // The slots below it have their rows in the log, unless some are written ahead of them just now.
   uint64_t generation = slots_->WrittenGeneration();
   if (slots_first_count_ != 0) generation = 0;
+  // Rows leave before their slots are erased, so the log has what removed them.
+  const uint64_t erasure_count = slots_->erasure_count();
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
   const bool is_wanted = log_sync_wanted_.exchange(false);
@@ -258,6 +264,7 @@ absl::Status LocalStorage::SyncBoth() {
     if (!recorded.ok()) return health_.Fail("writing the slot file's record", recorded.message());
   }
   synced_sequence_ = sequence;
+  slots_->RowsSynced(erasure_count);
   // A flush that failed meanwhile is a failure of what was to be synced.
   return health_.Check();
 }

@@ -99,8 +99,8 @@ class LocalStorage : public Storage {
   Keyring* keyring() override;
   uint64_t boot_number() const override;
 
-  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
-  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
   absl::Status Sync() override;
@@ -134,8 +134,9 @@ class LocalStorage : public Storage {
   absl::Status RoomRefusal(uint64_t bytes) const override { return room_->Refusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
-  absl::Status RemoveOrphans(const Orphans& orphans) override;
-  void OrphansRemoved() override { slots_->OrphansRemoved(); }
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override;
+  void OrphansRemoved(bool all) override { slots_->OrphansRemoved(all); }
   uint64_t skipped() const override { return skipped_.load(std::memory_order_relaxed); }
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override;
 
@@ -179,8 +180,7 @@ class LocalStorage : public Storage {
 
   enum class Remember { kNo, kYes };
   // `remember`: puts into the index what it did not have.
-  absl::Status LoadCalls(absl::Span<const CallKey> keys, Remember remember,
-                         absl::Span<LoadedCall> loaded);
+  void LoadCalls(absl::Span<const CallKey> keys, Remember remember, absl::Span<LoadedCall> loaded);
   // What was read of a call.
   struct ReadCall {
     absl::Status status;

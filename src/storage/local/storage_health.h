@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 
@@ -42,8 +43,10 @@ class StorageHealth {
   absl::Status Check() const {
     if (!failed_.load(std::memory_order_acquire)) [[likely]]
       return absl::OkStatus();
-    return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                     "storage is down after a failed write or sync, a restart recovers it");
+    return WithKind(
+        MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                  "storage is down after a failed write or sync, a restart recovers it"),
+        StorageErrorKind::kFailed);
   }
 
   // Records the failure of `operation` and returns what Check() returns from now on.
