@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import uuid
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping
 
 from mayfly.errors import InvalidArgument
 
@@ -25,23 +25,23 @@ def wrong_type(name: str, value: object, accepted: str) -> TypeError:
 
 
 def call_id_from(value: Any, name: str = "call_id") -> str:
-    if type(value) is str:
+    if isinstance(value, str):
         return _encodable(value, name)
     if isinstance(value, uuid.UUID):
         return str(value)
-    if isinstance(value, str):
-        return _encodable(str.__str__(value), name)
     raise wrong_type(name, value, "str or uuid.UUID")
 
 
 def call_ids_from(values: Any) -> list[str]:
-    items = _items_of(values, "call_ids", "an iterable of str or uuid.UUID")
+    items = list(_items_of(values, "call_ids", "an iterable of str or uuid.UUID"))
+    if all(type(value) is str and value.isascii() for value in items):
+        return items
     return [call_id_from(value, f"call_ids[{index}]") for index, value in enumerate(items)]
 
 
-def items_from(values: Any, name: str, accepted: str) -> Sequence[Any]:
-    """Those of a batch."""
-    return list(_items_of(values, name, accepted))
+def items_from(values: Any, name: str, accepted: str) -> list[Any]:
+    """Those of a batch; `accepted` is of each."""
+    return list(_items_of(values, name, f"an iterable of {accepted}"))
 
 
 def bytes_from(value: Any, name: str = "data") -> bytes:
@@ -65,8 +65,8 @@ def timeout_from(value: Any) -> float | None:
     return None if value is None else seconds_from(value, "timeout")
 
 
-def ttl_from(value: Any, name: str = "ttl") -> float | None:
-    return None if value is None else seconds_from(value, name)
+def ttl_from(value: Any) -> float | None:
+    return None if value is None else seconds_from(value, "ttl")
 
 
 def integer_from(value: Any, name: str) -> int:
@@ -81,13 +81,13 @@ def text_from(value: Any, name: str) -> str:
     raise wrong_type(name, value, "str")
 
 
-def labels_from(value: Any, name: str = "labels") -> Mapping[str, str]:
+def labels_from(value: Any) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise wrong_type(name, value, "a mapping of str to str")
+        raise wrong_type("labels", value, "a mapping of str to str")
     return {
-        text_from(label, f"a name in {name}"): text_from(text, f"{name}[{label!r}]")
+        text_from(label, "labels: a name"): text_from(text, f"labels[{label!r}]")
         for label, text in value.items()
     }
 

@@ -27,7 +27,7 @@ def learn_time(server_s: float, asked_s: float) -> None:
 
 
 def said_of_clocks() -> str:
-    """What a caller has to know whose own id was refused; empty when the clocks agree."""
+    """The difference, for the error of a caller's own id; empty when the clocks agree."""
     minutes = round(abs(_ahead_s) / 60)
     if minutes < 1:
         return ""

@@ -1,4 +1,4 @@
-"""What a client has to know of X.509 certificates (RFC 5280) before it shows its own to a server."""
+"""The parts of X.509 certificates (RFC 5280) that a client checks before it connects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a server cannot be reached: gRPC says no more of a failed TLS handshake than that there was one."""
+"""Finds out why a TLS handshake fails, of which gRPC says no more than that it did."""
 
 from __future__ import annotations
 

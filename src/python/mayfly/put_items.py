@@ -62,57 +62,63 @@ def input_items(
 ) -> tuple[list[bool], list[PutItem]]:
     """The items of a batch, and which of them had their ids minted here. `ttl` is of those that have
     none."""
-    are_minted = []
-    accepted = f"an iterable of InputItem, {arguments.BUFFER}"
+    accepted = f"InputItem, {arguments.BUFFER}"
     common_ttl = arguments.ttl_from(ttl)
-    items = []
+    are_minted, items = [], []
     for index, each in enumerate(arguments.items_from(inputs, "inputs", accepted)):
-        name = f"inputs[{index}]"
         if not isinstance(each, calls.InputItem):
             if not isinstance(each, (bytes, bytearray, memoryview)):
-                raise arguments.wrong_type(name, each, f"InputItem, {arguments.BUFFER}")
-            items.append(input_item(new_call_id(), bytes(each), common_ttl, NO_METADATA))
-            are_minted.append(True)
-            continue
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
-        own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
-        call_id = each.call_id or new_call_id()
+                raise arguments.wrong_type(f"inputs[{index}]", each, accepted)
+            each = calls.InputItem(each)
+        try:
+            items.append(_input_of(each, common_ttl))
+        except (TypeError, InvalidArgument) as error:
+            raise _of_item(f"inputs[{index}]", error) from None
         are_minted.append(not each.call_id)
-        items.append(
-            input_item(
-                arguments.call_id_from(call_id, f"{name}.call_id"),
-                arguments.bytes_from(each.data, f"{name}.data"),
-                own_ttl,
-                metadata,
-            )
-        )
     return are_minted, items
+
+
+def _input_of(each: calls.InputItem, common_ttl: float | None) -> PutItem:
+    return input_item(
+        arguments.call_id_from(each.call_id or new_call_id()),
+        arguments.bytes_from(each.data),
+        common_ttl if each.ttl is None else arguments.ttl_from(each.ttl),
+        metadata_from(each.content_type, each.labels, each.encryption_key_id),
+    )
 
 
 def output_items(
     outputs: Iterable[calls.OutputItem], ttl: Ttl
 ) -> tuple[list[str], list[PutItem]]:
-    """The same of outputs."""
+    """The call ids and the items of a batch of outputs."""
     common_ttl = arguments.ttl_from(ttl)
     items = []
-    accepted = "an iterable of OutputItem"
-    for index, each in enumerate(arguments.items_from(outputs, "outputs", accepted)):
-        name = f"outputs[{index}]"
+    for index, each in enumerate(arguments.items_from(outputs, "outputs", "OutputItem")):
         if not isinstance(each, calls.OutputItem):
-            raise arguments.wrong_type(name, each, "OutputItem")
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id, name)
-        own_ttl = common_ttl if each.ttl is None else arguments.ttl_from(each.ttl, f"{name}.ttl")
-        items.append(
-            output_item(
-                arguments.call_id_from(each.call_id, f"{name}.call_id"),
-                arguments.bytes_from(each.data, f"{name}.data"),
-                each.attempt,
-                each.outcome,
-                own_ttl,
-                metadata,
-            )
-        )
+            raise arguments.wrong_type(f"outputs[{index}]", each, "OutputItem")
+        try:
+            items.append(_output_of(each, common_ttl))
+        except (TypeError, InvalidArgument) as error:
+            raise _of_item(f"outputs[{index}]", error) from None
     return [item["call_id"] for item in items], items
+
+
+def _output_of(each: calls.OutputItem, common_ttl: float | None) -> PutItem:
+    return output_item(
+        arguments.call_id_from(each.call_id),
+        arguments.bytes_from(each.data),
+        each.attempt,
+        each.outcome,
+        common_ttl if each.ttl is None else arguments.ttl_from(each.ttl),
+        metadata_from(each.content_type, each.labels, each.encryption_key_id),
+    )
+
+
+def _of_item(name: str, error: TypeError | InvalidArgument) -> TypeError | InvalidArgument:
+    """An error of an argument, as that of a batch's item."""
+    if isinstance(error, InvalidArgument):
+        return InvalidArgument(f"{name}.{error.message}", error.reason, error.call_id)
+    return TypeError(f"{name}.{error}")
 
 
 def outcome_number(outcome: str) -> Any:
@@ -124,16 +130,14 @@ def outcome_number(outcome: str) -> Any:
 
 
 def metadata_from(
-    content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str, item: str = ""
+    content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str
 ) -> Metadata:
-    """`item` is of which item of a batch, for errors."""
     if content_type == "" and labels is None and encryption_key_id == "":
         return NO_METADATA
-    prefix = f"{item}." if item else ""
     return Metadata(
-        arguments.text_from(content_type, f"{prefix}content_type"),
-        arguments.labels_from(labels, f"{prefix}labels"),
-        arguments.text_from(encryption_key_id, f"{prefix}encryption_key_id"),
+        arguments.text_from(content_type, "content_type"),
+        arguments.labels_from(labels),
+        arguments.text_from(encryption_key_id, "encryption_key_id"),
     )
 
 

@@ -55,11 +55,12 @@ class AsyncClient(AsyncRole):
         """Stores an input, and returns the id of its call.
 
         `data` is bytes, a binary file, the pathlib.Path of a file, or an iterator of bytes; of any
-        size up to the server's limits.payload_bytes_max (1 GiB). For an asyncio client the iterator may be asynchronous; files
-        and other iterators are read on a thread. `ttl` is how long it stays readable, in seconds or as a
-        timedelta, 1 s to 24 h; None is the server's default. Give a `call_id` of new_call_id() when
-        this may be repeated after an error: with another id it is another call. `content_type` and
-        `encryption_key_id` are up to 255 bytes; at most 16 labels, 1024 bytes in all.
+        size up to the server's limits.payload_bytes_max (1 GiB). For an asyncio client the iterator
+        may be asynchronous; files and other iterators are read on a thread. `ttl` is how long it
+        stays readable, in seconds or as a timedelta, 1 s to 24 h; None is the server's default. Give
+        a `call_id` of new_call_id() when this may be repeated after an error: with another id it is
+        another call. `content_type` and `encryption_key_id` are up to 255 bytes; at most 16 labels,
+        1024 bytes in all.
 
         Conflict: the call has another input. NotFound: the call has ended. PayloadTooLarge.
         """
@@ -155,8 +156,8 @@ class AsyncClient(AsyncRole):
 
     async def retrieve(self, call_id: CallId, timeout: Timeout = None) -> calls.Output:
         """Waits for the output of a call, up to `timeout` in seconds or as a timedelta (None: for
-        ever), and ends the call: its payloads are erased when this returns. The output is bytes with an outcome,
-        content_type, labels and attempt.
+        ever), and ends the call: its payloads are erased when this returns. The output is bytes with
+        an outcome, content_type, labels and attempt.
 
         When the output must not be lost even if this process dies with it, use retrieving.
 

@@ -18,7 +18,8 @@ from mayfly.held import Found, is_same, require_acknowledged, with_claim
 from mayfly.holdings import Holdings
 from mayfly.waiters import Waiters
 
-# What a request may take whose caller does not want to wait for an output: connecting takes time.
+# The least time for a request, also when its caller does not wait for an output: connecting takes
+# time.
 _LOOK_SECONDS = 2.0
 
 
@@ -85,7 +86,7 @@ class AsyncRetrievals(fork.Forkable):
         return found.in_order()
 
     def _request_deadline(self, timeout: float | None) -> float:
-        """Of one that looks what is there, which is more than a look that does not wait."""
+        """Of a request for outputs: the caller's, but time enough to connect."""
         seconds = self.connection.settings.timeout
         if timeout is not None:
             seconds = min(seconds, max(timeout, _LOOK_SECONDS))

@@ -1,4 +1,4 @@
-"""What a client and a worker have in common."""
+"""The common part of clients and workers: calls are described, and the connection is closed."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ async def _query_committed(connection: AsyncConnection, transmission: Transmissi
 
 @contextlib.asynccontextmanager
 async def reading(data: AsyncData) -> AsyncIterator[tuple[bytes, AsyncSource | None]]:
-    """Of what is put: the whole when it fits a message, otherwise where it comes from."""
+    """The data of a put: the whole when it fits a message, otherwise its source, closed at the end."""
     if isinstance(data, (bytes, bytearray, memoryview)):
         if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
             yield bytes(data), None

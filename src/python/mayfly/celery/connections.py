@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterable, Mapping, TypeVar
 from celery.exceptions import ImproperlyConfigured
 from celery.utils.log import get_logger
 
-from mayfly import arguments, Client, InputItem, Worker, errors, fork
+from mayfly import Client, InputItem, Worker, arguments, errors, fork
 from mayfly.calls import CallDescription
 from mayfly.identity import Identity
 from mayfly.settings import Settings
@@ -38,7 +38,7 @@ _SETTINGS = tuple(
 _STORE_RETRY_MAX = "task_store_retry_max"
 _STORE_RETRY_MAX_SECONDS = 600.0
 OPTIONS = (*_IDENTITIES, _STORE_RETRY_MAX, *_SETTINGS)
-# What may be over when it is tried again; a certificate may be replaced.
+# Errors that may be over at the next try; a certificate may be replaced.
 RECOVERABLE = (
     errors.Unavailable, errors.TimedOut, errors.LimitExceeded, errors.CertificateInvalid,
 )
