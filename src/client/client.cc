@@ -30,9 +30,9 @@ std::string MintCallId() {
 
 absl::StatusOr<Client> Client::Connect(const ClientOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
-  auto credentials = ReadCredentials(options);
-  RETURN_IF_ERROR(credentials.status());
-  return Client(std::make_shared<Core>(*std::move(credentials), options));
+  absl::StatusOr<std::shared_ptr<Connections>> connections = Connections::Open(options);
+  RETURN_IF_ERROR(connections.status());
+  return Client(std::make_shared<Core>(*std::move(connections), options));
 }
 
 Client::Client(std::shared_ptr<Core> core) : core_(std::move(core)) {}

@@ -95,13 +95,14 @@ absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   grpc::ClientContext context;
   watch_->Attach(&context);
   v1::UploadResponse response;
-  const auto writer = core_->NextLargeStub()->Upload(&context, &response);
+  const auto stub = core_->connections()->NextLargeStub();
+  const auto writer = stub->Upload(&context, &response);
   WriteHeader();
   absl::Status status;
   if (writer->Write(request_)) status = SendSegments(writer.get());
   if (!status.ok()) context.TryCancel();  // the part that was sent must not look like the whole
   writer->WritesDone();
-  absl::Status answer = StatusFromGrpc(writer->Finish());
+  absl::Status answer = core_->connections()->Explain(StatusFromGrpc(writer->Finish()), stub);
   watch_->Attach(nullptr);
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(answer);
@@ -172,8 +173,9 @@ absl::Status UploadTransfer::QueryCommitted() {
   v1::QueryUploadRequest request;
   request.set_upload_id(header_.upload_id());
   v1::QueryUploadResponse response;
-  const absl::Status status =
-      StatusFromGrpc(core_->stub()->QueryUpload(&context, request, &response));
+  const auto stub = core_->connections()->NextStub();
+  const absl::Status status = core_->connections()->Explain(
+      StatusFromGrpc(stub->QueryUpload(&context, request, &response)), stub);
   watch_->Attach(nullptr);
   committed_ = 0;
   if (ReasonOf(status) == Reason::kUploadUnknown) return absl::OkStatus();
