@@ -7,12 +7,13 @@
 #include <iterator>
 #include <string.h>
 #include <string_view>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include <toml++/toml.h>
 
 #include "base/error.h"
+#include "cli/mistake.h"
 
 namespace mayfly::cli {
 namespace {
@@ -38,27 +39,30 @@ const SettingSource* FindSource(std::string_view key) {
   return nullptr;
 }
 
-absl::Status FileError(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("config file: ", what));
+// "config file PATH: line 3: ..."
+absl::Status FileError(const std::string& path, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("config file ", path, ": ", what));
 }
 
 // Sets a value of `settings` that is still empty.
-absl::Status TakeKey(std::string_view key, const toml::node& value,
-                     const std::filesystem::path& directory, Settings* settings) {
+absl::Status TakeKey(std::string_view key, const toml::node& value, const std::string& path,
+                     Settings* settings) {
+  const std::string place = absl::StrCat("line ", value.source().begin.line, ": ");
   const SettingSource* source = FindSource(key);
   const std::string shown(key);
   if (source == nullptr) {
-    return FileError(absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
-                                  ", expected server, ca, cert or key"));
+    std::vector<std::string> known;
+    for (const SettingSource& other : kSources) known.emplace_back(other.key);
+    const std::string hint = DidYouMean(shown, known);
+    return FileError(path,
+                     absl::StrCat(place, "unknown key ", shown,
+                                  hint.empty() ? ", expected server, ca, cert or key" : hint));
   }
   const auto text = value.value_exact<std::string>();
-  if (!text.has_value()) {
-    return FileError(
-        absl::StrCat("line ", value.source().begin.line, ": ", shown, " must be a string"));
-  }
+  if (!text.has_value()) return FileError(path, absl::StrCat(place, shown, " must be a string"));
   std::string& field = settings->*source->field;
   if (!field.empty() || text->empty()) return absl::OkStatus();
-  field = source->is_path ? (directory / *text).string() : *text;
+  field = source->is_path ? (std::filesystem::path(path).parent_path() / *text).string() : *text;
   return absl::OkStatus();
 }
 
@@ -67,18 +71,17 @@ absl::Status TakeFile(const std::string& path, Settings* settings) {
   std::ifstream file(path);
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   if (!file.is_open() || file.bad()) {
-    return FileError(absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
+    return FileError(path, absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
   }
   toml::table document;
   try {
     document = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    return FileError(absl::StrCat("line ", error.source().begin.line,
-                                  ": not TOML: ", std::string(error.description())));
+    return FileError(path, absl::StrCat("line ", error.source().begin.line,
+                                        ": not TOML: ", std::string(error.description())));
   }
-  const std::filesystem::path directory = std::filesystem::path(path).parent_path();
   for (const auto& [key, value] : document) {
-    RETURN_IF_ERROR(TakeKey(key.str(), value, directory, settings));
+    RETURN_IF_ERROR(TakeKey(key.str(), value, path, settings));
   }
   return absl::OkStatus();
 }
