@@ -69,6 +69,24 @@ std::string NoCommandText(const CLI::App& app, const std::vector<std::string>& a
                       hint.empty() ? absl::StrCat(", expected ", CommandNames(app)) : hint);
 }
 
+std::vector<std::string> AllFlags(const CLI::App& app, const CLI::App& command) {
+  std::vector<std::string> flags = FlagsOf(command);
+  for (std::string& flag : FlagsOf(app)) flags.push_back(std::move(flag));
+  return flags;
+}
+
+// The first option that there is not; empty if all are there.
+std::string UnknownFlag(const std::vector<std::string>& flags,
+                        const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    const std::string flag = argument.substr(0, argument.find('='));
+    const bool is_flag = absl::StartsWith(flag, "--");
+    if (is_flag && std::find(flags.begin(), flags.end(), flag) == flags.end()) return flag;
+  }
+  return "";
+}
+
 std::string SurplusText(const CLI::App& app, const CLI::App& command,
                         const std::vector<std::string>& arguments) {
   const std::vector<std::string> surplus = app.remaining(/*recurse=*/true);
@@ -76,19 +94,14 @@ std::string SurplusText(const CLI::App& app, const CLI::App& command,
     return std::find(surplus.begin(), surplus.end(), argument) != surplus.end();
   });
   const std::string word = first == arguments.end() ? "an argument" : *first;
-  if (!absl::StartsWith(word, "-")) {
-    return absl::StrCat(word, " is one argument too many for ", command.get_name());
-  }
-  std::vector<std::string> flags = FlagsOf(command);
-  for (std::string& flag : FlagsOf(app)) flags.push_back(std::move(flag));
-  return absl::StrCat(word, " is no option of ", command.get_name(), DidYouMean(word, flags));
+  return absl::StrCat(word, " is one argument too many for ", command.get_name());
 }
 
 }  // namespace
 
 std::string Nearest(absl::string_view word, const std::vector<std::string>& candidates) {
   std::string nearest;
-  size_t distance = word.size() / 3 + 2;  // farther ones are other words
+  size_t distance = std::max<size_t>(word.size() / 3, 1) + 1;  // farther ones are other words
   for (const std::string& candidate : candidates) {
     const size_t other = Distance(word, candidate);
     if (other >= distance) continue;
@@ -109,11 +122,17 @@ std::string MistakeText(const CLI::App& app, const CLI::ParseError& error,
       app.get_subcommands([](const CLI::App* command) { return command->parsed(); });
   if (commands.empty()) return NoCommandText(app, arguments);
   const CLI::App& command = *commands.front();
-  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
-    return absl::StrCat(SurplusText(app, command, arguments), "; see mayfly ", command.get_name(),
-                        " --help");
+  const std::string help = absl::StrCat("; see mayfly ", command.get_name(), " --help");
+  const std::vector<std::string> flags = AllFlags(app, command);
+  // First of all: its value was taken for another argument.
+  if (const std::string flag = UnknownFlag(flags, arguments); !flag.empty()) {
+    return absl::StrCat(flag, " is no option of ", command.get_name(), DidYouMean(flag, flags),
+                        help);
   }
-  return absl::StrCat(error.what(), "; see mayfly ", command.get_name(), " --help");
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
+    return SurplusText(app, command, arguments) + help;
+  }
+  return error.what() + help;
 }
 
 }  // namespace mayfly::cli

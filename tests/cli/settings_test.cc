@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -59,11 +60,15 @@ TEST_F(SettingsTest, TheFileOfTheHomeNeedNotBeThere) {
                 {"MAYFLY_KEY", "d"}};
   EXPECT_EQ(Load()->cert, "c");
   EXPECT_THAT(std::string(Load({}, scratch_.Path("none.toml")).status().message()),
-              HasSubstr("cannot be read: No such file"));
+              HasSubstr(scratch_.Path("none.toml") + ": cannot be read: No such file"));
 }
 
 TEST_F(SettingsTest, MistakesInTheFileNameTheirLine) {
-  EXPECT_THAT(Error("ca = 'x'\nport = 1\n"), HasSubstr("line 2: unknown key port"));
+  EXPECT_THAT(Error("ca = 'x'\nport = 1\n"),
+              HasSubstr("line 2: unknown key port, expected server, ca, cert or key"));
+  EXPECT_EQ(Error("sever = 'x'\n"), absl::StrCat("config file ", scratch_.Path("config.toml"),
+                                                 ": line 1: unknown key sever, did you mean "
+                                                 "server?"));
   EXPECT_THAT(Error("server = 7443\n"), HasSubstr("line 1: server must be a string"));
   EXPECT_THAT(Error("\nserver = \n"), HasSubstr("line 2: not TOML"));
 }
