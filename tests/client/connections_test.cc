@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <stdlib.h>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -85,6 +86,22 @@ class ConnectionsTest : public testing::Test {
 
 TEST_F(ConnectionsTest, AGoodCertificateConnects) {
   EXPECT_EQ(Call(Options(server_)), absl::OkStatus());
+}
+
+TEST_F(ConnectionsTest, WhatIsNotGivenComesFromTheEnvironment) {
+  const ClientOptions options = Options(server_);
+  setenv("MAYFLY_SERVER", "127.0.0.1:1", /*overwrite=*/1);
+  setenv("MAYFLY_CA", options.ca_file.c_str(), /*overwrite=*/1);
+  setenv("MAYFLY_CERT", options.certificate_file.c_str(), /*overwrite=*/1);
+  setenv("MAYFLY_KEY", options.key_file.c_str(), /*overwrite=*/1);
+  const auto client = Client::ConnectFromEnvironment({.target = server_.target()});
+  for (const char* name : {"MAYFLY_SERVER", "MAYFLY_CA", "MAYFLY_CERT", "MAYFLY_KEY"}) {
+    unsetenv(name);
+  }
+  ASSERT_TRUE(client.ok()) << client.status();
+  EXPECT_EQ(client->DescribeCall("x").status(), absl::OkStatus());
+  EXPECT_THAT(std::string(Client::ConnectFromEnvironment().status().message()),
+              HasSubstr("target is empty"));
 }
 
 // Nobody listens: these are known without a connection.
