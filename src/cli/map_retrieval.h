@@ -83,6 +83,7 @@ class MapRetrieval {
   const client::Client client_;
   const CommandLine& line_;
   const Context context_;
+  const absl::Duration wait_;  // for the next output
   std::vector<std::string> missing_;
   size_t kept_count_ = 0;
   std::unique_ptr<client::OutputStream> stream_;
