@@ -34,7 +34,7 @@ constexpr absl::Duration kWaitMin = absl::Seconds(1);
 // In each round later attempts replaced some outputs.
 constexpr int kRoundsMax = 10;
 // The progress of other threads is drawn at least this often.
-constexpr absl::Duration kDrawInterval = absl::Milliseconds(200);
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(200);
 
 absl::Time Now() { return absl::UnixEpoch() + SystemClock().Read().boottime; }
 
@@ -197,7 +197,7 @@ void MapRetrieval::Write() {
 
 absl::StatusOr<client::OutputEvent> MapRetrieval::NextEvent() {
   while (true) {
-    absl::StatusOr<client::OutputEvent> event = stream_->Next(std::min(WaitLeft(), kDrawInterval));
+    absl::StatusOr<client::OutputEvent> event = stream_->Next(std::min(WaitLeft(), kProgressInterval));
     const bool must_wait_on =
         absl::IsDeadlineExceeded(event.status()) && WaitLeft() > absl::ZeroDuration();
     if (!must_wait_on) return event;
