@@ -101,7 +101,7 @@ class BatchedStore {
 
   void PassTtl() { harness_.clock.Advance(absl::Milliseconds(kTtlMs) + absl::Seconds(2)); }
   void ExpireAll() {
-    while (harness_.tenant()->live_calls > 0) store()->Tick();
+    while (harness_.tenant()->ledger.live_calls() > 0) store()->Tick();
   }
 
  private:

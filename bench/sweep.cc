@@ -33,7 +33,7 @@ void BM_Sweep(benchmark::State& state) {
     put_seconds += SecondsOf([&] { driver.PutAll(absl::Minutes(1)); });
     harness.clock.Advance(absl::Seconds(62));
     const double seconds = SecondsOf([&] {
-      while (harness.tenant()->live_calls > 0) harness.store()->Tick();
+      while (harness.tenant()->ledger.live_calls() > 0) harness.store()->Tick();
     });
     sweep_seconds += seconds;
     state.SetIterationTime(seconds);

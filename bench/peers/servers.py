@@ -22,6 +22,7 @@ certificate_file = "{certificates}/server.pem"
 key_file = "{certificates}/server.key"
 [storage]
 data_dir = "data"
+allow_unsafe_filesystem = true
 durability = "{durability}"
 memtable_bytes = "{memtable}"
 [keys]

@@ -6,6 +6,9 @@
 //   if (mayfly::ReasonOf(status) == mayfly::Reason::kOutputConsumed) ...  // retrieved before
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -64,5 +67,9 @@ Reason ReasonOf(const absl::Status& status);
 
 // How long the server asks to wait before a retry; zero if it does not.
 absl::Duration RetryDelayOf(const absl::Status& status);
+
+// Facts for programs, so that they need not read the text: of a value that was rejected its
+// "field", "value", "limit" and "unit", as far as they apply; empty for other errors.
+std::map<std::string, std::string> MetadataOf(const absl::Status& status);
 
 }  // namespace mayfly

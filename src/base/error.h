@@ -21,16 +21,22 @@ namespace mayfly {
 absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view message);
 
 // INVALID_ARGUMENT: "`field` is `value`, `expected`", where `expected` is a clause such as "range
-// is 1 to 64" or "expected input or output".
+// is 1 to 64" or "expected input or output". With the metadata field and value.
 absl::Status FieldError(absl::string_view field, absl::string_view value,
                         absl::string_view expected);
 
-// INVALID_ARGUMENT: "`field` is `value`, limit is `limit` `unit`".
+// INVALID_ARGUMENT: "`field` is `value`, limit is `limit` `unit`". With all four as metadata.
 absl::Status LimitError(Reason reason, absl::string_view field, uint64_t value, uint64_t limit,
                         absl::string_view unit);
 
-// UNAVAILABLE (DRAINING): the server is shutting down.
+// UNAVAILABLE (DRAINING) with a retry delay: the server is shutting down.
 absl::Status DrainingError();
+
+// The same error, with a fact for programs: see MetadataOf.
+absl::Status WithMetadata(absl::Status status, absl::string_view key, absl::string_view value);
+
+// The same error, with `field` as prefix of its text and of the field in its metadata.
+absl::Status InField(absl::string_view field, const absl::Status& error);
 
 // The same error, with advice on when to try again.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);

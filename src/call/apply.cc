@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 #include "base/error.h"
 
@@ -58,9 +60,32 @@ absl::Status DamagedError() {
                    "the stored payload is damaged");
 }
 
+absl::Status UploadEndedError() {
+  return MakeError(absl::StatusCode::kNotFound, Reason::kUploadUnknown,
+                   "the upload has ended with its call");
+}
+
 absl::Status ClaimLostError() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
                    "the claim has lapsed, was released, or belongs to another client");
+}
+
+// `ahead_ms`: of the id's time from now; negative for an id of the past.
+absl::Status OutsideWindowError(int64_t ahead_ms, int64_t limit_ms) {
+  const std::string distance = absl::FormatDuration(absl::Milliseconds(std::abs(ahead_ms)));
+  const std::string limit = absl::StrCat(
+      "limit is ", absl::FormatDuration(absl::Milliseconds(limit_ms)), " (limits.id_window)");
+  absl::Status status = MakeError(
+      absl::StatusCode::kInvalidArgument, Reason::kIdOutsideWindow,
+      ahead_ms > 0
+          ? absl::StrCat("the time in call_id is ", distance, " ahead of the server's clock, ",
+                         limit, ": set your clock")
+          : absl::StrCat("the time in call_id is ", distance, " behind the server's clock, ", limit,
+                         ": put an input soon after its id was generated, and set your clock"));
+  status = WithMetadata(std::move(status), "field", "call_id");
+  status = WithMetadata(std::move(status), "value", absl::StrCat(ahead_ms));
+  status = WithMetadata(std::move(status), "limit", absl::StrCat(limit_ms));
+  return WithMetadata(std::move(status), "unit", "ms");
 }
 
 // Applies one operation to one call. The state is `before` without payloads and claims that have
@@ -81,10 +106,7 @@ class Application {
   Applied Take() { return std::move(applied_); }
 
   void operator()(const PutInput& put) {
-    if (!MayStore(put, [&](const StoredPayload& stored) { PutAgain(put, stored); })) return;
-    state().input = put.payload;
-    effects().store = PayloadKind::kInput;
-    result().payload = put.payload;
+    if (MayStoreOrAgain(put, nullptr)) Store(put);
   }
 
   void operator()(const GetInput&) {
@@ -98,10 +120,7 @@ class Application {
   }
 
   void operator()(const PutOutput& put) {
-    if (!MayStore(put, [&](const StoredPayload& stored) { PutAgain(put, stored); })) return;
-    effects().remove_output = std::exchange(state().output, put.payload);
-    effects().store = PayloadKind::kOutput;
-    result().payload = put.payload;
+    if (MayStoreOrAgain(put, nullptr)) Store(put);
   }
 
   void operator()(const BeginUpload& begin) {
@@ -112,8 +131,15 @@ class Application {
       }
       std::visit([&](const auto& put) { PutAgain(put, stored); }, begin.put);
     };
-    const auto may_store = [&](const auto& put) { return MayStore(put, again); };
+    const auto may_store = [&](const auto& put) { return MayStore(put, nullptr, again); };
     if (std::visit(may_store, begin.put)) result().pending = true;
+  }
+
+  void operator()(const FinishUpload& finish) {
+    const auto store = [&](const auto& put) {
+      if (MayStoreOrAgain(put, &finish)) Store(put);
+    };
+    std::visit(store, finish.put);
   }
 
   void operator()(const ClaimOutput& request) {
@@ -173,6 +199,7 @@ class Application {
 
   void operator()(const DescribeCall&) {
     if (const auto ended = Ended()) {
+      result().ended_ms = state().tombstone ? state().tombstone->ended_ms : ExpiredMs();
       result().phase = *ended == EndReason::kConsumed  ? CallPhase::kConsumed
                        : *ended == EndReason::kDeleted ? CallPhase::kDeleted
                                                        : CallPhase::kExpired;
@@ -184,6 +211,7 @@ class Application {
                                       : CallPhase::kClaimed;
     if (state().input && IsReadable(*state().input, context_)) result().input = state().input;
     result().output = state().output;
+    if (state().claim) result().lease_end_ms = LeaseEndForClients();
   }
 
   void operator()(const DeleteCall&) {
@@ -221,18 +249,28 @@ class Application {
     return false;
   }
 
-  // The reason why the call has ended, if it has: the end of its output, or of its input without
-  // output.
+  // The call lives as long as this payload: its output, or its input while there is no output.
+  const std::optional<StoredPayload>& DecidingPayload() {
+    return state().output ? state().output : state().input;
+  }
+
+  // When the call expired. Its deadline may have been later, if a wider setting was in force before.
+  int64_t ExpiredMs() {
+    return std::min(DeadlineOf(*DecidingPayload(), context_), context_.now.steady_ms);
+  }
+
+  // The reason why the call has ended, if it has.
   std::optional<EndReason> Ended() {
     if (state().tombstone) return state().tombstone->reason;
-    const std::optional<StoredPayload>& decides = state().output ? state().output : state().input;
+    const std::optional<StoredPayload>& decides = DecidingPayload();
     if (decides && !IsReadable(*decides, context_)) return EndReason::kExpired;
     return std::nullopt;
   }
 
   // Whether to store the put's payload. If not, the result is set; `again` is called for a payload
-  // that already exists.
-  bool MayStore(const PutInput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
+  // that already exists. `finish`: the end of the upload that brought the payload, else null.
+  bool MayStore(const PutInput& put, const FinishUpload* finish,
+                absl::FunctionRef<void(const StoredPayload&)> again) {
     if (const auto ended = Ended()) return PutAfterEnd(*ended);
     const auto& stored = state().input;
     if (stored && IsReadable(*stored, context_)) {
@@ -243,25 +281,15 @@ class Application {
     // The input has expired but the output has not. An input that has ended for workers is not
     // stored again, swept or not.
     if (state().output) return RefuseToStore(EndedError(EndReason::kExpired));
-    if (!put.began_in_window) {
-      const int64_t now_ms = context_.now.steady_ms;
-      const int64_t distance_ms = std::abs(put.id_time_ms - now_ms);
-      const int64_t limit_ms =
-          put.id_time_ms > now_ms
-              ? context_.id_window_ms
-              : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
-      if (distance_ms > limit_ms) {
-        return RefuseToStore(LimitError(Reason::kIdOutsideWindow, "distance of call_id from now",
-                                        static_cast<uint64_t>(distance_ms),
-                                        static_cast<uint64_t>(limit_ms), "ms"));
-      }
-    }
+    if (finish != nullptr ? !IsUnderWay(*finish) : !IsInWindow(put)) return false;
     // Steady time was set back; otherwise the window would have rejected the id.
     if (forgotten_) return PutAfterEnd(*forgotten_);
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
   }
 
-  bool MayStore(const PutOutput& put, absl::FunctionRef<void(const StoredPayload&)> again) {
+  // Without a window: an output needs a live input.
+  bool MayStore(const PutOutput& put, const FinishUpload* finish,
+                absl::FunctionRef<void(const StoredPayload&)> again) {
     if (const auto ended = Ended()) return PutAfterEnd(*ended);
     const std::optional<StoredPayload>& stored = state().output;
     if (!stored && !state().input) return RefuseToStore(UnknownError());
@@ -280,7 +308,40 @@ class Application {
           MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputClaimed,
                     "a client holds the output of an earlier attempt under a claim"));
     }
+    if (finish != nullptr && !IsUnderWay(*finish)) return false;
     return IsReadable(put.payload, context_) || RefuseToStore(TooLateError());
+  }
+
+  // Whether the time in a new call's id is within the id window; otherwise rejects the put.
+  bool IsInWindow(const PutInput& put) {
+    const int64_t now_ms = context_.now.steady_ms;
+    const int64_t ahead_ms = put.id_time_ms - now_ms;
+    const int64_t limit_ms =
+        ahead_ms > 0 ? context_.id_window_ms
+                     : std::min(context_.id_window_ms, now_ms - context_.id_floor_ms - 1);
+    return std::abs(ahead_ms) <= limit_ms || RefuseToStore(OutsideWindowError(ahead_ms, limit_ms));
+  }
+
+  // Whether the call has not ended since the upload began; otherwise rejects the end of the upload.
+  bool IsUnderWay(const FinishUpload& finish) {
+    return !finish.call_has_ended || RefuseToStore(UploadEndedError());
+  }
+
+  // As MayStore; a payload that already exists is compared with the put's content.
+  template <typename SomePut>
+  bool MayStoreOrAgain(const SomePut& put, const FinishUpload* finish) {
+    return MayStore(put, finish, [&](const StoredPayload& stored) { PutAgain(put, stored); });
+  }
+
+  void Store(const PutInput& put) {
+    state().input = put.payload;
+    effects().store = PayloadKind::kInput;
+    result().payload = put.payload;
+  }
+  void Store(const PutOutput& put) {
+    effects().remove_output = std::exchange(state().output, put.payload);
+    effects().store = PayloadKind::kOutput;
+    result().payload = put.payload;
   }
 
   void PutAgain(const PutInput& put, const StoredPayload& stored) {
@@ -297,9 +358,10 @@ class Application {
     return reason != EndReason::kConsumed && RefuseToStore(EndedError(reason));
   }
 
-  void PutAgain(bool same_content, const StoredPayload& stored, Reason conflict,
-                absl::string_view text) {
-    if (!same_content) {
+  void PutAgain(const absl::StatusOr<bool>& same_content, const StoredPayload& stored,
+                Reason conflict, absl::string_view text) {
+    if (!same_content.ok()) return Refuse(same_content.status());
+    if (!*same_content) {
       return Refuse(MakeError(absl::StatusCode::kAlreadyExists, conflict, text));
     }
     result().payload = stored;
@@ -333,8 +395,12 @@ class Application {
   void GiveClaim() {
     result().payload = state().output;
     result().claim = state().claim;
-    result().lease_end_ms =
-        context_.now.steady_ms + state().claim->lease_end_ms - context_.now.elapsed_ms;
+    result().lease_end_ms = LeaseEndForClients();
+  }
+
+  // In steady time.
+  int64_t LeaseEndForClients() {
+    return context_.now.steady_ms + state().claim->lease_end_ms - context_.now.elapsed_ms;
   }
 
   int64_t End(EndReason reason, const TokenHash& token) {

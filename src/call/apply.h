@@ -19,11 +19,14 @@
 //     (now.read_ms); expiry destroys it when both are (now.erase_ms). Tombstones use steady time,
 //     leases use elapsed time.
 //   * Puts are idempotent: the same id and content is OK, also after the call was consumed. A
-//     different content is CALL_CONFLICT or OUTPUT_CONFLICT.
+//     different content is CALL_CONFLICT or OUTPUT_CONFLICT. A put whose content cannot be compared
+//     gets the error of the comparison.
 //   * A payload with a damaged secret exists but cannot be read: reads, claims and repeated puts
 //     get DATA_LOSS. It ends like others, and a higher attempt replaces it.
 //   * An upload may start if its put would be accepted, as far as that can be decided without the
-//     content. The put itself is decided after the last segment.
+//     content. Its end, after the last segment, is decided like that put, with two differences: the
+//     id window is not asked again, and nothing is stored when the call has ended since the upload
+//     started, because the call's uploads ended with it (UPLOAD_UNKNOWN).
 //   * An output needs a live input, unless the same output already exists. A higher attempt
 //     replaces an unclaimed output; a lower one is STALE_ATTEMPT; a claimed output is
 //     OUTPUT_CLAIMED.
@@ -36,7 +39,7 @@
 //     the window before it was widened, and stay outside. A tombstone lasts as long as the setting
 //     in force when it was written, or the current one, whichever is longer. While it exists, no
 //     input of its call is stored. An upload may take longer than the window: its id is checked
-//     when it starts, and again at its end if its call has ended in the meantime.
+//     when it starts.
 #pragma once
 
 #include <cstdint>

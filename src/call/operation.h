@@ -6,25 +6,24 @@
 #include <variant>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 #include "call/state.h"
 
 namespace mayfly {
 
 // Checks whether a stored payload has the content of a put. The store recomputes the fingerprint
-// with the stored payload's key; tests return any answer.
+// with the stored payload's key; tests return any answer. An error when it cannot be told: the put is
+// refused with it.
 class ContentComparer {
  public:
   virtual ~ContentComparer() = default;
-  virtual bool SameContent(const StoredPayload& stored) const = 0;
+  virtual absl::StatusOr<bool> SameContent(const StoredPayload& stored) const = 0;
 };
 
 struct PutInput {
   int64_t id_time_ms = 0;  // the time in the call id
-  // True for the put that ends an upload: the id was within the window when the upload started, and
-  // the call has not ended since.
-  bool began_in_window = false;
-  StoredPayload payload;  // as it will be stored: slot reserved, deadline fixed
+  StoredPayload payload;   // as it will be stored: slot reserved, deadline fixed
   const ContentComparer* content = nullptr;
 };
 struct GetInput {};
@@ -32,12 +31,19 @@ struct PutOutput {
   StoredPayload payload;
   const ContentComparer* content = nullptr;
 };
+using Put = std::variant<PutInput, PutOutput>;
 // Asks for the result of a put whose payload is still to be uploaded.
 struct BeginUpload {
-  std::variant<PutInput, PutOutput> put;
+  Put put;
   // Whether put.content can already compare. If not, the put itself compares after the last
   // segment.
   bool content_is_known = false;
+};
+// Stores the payload of an upload whose last segment has arrived.
+struct FinishUpload {
+  Put put;
+  // Whether the call has ended since the upload began. Its uploads ended with it.
+  bool call_has_ended = false;
 };
 struct ClaimOutput {
   ClaimToken token{};
@@ -76,8 +82,21 @@ struct ExpirePayload {
   uint32_t slot = 0;  // used if only the deadline of the call can be read
 };
 
-using Operation = std::variant<PutInput, GetInput, PutOutput, BeginUpload, ClaimOutput, AckOutput,
-                               ReleaseOutput, RenewClaim, DescribeCall, DeleteCall, ExpirePayload>;
+using Operation =
+    std::variant<PutInput, GetInput, PutOutput, BeginUpload, FinishUpload, ClaimOutput, AckOutput,
+                 ReleaseOutput, RenewClaim, DescribeCall, DeleteCall, ExpirePayload>;
+
+// The payload that the operation brings; null when it brings none. Not for BeginUpload, whose payload
+// is still to come.
+inline const StoredPayload* PayloadOf(const Operation& operation) {
+  const auto payload_of = [](const Put& put) {
+    return std::visit([](const auto& each) { return &each.payload; }, put);
+  };
+  if (const auto* input = std::get_if<PutInput>(&operation)) return &input->payload;
+  if (const auto* output = std::get_if<PutOutput>(&operation)) return &output->payload;
+  if (const auto* finish = std::get_if<FinishUpload>(&operation)) return payload_of(finish->put);
+  return nullptr;
+}
 
 // The state that DescribeCalls reports to the owning tenant.
 enum class CallPhase { kUnknown, kPending, kReady, kClaimed, kConsumed, kDeleted, kExpired };
@@ -86,14 +105,17 @@ struct OperationResult {
   absl::Status status;
   // The write failed. The next start may find the change stored or not.
   bool is_uncertain = false;
-  // PutInput, PutOutput, GetInput, ClaimOutput, RenewClaim: the payload concerned, as stored.
+  // PutInput, PutOutput, FinishUpload, GetInput, ClaimOutput, RenewClaim: the payload concerned, as
+  // stored.
   // BeginUpload: the same, if nothing needs to be sent because it already exists.
   std::optional<StoredPayload> payload;
   std::optional<Claim> claim;  // ClaimOutput, RenewClaim
-  int64_t lease_end_ms = 0;    // the same: the end of its lease for clients, in steady time
+  // The same, and DescribeCall of a claimed output: the end of the lease for clients, steady time.
+  int64_t lease_end_ms = 0;
   // ClaimOutput: nothing to claim yet, but waiting may help. BeginUpload: the payload must be sent.
   bool pending = false;
-  int64_t ended_ms = 0;                   // AckOutput, DeleteCall: the time of the erasure
+  // AckOutput, DeleteCall: the time of the erasure. DescribeCall: when the call ended, if it has.
+  int64_t ended_ms = 0;
   CallPhase phase = CallPhase::kUnknown;  // DescribeCall, with the payloads below
   std::optional<StoredPayload> input;
   std::optional<StoredPayload> output;

@@ -24,7 +24,7 @@ exit codes:
   6  retrieved, but the outcome is FAILURE, TIMEOUT or CANCELLED
 With several calls, the code is that of the first error. Ctrl-C releases claims.
 
-environment, used where no flag is given, before the config file:
+environment, used where neither a flag nor the profile of --as has a value, before the config file:
   MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY   as --server, --ca, --cert, --key
   MAYFLY_CONFIG                                       as --config
 
@@ -33,6 +33,9 @@ config file, TOML; relative paths are relative to its directory:
   ca = "ca.pem"
   cert = "client.pem"
   key = "client.key"
+  [profiles.worker]     # with --as worker, in place of the above
+  cert = "worker.pem"
+  key = "worker.key"
 
 Durations are written as 90s, 15m or 24h. See also "mayfly COMMAND --help".
 )";
@@ -226,7 +229,9 @@ void AddEverywhere(CLI::App* app, CommandLine* line) {
       ->type_name("FILE");
   app->add_option("--cert", line->settings.cert, "PEM file: your certificate")->type_name("FILE");
   app->add_option("--key", line->settings.key, "PEM file: the key of --cert")->type_name("FILE");
-  app->add_option("--config", line->config_file, "default: ~/.config/mayfly/config.toml")
+  app->add_option("--as", line->file.profile, "the identity in [profiles.NAME] of the config file")
+      ->type_name("NAME");
+  app->add_option("--config", line->file.path, "default: ~/.config/mayfly/config.toml")
       ->type_name("FILE");
   app->add_flag("--json", line->json,
                 "one JSON object per result on stdout, and per error on stderr");

@@ -46,7 +46,7 @@ struct CommandLine {
   absl::Duration wait = absl::Seconds(55);
 
   Settings settings;
-  std::string config_file;
+  FileChoice file;
   bool json = false;
   absl::Duration timeout = absl::Seconds(10);
 };

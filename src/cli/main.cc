@@ -26,7 +26,7 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
   // Shared with the client, which may report for a moment longer.
   const auto report = std::make_shared<Report>(&std::cout, &std::cerr, line.json, line.verb);
   const auto bar = std::make_shared<ProgressBar>(TerminalFor(line));
-  const auto settings = LoadSettings(line.settings, line.config_file,
+  const auto settings = LoadSettings(line.settings, line.file,
                                      [](const char* name) -> const char* { return getenv(name); });
   if (!settings.ok()) return report->UsageError(settings.status());
   const auto client =

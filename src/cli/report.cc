@@ -81,10 +81,10 @@ std::string MessageOf(const absl::Status& status, Verb verb) {
   std::string message = AsArguments(OneLine(status.message()));
   switch (ReasonOf(status)) {
     case Reason::kRoleRequired:
-      return absl::StrCat(
-          VerbName(verb), " takes a certificate with the role ", RoleFor(verb),
-          ", and the server says: ", message, "; give the one of a ", RoleFor(verb),
-          " with --cert and --key; deploy/make-certificates makes one for each role");
+      return absl::StrCat(VerbName(verb), " takes a certificate with the role ", RoleFor(verb),
+                          ", and the server says: ", message, "; give the one of a ", RoleFor(verb),
+                          " with --cert and --key, or its profile with --as; "
+                          "deploy/make-certificates makes one for each role");
     case Reason::kFieldInvalid:
     case Reason::kIdOutsideWindow:
       return WithoutPlace(message);

@@ -7,9 +7,11 @@
 #include <iterator>
 #include <string.h>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include <toml++/toml.h>
 
 #include "base/error.h"
@@ -39,52 +41,103 @@ const SettingSource* FindSource(std::string_view key) {
   return nullptr;
 }
 
-// "config file PATH: line 3: ..."
-absl::Status FileError(const std::string& path, absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("config file ", path, ": ", what));
-}
+constexpr std::string_view kProfilesKey = "profiles";
 
-// Sets a value of `settings` that is still empty.
-absl::Status TakeKey(std::string_view key, const toml::node& value, const std::string& path,
-                     Settings* settings) {
-  const std::string place = absl::StrCat("line ", value.source().begin.line, ": ");
-  const SettingSource* source = FindSource(key);
-  const std::string shown(key);
-  if (source == nullptr) {
-    std::vector<std::string> known;
-    for (const SettingSource& other : kSources) known.emplace_back(other.key);
-    const std::string hint = DidYouMean(shown, known);
-    return FileError(path,
-                     absl::StrCat(place, "unknown key ", shown,
-                                  hint.empty() ? ", expected server, ca, cert or key" : hint));
+// A file with its tables as they were parsed.
+class SettingsFile {
+ public:
+  static absl::StatusOr<SettingsFile> Read(const std::string& path) {
+    SettingsFile result(path);
+    errno = 0;
+    std::ifstream file(path);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    if (!file.is_open() || file.bad()) {
+      return result.Error(absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
+    }
+    try {
+      result.document_ = toml::parse(text);
+    } catch (const toml::parse_error& error) {
+      return result.Error(absl::StrCat("line ", error.source().begin.line,
+                                       ": not TOML: ", std::string(error.description())));
+    }
+    // Mistakes in profiles that are not chosen are mistakes too.
+    Settings unused;
+    RETURN_IF_ERROR(result.Take(&unused));
+    if (const toml::table* profiles = result.Profiles()) {
+      for (const auto& [name, table] : *profiles) {
+        RETURN_IF_ERROR(result.TakeTable(table, &unused));
+      }
+    }
+    return result;
   }
-  const auto text = value.value_exact<std::string>();
-  if (!text.has_value()) return FileError(path, absl::StrCat(place, shown, " must be a string"));
-  std::string& field = settings->*source->field;
-  if (!field.empty() || text->empty()) return absl::OkStatus();
-  field = source->is_path ? (std::filesystem::path(path).parent_path() / *text).string() : *text;
-  return absl::OkStatus();
-}
 
-absl::Status TakeFile(const std::string& path, Settings* settings) {
-  errno = 0;
-  std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || file.bad()) {
-    return FileError(path, absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
+  // Set the values of `settings` that are still empty.
+  absl::Status Take(Settings* settings) const {
+    for (const auto& [key, value] : document_) {
+      if (key.str() == kProfilesKey) continue;
+      RETURN_IF_ERROR(TakeKey(key.str(), value, settings));
+    }
+    return absl::OkStatus();
   }
-  toml::table document;
-  try {
-    document = toml::parse(text);
-  } catch (const toml::parse_error& error) {
-    return FileError(path, absl::StrCat("line ", error.source().begin.line,
-                                        ": not TOML: ", std::string(error.description())));
+  absl::Status TakeProfile(const std::string& name, Settings* settings) const {
+    std::vector<std::string> names;
+    if (const toml::table* profiles = Profiles()) {
+      if (const toml::node* table = profiles->get(name)) return TakeTable(*table, settings);
+      for (const auto& [key, table] : *profiles) names.emplace_back(key.str());
+    }
+    return Error(absl::StrCat("has no profile ", name, ": ",
+                              names.empty() ? "it has none; add a table [profiles." + name + "]"
+                                            : "it has " + absl::StrJoin(names, ", ")));
   }
-  for (const auto& [key, value] : document) {
-    RETURN_IF_ERROR(TakeKey(key.str(), value, path, settings));
+
+ private:
+  explicit SettingsFile(const std::string& path)
+      : path_(path), directory_(std::filesystem::path(path).parent_path()) {}
+
+  absl::Status Error(absl::string_view what) const {
+    return absl::InvalidArgumentError(absl::StrCat("config file ", path_, ": ", what));
   }
-  return absl::OkStatus();
-}
+
+  // Null if there are none. Not copied: copies lose the numbers of their lines.
+  const toml::table* Profiles() const { return document_[kProfilesKey].as_table(); }
+
+  absl::Status TakeTable(const toml::node& node, Settings* settings) const {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+      return Error(absl::StrCat("line ", node.source().begin.line, ": a profile must be a table"));
+    }
+    for (const auto& [key, value] : *table) {
+      RETURN_IF_ERROR(TakeKey(key.str(), value, settings));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status TakeKey(std::string_view key, const toml::node& value, Settings* settings) const {
+    const SettingSource* source = FindSource(key);
+    const std::string shown(key);
+    if (source == nullptr) {
+      std::vector<std::string> known = {std::string(kProfilesKey)};
+      for (const SettingSource& other : kSources) known.emplace_back(other.key);
+      const std::string hint = DidYouMean(shown, known);
+      return Error(
+          absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
+                       hint.empty() ? ", expected server, ca, cert, key or profiles" : hint));
+    }
+    const auto text = value.value_exact<std::string>();
+    if (!text.has_value()) {
+      return Error(
+          absl::StrCat("line ", value.source().begin.line, ": ", shown, " must be a string"));
+    }
+    std::string& field = settings->*source->field;
+    if (!field.empty() || text->empty()) return absl::OkStatus();
+    field = source->is_path ? (directory_ / *text).string() : *text;
+    return absl::OkStatus();
+  }
+
+  std::string path_;
+  std::filesystem::path directory_;
+  toml::table document_;
+};
 
 std::string ValueOf(Environment environment, const char* name) {
   const char* value = environment(name);
@@ -105,15 +158,28 @@ std::string ConfigPath(const std::string& flag, Environment environment) {
 
 }  // namespace
 
-absl::StatusOr<Settings> LoadSettings(Settings flags, const std::string& config_flag,
+absl::StatusOr<Settings> LoadSettings(Settings flags, const FileChoice& choice,
                                       Environment environment) {
   Settings settings = std::move(flags);
+  absl::StatusOr<SettingsFile> file = absl::NotFoundError("no config file");
+  const std::string path = ConfigPath(choice.path, environment);
+  if (!path.empty()) {
+    file = SettingsFile::Read(path);
+    RETURN_IF_ERROR(file.status());
+  }
+  if (!choice.profile.empty()) {
+    if (!file.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--as ", choice.profile, " needs a config file with a table [profiles.",
+                       choice.profile, "]: set --config or MAYFLY_CONFIG"));
+    }
+    RETURN_IF_ERROR(file->TakeProfile(choice.profile, &settings));
+  }
   for (const SettingSource& source : kSources) {
     std::string& field = settings.*source.field;
     if (field.empty()) field = ValueOf(environment, source.variable);
   }
-  const std::string path = ConfigPath(config_flag, environment);
-  if (!path.empty()) RETURN_IF_ERROR(TakeFile(path, &settings));
+  if (file.ok()) RETURN_IF_ERROR(file->Take(&settings));
   for (const SettingSource& source : kSources) {
     if (!(settings.*source.field).empty()) continue;
     return absl::InvalidArgumentError(absl::StrCat("no ", source.key, ": set --", source.key, ", ",

@@ -1,5 +1,5 @@
-// The address of the server and the identity of the caller: from flags, the environment, or a TOML
-// file, in this order.
+// The address of the server and the identity of the caller. Each setting comes from the first of
+// these that has it: a flag, the chosen profile in the TOML file, the environment, the file itself.
 #pragma once
 
 #include <string>
@@ -18,11 +18,16 @@ struct Settings {
 
 using Environment = absl::FunctionRef<const char*(const char* name)>;
 
-// `flags` has the values of the command line, empty if not given. The file is `config_flag`, else
-// MAYFLY_CONFIG, else ~/.config/mayfly/config.toml, which need not exist. Relative paths in it are
-// resolved against its directory. INVALID_ARGUMENT if the file cannot be read, is not TOML, or has
-// an unknown key, or if a setting is missing everywhere.
-absl::StatusOr<Settings> LoadSettings(Settings flags, const std::string& config_flag,
+struct FileChoice {
+  // Empty: MAYFLY_CONFIG, else ~/.config/mayfly/config.toml, which need not exist.
+  std::string path;
+  std::string profile;  // the table profiles.NAME; empty: none
+};
+
+// `flags` has the values of the command line, empty if not given. Relative paths in the file are
+// resolved against its directory. INVALID_ARGUMENT if the file cannot be read, is not TOML, has an
+// unknown key or not the chosen profile, or if a setting is missing everywhere.
+absl::StatusOr<Settings> LoadSettings(Settings flags, const FileChoice& choice,
                                       Environment environment);
 
 }  // namespace mayfly::cli

@@ -1,6 +1,7 @@
 #include "client/status.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -20,17 +21,21 @@ constexpr char kUnusableCredentials[] =
     "no connection can be made with these credentials: certificate, key and CA must be PEM, and "
     "the key must be the certificate's";
 
-Reason ReasonFromProto(const google::rpc::Status& status) {
+// Empty if there is none of ours.
+google::rpc::ErrorInfo ErrorInfoOf(const google::rpc::Status& status) {
   google::rpc::ErrorInfo info;
   for (const google::protobuf::Any& detail : status.details()) {
     if (!detail.Is<google::rpc::ErrorInfo>() || !detail.UnpackTo(&info)) continue;
-    v1::ErrorReason reason;
-    if (info.domain() == kDomain &&
-        v1::ErrorReason_Parse("ERROR_REASON_" + info.reason(), &reason)) {
-      return static_cast<Reason>(reason);
-    }
+    if (info.domain() == kDomain) return info;
   }
-  return Reason::kUnspecified;
+  return {};
+}
+
+Reason ReasonFromProto(const google::rpc::ErrorInfo& info) {
+  v1::ErrorReason reason;
+  return v1::ErrorReason_Parse("ERROR_REASON_" + info.reason(), &reason)
+             ? static_cast<Reason>(reason)
+             : Reason::kUnspecified;
 }
 
 absl::Duration RetryDelayFromProto(const google::rpc::Status& status) {
@@ -45,9 +50,13 @@ absl::Duration RetryDelayFromProto(const google::rpc::Status& status) {
 
 absl::Status WithDetails(int code, const std::string& message, const google::rpc::Status& details) {
   const auto absl_code = static_cast<absl::StatusCode>(code);
-  const Reason reason = ReasonFromProto(details);
+  const google::rpc::ErrorInfo info = ErrorInfoOf(details);
+  const Reason reason = ReasonFromProto(info);
   absl::Status status = reason == Reason::kUnspecified ? absl::Status(absl_code, message)
                                                        : MakeError(absl_code, reason, message);
+  for (const auto& [key, value] : info.metadata()) {
+    status = WithMetadata(std::move(status), key, value);
+  }
   const absl::Duration delay = RetryDelayFromProto(details);
   return delay > absl::ZeroDuration() ? WithRetryDelay(std::move(status), delay) : status;
 }

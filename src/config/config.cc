@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include <toml++/toml.h>
 
 #include "base/error.h"
@@ -20,9 +21,9 @@ namespace {
 
 constexpr size_t kFileBytesMax = 1 << 20;
 
-absl::Status CannotRead(int error) {
+absl::Status CannotRead(const std::string& path, int error) {
   const std::string text =
-      absl::StrCat("the configuration file cannot be read: ", strerrordesc_np(error));
+      absl::StrCat("the configuration file ", path, " cannot be read: ", strerrordesc_np(error));
   return error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
 }
 
@@ -30,18 +31,18 @@ absl::Status CannotRead(int error) {
 absl::StatusOr<std::string> ReadText(const std::string& path) {
   std::error_code error;
   const bool is_directory = std::filesystem::is_directory(path, error);
-  if (error) return CannotRead(error.value());
-  if (is_directory) return CannotRead(EISDIR);
+  if (error) return CannotRead(path, error.value());
+  if (is_directory) return CannotRead(path, EISDIR);
   errno = 0;
   std::ifstream file(path, std::ios::binary);
-  if (!file) return CannotRead(errno);
+  if (!file) return CannotRead(path, errno);
   std::string text(kFileBytesMax + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) return CannotRead(errno);
+  if (file.bad()) return CannotRead(path, errno);
   text.resize(static_cast<size_t>(file.gcount()));
   if (text.size() > kFileBytesMax) {
-    return absl::OutOfRangeError(
-        absl::StrCat("the configuration file is larger than ", kFileBytesMax, " bytes, the limit"));
+    return absl::OutOfRangeError(absl::StrCat("the configuration file ", path, " is larger than ",
+                                              kFileBytesMax, " bytes, the limit"));
   }
   return text;
 }
@@ -85,7 +86,13 @@ Config::TenantLimits Config::LimitsFor(absl::string_view tenant) const {
 absl::StatusOr<Config> LoadConfig(const std::string& path) {
   auto text = ReadText(path);
   RETURN_IF_ERROR(text.status());
-  return Parse(*text, std::filesystem::absolute(path).parent_path().string());
+  auto config = Parse(*text, std::filesystem::absolute(path).parent_path().string());
+  if (config.ok()) return config;
+  // The file before each of its mistakes, as compilers do it.
+  const std::string before = absl::StrCat(path, ": ");
+  return MakeError(config.status().code(), Reason::kFieldInvalid,
+                   absl::StrCat(before, absl::StrReplaceAll(config.status().message(),
+                                                            {{"\n", "\n" + before}})));
 }
 
 absl::StatusOr<Config> ParseConfig(absl::string_view text) { return Parse(text, ""); }

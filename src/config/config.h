@@ -73,6 +73,8 @@ struct Config {
     absl::Duration default_ttl;
     absl::Duration max_ttl;
     absl::Duration tombstone_ttl;
+
+    friend bool operator==(const TenantRetention&, const TenantRetention&) = default;
   };
 
   struct Retention {
@@ -138,7 +140,7 @@ struct Config {
 
 // Reads the file at `path`. Relative paths in it are resolved against the file's directory.
 // NOT_FOUND, UNAVAILABLE or OUT_OF_RANGE if the file cannot be read or is larger than 1 MiB,
-// otherwise the errors of ParseConfig.
+// otherwise the errors of ParseConfig with the path before each line.
 absl::StatusOr<Config> LoadConfig(const std::string& path);
 
 // Parses a configuration and leaves its paths unchanged. INVALID_ARGUMENT with all mistakes, in the

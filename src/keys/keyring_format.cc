@@ -101,7 +101,9 @@ absl::StatusOr<KeyringContent> DecodeKeyring(const SecretBytes& root_key,
   if (LoadBigEndian<uint32_t>(bytes.data() + kVersionOffset) != kVersion) return Damaged();
   if (!EqualInConstantTime(bytes.subspan(kRootCheckOffset, kRootCheckSize),
                            RootCheckOf(root_key))) {
-    return absl::FailedPreconditionError("root key does not match the keyring");
+    return absl::FailedPreconditionError(
+        "the root key is not the one that keys/keyring was made or last rotated with: put that one "
+        "back, or move the whole data directory away to start empty");
   }
   const size_t count = LoadBigEndian<uint32_t>(bytes.data() + kCountOffset);
   if (count > kEpochKeyCountMax || checked_size != kKeysOffset + count * kEntrySize) {

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 #include "base/secret_bytes.h"
 
@@ -17,8 +18,10 @@ namespace mayfly {
 inline constexpr size_t kRootKeySize = 32;
 
 // NOT_FOUND when there is no such file, FAILED_PRECONDITION when its type, mode or owner is not as
-// above, INVALID_ARGUMENT when its content is not.
-absl::StatusOr<SecretBytes> LoadRootKey(const std::string& path);
+// above, INVALID_ARGUMENT when its content is not. The texts are for the operator: they begin with
+// `setting` and the path, and end with what to do.
+absl::StatusOr<SecretBytes> LoadRootKey(const std::string& path,
+                                        absl::string_view setting = "keys.root_key_file");
 
 // The systemd credential `name` (systemd.exec(5), LoadCredential=), which lies in
 // $CREDENTIALS_DIRECTORY. systemd may let the service's user in by an access control list, whose

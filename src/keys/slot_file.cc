@@ -134,7 +134,7 @@ absl::Status SlotFile::Erase(absl::Span<const SlotRef> refs) {
     damaged_.erase(slot) > 0 ? --counts_.damaged : --counts_.live;
     ++counts_.unsynced;
   }
-  unsynced_.insert(unsynced_.end(), slots.begin(), slots.end());
+  erased_.insert(erased_.end(), slots.begin(), slots.end());
   return absl::OkStatus();
 }
 
@@ -146,9 +146,10 @@ SlotState SlotFile::StateOf(SlotRef ref) const {
   if (content.generation == ref.generation) {
     return content.kind == SlotContent::Kind::kLive ? SlotState::kLive : SlotState::kErased;
   }
-  // A slot is given to a later payload only when it was erased, and never to an earlier one.
-  if (content.generation > ref.generation) return SlotState::kNeverStored;
-  return ref.generation < synced_generation_ ? SlotState::kDamaged : SlotState::kNeverStored;
+  if (ref.generation >= synced_generation_) return SlotState::kNeverStored;
+  // It was there. A slot is given to a later payload only when it was erased, and never to an earlier
+  // one.
+  return content.generation > ref.generation ? SlotState::kErased : SlotState::kDamaged;
 }
 
 absl::StatusOr<SecretBytes> SlotFile::ReadSecret(SlotRef ref) const {
@@ -266,10 +267,10 @@ void SlotFile::EndReservation(SlotRef ref) {
 
 // Walks all reservations: for damaged slots only.
 bool SlotFile::IsInUse(uint32_t slot) const {
-  const auto holds = [slot](const std::vector<uint32_t>& slots) {
+  const auto holds = [slot](const auto& slots) {
     return std::find(slots.begin(), slots.end(), slot) != slots.end();
   };
-  return allocator_.IsTaken(slot) && !holds(unsynced_) && !holds(syncing_slots_) &&
+  return allocator_.IsTaken(slot) && !holds(erased_) && !holds(kept_) &&
          std::none_of(reservations_.begin(), reservations_.end(),
                       [&](const auto& reservation) { return holds(reservation.second.slots); });
 }

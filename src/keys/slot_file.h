@@ -2,7 +2,7 @@
 // slot does not hold its generation is dead, whatever else was recovered. Unless its secret is known
 // to have been on the disk: then it is damaged, which is another thing than never stored.
 //
-// Life of a slot:  Reserve -> Write -> Sync -> ... -> Erase -> Sync -> free
+// Life of a slot:  Reserve -> Write -> Sync -> ... -> Erase -> Sync and RowsSynced -> free
 //                          -> Return -> free
 //
 // A generation is given once, store-wide and for ever: its upper 24 bits are the boot number, which
@@ -12,6 +12,10 @@
 // Secrets must not stay behind. Erase overwrites in place; the slot is reused only after a Sync
 // that began after the overwriting has succeeded. keys/key_directory.h refuses the file systems
 // where "in place" is not true. slot_format.h has the bytes.
+//
+// Nor must the erased mark be lost while the payload's row may come back: the mark is then all that
+// tells that the payload has ended. A slot is reused only when the removal of its row is durable too.
+// A start cannot know that of the slots erased last, and keeps them until OrphansRemoved.
 //
 // Every failed write or sync is final: what the disk holds is unknown, all later calls fail with
 // UNAVAILABLE, and the process must end and open the file again. Only a Reserve that could not
@@ -26,6 +30,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,7 +64,7 @@ struct SlotWrite {
 enum class SlotState : uint8_t {
   kLive,
   kErased,       // held this generation, and its secret was overwritten: the payload has ended
-  kNeverStored,  // a crash lost the payload's write before its sync, or the slot serves a later one
+  kNeverStored,  // a crash lost the payload's write before its sync
   kDamaged,      // a bad checksum, or what was once synced is not there: no crash explains it
 };
 
@@ -69,7 +74,7 @@ struct SlotCounts {
   uint64_t free = 0;
   uint64_t reserved = 0;
   uint64_t live = 0;
-  uint64_t unsynced = 0;  // erased, waiting for a Sync
+  uint64_t unsynced = 0;  // erased, waiting for Sync and RowsSynced
   uint64_t damaged = 0;   // found damaged, and kept until erased
 };
 
@@ -78,6 +83,8 @@ struct SlotFileOptions {
   std::optional<StoreId> store_id = std::nullopt;
   // Opens a file that is shorter than it was or has damaged slots, and gives up what these held.
   bool accept_data_loss = false;
+  // An erased slot is reused only after RowsSynced too, not after its Sync alone.
+  bool waits_for_rows = false;
 };
 
 class SlotFile {
@@ -127,9 +134,14 @@ class SlotFile {
   // first Sync only.
   absl::Status ResetSyncedSequence(uint64_t synced_sequence)
       EXCLUDES_LOCK(mutex_, sync_mutex_, record_mutex_);
-  // Whoever keeps rows has removed those whose slots the last crash took. From now on a row whose
-  // slot was synced and does not hold it is damaged, those of this boot included.
-  void OrphansRemoved() { explains_lost_writes_ = false; }
+  // How many slots this object has erased, those of earlier boots that are kept not included.
+  uint64_t erasure_count() const EXCLUDES_LOCK(mutex_);
+  // The rows of the first `erasure_count` erased slots are gone for good.
+  void RowsSynced(uint64_t erasure_count) EXCLUDES_LOCK(mutex_);
+  // Whoever keeps rows has ended the calls of those whose slots are erased, and removed those whose
+  // slots the last crash took. `all`: as far as it could find out all of them. Then a row whose slot
+  // was synced and does not hold it is damaged from now on, those of this boot included.
+  void OrphansRemoved(bool all) EXCLUDES_LOCK(mutex_);
 
   SlotState StateOf(SlotRef ref) const;
   // NOT_FOUND unless the slot is live with that generation, DATA_LOSS (AUTHENTICATION_FAILED) when
@@ -165,14 +177,14 @@ class SlotFile {
   // It begins with as much, and grows by no less.
   static constexpr uint64_t kGrowthBytesMin = uint64_t{1} << 20;
 
-  SlotFile(std::unique_ptr<File> file, StoreId store_id);
+  SlotFile(std::unique_ptr<File> file, StoreId store_id, bool waits_for_rows);
 
   static absl::StatusOr<StateRecord> ReadState(File* file);
   absl::Status CheckDamage() const EXCLUDES_LOCK(mutex_);
   absl::Status StartBoot(const StateRecord& record, uint64_t boot_number_min);
   absl::Status GiveUpDamaged() EXCLUDES_LOCK(mutex_, write_mutex_);
   absl::Status Map(uint32_t slot_count);
-  uint64_t AdoptSlots() EXCLUDES_LOCK(mutex_);
+  uint64_t AdoptSlots(uint64_t recorded_generation) EXCLUDES_LOCK(mutex_);
 
   absl::Status Grow(size_t count) EXCLUDES_LOCK(mutex_, grow_mutex_, sync_mutex_);
   absl::Status SyncTogether() EXCLUDES_LOCK(mutex_, sync_mutex_);
@@ -181,6 +193,7 @@ class SlotFile {
   // The lowest generation that is reserved and neither written nor returned, or else the next one.
   uint64_t LowestReserved() const REQUIRES_LOCK(mutex_);
   void EndReservation(SlotRef ref) REQUIRES_LOCK(mutex_);
+  void FreeErased() REQUIRES_LOCK(mutex_);
   // Neither free nor reserved nor erased: it serves, or served, a payload.
   bool IsInUse(uint32_t slot) const REQUIRES_LOCK(mutex_);
   // `slots` in order, each once.
@@ -199,6 +212,7 @@ class SlotFile {
 
   const std::unique_ptr<File> file_;
   const StoreId store_id_;
+  const bool waits_for_rows_;
   uint64_t boot_number_ = 0;          // set before Open returns
   uint64_t recorded_generation_ = 0;  // set before Open returns
 
@@ -229,8 +243,13 @@ class SlotFile {
   mutable Mutex mutex_;
   SlotAllocator allocator_ GUARDED_BY(mutex_);
   absl::btree_map<uint64_t, Reservation> reservations_ GUARDED_BY(mutex_);  // by first generation
-  std::vector<uint32_t> unsynced_ GUARDED_BY(mutex_);       // erased since the last sync began
-  std::vector<uint32_t> syncing_slots_ GUARDED_BY(mutex_);  // erased before it
+  // Erased and not free yet, in order. The first of them was erased as number `erased_begin_`.
+  std::deque<uint32_t> erased_ GUARDED_BY(mutex_);
+  uint64_t erased_begin_ GUARDED_BY(mutex_) = 0;
+  uint64_t erasures_synced_ GUARDED_BY(mutex_) = 0;  // so many of all erasures
+  uint64_t rows_synced_ GUARDED_BY(mutex_) = 0;      // the rows of so many
+  // Erased before this boot, and their rows may have come back.
+  std::vector<uint32_t> kept_ GUARDED_BY(mutex_);
   absl::flat_hash_set<uint32_t> damaged_ GUARDED_BY(mutex_);
   uint64_t next_counter_ GUARDED_BY(mutex_) = 1;
   SlotCounts counts_ GUARDED_BY(mutex_);

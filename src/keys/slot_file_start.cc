@@ -46,7 +46,7 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Create(FileSystem* file_syst
   content.resize(content.size() + kGrowthBytesMin);
   RETURN_IF_ERROR(ReplaceFile(file_system, directory, kSlotFileName, AsBytes(content)));
   auto slots = Open(file_system, directory, options);
-  if (slots.ok()) (*slots)->OrphansRemoved();
+  if (slots.ok()) (*slots)->OrphansRemoved(/*all=*/true);
   return slots;
 }
 
@@ -83,17 +83,18 @@ absl::StatusOr<std::unique_ptr<SlotFile>> SlotFile::Open(FileSystem* file_system
     return absl::DataLossError(absl::StrCat("the slot file keys/slots has ", slot_count,
                                             " slots, it once had ", record->capacity));
   }
-  std::unique_ptr<SlotFile> slots(new SlotFile(*std::move(file), *store_id));
+  std::unique_ptr<SlotFile> slots(
+      new SlotFile(*std::move(file), *store_id, options.waits_for_rows));
   RETURN_IF_ERROR(slots->Map(static_cast<uint32_t>(slot_count)));
-  const uint64_t generation_max = slots->AdoptSlots();
+  const uint64_t generation_max = slots->AdoptSlots(record->synced_generation);
   if (!options.accept_data_loss) RETURN_IF_ERROR(slots->CheckDamage());
   RETURN_IF_ERROR(slots->StartBoot(*record, generation_max >> kGenerationCounterBits));
   if (options.accept_data_loss) RETURN_IF_ERROR(slots->GiveUpDamaged());
   return slots;
 }
 
-SlotFile::SlotFile(std::unique_ptr<File> file, StoreId store_id)
-    : file_(std::move(file)), store_id_(store_id) {}
+SlotFile::SlotFile(std::unique_ptr<File> file, StoreId store_id, bool waits_for_rows)
+    : file_(std::move(file)), store_id_(store_id), waits_for_rows_(waits_for_rows) {}
 
 absl::StatusOr<StateRecord> SlotFile::ReadState(File* file) {
   std::optional<StateRecord> newest;
@@ -161,7 +162,7 @@ absl::Status SlotFile::GiveUpDamaged() {
   counts_.damaged -= slots.size();
   counts_.unsynced += slots.size();
   damaged_.clear();
-  unsynced_ = std::move(slots);
+  erased_.insert(erased_.end(), slots.begin(), slots.end());
   return absl::OkStatus();
 }
 
@@ -179,9 +180,10 @@ absl::Status SlotFile::Map(uint32_t slot_count) {
   return absl::OkStatus();
 }
 
-// Takes over what the file holds and returns the highest generation in it. Erased slots are free:
-// StartBoot makes them durable before anybody reserves.
-uint64_t SlotFile::AdoptSlots() {
+// Takes over what the file holds and returns the highest generation in it. Erased slots are free, for
+// StartBoot makes them durable before anybody reserves, unless their rows may have come back and
+// StateOf could not tell without the mark.
+uint64_t SlotFile::AdoptSlots(uint64_t recorded_generation) {
   MutexLock lock(&mutex_);
   allocator_.Grow(capacity());
   counts_.capacity = counts_.free = capacity();
@@ -198,10 +200,15 @@ uint64_t SlotFile::AdoptSlots() {
     } else {
       generation_max = std::max(generation_max, content.generation);
     }
-    if (content.kind == SlotContent::Kind::kErased) continue;
+    const bool is_erased = content.kind == SlotContent::Kind::kErased;
+    const bool may_be_needed = waits_for_rows_ && content.generation >= recorded_generation;
+    if (is_erased && !may_be_needed) continue;
     allocator_.TakeOne(slot);
     --counts_.free;
-    if (content.kind == SlotContent::Kind::kLive) {
+    if (is_erased) {
+      kept_.push_back(slot);
+      ++counts_.unsynced;
+    } else if (content.kind == SlotContent::Kind::kLive) {
       ++counts_.live;
     } else {
       damaged_.insert(slot);

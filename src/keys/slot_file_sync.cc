@@ -66,19 +66,49 @@ absl::Status SlotFile::SyncOnce() {
   if (!dirty_.exchange(false)) return absl::OkStatus();
   record_dirty_ = false;
   uint64_t generation = 0;
+  uint64_t erasures = 0;
   {
     MutexLock lock(&mutex_);
-    syncing_slots_.swap(unsynced_);
+    erasures = erased_begin_ + erased_.size();
     generation = LowestReserved();
   }
   RETURN_IF_ERROR(Final(file_->Sync()));
   if (!explains_lost_writes_) synced_generation_ = generation;
   MutexLock lock(&mutex_);
-  for (uint32_t slot : syncing_slots_) allocator_.Free(slot);
-  counts_.unsynced -= syncing_slots_.size();
-  counts_.free += syncing_slots_.size();
-  syncing_slots_.clear();
+  erasures_synced_ = erasures;
+  FreeErased();
   return absl::OkStatus();
+}
+
+uint64_t SlotFile::erasure_count() const {
+  MutexLock lock(&mutex_);
+  return erased_begin_ + erased_.size();
+}
+
+void SlotFile::RowsSynced(uint64_t erasure_count) {
+  MutexLock lock(&mutex_);
+  rows_synced_ = std::max(rows_synced_, erasure_count);
+  FreeErased();
+}
+
+void SlotFile::FreeErased() {
+  const uint64_t end =
+      waits_for_rows_ ? std::min(erasures_synced_, rows_synced_) : erasures_synced_;
+  for (; erased_begin_ < end; ++erased_begin_) {
+    allocator_.Free(erased_.front());
+    erased_.pop_front();
+    --counts_.unsynced;
+    ++counts_.free;
+  }
+}
+
+void SlotFile::OrphansRemoved(bool all) {
+  if (all) explains_lost_writes_ = false;
+  MutexLock lock(&mutex_);
+  // As if they were erased now: what has ended their calls may not be synced.
+  erased_.insert(erased_.end(), kept_.begin(), kept_.end());
+  dirty_ = dirty_ || !kept_.empty();
+  kept_.clear();
 }
 
 // Only what is on the disk by now is told, so the record is true whenever it gets there itself.

@@ -20,7 +20,9 @@ MODULES = (
     "held_outputs",
     "held_payload",
     "retrieval",
+    "role",
     "upload",
+    "worker",
 )
 
 FIRST_LINE = "# Generated from mayfly/aio/{}.py by blocking_half.py: change that file instead.\n"

@@ -27,6 +27,15 @@ struct DuePayload {
   int64_t stored_ms = 0;
 };
 
+inline DuePayload DueOf(const CallKey& key, PayloadKind kind, const StoredPayload& payload) {
+  return {.due_s = DueSecond(payload.deadline_ms),
+          .key = key,
+          .kind = kind,
+          .slot = payload.slot,
+          .size_bytes = payload.size_bytes,
+          .stored_ms = payload.stored_ms};
+}
+
 // The outer ring: every stored payload, ordered by due second. Thread-safe.
 class DueSource {
  public:

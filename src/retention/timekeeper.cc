@@ -81,7 +81,8 @@ absl::StatusOr<TimeRecord> TimeRecord::Decode(absl::string_view text) {
 }
 
 Timekeeper Timekeeper::Start(const std::optional<TimeRecord>& saved, const ClockReading& reading,
-                             const std::string& boot_id, absl::Duration clock_jump_grace) {
+                             const std::string& boot_id, absl::Duration clock_jump_grace,
+                             Stored stored) {
   const int64_t wall_ms = absl::ToUnixMillis(reading.wall);
   const int64_t boottime_ms = absl::ToInt64Milliseconds(reading.boottime);
   const int64_t grace_ms = absl::ToInt64Milliseconds(clock_jump_grace);
@@ -91,7 +92,8 @@ Timekeeper Timekeeper::Start(const std::optional<TimeRecord>& saved, const Clock
   if (same_boot) {
     record = *saved;
     // A shorter grace than before counts at once.
-    record.erase_from_ms = std::min(record.erase_from_ms, boottime_ms + grace_ms);
+    record.erase_from_ms =
+        std::clamp(record.erase_from_ms, -(boottime_ms + grace_ms), boottime_ms + grace_ms);
   } else {
     record = {
         .boot_id = boot_id,
@@ -102,6 +104,9 @@ Timekeeper Timekeeper::Start(const std::optional<TimeRecord>& saved, const Clock
             saved.has_value() ? saved->high_water_ms : std::numeric_limits<int64_t>::min(),
         .erase_from_ms = boottime_ms + grace_ms,
     };
+    if (!saved.has_value() && stored == Stored::kNothing) {
+      record.erase_from_ms = -record.erase_from_ms;
+    }
   }
   Timekeeper timekeeper(std::move(record), grace_ms);
   timekeeper.Read(reading);
@@ -118,13 +123,15 @@ Now Timekeeper::Read(const ClockReading& reading) {
   record_.boottime_ms = boottime_ms;
   record_.wall_ms = absl::ToUnixMillis(reading.wall);
 
-  if (reading.synchronised || boottime_ms >= record_.erase_from_ms) record_.erase_from_ms = 0;
+  if (reading.synchronised || boottime_ms >= std::abs(record_.erase_from_ms)) {
+    record_.erase_from_ms = 0;
+  }
   JudgeDisagreement(disagreement_before_ms);
   if (MayAnchorAnew(reading.synchronised)) AnchorAnew(reading.synchronised);
 
   const int64_t earlier_ms = std::min(record_.wall_ms, record_.steady_ms);
-  const bool may_erase = record_.erase_from_ms == 0;
-  if (may_erase && !disagrees()) {
+  const bool may_erase = record_.erase_from_ms <= 0;
+  if (record_.erase_from_ms == 0 && !disagrees()) {
     record_.high_water_ms = std::max(record_.high_water_ms, earlier_ms);
   }
   return Now{

@@ -17,6 +17,10 @@
 // disagreement: both are in the record. The high-water mark does not rise during that wait, because
 // a steady reading that was just taken from the wall clock does not confirm it.
 //
+// A store in which nothing was ever put does not wait: all its payloads will be stored on the steady
+// clock of this boot, which measures their time to live whatever the wall clock says. Its high-water
+// mark waits all the same.
+//
 // A pure value: reads no clock and does no I/O. Its owner passes it readings at least every few
 // seconds, and persists Record() as often. Not thread-safe.
 #pragma once
@@ -46,7 +50,9 @@ struct TimeRecord {
   int64_t steady_ms = 0;
   int64_t high_water_ms = 0;                 // the latest time that both readings confirmed
   int64_t disagreeing_since_ms = kAgreeing;  // on BOOTTIME
-  int64_t erase_from_ms = 0;                 // on BOOTTIME: nothing is destroyed before; 0: done
+  // On BOOTTIME: nothing is destroyed, and the high-water mark does not rise, before; 0: done.
+  // Negative: as long as its absolute value says, only the mark waits.
+  int64_t erase_from_ms = 0;
 
   // Lines of text with a checksum, so that an operator can read the file.
   std::string Encode() const;
@@ -61,10 +67,14 @@ class Timekeeper {
   // of time services. It is also the maximum undetected delay of destruction.
   static constexpr absl::Duration kAgreementTolerance = absl::Seconds(2);
 
+  // What the store may hold when there is no record.
+  enum class Stored { kAnything, kNothing };
+
   // `saved` is the last record, or nullopt if there is none that can be decoded. An empty (unknown)
   // boot_id counts as a new boot.
   static Timekeeper Start(const std::optional<TimeRecord>& saved, const ClockReading& reading,
-                          const std::string& boot_id, absl::Duration clock_jump_grace);
+                          const std::string& boot_id, absl::Duration clock_jump_grace,
+                          Stored stored = Stored::kAnything);
 
   Now Read(const ClockReading& reading);
 

@@ -1,6 +1,9 @@
 #include "rpc/access.h"
 
 #include <array>
+#include <vector>
+
+#include "absl/strings/str_join.h"
 
 namespace mayfly {
 namespace {
@@ -8,6 +11,7 @@ namespace {
 constexpr unsigned kClient = 1u << static_cast<int>(Role::kClient);
 constexpr unsigned kWorker = 1u << static_cast<int>(Role::kWorker);
 constexpr unsigned kOperator = 1u << static_cast<int>(Role::kOperator);
+constexpr unsigned kMonitor = 1u << static_cast<int>(Role::kMonitor);
 
 struct Access {
   absl::string_view name;
@@ -16,7 +20,7 @@ struct Access {
 };
 
 // In the order of the enum.
-constexpr std::array<Access, 14> kAccess = {{
+constexpr std::array<Access, 15> kAccess = {{
     {"PutInputs", kClient, false},
     {"GetInputs", kWorker, false},
     {"PutOutputs", kWorker, false},
@@ -31,6 +35,7 @@ constexpr std::array<Access, 14> kAccess = {{
     {"Download", kClient | kWorker, false},
     {"StreamOutputs", kClient, false},
     {"StreamPuts", kClient | kWorker, false},
+    {"GetServerInfo", kClient | kWorker | kOperator | kMonitor, true},
 }};
 
 const Access& AccessTo(Rpc rpc) { return kAccess[static_cast<size_t>(rpc)]; }
@@ -41,6 +46,14 @@ absl::string_view RpcName(Rpc rpc) { return AccessTo(rpc).name; }
 
 bool MayCall(Role role, Rpc rpc) {
   return (AccessTo(rpc).roles & 1u << static_cast<int>(role)) != 0;
+}
+
+std::string RolesOf(Rpc rpc) {
+  std::vector<absl::string_view> names;
+  for (const Role role : {Role::kClient, Role::kWorker, Role::kOperator, Role::kMonitor}) {
+    if (MayCall(role, rpc)) names.push_back(RoleName(role));
+  }
+  return absl::StrJoin(names, " or ");
 }
 
 bool MayPut(Role role, PayloadKind kind) {

@@ -14,7 +14,10 @@
 //   QueryUpload          x       x                         rejected
 //   Download             outputs inputs                    rejected
 //   StreamOutputs        x                                 rejected
+//   GetServerInfo        x       x         x        x      served
 #pragma once
+
+#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -38,12 +41,15 @@ enum class Rpc {
   kDownload,
   kStreamOutputs,
   kStreamPuts,
+  kGetServerInfo,
 };
 
 // The name in the proto: "PutInputs".
 absl::string_view RpcName(Rpc rpc);
 
 bool MayCall(Role role, Rpc rpc);
+// The roles that may, for an error text: "client or worker".
+std::string RolesOf(Rpc rpc);
 
 // For RPCs that move payloads of either kind.
 bool MayPut(Role role, PayloadKind kind);

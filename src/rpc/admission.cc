@@ -1,5 +1,6 @@
 #include "rpc/admission.h"
 
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -10,16 +11,23 @@
 namespace mayfly {
 namespace {
 
-absl::Status Unavailable(Reason reason, absl::string_view text) {
-  return MakeError(absl::StatusCode::kUnavailable, reason, text);
+constexpr absl::Duration kStartingRetryDelay = absl::Milliseconds(200);
+
+absl::Status RoleRefusedError(Role role, absl::string_view operation, absl::string_view required) {
+  absl::Status status = MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
+                                  absl::StrCat("role ", RoleName(role), " may not call ", operation,
+                                               "; a certificate with the role ", required, " may"));
+  return WithMetadata(WithMetadata(std::move(status), "role", RoleName(role)), "required_role",
+                      required);
 }
 
 }  // namespace
 
 absl::Status KindRefusedError(Role role, Rpc rpc, PayloadKind kind) {
-  return MakeError(absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
-                   absl::StrCat("role ", RoleName(role), " may not call ", RpcName(rpc), " for ",
-                                kind == PayloadKind::kInput ? "inputs" : "outputs"));
+  const Role other = role == Role::kClient ? Role::kWorker : Role::kClient;
+  return RoleRefusedError(
+      role, absl::StrCat(RpcName(rpc), " for ", kind == PayloadKind::kInput ? "inputs" : "outputs"),
+      RoleName(other));
 }
 
 PeerChain PeerChainOf(const grpc::AuthContext& context) {
@@ -49,11 +57,11 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
   RETURN_IF_ERROR(CheckCount(items.extra_field, items.extra_count));
   auto admitted = ResolveTenant(*caller);
   RETURN_IF_ERROR(admitted.status());
-  RETURN_IF_ERROR(TakeRate(*admitted->tenant, items.count + items.extra_count));
+  RETURN_IF_ERROR(TakeRate(admitted->tenant, items.count + items.extra_count));
   return admitted;
 }
 
-absl::StatusOr<Admitted> Admission::AdmitStream(const grpc::AuthContext& context, Rpc rpc) {
+absl::StatusOr<Admitted> Admission::AdmitCall(const grpc::AuthContext& context, Rpc rpc) {
   const auto caller = AdmitCaller(context, rpc);
   RETURN_IF_ERROR(caller.status());
   return ResolveTenant(*caller);
@@ -66,13 +74,13 @@ absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext
   auto identity = Authenticate(context, config_.tls.trust_domain);
   RETURN_IF_ERROR(identity.status());
   if (!MayCall(identity->role, rpc)) {
-    return MakeError(
-        absl::StatusCode::kPermissionDenied, Reason::kRoleRequired,
-        absl::StrCat("role ", RoleName(identity->role), " may not call ", RpcName(rpc)));
+    return RoleRefusedError(identity->role, RpcName(rpc), RolesOf(rpc));
   }
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store == nullptr) {
-    return Unavailable(Reason::kStarting, "the server is starting and recovering its data");
+    return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStarting,
+                                    "the server is starting and recovering its data"),
+                          kStartingRetryDelay);
   }
   if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
     return DrainingError();
@@ -96,11 +104,9 @@ absl::Status Admission::CheckCount(absl::string_view field, int count, int count
                     absl::StrCat("range is ", count_min, " to ", count_max));
 }
 
-absl::Status Admission::TakeRate(const Tenant& tenant, int64_t item_count) {
-  const uint64_t rate = tenant.policy().limits.operations_per_second_max;
-  if (rate == 0 || item_count == 0) return absl::OkStatus();
-  return rate_limiter_.Take(tenant.name, rate, static_cast<uint64_t>(item_count),
-                            clock_->Read().boottime);
+absl::Status Admission::TakeRate(Tenant* tenant, int64_t item_count) const {
+  if (!tenant->ledger.has_rate_limit()) return absl::OkStatus();
+  return tenant->ledger.TakeOperations(item_count, clock_->Read().boottime);
 }
 
 }  // namespace mayfly

@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "config/config.h"
 #include "identity/identity.h"
-#include "identity/rate_limiter.h"
 #include "rpc/access.h"
 #include "rpc/connection_table.h"
 #include "rpc/tls_peers.h"
@@ -68,13 +67,13 @@ class Admission {
   // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
-  // For streaming RPCs: AdmitStream checks the caller, CheckCount and TakeRate the items of each
-  // message. Admit does both.
-  absl::StatusOr<Admitted> AdmitStream(const grpc::AuthContext& context, Rpc rpc);
+  // For RPCs without items, and streams: AdmitCall checks the caller, CheckCount and TakeRate the
+  // items of each message of a stream. Admit does both.
+  absl::StatusOr<Admitted> AdmitCall(const grpc::AuthContext& context, Rpc rpc);
   // INVALID_ARGUMENT (FIELD_INVALID) for more than limits.batch_items_max.
   absl::Status CheckCount(absl::string_view field, int count, int count_min = 0) const;
   // RESOURCE_EXHAUSTED (QUOTA_RATE), with the delay after which to retry.
-  absl::Status TakeRate(const Tenant& tenant, int64_t item_count);
+  absl::Status TakeRate(Tenant* tenant, int64_t item_count) const;
 
   // Records that an RPC of `tenant` was admitted. From now on its connection is never evicted.
   void ProveConnection(const grpc::ServerContextBase& context, const Tenant& tenant) {
@@ -94,7 +93,6 @@ class Admission {
   ConnectionTable* const connections_;
   Clock* const clock_;
   TlsPeers* peers_ = nullptr;
-  RateLimiter rate_limiter_;
   std::atomic<CallStore*> store_{nullptr};
   std::atomic<bool> draining_{false};
 };

@@ -30,7 +30,7 @@ bool WriteStatus(const absl::Status& status, Log* log, Result* result) {
 template <typename Result>
 void WritePut(const PutResult& answer, Log* log, Result* result) {
   if (!WriteStatus(answer.status, log, result)) return;
-  if (answer.deadline_ms != 0) WriteTime(answer.deadline_ms, result->mutable_deadline_time());
+  WriteDeadline(answer.deadline_ms, result);
 }
 
 template <typename Result>
@@ -120,6 +120,8 @@ void WriteResult(DescribeResult&& answer, Log* log, v1::CallDescription* result)
   result->set_state(CallStateOf(answer.phase));
   if (answer.input) WriteDescription(*answer.input, result->mutable_input());
   if (answer.output) WriteDescription(*answer.output, result->mutable_output());
+  if (answer.lease_end_ms != 0) WriteTime(answer.lease_end_ms, result->mutable_lease_end_time());
+  if (answer.ended_ms != 0) WriteTime(answer.ended_ms, result->mutable_end_time());
 }
 
 void WriteClaimedOutput(ClaimedOutput&& output, v1::ClaimedOutput* result) {

@@ -50,6 +50,23 @@ absl::StatusOr<ConnectionLimits> ConnectionLimits::For(const Config::Server& con
                           .descriptor_end = static_cast<int>(descriptors - reserved)};
 }
 
+std::string ConnectionShortage(const Config::Server& config, const ConnectionLimits& limits,
+                               uint64_t descriptors_max) {
+  if (limits.proven_max >= config.connections_max) return "";
+  // The inverse of For. Up to 2,048 connections the unproven ones are half as many.
+  const uint64_t wanted = config.connections_max;
+  const uint64_t room = wanted + std::min((wanted + 1) / (kUnprovenShare - 1), kUnprovenMax);
+  const uint64_t used = kDescriptorsPerConnection * room;
+  const uint64_t needed = std::max(used * kReservedShare / (kReservedShare - 1) + kReservedShare,
+                                   used + kReservedDescriptorsMin);
+  return absl::StrCat("server.connections_max is ", wanted, ", but a limit of ", descriptors_max,
+                      " open files allows ", limits.proven_max,
+                      ": raise the hard limit on open files to ", needed,
+                      " (LimitNOFILE= in the systemd unit, ulimit -Hn in a shell), or set "
+                      "server.connections_max = ",
+                      limits.proven_max);
+}
+
 ConnectionTable::Verdict ConnectionTable::Admit(int descriptor, const ConnectionPeer& peer,
                                                 absl::Duration now) {
   MutexLock lock(&mutex_);

@@ -41,6 +41,11 @@ struct ConnectionLimits {
                                               uint64_t descriptors_max);
 };
 
+// What to raise when `limits`, which For returned, are below server.connections_max; empty when they
+// are not.
+std::string ConnectionShortage(const Config::Server& config, const ConnectionLimits& limits,
+                               uint64_t descriptors_max);
+
 // The other end of a connection.
 struct ConnectionPeer {
   std::string address;  // the unit of the limit: an IPv4 address, or the /64 of an IPv6 one

@@ -8,6 +8,9 @@ namespace {
 
 // "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n". gRPC compares it.
 constexpr size_t kPrefaceBytes = 24;
+constexpr uint8_t kData = 0x0;
+constexpr uint8_t kEndStream = 0x1;
+constexpr uint32_t kStreamBits = 0x7fffffff;
 constexpr uint8_t kHeaders = 0x1;
 constexpr uint8_t kResetStream = 0x3;
 constexpr uint8_t kContinuation = 0x9;
@@ -89,21 +92,25 @@ void FieldCounter::SkipString(size_t bytes) {
   part_ = strings_left_ > 0 ? Part::kLength : Part::kField;
 }
 
-FrameGuard::FrameGuard(size_t metadata_bytes_max, SharedResetBudgets* shared_resets, ResetPeer peer)
-    : block_bytes_max_(metadata_bytes_max + kBlockOverheadBytes),
+FrameGuard::FrameGuard(const Limits& limits, std::atomic<uint64_t>* large_message_bytes,
+                       SharedResetBudgets* shared_resets, ResetPeer peer)
+    : block_bytes_max_(limits.metadata_bytes_max + kBlockOverheadBytes),
       block_frames_max_(block_bytes_max_ / kFrameBytes + 1),
       block_fields_max_(block_bytes_max_ / kFieldOverheadBytes),
       payload_left_(kPrefaceBytes),
+      messages_(limits.message_bytes_max, large_message_bytes),
       shared_resets_(shared_resets),
       peer_(std::move(peer)) {}
 
-FrameGuard::Verdict FrameGuard::Feed(ByteSpan bytes, absl::Duration now) {
+FrameGuard::Verdict FrameGuard::Feed(MutableByteSpan bytes, absl::Duration now) {
   while (!bytes.empty()) {
     if (payload_left_ > 0) {
       const size_t size = std::min(payload_left_, bytes.size());
       if (in_block_ && !FeedPayload(bytes.subspan(0, size))) return Verdict::kTooManyHeaders;
+      if (in_data_) messages_.Feed(bytes.subspan(0, size));
       payload_left_ -= size;
       bytes.remove_prefix(size);
+      if (payload_left_ == 0) EndFrame();
       continue;
     }
     frame_header_[frame_header_bytes_++] = bytes[0];
@@ -123,7 +130,17 @@ FrameGuard::Verdict FrameGuard::BeginFrame(absl::Duration now) {
   in_block_ = type == kHeaders || type == kContinuation;
   if (in_block_ && !BeginBlockFrame(type == kHeaders)) return Verdict::kTooManyHeaders;
   if (type == kResetStream && !TakeReset(now)) return Verdict::kTooManyResets;
+  const uint32_t stream = LoadBigEndian<uint32_t>(&frame_header_[5]) & kStreamBits;
+  if (type == kResetStream) messages_.Forget(stream);
+  in_data_ = type == kData;
+  if (in_data_) messages_.BeginData(stream);
+  if (payload_left_ == 0) EndFrame();
   return Verdict::kFine;
+}
+
+void FrameGuard::EndFrame() {
+  if (!std::exchange(in_data_, false)) return;
+  messages_.EndData((frame_header_[4] & kEndStream) != 0);
 }
 
 bool FrameGuard::BeginBlockFrame(bool is_first) {

@@ -12,18 +12,21 @@
 //   its frames                what a sender needs that fills them
 //   its fields                the limit / 32, which is what each counts for beside its text
 //
-// Resets of calls are held to their budgets (rpc/reset_budget.h).
+// Resets of calls are held to their budgets (rpc/reset_budget.h), and messages that are too large to the
+// least size that gRPC refuses (rpc/message_guard.h).
 //
 // Holds a few numbers, no bytes. Not thread-safe.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/time/time.h"
 
 #include "base/bytes.h"
+#include "rpc/message_guard.h"
 #include "rpc/reset_budget.h"
 
 namespace mayfly {
@@ -56,20 +59,29 @@ class FrameGuard {
  public:
   enum class Verdict { kFine, kTooManyHeaders, kTooManyResets };
 
-  // For a server that takes `metadata_bytes_max` of decoded headers. HPACK encodes a header in fewer
-  // bytes than the 32 more than its text that it counts for. What the client shares with its other
-  // connections, as `peer`, is in `shared_resets`, which outlives the guard.
-  FrameGuard(size_t metadata_bytes_max, SharedResetBudgets* shared_resets, ResetPeer peer);
+  // What the server takes. HPACK encodes a header in fewer bytes than the 32 more than its text that it
+  // counts for.
+  struct Limits {
+    size_t metadata_bytes_max = 0;  // of decoded headers
+    size_t message_bytes_max = 0;
+  };
 
-  // The next bytes that came, at `now`, a time that does not go back. When they are not fine, the
-  // connection has to be ended, and nothing may be fed after that.
-  Verdict Feed(ByteSpan bytes, absl::Duration now);
+  // Large messages are added to `large_message_bytes`. What the client shares with its other
+  // connections, as `peer`, is in `shared_resets`. Both outlive the guard.
+  FrameGuard(const Limits& limits, std::atomic<uint64_t>* large_message_bytes,
+             SharedResetBudgets* shared_resets, ResetPeer peer);
+
+  // The next bytes that came, at `now`, a time that does not go back. Lengths of messages in them may
+  // be replaced. When they are not fine, the connection has to be ended, and nothing may be fed after
+  // that.
+  Verdict Feed(MutableByteSpan bytes, absl::Duration now);
 
  private:
   static constexpr size_t kFrameHeaderBytes = 9;
 
   // The frame whose header is complete.
   Verdict BeginFrame(absl::Duration now);
+  void EndFrame();
   bool BeginBlockFrame(bool is_first);
   bool FeedPayload(ByteSpan bytes);
   bool TakeReset(absl::Duration now);
@@ -79,12 +91,14 @@ class FrameGuard {
   const size_t block_fields_max_;
   size_t payload_left_;  // of the connection preface at first
   bool in_block_ = false;
+  bool in_data_ = false;
   size_t priority_left_ = 0;  // bytes before a block's first field
   std::array<uint8_t, kFrameHeaderBytes> frame_header_ = {};
   size_t frame_header_bytes_ = 0;
   size_t block_bytes_ = 0;
   size_t block_frames_ = 0;
   FieldCounter fields_;
+  MessageGuard messages_;
   ResetBudget resets_{kConnectionResets};
   SharedResetBudgets* const shared_resets_;
   const ResetPeer peer_;

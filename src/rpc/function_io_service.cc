@@ -15,6 +15,7 @@
 #include "rpc/download_call.h"
 #include "rpc/output_stream.h"
 #include "rpc/put_stream.h"
+#include "rpc/server_info.h"
 #include "rpc/status.h"
 #include "rpc/upload_call.h"
 #include "rpc/valid_items.h"
@@ -103,6 +104,7 @@ FunctionIoService::FunctionIoService(const Config& config, Admission* admission,
   Handle(Rpc::kDescribeCalls, &FunctionIoService::DescribeCalls, &describe_calls_messages_);
   Handle(Rpc::kDeleteCalls, &FunctionIoService::DeleteCalls, &delete_calls_messages_);
   Handle(Rpc::kQueryUpload, &FunctionIoService::QueryUpload, &query_upload_messages_);
+  Handle(Rpc::kGetServerInfo, &FunctionIoService::GetServerInfo, &get_server_info_messages_);
   HandleDownload();
 }
 
@@ -362,6 +364,18 @@ grpc::ServerUnaryReactor* FunctionIoService::QueryUpload(grpc::CallbackServerCon
                              call->FinishWith(progress.status());
                            });
   return begun.call;
+}
+
+grpc::ServerUnaryReactor* FunctionIoService::GetServerInfo(grpc::CallbackServerContext* context,
+                                                           const v1::GetServerInfoRequest*,
+                                                           v1::GetServerInfoResponse* response) {
+  auto* const call = new UnaryCall(Rpc::kGetServerInfo, /*item_count=*/0, in_flight_, log_, clock_);
+  const auto admitted = admission_->AdmitCall(*context->auth_context(), Rpc::kGetServerInfo);
+  if (!admitted.ok()) return FinishCall(call, admitted.status());
+  admission_->ProveConnection(*context, *admitted->tenant);
+  call->set_tenant(admitted->tenant->name);
+  WriteServerInfo(config_, *admitted, response);
+  return FinishCall(call, absl::OkStatus());
 }
 
 grpc::ServerWriteReactor<v1::DownloadResponse>* FunctionIoService::Download(

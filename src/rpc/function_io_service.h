@@ -69,6 +69,10 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   grpc::ServerBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse>* StreamPuts(
       grpc::CallbackServerContext* context) override;
 
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* context,
+                                          const v1::GetServerInfoRequest* request,
+                                          v1::GetServerInfoResponse* response) override;
+
  private:
   struct Begun {
     UnaryCall* call = nullptr;
@@ -111,6 +115,7 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
   ArenaMessages<v1::DescribeCallsRequest, v1::DescribeCallsResponse> describe_calls_messages_;
   ArenaMessages<v1::DeleteCallsRequest, v1::DeleteCallsResponse> delete_calls_messages_;
   ArenaMessages<v1::QueryUploadRequest, v1::QueryUploadResponse> query_upload_messages_;
+  ArenaMessages<v1::GetServerInfoRequest, v1::GetServerInfoResponse> get_server_info_messages_;
 };
 
 }  // namespace mayfly

@@ -263,13 +263,7 @@ void OpenCalls::Tick() {
   const auto seconds = static_cast<uint32_t>(
       std::max<int64_t>(1, absl::ToInt64Seconds(surroundings_.reload_interval)));
   if (tick / kIdentityTicks % seconds == 0) {
-    absl::Status status = surroundings_.files->Refresh();
-    status.Update(surroundings_.peers->Refresh());
-    if (!status.ok()) {
-      surroundings_.log->Write(Config::LogLevel::kWarning,
-                               "a file of [tls] is unusable, the last usable ones stay in use",
-                               {{"error", status.message()}});
-    }
+    surroundings_.tls->Refresh();
   }
   CheckIdentities();
 }
@@ -343,13 +337,15 @@ void OpenCalls::CheckIdentities() {
 
 void OpenCalls::GiveBackMemory() {
   const uint64_t resets = surroundings_.reset_call_count();
+  const uint64_t received = surroundings_.large_message_bytes();
   {
     MutexLock lock(&mutex_);
     const uint32_t now = tick_.load(std::memory_order_relaxed);
     if (trim_at_ == 0) {
       if (peak_bytes_ - held_bytes_ >= kTrimBytesMin) {
         trim_at_ = now + kTrimTicks;
-      } else if (resets - resets_at_trim_ >= kTrimResetsMin) {
+      } else if (resets - resets_at_trim_ >= kTrimResetsMin ||
+                 received - received_at_trim_ >= kTrimBytesMin) {
         trim_at_ = now + kResetTrimTicks;
       }
       return;
@@ -358,9 +354,10 @@ void OpenCalls::GiveBackMemory() {
     trim_at_ = 0;
     peak_bytes_ = held_bytes_;
   }
-  // gRPC may still be at work on the last ones, so half of them count once more: after many resets it
-  // is done a few times.
+  // gRPC may still be at work on the last ones, so half of them count once more: after many resets or
+  // much data it is done a few times.
   resets_at_trim_ += (resets - resets_at_trim_ + 1) / 2;
+  received_at_trim_ += (received - received_at_trim_ + 1) / 2;
   malloc_trim(0);
 }
 

@@ -41,8 +41,8 @@
 #include "config/config.h"
 #include "rpc/connection_cut.h"
 #include "rpc/log.h"
-#include "rpc/tls_files.h"
 #include "rpc/tls_peers.h"
+#include "rpc/tls_upkeep.h"
 #include "store/call_store.h"
 #include "store/leaving_payload.h"
 
@@ -128,11 +128,11 @@ class OpenCalls final : public PayloadEndListener {
   static constexpr uint32_t kResetTrimTicks = 50;
 
   struct Surroundings {
-    TlsPeers* peers = nullptr;  // must outlive this object, as must the files that it reads
-    TlsFiles* files = nullptr;
+    TlsPeers* peers = nullptr;  // must outlive this object, as must what follows
+    TlsUpkeep* tls = nullptr;
     absl::Duration reload_interval;
-    std::function<uint64_t()> reset_call_count;  // that clients have reset so far
-    Log* log = nullptr;                          // outlives it
+    std::function<uint64_t()> reset_call_count;     // that clients have reset so far
+    std::function<uint64_t()> large_message_bytes;  // received so far
   };
 
   explicit OpenCalls(const Config::Limits& limits) : limits_(limits) {}
@@ -197,6 +197,7 @@ class OpenCalls final : public PayloadEndListener {
   uint32_t trim_at_ GUARDED_BY(mutex_) = 0;     // tick; 0: not at all
   // Of the thread.
   uint64_t resets_at_trim_ = 0;
+  uint64_t received_at_trim_ = 0;
   StallWatch stall_watch_;
   std::thread thread_;
 };

@@ -39,7 +39,7 @@ OutputStream::OutputStream(grpc::CallbackServerContext* context, const Config& c
     : BidiStream(Rpc::kStreamOutputs, context, surroundings),
       config_(config),
       admission_(admission) {
-  const auto admitted = admission->AdmitStream(*context->auth_context(), Rpc::kStreamOutputs);
+  const auto admitted = admission->AdmitCall(*context->auth_context(), Rpc::kStreamOutputs);
   if (!admitted.ok()) {
     closing_ = admitted.status();
     released_ = true;
@@ -63,7 +63,7 @@ absl::Duration OutputStream::OnMessage(const v1::StreamOutputsRequest& request) 
   if (status.ok()) {
     const int64_t count = request.subscribe_call_ids_size() + request.unsubscribe_call_ids_size() +
                           request.acks_size() + request.releases_size();
-    const absl::Status rate = admission_->TakeRate(*tenant_, count);
+    const absl::Status rate = admission_->TakeRate(tenant_, count);
     // The client is slowed down instead of rejected: it would only have to start all over.
     if (!rate.ok()) return RetryDelayOf(rate);
     MutexLock lock(&mutex_);

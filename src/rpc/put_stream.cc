@@ -21,7 +21,7 @@ grpc::ServerBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse>* PutStrea
 PutStream::PutStream(grpc::CallbackServerContext* context, const Config& config,
                      Admission* admission, const StreamSurroundings& surroundings)
     : BidiStream(Rpc::kStreamPuts, context, surroundings), config_(config), admission_(admission) {
-  const auto admitted = admission->AdmitStream(*context->auth_context(), Rpc::kStreamPuts);
+  const auto admitted = admission->AdmitCall(*context->auth_context(), Rpc::kStreamPuts);
   if (!admitted.ok()) {
     closing_ = admitted.status();
     return;
@@ -40,7 +40,7 @@ absl::Duration PutStream::OnMessage(const v1::StreamPutsRequest& request) {
   }
   const int64_t count = request.inputs_size() + request.outputs_size();
   // The client is slowed down instead of rejected: it would only send the items again.
-  const absl::Status rate = admission_->TakeRate(*tenant_, count);
+  const absl::Status rate = admission_->TakeRate(tenant_, count);
   if (!rate.ok()) return RetryDelayOf(rate);
 
   auto answer = std::make_shared<Answer>();

@@ -12,6 +12,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/impl/server_builder_plugin.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/server_builder.h>
 #include <sys/resource.h>
 
@@ -32,6 +33,9 @@ constexpr char kServiceName[] = "mayfly.v1.FunctionIo";
 constexpr char kReflectionPlugin[] = "proto_server_reflection";
 // A client that has vanished is detected after both of these times, which ends its long polls.
 constexpr absl::Duration kPingIdleClientAfter = absl::Minutes(1);
+// Four messages of the largest size that can be configured, and what a connection takes at rest.
+constexpr uint64_t kReceivedMessageBytesMax = uint64_t{256} << 20;
+constexpr uint64_t kConnectionBytes = 32 << 10;
 constexpr absl::Duration kPingTimeout = absl::Seconds(20);
 // How long idle connections get to close by themselves. A client that is busy elsewhere does not
 // answer GOAWAY, and is not waited for.
@@ -51,6 +55,12 @@ class WithoutReflection : public grpc::ServerBuilderOption {
   }
 };
 
+// What gRPC may hold for connections, calls, and the messages that it receives, all together. Above it
+// gRPC ends calls, with RESOURCE_EXHAUSTED.
+uint64_t ReceiveBytesMax(const Config::Server& server) {
+  return kReceivedMessageBytesMax + server.connections_max * kConnectionBytes;
+}
+
 int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
@@ -61,6 +71,9 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
     builder->AddChannelArgument(name, static_cast<int>(value));
   };
   builder->SetMaxReceiveMessageSize(static_cast<int>(config.limits.message_bytes_max));
+  grpc::ResourceQuota quota("receive");
+  quota.Resize(ReceiveBytesMax(server));
+  builder->SetResourceQuota(quota);
   builder->SetMaxSendMessageSize(static_cast<int>(config.limits.message_bytes_max));
   set(GRPC_ARG_MAX_CONCURRENT_STREAMS, server.streams_per_connection_max);
   set(GRPC_ARG_MAX_METADATA_SIZE, server.metadata_bytes_max);
@@ -87,19 +100,12 @@ void SetArguments(const Config& config, grpc::ServerBuilder* builder) {
   builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
 }
 
-// The number of files that this process may have open.
-uint64_t DescriptorsMax() {
-  rlimit files = {};
-  Check(getrlimit(RLIMIT_NOFILE, &files) == 0, "the limit of open files can be read");
-  return files.rlim_cur;
-}
-
 void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& limits, Log* log) {
-  const bool lowered = limits.proven_max < config.connections_max;
-  log->Write(lowered ? Config::LogLevel::kWarning : Config::LogLevel::kInfo,
-             lowered ? "server.connections_max is more than the limit on open files allows"
-                     : "connections",
-             {{"open_files_max", static_cast<int64_t>(DescriptorsMax())},
+  const uint64_t descriptors_max = OpenFilesMax();
+  const std::string shortage = ConnectionShortage(config, limits, descriptors_max);
+  log->Write(shortage.empty() ? Config::LogLevel::kInfo : Config::LogLevel::kWarning,
+             shortage.empty() ? "connections" : absl::string_view(shortage),
+             {{"open_files_max", static_cast<int64_t>(descriptors_max)},
               {"connections_max", static_cast<int64_t>(limits.proven_max)},
               {"before_first_call_max", static_cast<int64_t>(limits.unproven_max)},
               {"per_address_max", static_cast<int64_t>(limits.per_address_max)},
@@ -107,6 +113,12 @@ void LogConnectionLimits(const Config::Server& config, const ConnectionLimits& l
 }
 
 }  // namespace
+
+uint64_t OpenFilesMax() {
+  rlimit files = {};
+  Check(getrlimit(RLIMIT_NOFILE, &files) == 0, "the limit of open files can be read");
+  return files.rlim_cur;
+}
 
 Server::Server(const Config& config, const ConnectionLimits& limits, Log* log, Clock* clock)
     : connections_(limits),
@@ -120,13 +132,15 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   SendGrpcLogTo(log);
   RETURN_IF_ERROR(ConfigureTls());
-  RETURN_IF_ERROR(GuardFrames(config.server.metadata_bytes_max, config.tls.trust_domain));
+  RETURN_IF_ERROR(GuardFrames({.metadata_bytes_max = config.server.metadata_bytes_max,
+                               .message_bytes_max = config.limits.message_bytes_max},
+                              config.tls.trust_domain));
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());
   auto files = TlsFiles::Open(config.tls);
   if (!files.ok()) return files.status();
-  const auto limits = ConnectionLimits::For(config.server, DescriptorsMax());
+  const auto limits = ConnectionLimits::For(config.server, OpenFilesMax());
   if (!limits.ok()) return limits.status();
   auto listener = ConnectionListener::Open(config.server.listen);
   if (!listener.ok()) return listener.status();
@@ -168,11 +182,14 @@ absl::Status Server::WatchCalls(Log* log) {
   if (!peers.ok()) return peers.status();
   peers_ = *std::move(peers);
   admission_.set_peers(peers_.get());
+  tls_upkeep_ =
+      std::make_unique<TlsUpkeep>(tls_files_.get(), peers_.get(), &certificate_clock_, log);
+  tls_upkeep_->WarnOfValidity();
   open_calls_.Start({.peers = peers_.get(),
-                     .files = tls_files_.get(),
+                     .tls = tls_upkeep_.get(),
                      .reload_interval = tls_files_->copies().reload_interval,
                      .reset_call_count = ResetCallCount,
-                     .log = log});
+                     .large_message_bytes = LargeMessageBytes});
   return absl::OkStatus();
 }
 

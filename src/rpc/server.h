@@ -27,10 +27,15 @@
 #include "rpc/log.h"
 #include "rpc/open_calls.h"
 #include "rpc/open_streams.h"
+#include "rpc/tls_files.h"
 #include "rpc/tls_peers.h"
+#include "rpc/tls_upkeep.h"
 #include "store/call_store.h"
 
 namespace mayfly {
+
+// The number of files that this process may have open.
+uint64_t OpenFilesMax();
 
 class Server {
  public:
@@ -63,6 +68,7 @@ class Server {
   SystemClock certificate_clock_;  // the handshake uses the machine's clock too
   std::unique_ptr<TlsFiles> tls_files_;
   std::unique_ptr<TlsPeers> peers_;
+  std::unique_ptr<TlsUpkeep> tls_upkeep_;
   OpenCalls open_calls_;
   FunctionIoService service_;
   std::unique_ptr<grpc::Server> server_;

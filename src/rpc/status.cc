@@ -39,6 +39,7 @@ google::rpc::Status Encode(const absl::Status& status) {
   google::rpc::ErrorInfo info;
   info.set_domain(kDomain);
   info.set_reason(Text(ReasonName(ReasonOf(status))));
+  for (const auto& [key, value] : MetadataOf(status)) (*info.mutable_metadata())[key] = value;
   wire.add_details()->PackFrom(info);
   AddRetryInfo(RetryDelayOf(status), &wire);
   return wire;

@@ -11,6 +11,8 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,7 +27,8 @@ class TlsFiles {
   // Larger files are rejected.
   static constexpr size_t kFileBytesMax = 1 << 20;
 
-  // FAILED_PRECONDITION if the files are unusable, with a sentence that names the file.
+  // FAILED_PRECONDITION if the files are unusable, with a sentence that names setting and file
+  // and says what to do.
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(const Config::Tls& tls);
   ~TlsFiles();
   TlsFiles(const TlsFiles&) = delete;
@@ -36,6 +39,14 @@ class TlsFiles {
   // Copies files that have changed. If a file is unusable, nothing changes, and FAILED_PRECONDITION
   // gives the reason.
   absl::Status Refresh();
+  // "tls.ca_file /etc/mayfly/ca.pem", for each file or pair that Refresh has replaced since the last
+  // call.
+  std::vector<std::string> TakeReloaded() { return std::exchange(reloaded_, {}); }
+  // What is in use, in PEM.
+  const std::string& ca_text() const { return ca_.text; }
+  const std::string& certificate_text() const { return certificate_.text; }
+  // The settings given to Open.
+  const Config::Tls& settings() const { return tls_; }
 
  private:
   struct Copy {
@@ -54,6 +65,7 @@ class TlsFiles {
   Copy ca_;
   Copy certificate_;
   Copy key_;
+  std::vector<std::string> reloaded_;
 };
 
 }  // namespace mayfly

@@ -14,7 +14,6 @@
 #include "base/mutex.h"
 #include "crypto/openssl.h"
 #include "identity/identity.h"
-#include "rpc/frame_guard.h"
 #include "rpc/reset_budget.h"
 
 namespace mayfly {
@@ -28,7 +27,7 @@ constexpr int kTooManyHeaders = 1;
 constexpr int kTooManyResets = 2;
 
 struct Settings {
-  size_t metadata_bytes_max = 0;
+  FrameGuard::Limits limits;
   std::string trust_domain;
 };
 
@@ -38,6 +37,7 @@ struct Shared {
   Mutex mutex;
   Settings settings GUARDED_BY(mutex);
   SharedResetBudgets resets;
+  std::atomic<uint64_t> large_message_bytes{0};
 };
 
 Shared& GetShared() {
@@ -112,7 +112,7 @@ std::unique_ptr<FrameGuard> NewGuard(const SSL* ssl, const std::string& address)
     settings = shared.settings;
   }
   return std::make_unique<FrameGuard>(
-      settings.metadata_bytes_max, &shared.resets,
+      settings.limits, &shared.large_message_bytes, &shared.resets,
       ResetPeer{.address = address, .tenant = TenantOf(ssl, settings.trust_domain)});
 }
 
@@ -149,7 +149,7 @@ extern "C" __attribute__((visibility("default"))) int SSL_read(SSL* ssl, void* b
   const int count = mayfly::OpensslsRead()(ssl, buffer, size);
   if (count <= 0) return count;
   mayfly::FrameGuard* const guard = mayfly::GuardOf(ssl);
-  const mayfly::ByteSpan bytes(static_cast<const uint8_t*>(buffer), static_cast<size_t>(count));
+  const mayfly::MutableByteSpan bytes(static_cast<uint8_t*>(buffer), static_cast<size_t>(count));
   if (guard == nullptr) return count;
   const auto verdict = guard->Feed(bytes, mayfly::CoarseNow());
   if (verdict == mayfly::FrameGuard::Verdict::kFine) return count;
@@ -162,7 +162,7 @@ extern "C" __attribute__((visibility("default"))) int SSL_read(SSL* ssl, void* b
 
 namespace mayfly {
 
-absl::Status GuardFrames(size_t metadata_bytes_max, const std::string& trust_domain) {
+absl::Status GuardFrames(const FrameGuard::Limits& limits, const std::string& trust_domain) {
   if (OpensslsRead() == nullptr ||
       dlsym(RTLD_DEFAULT, "SSL_read") != reinterpret_cast<void*>(&SSL_read)) {
     return absl::FailedPreconditionError("the size of headers cannot be bounded in this build");
@@ -172,11 +172,13 @@ absl::Status GuardFrames(size_t metadata_bytes_max, const std::string& trust_dom
   Shared& shared = GetShared();
   {
     MutexLock lock(&shared.mutex);
-    shared.settings = {.metadata_bytes_max = metadata_bytes_max, .trust_domain = trust_domain};
+    shared.settings = {.limits = limits, .trust_domain = trust_domain};
   }
   shared.is_guarding.store(true, std::memory_order_relaxed);
   return absl::OkStatus();
 }
+
+uint64_t LargeMessageBytes() { return GetShared().large_message_bytes; }
 
 uint64_t ResetCallCount() { return GetShared().resets.taken_count(); }
 

@@ -5,21 +5,25 @@
 // decrypted with SSL_read: ours calls OpenSSL's and shows the bytes to the connection's guard.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
 
+#include "rpc/frame_guard.h"
+
 namespace mayfly {
 
 // From here on a connection whose client sends a header block larger than `metadata_bytes_max` can
-// need, or resets calls too fast, is ended. Tenants are those of certificates of `trust_domain`.
-// FAILED_PRECONDITION when gRPC would not read through the guard.
-absl::Status GuardFrames(size_t metadata_bytes_max, const std::string& trust_domain);
+// need, or resets calls too fast, is ended, and messages of more than `message_bytes_max` are not
+// collected beyond that. Tenants are those of certificates of `trust_domain`. FAILED_PRECONDITION when
+// gRPC would not read through the guard.
+absl::Status GuardFrames(const FrameGuard::Limits& limits, const std::string& trust_domain);
 
 // How many calls clients have reset in this process, without those that ended their connection.
 uint64_t ResetCallCount();
+// The bytes of messages above MessageGuard::kLargeBytes that this process was sent.
+uint64_t LargeMessageBytes();
 
 // While one lives, connections that gRPC takes over on this thread are those of a client at `address`,
 // which outlives it: by the time bytes come, nothing leads from them to a socket.

@@ -139,7 +139,7 @@ absl::Status UploadCall::TakeHeader() {
 void UploadCall::OnBegun(absl::StatusOr<BegunUpload> begun) {
   if (!begun.ok()) return EndStep(begun.status());
   if (begun->stream == nullptr) {
-    if (begun->deadline_ms != 0) WriteTime(begun->deadline_ms, response_->mutable_deadline_time());
+    WriteDeadline(begun->deadline_ms, response_);
     return EndStep(absl::OkStatus());
   }
   stream_ = std::move(begun->stream);
@@ -187,7 +187,7 @@ absl::Status UploadCall::TakeFinish() {
 
 void UploadCall::OnFinished(absl::StatusOr<int64_t> deadline_ms) {
   if (!deadline_ms.ok()) return EndStep(deadline_ms.status());
-  if (*deadline_ms != 0) WriteTime(*deadline_ms, response_->mutable_deadline_time());
+  WriteDeadline(*deadline_ms, response_);
   EndStep(absl::OkStatus());
 }
 

@@ -34,11 +34,6 @@ std::string NameOf(const FieldPlace& place) {
   return absl::StrCat(place.list, "[", place.index, "]");
 }
 
-// The same error with `field` as prefix.
-absl::Status InField(absl::string_view field, const absl::Status& error) {
-  return MakeError(error.code(), ReasonOf(error), absl::StrCat(field, ".", error.message()));
-}
-
 absl::Status At(const FieldPlace& place, const absl::Status& error) {
   return InField(NameOf(place), error);
 }
@@ -145,6 +140,11 @@ absl::StatusOr<NewPayload> ReadPayload(const v1::Payload& payload, const Config&
                                   " bytes of payload.data"));
   }
   return read;
+}
+
+// A payload that a client forgot must not become an empty one.
+absl::Status MissingPayloadError() {
+  return FieldError("payload", "missing", "expected a Payload, without data for an empty payload");
 }
 
 absl::StatusOr<Outcome> ReadOutcome(v1::Outcome outcome) {
@@ -257,7 +257,7 @@ absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace
                                      absl::FunctionRef<CallId()> mint_call_id) {
   const auto call_id = item.call_id().empty() ? mint_call_id() : ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
-  auto input = ReadInput(item, limits);
+  auto input = item.has_payload() ? ReadInput(item, limits) : MissingPayloadError();
   if (!input.ok()) return At(place, input.status());
   input->call_id = *call_id;
   return input;
@@ -267,7 +267,7 @@ absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPla
                                       const ValidationLimits& limits) {
   const auto call_id = ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
-  auto output = ReadOutput(item, limits);
+  auto output = item.has_payload() ? ReadOutput(item, limits) : MissingPayloadError();
   if (!output.ok()) return At(place, output.status());
   output->call_id = *call_id;
   return output;

@@ -1,6 +1,7 @@
 #include "server/daemon.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <unistd.h>
@@ -13,10 +14,12 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "base/secret_bytes.h"
+#include "base/version.h"
 #include "keys/root_key.h"
 #include "rpc/server.h"
+#include "server/preflight.h"
 #include "server/process.h"
-#include "server/version.h"
+#include "storage/local/disk_advice.h"
 #include "storage/local/local_storage.h"
 #include "store/call_store.h"
 
@@ -25,12 +28,6 @@ namespace {
 
 // After a drain begins, clients that have just received outputs have this long to ack them.
 constexpr absl::Duration kAckGrace = absl::Seconds(1);
-
-absl::StatusOr<SecretBytes> LoadConfiguredRootKey(const Config& config) {
-  const Config::Keys& keys = config.keys;
-  if (!keys.root_key_credential.empty()) return LoadRootKeyCredential(keys.root_key_credential);
-  return LoadRootKey(keys.root_key_file);
-}
 
 StorageLog StorageLogTo(Log* log) {
   return [log](StorageLogLevel level, absl::string_view text) {
@@ -64,25 +61,34 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> OpenStorage(const Config& config,
   options.accept_data_loss = config.storage.accept_data_loss;
   options.log = StorageLogTo(log);
   auto storage = LocalStorage::Open(std::move(options));
+  if (!storage.ok() && SpeaksOfFullDisk(storage.status().message())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(storage.status().message(), ": ",
+                     FullDiskAdvice(config.storage.data_dir, DiskSettingsOf(config))));
+  }
   if (!storage.ok() || config.keys.root_key_file.empty()) return storage;
   RETURN_IF_ERROR(CheckOutside(config.keys.root_key_file, config.storage.data_dir));
   return storage;
 }
 
+// Payloads are counted by their slots: the rows of usage know nothing of what damage has taken.
 void LogRecovered(LocalStorage* storage, Log* log) {
-  int64_t live_calls = 0;
-  int64_t live_bytes = 0;
-  const auto usage = storage->LoadUsage();
-  if (!usage.ok()) return;
-  for (const TenantUsage& tenant : *usage) {
-    live_calls += tenant.live_calls;
-    live_bytes += tenant.live_bytes;
-  }
+  const auto tenants = storage->Tenants();
+  if (!tenants.ok()) return;
   log->Write(Config::LogLevel::kInfo, "recovered",
              {{"boot", static_cast<int64_t>(storage->boot_number())},
-              {"tenants", static_cast<int64_t>(usage->size())},
-              {"live_calls", live_calls},
-              {"live_bytes", live_bytes}});
+              {"tenants", static_cast<int64_t>(tenants->size())},
+              {"payloads", static_cast<int64_t>(storage->slots().Counts().live)}});
+}
+
+// The last words of a process whose storage has failed.
+std::string FatalText(const Config& config, absl::string_view failure) {
+  if (SpeaksOfFullDisk(failure)) {
+    return FullDiskAdvice(config.storage.data_dir, DiskSettingsOf(config));
+  }
+  return absl::StrCat("a write or sync on the disk of storage.data_dir ", config.storage.data_dir,
+                      " failed: see the kernel's log for errors of that disk, and start mayflyd "
+                      "again; all that was acknowledged is recovered");
 }
 
 absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Clock* clock, Log* log,
@@ -93,16 +99,23 @@ absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Cloc
   RETURN_IF_ERROR(storage.status());
   LogRecovered(storage->get(), log);
   if (!SecretArenaIsLocked()) {
-    log->Write(Config::LogLevel::kWarning,
-               "keys cannot be locked in memory and may reach swap: raise LimitMEMLOCK", {});
+    log->Write(
+        Config::LogLevel::kWarning,
+        "keys cannot be locked in memory and may reach swap: raise the limit on locked memory "
+        "to 64 MiB (LimitMEMLOCK= in the systemd unit, ulimit -l in a shell)",
+        {});
   }
   CallStoreOptions options;
   options.config = &config;
   options.clock = clock;
   options.payload_ends = payload_ends;
-  options.on_fatal = [log](const absl::Status& status) {
+  options.on_fatal = [log, &config, local = storage->get()](const absl::Status& status) {
+    const std::string known = local->failure();
+    const std::string failure = known.empty() ? std::string(status.message()) : known;
+    const std::string text = FatalText(config, failure);
     log->Write(Config::LogLevel::kCritical, "storage failed, the process ends",
-               {{"error", absl::string_view(status.ToString())}});
+               {{"error", absl::string_view(failure)}, {"next_step", absl::string_view(text)}});
+    std::fprintf(stderr, "mayflyd: %s: %s\n", failure.c_str(), text.c_str());
     // Not exit(): destructors would write to the failed storage.
     _exit(kExitStorageFailed);
   };
@@ -121,7 +134,9 @@ absl::Status WritePortFile(const std::string& path, int port) {
           .ok()) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError("server.port_file cannot be written");
+  return absl::FailedPreconditionError(
+      absl::StrCat("server.port_file ", path, " cannot be written by user ", geteuid(),
+                   ": correct the setting, or let this user write to its directory"));
 }
 
 void LogServing(const Config& config, int port, absl::Duration recovery, Log* log) {
@@ -174,7 +189,7 @@ absl::Status RunDaemon(const Config& config, Log* log) {
 }
 
 absl::Status RotateRootKey(const Config& config, const std::string& new_root_key_file, Log* log) {
-  auto new_root_key = LoadRootKey(new_root_key_file);
+  auto new_root_key = LoadRootKey(new_root_key_file, "--rotate-root-key");
   RETURN_IF_ERROR(new_root_key.status());
   RETURN_IF_ERROR(CheckOutside(new_root_key_file, config.storage.data_dir));
   auto old_root_key = LoadConfiguredRootKey(config);

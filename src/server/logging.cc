@@ -2,8 +2,10 @@
 
 #include <array>
 #include <string>
+#include <unistd.h>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include <nlohmann/json.hpp>
@@ -39,7 +41,9 @@ absl::StatusOr<std::unique_ptr<JsonLog>> JsonLog::Open(const Config::Log& config
       sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.file);
     }
   } catch (const spdlog::spdlog_ex&) {
-    return absl::FailedPreconditionError("log.file cannot be opened for appending");
+    return absl::FailedPreconditionError(
+        absl::StrCat("log.file ", config.file, " cannot be opened for appending by user ",
+                     geteuid(), ": correct the setting, or let this user write there"));
   }
   auto logger = std::make_shared<spdlog::logger>("mayflyd", std::move(sink));
   logger->set_pattern("%v");

@@ -2,21 +2,24 @@
 //
 //   exit   when
 //   0      stopped by a signal, with its data closed; or the check or the rotation succeeded
-//   1      refused to start; one sentence gives the reason
+//   1      refused to start, with one sentence that gives the reason; or the check has found that a
+//          start would be refused, with a sentence each
 //   2      the command line or the configuration is wrong
 //   70     a write or sync failed; the next start recovers the data
 
 #include <cstdio>
 #include <string>
 
+#include "absl/time/clock.h"
 #include <CLI/CLI.hpp>
 #include <openssl/crypto.h>
 
+#include "base/version.h"
 #include "config/config.h"
 #include "server/daemon.h"
 #include "server/logging.h"
+#include "server/preflight.h"
 #include "server/process.h"
-#include "server/version.h"
 
 namespace mayfly {
 namespace {
@@ -35,6 +38,19 @@ void PrintError(const absl::Status& status) {
   std::fprintf(stderr, "mayflyd: %s\n", std::string(status.message()).c_str());
 }
 
+int ReportPreflight(const Config& config) {
+  const Preflight found = CheckBeforeStart(config, absl::Now());
+  for (const std::string& warning : found.warnings) {
+    std::fprintf(stderr, "mayflyd: warning: %s\n", warning.c_str());
+  }
+  for (const std::string& fault : found.faults) {
+    std::fprintf(stderr, "mayflyd: %s\n", fault.c_str());
+  }
+  if (!found.faults.empty()) return kExitRefused;
+  std::puts("the configuration is valid");
+  return kExitOk;
+}
+
 // Carries out the requested action.
 absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
   if (arguments.new_root_key_file.empty()) return RunDaemon(config, log);
@@ -51,10 +67,7 @@ int Main(const Arguments& arguments) {
     PrintError(config.status());
     return kExitWrongUse;
   }
-  if (arguments.check_config) {
-    std::puts("the configuration is valid");
-    return kExitOk;
-  }
+  if (arguments.check_config) return ReportPreflight(*config);
   const auto log = JsonLog::Open(config->log);
   if (!log.ok()) {
     PrintError(log.status());
@@ -81,7 +94,8 @@ int main(int argc, char** argv) {
       ->required()
       ->type_name("FILE");
   const auto check = app.add_flag("--check-config", arguments.check_config,
-                                  "Report every mistake in the configuration, and exit");
+                                  "Report all that would keep the server from starting, "
+                                  "and exit");
   app.add_option("--rotate-root-key", arguments.new_root_key_file,
                  "Wrap the keys with the root key in FILE, and exit; the server must not run")
       ->type_name("FILE")

@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 
 #include "base/error.h"
+#include "base/human_bytes.h"
 
 namespace mayfly {
 namespace {
@@ -101,13 +102,17 @@ absl::Status RoomBudget::Refusal(uint64_t bytes) const {
         kRetryDelay);
   }
   const auto free = static_cast<int64_t>(free_.load(std::memory_order_relaxed));
-  const int64_t kept = free - SpareBytes();
+  const int64_t kept = std::max<int64_t>(free - SpareBytes(), 0);
   const int64_t wanted = is_full() ? std::max(bytes, limits_.resume_bytes) : bytes;
   return WithRetryDelay(
       MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
-                absl::StrCat("free disk space is ", free, " bytes, needed are ", kept + wanted,
-                             ": ", wanted, " for the put, ", kept,
-                             " for acks, expiry, compaction and storage.disk_reserve_bytes")),
+                absl::StrCat("free disk space is ", HumanBytes(static_cast<uint64_t>(free)),
+                             ", needed are ", HumanBytes(static_cast<uint64_t>(kept + wanted)),
+                             ": ", HumanBytes(static_cast<uint64_t>(wanted)), " for the put, ",
+                             HumanBytes(static_cast<uint64_t>(kept)),
+                             " for acks, expiry and compaction, with storage.disk_reserve_bytes, ",
+                             HumanBytes(limits_.reserve_bytes),
+                             ": the server's operator has to free space on its disk")),
       kRetryDelay);
 }
 

@@ -16,6 +16,11 @@ int WorkerCount(const Config& config) {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
+std::vector<GroupObserver*> WithUsage(GroupObserver* usage, std::vector<GroupObserver*> others) {
+  others.insert(others.begin(), usage);
+  return others;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CallStore>> CallStore::Start(std::unique_ptr<Storage> storage,
@@ -41,6 +46,7 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
       cipher_(storage_->keyring()),
       time_(std::move(time)),
       tenants_(storage_.get(), *options_.config),
+      quota_(storage_.get(), options_.config->storage.shards),
       failure_(std::move(options_.on_fatal)),
       fences_(storage_->boot_number()),
       workers_(options_.stepper != nullptr
@@ -52,6 +58,7 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
           .cipher = cipher_,
           .time = *time_,
           .tenants = tenants_,
+          .quota = quota_,
           .failure = failure_,
           .workers = workers_ != nullptr ? static_cast<Executor&>(*workers_)
                                          : *options_.stepper->workers(),
@@ -59,6 +66,7 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
           .id_window = id_window,
           .lease_total_max_ms = absl::ToInt64Milliseconds(options_.config->claims.lease_total_max),
           .payload_ends = options_.payload_ends,
+          .observers = WithUsage(&usage_observer_, options_.observers),
           .stepper = options_.stepper},
       router_(context_),
       uploads_(context_, &router_),
@@ -67,7 +75,7 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
       puts_(context_, &router_),
       reads_(context_, &router_),
       claims_(context_, &router_, &reads_),
-      subscriptions_(context_, &router_, &reads_, &claims_),
+      subscriptions_(context_, &router_, &claims_),
       downloads_(context_, &router_),
       upkeep_(std::make_unique<Upkeep>(context_, &router_, &sweeper_, &uploads_, &expiry_,
                                        &options_.on_log)) {}
@@ -152,6 +160,8 @@ void CallStore::DescribeCalls(Tenant* tenant, std::vector<CallId> call_ids,
           answers.push_back(DescribeResult{.phase = result.phase,
                                            .input = result.input,
                                            .output = result.output,
+                                           .lease_end_ms = result.lease_end_ms,
+                                           .ended_ms = result.ended_ms,
                                            .status = std::move(result.status)});
         }
         done(std::move(answers));
@@ -184,7 +194,10 @@ void CallStore::BeginDownload(Tenant* tenant, const DownloadRequest& request,
 
 // ---- The whole
 
-void CallStore::Drain() { router_.Drain(); }
+void CallStore::Drain() {
+  router_.Drain();
+  uploads_.RetryAppends();
+}
 
 void CallStore::Tick() {
   upkeep_->Maintain();

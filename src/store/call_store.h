@@ -50,8 +50,10 @@
 #include "store/context.h"
 #include "store/downloads.h"
 #include "store/expiry.h"
+#include "store/group_events.h"
 #include "store/payload_cipher.h"
 #include "store/puts.h"
+#include "store/quota.h"
 #include "store/reads.h"
 #include "store/router.h"
 #include "store/stepper.h"
@@ -67,6 +69,8 @@ struct DescribeResult {
   CallPhase phase = CallPhase::kUnknown;
   std::optional<StoredPayload> input;
   std::optional<StoredPayload> output;
+  int64_t lease_end_ms = 0;  // of the claim, if the output is claimed
+  int64_t ended_ms = 0;      // if the call has ended
   absl::Status status;
 };
 
@@ -79,6 +83,8 @@ struct CallStoreOptions {
   Upkeep::OnLog on_log;
   // May be null; outlives the store.
   PayloadEndListener* payload_ends = nullptr;
+  // Are told what the shards do, beside the store's own; outlive the store.
+  std::vector<GroupObserver*> observers;
   // Tests drive sweep and maintenance by hand with Tick().
   bool background_threads = true;
   // Drives the rest by hand too: then there are no threads. Null: there are. Outlives the store.
@@ -137,6 +143,8 @@ class CallStore {
   // claims are refused as DRAINING, while acks and releases are still accepted.
   void Drain();
 
+  // What time it is for call ids.
+  int64_t SteadyMs() { return time_->Read().steady_ms; }
   // What time it is for reads.
   int64_t ReadMs() { return time_->Read().read_ms; }
 
@@ -162,6 +170,8 @@ class CallStore {
   const PayloadCipher cipher_;
   const std::unique_ptr<TimeSource> time_;
   Tenants tenants_;
+  Quota quota_;
+  UsageObserver usage_observer_;
   Failure failure_;
   FenceSource fences_;
   std::unique_ptr<ThreadPool> workers_;  // null when there is a stepper

@@ -127,17 +127,41 @@ void Claims::ReadOutputs(std::shared_ptr<Job> job, PollAnswer answer) {
   job->claims = std::move(answer.outputs);
   response.outputs = std::move(read.outputs);
   std::move(read.ended.begin(), read.ended.end(), std::back_inserter(response.ended));
-  const std::vector<CallId>& ended_ids = read.ended_unexplained;
-  reads_.ExplainEnds(
-      job->tenant, ended_ids, [this, job, ended_ids](std::vector<absl::Status> reasons) {
+  ExplainMissing(job->tenant, read.missing, [this, job](Missing missing) {
+    ClaimResponse& explained = job->response;
+    std::move(missing.ended.begin(), missing.ended.end(), std::back_inserter(explained.ended));
+    explained.pending_count += static_cast<uint32_t>(missing.lost.size());
+    if (job->request.ack_before_answer) {
+      AckBeforeAnswer(job);
+    } else {
+      job->done(std::move(explained));
+    }
+  });
+}
+
+void Claims::ExplainMissing(Tenant* tenant, const std::vector<NewClaim>& missing,
+                            Callback<Missing> done) {
+  std::vector<Reads::Question> questions;
+  std::vector<CallId> call_ids;
+  for (const NewClaim& claim : missing) {
+    call_ids.push_back(claim.call.key.id);
+    questions.emplace_back(claim.call.key.id, ReleaseOutput{.token = claim.claim.token,
+                                                            .fence = claim.claim.fence,
+                                                            .if_used_once = true});
+  }
+  reads_.ExplainMissing(
+      tenant, std::move(questions),
+      [call_ids = std::move(call_ids),
+       done = std::move(done)](std::vector<absl::Status> reasons) mutable {
+        Missing explained;
         for (size_t i = 0; i < reasons.size(); ++i) {
-          job->response.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
+          if (ReasonOf(reasons[i]) == Reason::kClaimLost) {
+            explained.lost.push_back(call_ids[i]);
+          } else {
+            explained.ended.push_back({.call_id = call_ids[i], .status = std::move(reasons[i])});
+          }
         }
-        if (job->request.ack_before_answer) {
-          AckBeforeAnswer(job);
-        } else {
-          job->done(std::move(job->response));
-        }
+        done(std::move(explained));
       });
 }
 
@@ -170,7 +194,7 @@ Claims::ReadClaims Claims::ReadClaimed(Tenant* tenant, const std::vector<NewClai
     if (taker != nullptr) taker->Return(items[i].stored.slot.generation);
     is_gone[places[i]] = true;
     if (absl::IsNotFound(payload.status())) {
-      read.ended_unexplained.push_back(items[i].key.id);
+      read.missing.push_back(claims[places[i]]);
     } else {
       read.ended.push_back({.call_id = items[i].key.id, .status = payload.status()});
       unreadable.push_back(claims[places[i]]);

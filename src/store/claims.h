@@ -95,10 +95,17 @@ class Claims {
   struct ReadClaims {
     std::vector<ClaimedOutput> outputs;
     std::vector<EndedCall> ended;
-    std::vector<CallId> ended_unexplained;  // see Reads::ExplainEnds
+    std::vector<NewClaim> missing;  // see ExplainMissing
   };
   ReadClaims ReadClaimed(Tenant* tenant, const std::vector<NewClaim>& claims, uint64_t bytes_max,
                          PayloadTaker* taker);
+  // Outputs that were gone when they were to be read: the call has ended, or the claim is lost, because
+  // its lease lapsed and another attempt replaced the output. A lost claim says nothing of the call.
+  struct Missing {
+    std::vector<EndedCall> ended;
+    std::vector<CallId> lost;
+  };
+  void ExplainMissing(Tenant* tenant, const std::vector<NewClaim>& missing, Callback<Missing> done);
 
  private:
   struct Job;

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 
@@ -10,9 +11,11 @@
 #include "config/config.h"
 #include "storage/storage.h"
 #include "store/failure.h"
+#include "store/group_events.h"
 #include "store/id_window.h"
 #include "store/leaving_payload.h"
 #include "store/payload_cipher.h"
+#include "store/quota.h"
 #include "store/stepper.h"
 #include "store/tenant.h"
 #include "store/time_source.h"
@@ -36,13 +39,16 @@ struct StoreContext {
   const PayloadCipher& cipher;
   TimeSource& time;
   Tenants& tenants;
+  Quota& quota;
   Failure& failure;
   Executor& workers;
   FenceSource& fences;
   IdWindow id_window;
   int64_t lease_total_max_ms = 0;              // claims.lease_total_max
   PayloadEndListener* payload_ends = nullptr;  // may be null
-  Stepper* stepper = nullptr;                  // null: there are threads
+  // Each is told every event (group_events.h); without any, none is made. They outlive the store.
+  std::vector<GroupObserver*> observers = {};
+  Stepper* stepper = nullptr;  // null: there are threads
 
   // With relaxed durability puts are answered before they are on the disk.
   bool syncs_puts() const { return config.storage.durability == Config::Durability::kSync; }

@@ -27,14 +27,18 @@ std::vector<DuePayload> Expiry::Expire(absl::Span<const DuePayload> due) {
                                .index = requests.size()});
   }
   if (requests.empty()) return {};
+  QueueLease queue = context_.quota.ReserveQueue(requests.size(), 0);
+  if (queue.empty()) return submitted;
   Notification finished;
   std::vector<DuePayload> refused;
-  auto batch = std::make_shared<Batch>(requests.size(), [&](std::vector<OperationResult> results) {
-    for (size_t i = 0; i < results.size(); ++i) {
-      if (absl::IsResourceExhausted(results[i].status)) refused.push_back(submitted[i]);
-    }
-    finished.Notify();
-  });
+  auto batch = std::make_shared<Batch>(requests.size(), std::move(queue),
+                                       [&](std::vector<OperationResult> results) {
+                                         for (size_t i = 0; i < results.size(); ++i) {
+                                           if (absl::IsResourceExhausted(results[i].status))
+                                             refused.push_back(submitted[i]);
+                                         }
+                                         finished.Notify();
+                                       });
   for (Request& request : requests) request.batch = batch;
   router_.Submit(std::move(requests));
   router_.Await(&finished);

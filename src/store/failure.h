@@ -1,9 +1,13 @@
-// The Failure is where everything in the store reports what ends the process: a write or sync that
-// failed, after which nobody knows what the disk holds. The process recovers from what is really
-// there.
+// The Failure decides what ends the process. Everything in the store reports its errors of writes and
+// syncs here.
 //
-// Report hands the first failure on and returns, so that its caller can still answer STORAGE_DOWN to
-// those that wait; further ones are dropped. Thread-safe.
+//   kind (storage/storage_error.h)   what follows
+//   kFailed, or none                 the process ends, and recovers from what is really there
+//   kFenced, kUncertain              the shard that met it is dropped (store/shard/shard.h)
+//   kUnreadable                      the calls it was for are refused
+//
+// Report hands the first failure that ends the process on and returns, so that its caller can still
+// answer STORAGE_DOWN to those that wait; further ones are dropped. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -11,6 +15,8 @@
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+
+#include "storage/storage_error.h"
 
 namespace mayfly {
 
@@ -23,7 +29,8 @@ class Failure {
 
   // OK is no failure.
   void Report(const absl::Status& status) {
-    if (!status.ok() && !reported_.exchange(true)) on_fatal_(status);
+    if (status.ok() || KindOf(status) != StorageErrorKind::kFailed) return;
+    if (!reported_.exchange(true)) on_fatal_(status);
   }
 
  private:

@@ -4,8 +4,8 @@
 
 namespace mayfly {
 
-absl::StatusOr<IdWindow> StartIdWindow(Storage* storage, int64_t window_ms, int64_t now_ms) {
-  const auto saved = storage->LoadIdWindow();
+absl::StatusOr<IdWindow> StartIdWindow(Registry* registry, int64_t window_ms, int64_t now_ms) {
+  const auto saved = registry->LoadIdWindow();
   RETURN_IF_ERROR(saved.status());
   IdWindowRecord record{.window_ms = window_ms, .narrower_ms = window_ms, .floor_ms = 0};
   if (saved->has_value()) {
@@ -19,7 +19,7 @@ absl::StatusOr<IdWindow> StartIdWindow(Storage* storage, int64_t window_ms, int6
     }
     record.window_ms = window_ms;
   }
-  if (*saved != record) RETURN_IF_ERROR(storage->SaveIdWindow(record));
+  if (*saved != record) RETURN_IF_ERROR(registry->SaveIdWindow(record));
   return IdWindow{.window_ms = record.window_ms,
                   .narrower_ms = record.narrower_ms,
                   .floor_ms = record.floor_ms};

@@ -14,7 +14,7 @@
 
 #include "absl/status/statusor.h"
 
-#include "storage/storage.h"
+#include "storage/registry.h"
 
 namespace mayfly {
 
@@ -28,6 +28,6 @@ struct IdWindow {
 };
 
 // Takes note of the window that is in force from now on, durably.
-absl::StatusOr<IdWindow> StartIdWindow(Storage* storage, int64_t window_ms, int64_t now_ms);
+absl::StatusOr<IdWindow> StartIdWindow(Registry* registry, int64_t window_ms, int64_t now_ms);
 
 }  // namespace mayfly

@@ -25,7 +25,7 @@
 #include "crypto/sha256.h"
 #include "keys/keyring.h"
 #include "storage/sealed.h"
-#include "storage/storage.h"
+#include "storage/segments.h"
 #include "store/payload.h"
 
 namespace mayfly {

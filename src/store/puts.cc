@@ -1,5 +1,6 @@
 #include "store/puts.h"
 
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -7,9 +8,15 @@
 namespace mayfly {
 namespace {
 
-const StoredPayload& PayloadOf(const Request& request) {
-  if (const auto* input = std::get_if<PutInput>(&request.operation)) return input->payload;
-  return std::get<PutOutput>(request.operation).payload;
+StoredPayload& PayloadOf(Request* request) {
+  if (auto* const input = std::get_if<PutInput>(&request->operation)) return input->payload;
+  return std::get<PutOutput>(request->operation).payload;
+}
+
+uint64_t RowBytesOf(const std::vector<NewPut>& puts) {
+  uint64_t bytes = 0;
+  for (const NewPut& put : puts) bytes += Quota::RowBytesOf(put.payload);
+  return bytes;
 }
 
 }  // namespace
@@ -18,8 +25,8 @@ struct Puts::Job {
   struct Submitted {
     size_t index = 0;  // in results
     CallKey key;
-    StoredPayload payload;
-    bool has_room = false;  // else no segment was written
+    std::optional<SlotRef> slot;  // none when nothing was sealed
+    uint32_t segment_count = 0;
   };
   std::vector<PutResult> results;
   std::vector<Submitted> submitted;  // in the order of the batch
@@ -30,82 +37,108 @@ void Puts::Put(Tenant* tenant, std::vector<NewPut> puts, Callback<std::vector<Pu
   auto job = std::make_shared<Job>();
   job->results.resize(puts.size());
   job->done = std::move(done);
+  auto finish = [this, job](std::vector<OperationResult> results) {
+    Finish(job.get(), std::move(results));
+  };
   absl::Status refusal = router_.is_draining() ? DrainingError() : absl::OkStatus();
-  std::vector<SlotLease> leases;
+  QueueLease queue;
   if (refusal.ok()) {
-    auto reserved = context_.storage.ReserveSlots(puts.size());
-    if (reserved.ok()) leases = *std::move(reserved);
-    refusal = reserved.status();
+    queue = context_.quota.ReserveQueue(puts.size(), RowBytesOf(puts));
+    if (queue.empty()) refusal = QueueRoom::Refusal();
   }
+  if (!refusal.ok()) {
+    for (PutResult& result : job->results) result.status = refusal;
+    return router_.RunLater([finish] { finish({}); });
+  }
+
+  std::vector<SlotLease> leases;
+  std::vector<Reservation> reservations = Reserve(tenant, puts, &leases);
   const int64_t now_ms = context_.time.Read().steady_ms;
   std::vector<Request> requests;
   std::vector<SlotRef> unused;
+  requests.reserve(puts.size());
+  job->submitted.reserve(puts.size());
+  size_t lease_count = 0;
   for (size_t i = 0; i < puts.size(); ++i) {
-    absl::Status& status = job->results[i].status = refusal;
-    if (!status.ok()) continue;
-    const SlotRef slot = leases[i].ref;
-    Request request;
-    status = Seal(tenant, puts[i], &leases[i], now_ms, &request);
-    if (!status.ok()) {
-      unused.push_back(slot);
-      continue;
+    Job::Submitted submitted{.index = i};
+    Request request = MakeRequest(tenant, puts[i], now_ms, std::move(reservations[i]));
+    if (!request.content->reservation.is_refused()) {
+      SlotLease& lease = leases[lease_count++];
+      submitted.slot = lease.ref;
+      absl::Status& status = job->results[i].status = Seal(puts[i], &lease, &request);
+      if (!status.ok()) {
+        unused.push_back(lease.ref);
+        continue;
+      }
     }
-    job->submitted.push_back({.index = i,
-                              .key = request.key,
-                              .payload = PayloadOf(request),
-                              .has_room = !request.content->room.empty()});
+    submitted.key = request.key;
+    submitted.segment_count = PayloadOf(&request).segment_count;
+    job->submitted.push_back(submitted);
     request.index = requests.size();
     requests.push_back(std::move(request));
   }
   if (!unused.empty()) context_.storage.ReturnSlots(unused);
 
-  auto finish = [this, job](std::vector<OperationResult> results) {
-    Finish(job.get(), std::move(results));
-  };
   if (requests.empty()) return router_.RunLater([finish] { finish({}); });
-  auto batch = router_.MakeBatch(requests.size(), finish);
+  auto batch = router_.MakeBatch(requests.size(), std::move(queue), finish);
   for (Request& request : requests) request.batch = batch;
   router_.Submit(std::move(requests));
 }
 
-uint64_t Puts::RoomFor(const NewPayload& payload) {
-  const uint64_t data_bytes = payload.data.size();
-  const uint64_t metadata_bytes = SizeOf(payload.metadata);
-  if (data_bytes <= kInlineBytesMax) return RoomBudget::CostOfRow(data_bytes + metadata_bytes);
-  const uint64_t segment_count = (data_bytes - 1) / kSegmentBytes + 1;
-  return RoomBudget::CostOfSegment(data_bytes) +
-         (segment_count - 1) * RoomBudget::CostOfSegment(0) + RoomBudget::CostOfRow(metadata_bytes);
+std::vector<Reservation> Puts::Reserve(Tenant* tenant, const std::vector<NewPut>& puts,
+                                       std::vector<SlotLease>* leases) {
+  std::vector<Reservation> reservations;
+  reservations.reserve(puts.size());
+  size_t slot_count = 0;
+  for (const NewPut& put : puts) {
+    reservations.push_back(context_.quota.ReservePut(tenant, put.kind, put.payload));
+    if (!reservations.back().is_refused()) ++slot_count;
+  }
+  if (slot_count == 0) return reservations;
+  auto slots = context_.storage.ReserveSlots(slot_count);
+  if (slots.ok()) {
+    *leases = *std::move(slots);
+    return reservations;
+  }
+  for (Reservation& reservation : reservations) {
+    if (!reservation.is_refused()) reservation = Reservation(slots.status());
+  }
+  return reservations;
 }
 
-absl::Status Puts::Seal(Tenant* tenant, const NewPut& put, SlotLease* lease, int64_t now_ms,
-                        Request* request) {
-  const CallKey key{.id = put.call_id, .tenant = tenant->number};
-  StoredPayload stored{.slot = lease->ref,
-                       .attempt = put.attempt,
-                       .size_bytes = put.payload.data.size(),
-                       .stored_ms = now_ms,
-                       .deadline_ms = now_ms + put.ttl_ms};
-  RoomLease room = context_.storage.ReserveRoom(RoomFor(put.payload));
+Request Puts::MakeRequest(Tenant* tenant, const NewPut& put, int64_t now_ms,
+                          Reservation reservation) {
+  const StoredPayload stored{.attempt = put.attempt,
+                             .size_bytes = put.payload.data.size(),
+                             .stored_ms = now_ms,
+                             .deadline_ms = now_ms + put.ttl_ms};
+  Request request;
+  request.tenant = tenant;
+  request.key = {.id = put.call_id, .tenant = tenant->number};
+  if (put.kind == PayloadKind::kInput) {
+    request.operation = PutInput{.id_time_ms = put.call_id.time_ms(), .payload = stored};
+  } else {
+    request.operation = PutOutput{.payload = stored};
+  }
+  request.content = std::make_unique<PutContent>();
+  request.content->metadata = put.payload.metadata;
+  request.content->size_bytes = stored.size_bytes;
+  request.content->reservation = std::move(reservation);
+  return request;
+}
+
+absl::Status Puts::Seal(const NewPut& put, SlotLease* lease, Request* request) {
+  StoredPayload& stored = PayloadOf(request);
+  stored.slot = lease->ref;
   const auto write_segment = [&](uint32_t number, const Sealed& segment) {
-    if (room.empty()) return absl::OkStatus();
-    return context_.storage.WriteSegment(key, stored.slot, number, segment);
+    return context_.storage.WriteSegment(request->key, stored.slot, number, segment);
   };
-  auto row = context_.cipher.SealPayload(key, put.kind, lease->secret, put.payload, write_segment,
-                                         &stored);
+  auto row = context_.cipher.SealPayload(request->key, put.kind, lease->secret, put.payload,
+                                         write_segment, &stored);
   // Segments of a slot that is never committed are orphans, which upkeep removes.
   RETURN_IF_ERROR(row.status());
-  request->tenant = tenant;
-  request->key = key;
-  if (put.kind == PayloadKind::kInput) {
-    request->operation = PutInput{.id_time_ms = put.call_id.time_ms(), .payload = stored};
-  } else {
-    request->operation = PutOutput{.payload = stored};
-  }
-  request->content = std::make_unique<PutContent>(PutContent{.metadata = put.payload.metadata,
-                                                             .size_bytes = stored.size_bytes,
-                                                             .secret = std::move(lease->secret),
-                                                             .row = *std::move(row),
-                                                             .room = std::move(room)});
+  request->content->secret = std::move(lease->secret);
+  request->content->row = *std::move(row);
   return absl::OkStatus();
 }
 
@@ -117,14 +150,13 @@ void Puts::Finish(Job* job, std::vector<OperationResult> results) {
     PutResult& answer = job->results[submitted.index];
     answer.status = std::move(result.status);
     if (result.payload) answer.deadline_ms = result.payload->deadline_ms;
-    const bool is_stored = result.payload && result.payload->slot == submitted.payload.slot;
-    if (is_stored || result.is_uncertain) continue;
-    unused.push_back(submitted.payload.slot);
-    if (submitted.payload.segment_count == 0 || !submitted.has_room) continue;
-    context_.failure.Report(
-        context_.storage.RemoveSegments({.key = submitted.key,
-                                         .slot = submitted.payload.slot,
-                                         .count = submitted.payload.segment_count}));
+    if (!submitted.slot.has_value() || result.is_uncertain) continue;
+    const bool is_stored = result.payload && result.payload->slot == *submitted.slot;
+    if (is_stored) continue;
+    unused.push_back(*submitted.slot);
+    if (submitted.segment_count == 0) continue;
+    context_.failure.Report(context_.storage.RemoveSegments(
+        {.key = submitted.key, .slot = *submitted.slot, .count = submitted.segment_count}));
   }
   if (!unused.empty()) context_.storage.ReturnSlots(unused);
   job->done(std::move(job->results));

@@ -1,7 +1,8 @@
-// Puts stores payloads: it takes a slot and room for each, seals it, and submits it to the rules.
+// Puts stores payloads: it reserves quota, room and a slot for each, seals it, and submits it to the
+// rules.
 //
-// Without room on the disk a payload is sealed all the same, and nothing of it is written: the put may
-// be the retry of one that is stored, which its fingerprint tells. Thread-safe.
+// Nothing is sealed or written for a put whose reservation is refused. It is submitted all the same: it
+// may be the retry of one that is stored, whose fingerprint tells. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "call/state.h"
 #include "store/callback.h"
 #include "store/payload.h"
+#include "store/quota.h"
 #include "store/router.h"
 
 namespace mayfly {
@@ -41,10 +43,12 @@ class Puts {
  private:
   struct Job;
 
-  // What storing it takes on the disk.
-  static uint64_t RoomFor(const NewPayload& payload);
-  absl::Status Seal(Tenant* tenant, const NewPut& put, SlotLease* lease, int64_t now_ms,
-                    Request* request);
+  // The puts' reservations, and slots for those that are not refused.
+  std::vector<Reservation> Reserve(Tenant* tenant, const std::vector<NewPut>& puts,
+                                   std::vector<SlotLease>* leases);
+  static Request MakeRequest(Tenant* tenant, const NewPut& put, int64_t now_ms,
+                             Reservation reservation);
+  absl::Status Seal(const NewPut& put, SlotLease* lease, Request* request);
   void Finish(Job* job, std::vector<OperationResult> results);
 
   const StoreContext& context_;

@@ -47,7 +47,7 @@ std::vector<OperationResult> Reads::LookUpInputs(Tenant* tenant,
   keys.reserve(call_ids.size());
   for (const CallId& id : call_ids) keys.push_back({.id = id, .tenant = tenant->number});
   std::vector<LoadedCall> calls(keys.size());
-  if (!context_.storage.Peek(keys, absl::MakeSpan(calls)).ok()) return {};
+  context_.storage.Peek(keys, absl::MakeSpan(calls));
   const ApplyContext context = RetentionContext(*tenant, context_.time.Read());
   std::vector<OperationResult> results;
   results.reserve(calls.size());
@@ -82,7 +82,7 @@ void Reads::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationResult>
   ReadPayloads(job->tenant, PayloadKind::kInput, &items);
 
   std::vector<size_t> ended_places;
-  std::vector<CallId> ended_ids;
+  std::vector<Question> questions;
   for (size_t i = 0; i < items.size(); ++i) {
     InputResult& answer = job->results[places[i]];
     if (items[i].payload.ok()) {
@@ -93,15 +93,15 @@ void Reads::ReadInputs(std::shared_ptr<GetJob> job, std::vector<OperationResult>
     answer = InputResult{.status = items[i].payload.status()};
     if (!absl::IsNotFound(answer.status)) continue;
     ended_places.push_back(places[i]);
-    ended_ids.push_back(items[i].key.id);
+    questions.emplace_back(items[i].key.id, GetInput{});
   }
-  ExplainEnds(job->tenant, std::move(ended_ids),
-              [job, ended_places](std::vector<absl::Status> reasons) {
-                for (size_t i = 0; i < reasons.size(); ++i) {
-                  job->results[ended_places[i]].status = std::move(reasons[i]);
-                }
-                job->done(std::move(job->results));
-              });
+  ExplainMissing(job->tenant, std::move(questions),
+                 [job, ended_places](std::vector<absl::Status> reasons) {
+                   for (size_t i = 0; i < reasons.size(); ++i) {
+                     job->results[ended_places[i]].status = std::move(reasons[i]);
+                   }
+                   job->done(std::move(job->results));
+                 });
 }
 
 absl::StatusOr<uint32_t> Reads::ReadCrc32c(Tenant* tenant, const ReadItem& item) {
@@ -163,15 +163,13 @@ absl::StatusOr<Payload> Reads::OpenRow(Tenant* tenant, PayloadKind kind, const R
   return payload;
 }
 
-void Reads::ExplainEnds(Tenant* tenant, std::vector<CallId> call_ids,
-                        Callback<std::vector<absl::Status>> done) {
+void Reads::ExplainMissing(Tenant* tenant, std::vector<Question> questions,
+                           Callback<std::vector<absl::Status>> done) {
   router_.SubmitEach(
-      tenant, call_ids,
-      [](const CallId& id) { return std::pair<CallId, Operation>(id, GetInput{}); },
+      tenant, questions, [](const Question& question) { return question; },
       [done = std::move(done)](std::vector<OperationResult> results) mutable {
         std::vector<absl::Status> reasons;
         for (OperationResult& result : results) {
-          // The call lives, yet its payload is not there.
           if (result.status.ok()) {
             result.status = MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
                                       "the stored payload is missing");

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -50,9 +51,12 @@ class Reads {
   absl::StatusOr<uint32_t> ReadCrc32c(Tenant* tenant, const ReadItem& output);
   // Whether `taker` has room for it; a null one takes all.
   bool Take(PayloadTaker* taker, const Tenant& tenant, const StoredPayload& stored);
-  // Asks the rules what became of calls that ended between decision and reading.
-  void ExplainEnds(Tenant* tenant, std::vector<CallId> call_ids,
-                   Callback<std::vector<absl::Status>> done);
+  // Asks the rules what became of payloads that were gone between decision and reading, each by an
+  // operation that is refused when the payload has ended. If it is not refused, the payload is lost:
+  // DATA_LOSS.
+  using Question = std::pair<CallId, Operation>;
+  void ExplainMissing(Tenant* tenant, std::vector<Question> questions,
+                      Callback<std::vector<absl::Status>> done);
 
  private:
   struct GetJob;

@@ -63,9 +63,12 @@ void Router::Submit(std::vector<Request> requests) {
 void Router::SubmitOne(Tenant* tenant, const CallKey& key, Operation operation,
                        std::unique_ptr<PutContent> content,
                        absl::AnyInvocable<void(OperationResult)> done) {
-  auto batch = MakeBatch(1, [done = std::move(done)](std::vector<OperationResult> results) mutable {
+  Batch::Done take_first = [done = std::move(done)](std::vector<OperationResult> results) mutable {
     done(std::move(results.front()));
-  });
+  };
+  QueueLease queue = context_.quota.ReserveQueue(1, content != nullptr ? content->row.size() : 0);
+  if (queue.empty()) return RefuseLater(1, std::move(take_first));
+  auto batch = MakeBatch(1, std::move(queue), std::move(take_first));
   std::vector<Request> requests;
   requests.push_back(Request{.tenant = tenant,
                              .key = key,
@@ -76,15 +79,24 @@ void Router::SubmitOne(Tenant* tenant, const CallKey& key, Operation operation,
   Submit(std::move(requests));
 }
 
-std::shared_ptr<Batch> Router::MakeBatch(size_t count, Batch::Done done) {
+std::shared_ptr<Batch> Router::MakeBatch(size_t count, QueueLease queue, Batch::Done done) {
   Begin();
   return std::make_shared<Batch>(
-      count, [this, done = std::move(done)](std::vector<OperationResult> results) mutable {
+      count, std::move(queue),
+      [this, done = std::move(done)](std::vector<OperationResult> results) mutable {
         RunLater([done = std::move(done), results = std::move(results)]() mutable {
           done(std::move(results));
         });
         End();
       });
+}
+
+void Router::RefuseLater(size_t count, Batch::Done done) {
+  RunLater([count, done = std::move(done)]() mutable {
+    std::vector<OperationResult> results(count);
+    for (OperationResult& result : results) result.status = QueueRoom::Refusal();
+    done(std::move(results));
+  });
 }
 
 void Router::RunLater(absl::AnyInvocable<void()> work) {

@@ -46,12 +46,15 @@ class Router {
 
   void Submit(std::vector<Request> requests);
   // One operation for each item, whose results go to `done` in the order of the items, also when
-  // there are none. `make_operation` returns pairs of CallId and Operation.
+  // there are none. `make_operation` returns pairs of CallId and Operation. Without room in the queue
+  // all are refused: OVERLOADED.
   template <typename Item, typename MakeOperation>
   void SubmitEach(Tenant* tenant, const std::vector<Item>& items, MakeOperation make_operation,
                   Batch::Done done) {
     if (items.empty()) return done({});
-    auto batch = MakeBatch(items.size(), std::move(done));
+    QueueLease queue = context_.quota.ReserveQueue(items.size(), 0);
+    if (queue.empty()) return RefuseLater(items.size(), std::move(done));
+    auto batch = MakeBatch(items.size(), std::move(queue), std::move(done));
     std::vector<Request> requests;
     requests.reserve(items.size());
     for (const Item& item : items) {
@@ -69,7 +72,9 @@ class Router {
                  std::unique_ptr<PutContent> content,
                  absl::AnyInvocable<void(OperationResult)> done);
   // Collects the results of `count` requests.
-  std::shared_ptr<Batch> MakeBatch(size_t count, Batch::Done done);
+  std::shared_ptr<Batch> MakeBatch(size_t count, QueueLease queue, Batch::Done done);
+  // There was no room in the queue for `count` requests.
+  void RefuseLater(size_t count, Batch::Done done);
 
   // Within a group: when it has ended. Else on a worker thread.
   void RunLater(absl::AnyInvocable<void()> work);

@@ -20,6 +20,10 @@ int64_t AddCredit(int64_t credit, uint64_t granted) {
 // ---- For the owner
 
 bool Subscription::Add(const std::vector<CallId>& call_ids) {
+  return AddCalls(call_ids, /*are_bounded=*/true);
+}
+
+bool Subscription::AddCalls(const std::vector<CallId>& call_ids, bool are_bounded) {
   std::vector<CallId> added;
   bool fits = true;
   {
@@ -28,7 +32,7 @@ bool Subscription::Add(const std::vector<CallId>& call_ids) {
     for (const CallId& call_id : call_ids) {
       if (calls_.try_emplace(call_id, 0).second) added.push_back(call_id);
     }
-    fits = calls_.size() <= limits_.calls_max;
+    fits = !are_bounded || terms().tenant->ledger.AllowsSubscriptions(calls_.size());
     if (!fits) {
       for (const CallId& call_id : added) calls_.erase(call_id);
     }
@@ -155,7 +159,18 @@ void Subscription::Deliver(Delivery delivery, uint64_t lost_count, uint64_t lost
     credit_bytes_ = AddCredit(credit_bytes_, lost_bytes);
     unsent_bytes_ -= static_cast<int64_t>(lost_bytes);
   }
-  on_delivery_(std::move(delivery));
+  const bool is_empty = delivery.outputs.empty() && delivery.ended.empty() && delivery.status.ok();
+  if (!is_empty) on_delivery_(std::move(delivery));
+}
+
+void Subscription::WantAgain(const std::vector<CallId>& call_ids) {
+  {
+    MutexLock lock(&mutex_);
+    // Nothing of them is sent.
+    unsent_items_ -= static_cast<int64_t>(call_ids.size());
+  }
+  // They were among its calls.
+  (void)AddCalls(call_ids, /*are_bounded=*/false);
 }
 
 // ---- For shards
@@ -277,10 +292,7 @@ bool Subscription::HasRoom() const {
 
 bool Subscription::HasCredit() const { return credit_items_ > 0 && credit_bytes_ > 0; }
 
-int64_t Subscription::QuotaLeft() const {
-  const Tenant& tenant = *terms().tenant;
-  return static_cast<int64_t>(tenant.policy().limits.claims_max) - tenant.claims;
-}
+int64_t Subscription::QuotaLeft() const { return terms().tenant->ledger.claims_left(); }
 
 std::vector<CallId> Subscription::CallsToRecheck() const {
   std::vector<CallId> call_ids;

@@ -65,7 +65,6 @@ class SubscriptionHost {
 
 struct SubscriptionLimits {
   uint64_t bytes_max = 0;    // larger outputs are delivered without their payload
-  uint64_t calls_max = 0;    // waited for at once
   uint32_t shard_count = 0;  // of the store
   PayloadTaker* taker = nullptr;
 };
@@ -97,7 +96,7 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // For the owner.
 
   // Waits for these calls, too; one that it waits for already counts once. False when that would be
-  // more than calls_max: then it waits for none of the new ones.
+  // more than limits.stream_subscriptions_max: then it waits for none of the new ones.
   [[nodiscard]] bool Add(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
   // Whether so many registrations queue up at the shards that further ones should wait.
   bool IsBehind() EXCLUDES_LOCK(mutex_);
@@ -123,8 +122,12 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   };
   // False when there is none; the host then waits for the next ScheduleDelivery.
   bool TakeNews(News* news) EXCLUDES_LOCK(mutex_);
-  // `lost_count` and `lost_bytes` are those of outputs that are delivered as ended calls instead.
+  // `lost_count` and `lost_bytes` are those of outputs that are delivered as ended calls instead, or
+  // not at all.
   void Deliver(Delivery delivery, uint64_t lost_count, uint64_t lost_bytes) EXCLUDES_LOCK(mutex_);
+  // Calls whose claims were lost before their outputs were read, and which were lost outputs of a
+  // delivery: waits for them anew.
+  void WantAgain(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
   uint64_t bytes_max() const { return limits_.bytes_max; }
   PayloadTaker* taker() const { return limits_.taker; }
 
@@ -145,6 +148,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // Calls that could be delivered, in the order in which they became so.
   using Places = absl::btree_map<uint64_t, CallId>;
 
+  // False, and nothing is added, when they are bounded and the limit of subscriptions forbids it.
+  bool AddCalls(const std::vector<CallId>& call_ids, bool are_bounded) EXCLUDES_LOCK(mutex_);
   void Postpone(const CallId& call_id, Places* places) REQUIRES_LOCK(mutex_);
   void LeavePlace(uint64_t* place) REQUIRES_LOCK(mutex_);
   void Forget(const CallId& call_id) REQUIRES_LOCK(mutex_);

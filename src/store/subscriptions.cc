@@ -19,7 +19,6 @@ std::shared_ptr<Subscription> Subscriptions::Subscribe(Tenant* tenant,
   };
   const SubscriptionLimits limits{
       .bytes_max = request.bytes_max,
-      .calls_max = context_.config.limits.stream_subscriptions_max,
       .shard_count = router_.shard_count(),
       .taker = request.taker,
   };
@@ -111,15 +110,12 @@ void Subscriptions::Deliver(const std::shared_ptr<Subscription>& subscription,
   for (const ClaimedOutput& output : delivery.outputs) {
     if (output.payload.has_value()) job->lost_bytes -= output.stored.size_bytes;
   }
-  const std::vector<CallId>& ended_ids = read.ended_unexplained;
-  reads_.ExplainEnds(
-      tenant, ended_ids, [this, subscription, job, ended_ids](std::vector<absl::Status> reasons) {
-        for (size_t i = 0; i < reasons.size(); ++i) {
-          job->delivery.ended.push_back({.call_id = ended_ids[i], .status = std::move(reasons[i])});
-        }
-        subscription->Deliver(std::move(job->delivery), job->lost_count, job->lost_bytes);
-        ScheduleDelivery(subscription);
-      });
+  claims_.ExplainMissing(tenant, read.missing, [this, subscription, job](Claims::Missing missing) {
+    std::move(missing.ended.begin(), missing.ended.end(), std::back_inserter(job->delivery.ended));
+    subscription->Deliver(std::move(job->delivery), job->lost_count, job->lost_bytes);
+    if (!missing.lost.empty()) subscription->WantAgain(missing.lost);
+    ScheduleDelivery(subscription);
+  });
 }
 
 }  // namespace mayfly

@@ -24,8 +24,8 @@ struct SubscribeRequest {
 
 class Subscriptions : private SubscriptionHost {
  public:
-  Subscriptions(const StoreContext& context, Router* router, Reads* reads, Claims* claims)
-      : context_(context), router_(*router), reads_(*reads), claims_(*claims) {}
+  Subscriptions(const StoreContext& context, Router* router, Claims* claims)
+      : context_(context), router_(*router), claims_(*claims) {}
 
   // See CallStore.
   std::shared_ptr<Subscription> Subscribe(Tenant* tenant, const SubscribeRequest& request,
@@ -45,7 +45,6 @@ class Subscriptions : private SubscriptionHost {
 
   const StoreContext& context_;
   Router& router_;
-  Reads& reads_;
   Claims& claims_;
 };
 

@@ -3,18 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 #include "base/error.h"
 
 namespace mayfly {
-namespace {
-
-// How long who was refused for lack of room is to wait.
-constexpr absl::Duration kRetryDelay = absl::Seconds(1);
-
-}  // namespace
-
 ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
   const TenantPolicy& policy = tenant.policy();
   return ApplyContext{
@@ -25,24 +16,8 @@ ApplyContext RetentionContext(const Tenant& tenant, const Now& now) {
   };
 }
 
-absl::Status CheckBytesQuota(const Tenant& tenant, int64_t more_bytes) {
-  const uint64_t limit = tenant.policy().limits.live_bytes_max;
-  const int64_t bytes = tenant.live_bytes + tenant.upload_bytes + more_bytes;
-  if (limit == 0 || bytes <= static_cast<int64_t>(limit)) return absl::OkStatus();
-  return WithRetryDelay(
-      MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaBytes,
-                absl::StrCat("live_bytes would be ", bytes, ", limit is ", limit)),
-      kRetryDelay);
-}
-
-void Tenant::SetPolicy(TenantPolicy policy) {
-  MutexLock lock(&mutex_);
-  policies_.push_back(std::make_unique<const TenantPolicy>(std::move(policy)));
-  policy_.store(policies_.back().get(), std::memory_order_release);
-}
-
 absl::Status Tenants::Start(const Now& now) {
-  auto records = storage_->Tenants();
+  auto records = registry_->Tenants();
   RETURN_IF_ERROR(records.status());
   MutexLock lock(&mutex_);
   for (auto& [name, record] : *records) {
@@ -53,17 +28,18 @@ absl::Status Tenants::Start(const Now& now) {
       RETURN_IF_ERROR(Raise(name, now, &record));
     } else if (max_ttl_ms < record.max_ttl_ms) {
       record.max_ttl_ms = max_ttl_ms;
-      RETURN_IF_ERROR(storage_->UpdateTenant(name, record));
+      RETURN_IF_ERROR(registry_->UpdateTenant(name, record));
     }
     Insert(name, record);
   }
-  auto usage = storage_->LoadUsage();
+  auto usage = registry_->LoadUsage();
   RETURN_IF_ERROR(usage.status());
   for (const TenantUsage& used : *usage) {
     const auto found = by_number_.find(used.tenant);
     if (found == by_number_.end()) continue;
-    found->second->live_calls = used.live_calls;
-    found->second->live_bytes = used.live_bytes;
+    const RowCount rows = {.calls = used.live_calls, .bytes = used.live_bytes};
+    found->second->ledger.Add(rows);
+    found->second->ledger.AddLive(rows);
   }
   return absl::OkStatus();
 }
@@ -72,7 +48,7 @@ absl::Status Tenants::Raise(absl::string_view name, const Now& now, TenantRecord
   // What the old limit has ended stays ended under a longer one.
   record->dead_before_ms = std::max(record->dead_before_ms, now.erase_ms - record->max_ttl_ms);
   record->max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
-  return storage_->UpdateTenant(name, *record);
+  return registry_->UpdateTenant(name, *record);
 }
 
 absl::StatusOr<std::vector<std::string>> Tenants::ApplyPostponed(const Now& now) {
@@ -108,7 +84,7 @@ absl::StatusOr<Tenant*> Tenants::Resolve(absl::string_view name) {
   MutexLock create_lock(&create_mutex_);
   if (Tenant* const known = find()) return known;
   const int64_t max_ttl_ms = absl::ToInt64Milliseconds(config_.RetentionFor(name).max_ttl);
-  const auto record = storage_->ResolveTenant(name, max_ttl_ms);
+  const auto record = registry_->ResolveTenant(name, max_ttl_ms);
   RETURN_IF_ERROR(record.status());
   MutexLock lock(&mutex_);
   return Insert(name, *record);
@@ -129,7 +105,6 @@ std::vector<Tenant*> Tenants::All() {
 
 TenantPolicy Tenants::PolicyFor(absl::string_view name, const TenantRecord& record) const {
   TenantPolicy policy = {.retention = config_.RetentionFor(name),
-                         .limits = config_.LimitsFor(name),
                          .dead_before_ms = record.dead_before_ms};
   // A raised one is put off until the record has it.
   policy.retention.max_ttl =
@@ -138,8 +113,19 @@ TenantPolicy Tenants::PolicyFor(absl::string_view name, const TenantRecord& reco
   return policy;
 }
 
+QuotaLimits Tenants::LimitsFor(absl::string_view name) const {
+  const Config::TenantLimits limits = config_.LimitsFor(name);
+  return {.live_calls_max = limits.live_calls_max,
+          .live_bytes_max = limits.live_bytes_max,
+          .operations_per_second_max = limits.operations_per_second_max,
+          .claims_max = limits.claims_max,
+          .uploads_max = config_.limits.uploads_max,
+          .stream_subscriptions_max = config_.limits.stream_subscriptions_max};
+}
+
 Tenant* Tenants::Insert(absl::string_view name, const TenantRecord& record) {
-  auto tenant = std::make_unique<Tenant>(name, record.number, PolicyFor(name, record));
+  auto tenant =
+      std::make_unique<Tenant>(name, record.number, PolicyFor(name, record), LimitsFor(name));
   Tenant* const inserted = tenant.get();
   by_number_[record.number] = inserted;
   by_name_[inserted->name] = std::move(tenant);

@@ -1,12 +1,10 @@
-// A tenant as the store sees it: its number, its retention and limits, and what it holds now.
+// A tenant as the store sees it: its number, its retention, and the ledger of its quotas.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,55 +12,46 @@
 #include "absl/time/time.h"
 
 #include "base/mutex.h"
+#include "base/published.h"
 #include "base/tenant.h"
 #include "call/apply.h"
 #include "config/config.h"
-#include "storage/storage.h"
+#include "storage/registry.h"
+#include "store/tenant_ledger.h"
 
 namespace mayfly {
 
-// What is in force for a tenant. Immutable: a change makes another policy.
+// The retention in force for a tenant. Immutable: a change makes another policy.
 struct TenantPolicy {
   Config::TenantRetention retention;
-  Config::TenantLimits limits;
   int64_t dead_before_ms = 0;  // payloads stored at or before this are dead
 
   // As the rules take them.
   int64_t max_ttl_ms() const { return absl::ToInt64Milliseconds(retention.max_ttl); }
   int64_t tombstone_ttl_ms() const { return absl::ToInt64Milliseconds(retention.tombstone_ttl); }
+
+  friend bool operator==(const TenantPolicy&, const TenantPolicy&) = default;
 };
 
-// The counters are shared by all shards. Lives as long as the store. Thread-safe.
+// Shared by all shards. Lives as long as the store. Thread-safe.
 class Tenant {
  public:
-  Tenant() { SetPolicy({}); }
-  Tenant(absl::string_view tenant_name, TenantNumber tenant_number, TenantPolicy policy)
-      : name(tenant_name), number(tenant_number) {
-    SetPolicy(std::move(policy));
-  }
+  Tenant() = default;
+  Tenant(absl::string_view tenant_name, TenantNumber tenant_number, const TenantPolicy& policy,
+         const QuotaLimits& limits)
+      : name(tenant_name), number(tenant_number), ledger(limits), policy_(policy) {}
 
   const std::string name;
   const TenantNumber number{};
+  TenantLedger ledger;
 
   // The one in force. It stays valid as long as the tenant, since requests in flight refer to it.
-  const TenantPolicy& policy() const { return *policy_.load(std::memory_order_acquire); }
-  void SetPolicy(TenantPolicy policy) EXCLUDES_LOCK(mutex_);
-
-  std::atomic<int64_t> live_calls{0};
-  std::atomic<int64_t> live_bytes{0};
-  std::atomic<int64_t> claims{0};
-  // Under way, and what they have reserved.
-  std::atomic<int64_t> uploads{0};
-  std::atomic<int64_t> upload_bytes{0};
+  const TenantPolicy& policy() const { return policy_.Get(); }
+  void SetPolicy(const TenantPolicy& policy) { policy_.Set(policy); }
 
  private:
-  Mutex mutex_;
-  std::vector<std::unique_ptr<const TenantPolicy>> policies_ GUARDED_BY(mutex_);
-  std::atomic<const TenantPolicy*> policy_{nullptr};
+  Published<TenantPolicy> policy_{TenantPolicy{}};
 };
-
-// RESOURCE_EXHAUSTED (QUOTA_BYTES) when the tenant may not have so many bytes more.
-absl::Status CheckBytesQuota(const Tenant& tenant, int64_t more_bytes);
 
 // The rules' view of a tenant's retention at a moment; what is about claims and new calls is left
 // for the shard to fill in.
@@ -72,7 +61,7 @@ ApplyContext RetentionContext(const Tenant& tenant, const Now& now);
 // Thread-safe.
 class Tenants {
  public:
-  Tenants(Storage* storage, const Config& config) : storage_(storage), config_(config) {}
+  Tenants(Registry* registry, const Config& config) : registry_(registry), config_(config) {}
 
   // Loads what storage knows. A tenant whose max_ttl was raised since gets its dead_before raised by
   // what the old one has ended until now. As long as the clock is not trusted nobody knows what that
@@ -92,11 +81,12 @@ class Tenants {
 
  private:
   TenantPolicy PolicyFor(absl::string_view name, const TenantRecord& record) const;
+  QuotaLimits LimitsFor(absl::string_view name) const;
   Tenant* Insert(absl::string_view name, const TenantRecord& record) REQUIRES_LOCK(mutex_);
   // Raises max_ttl, and dead_before by what the old one has ended.
   absl::Status Raise(absl::string_view name, const Now& now, TenantRecord* record);
 
-  Storage* const storage_;
+  Registry* const registry_;
   const Config& config_;
   Mutex create_mutex_;  // one new tenant at a time: it is synced
   Mutex mutex_;

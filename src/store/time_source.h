@@ -14,14 +14,14 @@
 #include "base/mutex.h"
 #include "base/now.h"
 #include "retention/timekeeper.h"
-#include "storage/storage.h"
+#include "storage/registry.h"
 
 namespace mayfly {
 
 class TimeSource {
  public:
   // Goes on from the record in storage. A damaged record counts as none.
-  static absl::StatusOr<std::unique_ptr<TimeSource>> Start(Clock* clock, Storage* storage,
+  static absl::StatusOr<std::unique_ptr<TimeSource>> Start(Clock* clock, Registry* registry,
                                                            absl::Duration clock_jump_grace);
 
   Now Read() EXCLUDES_LOCK(mutex_);
@@ -31,11 +31,11 @@ class TimeSource {
   std::optional<absl::Duration> disagreement() EXCLUDES_LOCK(mutex_);
 
  private:
-  TimeSource(Clock* clock, Storage* storage, Timekeeper timekeeper)
-      : clock_(clock), storage_(storage), timekeeper_(std::move(timekeeper)) {}
+  TimeSource(Clock* clock, Registry* registry, Timekeeper timekeeper)
+      : clock_(clock), registry_(registry), timekeeper_(std::move(timekeeper)) {}
 
   Clock* const clock_;
-  Storage* const storage_;
+  Registry* const registry_;
   Mutex mutex_;
   Timekeeper timekeeper_ GUARDED_BY(mutex_);
 };

@@ -1,9 +1,11 @@
 #include "store/upkeep.h"
 
+#include <atomic>
 #include <pthread.h>
 #include <string>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -178,15 +180,14 @@ void Upkeep::RemoveOrphans() {
   ReportEvidence(*found);
   has_undated_ = found->undated_payload_count > 0;
   if (found->empty()) {
-    if (found->is_whole) context_.storage.OrphansRemoved();
-    return;
+    return context_.storage.OrphansRemoved(found->is_whole);
   }
   on_log_(Config::LogLevel::kInfo,
           absl::StrCat("removing what a crash left behind: ", found->rows.size(), " rows, ",
                        found->slots.size(), " slots, segments of ", found->segments.size(),
                        " payloads"));
-  ExpireErased(found->rows);
-  bool are_removed = found->is_whole;
+  if (!ExpireErased(found->rows)) return;
+  std::atomic<bool> are_removed{found->is_whole};
   router_.RunOnEachShard([&](uint32_t number, Shard* shard) {
     Orphans part;
     for (const DuePayload& row : found->rows) {
@@ -196,27 +197,63 @@ void Upkeep::RemoveOrphans() {
       part.slots = found->slots;
       part.segments = found->segments;
     }
-    const absl::Status status = shard->RemoveOrphans(part);
+    const absl::Status status = shard->RemoveOrphans(std::move(part));
     if (status.ok()) return;
     are_removed = false;
     OnError("cannot remove orphans", status);
   });
-  if (are_removed) context_.storage.OrphansRemoved();
+  context_.storage.OrphansRemoved(are_removed);
 }
 
 // A secret that was overwritten belonged to a payload that had ended, and a loss of power took the record
 // of that. The rules write it anew: a call of which nothing stayed could be put again.
-void Upkeep::ExpireErased(const std::vector<DuePayload>& rows) {
+bool Upkeep::ExpireErased(const std::vector<DuePayload>& rows) {
   std::vector<DuePayload> erased;
+  const auto expire = [&] {
+    // Refused by a full queue: they are offered again until they are taken.
+    while (!(erased = sink_.Expire(erased)).empty()) {
+      if (!Pause(kMaintenancePause)) return false;
+    }
+    return true;
+  };
   for (const DuePayload& row : rows) {
     if (context_.storage.StateOf(row.slot) != SlotState::kErased) continue;
     erased.push_back(row);
-    if (erased.size() >= kPageMax) sink_.Expire(std::exchange(erased, {}));
+    if (erased.size() >= kPageMax && !expire()) return false;
   }
-  if (!erased.empty()) sink_.Expire(erased);
+  return erased.empty() || expire();
+}
+
+// An acceptance explains what no crash does, so all of it is among what is removed.
+void Upkeep::ReportAccepted(const Orphans& orphans) {
+  if (!context_.config.storage.accept_data_loss) return;
+  absl::flat_hash_set<CallKey> calls;
+  size_t payload_count = 0;
+  for (const DuePayload& row : orphans.rows) {
+    if (context_.storage.StateOf(row.slot) == SlotState::kErased) continue;
+    ++payload_count;
+    calls.insert(row.key);
+  }
+  const bool is_first = !std::exchange(acceptance_is_reported_, true);
+  if (payload_count == 0 && orphans.slots.empty()) {
+    if (is_first) {
+      on_log_(Config::LogLevel::kWarning,
+              "storage.accept_data_loss is set, and no payload has lost its secret or its row: set "
+              "it back to false");
+    }
+    return;
+  }
+  on_log_(Config::LogLevel::kWarning,
+          absl::StrCat("data loss, accepted by storage.accept_data_loss: ",
+                       payload_count + orphans.slots.size(), " payloads are lost: ", payload_count,
+                       " payloads of ", calls.size(), " calls have no secret in keys/slots, and ",
+                       orphans.slots.size(),
+                       " secrets have no payload in db; these calls are unknown from now on and "
+                       "may be put again; set storage.accept_data_loss back to false"));
 }
 
 void Upkeep::ReportEvidence(const Orphans& orphans) {
+  ReportAccepted(orphans);
   if (!orphans.is_whole) {
     on_log_(Config::LogLevel::kError,
             "some rows cannot be read, so slots that no row names are left alone");

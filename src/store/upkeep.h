@@ -68,7 +68,9 @@ class Upkeep {
   void OnKeyringError(absl::string_view what, const absl::Status& status);
   void ApplyPostponedRetention(const Now& now);
   void RemoveOrphans();
-  void ExpireErased(const std::vector<DuePayload>& rows);
+  // False: the store ends first.
+  bool ExpireErased(const std::vector<DuePayload>& rows);
+  void ReportAccepted(const Orphans& orphans);
   void ReportEvidence(const Orphans& orphans);
   // The end when storage has failed, a line in the log when it is only that something cannot be read.
   void OnError(absl::string_view what, const absl::Status& status);
@@ -92,7 +94,8 @@ class Upkeep {
   bool clocks_disagreed_ = false;
   bool waits_for_clock_ = false;
   bool postponed_is_logged_ = false;
-  bool has_undated_ = false;  // payloads that the sweep does not know of
+  bool acceptance_is_reported_ = false;
+  bool has_undated_ = false;   // payloads that the sweep does not know of
   bool sweep_failed_ = false;  // the sweep thread's
 
   Mutex mutex_;

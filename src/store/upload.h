@@ -14,8 +14,10 @@
 
 #include "base/mutex.h"
 #include "crypto/sha256.h"
-#include "storage/storage.h"
+#include "storage/rows.h"
+#include "storage/segments.h"
 #include "store/payload.h"
+#include "store/quota.h"
 #include "store/tenant.h"
 
 namespace mayfly {
@@ -70,6 +72,9 @@ struct Upload {
   Tenant* const tenant;
   std::atomic<int64_t> active_ms{0};  // when the last segment came, on elapsed time
   int64_t attached_ms = 0;            // the running step's: when a stream had it last, likewise
+  std::atomic<uint64_t> turn{0};      // its number in UploadTurns, from its begin on
+  // To an older one, for lack of room: it is erased by its next step.
+  std::atomic<bool> gives_way{false};
   // Set by the committer of its call's shard, under keep_mutex: what is not on the disk yet does not
   // get there any more.
   std::atomic<bool> call_has_ended{false};
@@ -85,7 +90,7 @@ struct Upload {
   std::optional<SecretBytes> secret;  // until it is in its slot
   PayloadMetadata metadata;
   std::optional<uint64_t> announced_bytes;
-  uint64_t reserved_bytes = 0;         // of the tenant's bytes
+  Reservation reservation;
   std::weak_ptr<UploadStream> stream;  // that has it, as long as it is there
   uint64_t holder = 0;                 // its number
   bool has_begun = false;

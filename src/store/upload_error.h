@@ -9,8 +9,6 @@
 
 namespace mayfly {
 
-inline constexpr absl::Duration kUploadRetryDelay = absl::Seconds(1);
-
 inline absl::Status UnknownUploadError() {
   return MakeError(absl::StatusCode::kNotFound, Reason::kUploadUnknown,
                    "no such upload is under way");
@@ -21,6 +19,21 @@ inline absl::Status UploadOffsetError(absl::string_view field, uint64_t value,
   return MakeError(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch,
                    absl::StrCat(field, " is ", value, ", the upload has ", committed_bytes,
                                 " bytes: it goes on there"));
+}
+
+// While there is not room on the disk for all uploads, the oldest come first (upload_turns.h).
+inline absl::Status UploadMayNotBeginError() {
+  return WithRetryDelay(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
+                "uploads that have begun wait for room on the disk: begin this one later"),
+      absl::Seconds(1));
+}
+
+inline absl::Status UploadGaveWayError() {
+  return WithRetryDelay(
+      MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
+                "the disk is full, and an older upload needs the room: begin this one again later"),
+      absl::Seconds(1));
 }
 
 inline absl::Status UploadTooLargeError(uint64_t size_bytes, uint64_t limit) {

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
-
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "crypto/chunked_aead.h"
@@ -64,7 +62,6 @@ void Uploads::Begin(Tenant* tenant, NewUpload request, BeginUploadDone done) {
     std::shared_ptr<Upload>& place = by_id_[Key{tenant->number, request.id}];
     if (place == nullptr) {
       place = std::make_shared<Upload>(tenant, request.id);
-      ++tenant->uploads;
       ++count_;
     }
     upload = place;
@@ -147,17 +144,12 @@ void Uploads::OnBeginDecided(std::shared_ptr<Upload> upload, OperationResult res
 absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
   if (router_.is_draining()) return DrainingError();
   if (request.offset_bytes != 0) return UnknownUploadError();
-  if (upload->tenant->uploads > static_cast<int64_t>(context_.config.limits.uploads_max)) {
-    return WithRetryDelay(
-        MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaUploads,
-                  absl::StrCat("uploads under way would be ", upload->tenant->uploads.load(),
-                               ", limit is ", context_.config.limits.uploads_max)),
-        kUploadRetryDelay);
-  }
   if (request.size_bytes.value_or(0) > context_.config.limits.payload_bytes_max) {
     return UploadTooLargeError(*request.size_bytes, context_.config.limits.payload_bytes_max);
   }
-  RETURN_IF_ERROR(Reserve(upload, request.size_bytes.value_or(0)));
+  upload->reservation =
+      context_.quota.ReserveUpload(upload->tenant, request.size_bytes.value_or(0));
+  if (upload->reservation.is_refused()) return upload->reservation.refusal();
   auto leases = context_.storage.ReserveSlots(1);
   RETURN_IF_ERROR(leases.status());
   const int64_t now_ms = context_.time.Read().steady_ms;
@@ -179,8 +171,11 @@ absl::Status Uploads::PrepareNew(Upload* upload, const NewUpload& request) {
 absl::Status Uploads::CheckRoom(const Upload& upload) const {
   const uint64_t bytes =
       upload.announced_bytes.value_or(0) + RoomBudget::CostOfRow(SizeOf(upload.metadata));
-  const RoomLease room = context_.storage.ReserveRoom(bytes);
-  return room.empty() ? context_.storage.RoomRefusal(bytes) : absl::OkStatus();
+  if (!turns_.MayBegin(context_.time.Read().elapsed_ms)) {
+    return UploadMayNotBeginError();
+  }
+  const RoomLease room = context_.quota.ReserveRoom(bytes);
+  return room.empty() ? context_.quota.RoomRefusal(bytes) : absl::OkStatus();
 }
 
 absl::Status Uploads::KeepNew(Upload* upload) {
@@ -203,6 +198,7 @@ absl::Status Uploads::KeepNew(Upload* upload) {
     return kept;
   }
   upload->has_begun = true;
+  upload->turn = turns_.Enter();
   upload->active_ms = context_.time.Read().elapsed_ms;
   return absl::OkStatus();
 }
@@ -251,7 +247,7 @@ absl::Status Uploads::Restore(Upload* upload) {
     ++upload->segment_count;
   }
   upload->is_restored = true;
-  return Reserve(upload, upload->committed_bytes);
+  return upload->reservation.HoldBytes(static_cast<int64_t>(upload->committed_bytes));
 }
 
 void Uploads::Query(Tenant* tenant, const UploadId& id,

@@ -21,11 +21,10 @@ bool MayPassLater(const absl::Status& status) {
          ReasonOf(status) == Reason::kCallExpired;
 }
 
-Operation PutOf(const Upload& upload) {
-  if (upload.stored.kind == PayloadKind::kInput) {
-    return PutInput{.id_time_ms = upload.stored.key.id.time_ms(), .payload = upload.stored.payload};
-  }
-  return PutOutput{.payload = upload.stored.payload};
+FinishUpload FinishOf(const Upload& upload) {
+  const StoredUpload& stored = upload.stored;
+  if (stored.kind == PayloadKind::kOutput) return {.put = PutOutput{.payload = stored.payload}};
+  return {.put = PutInput{.id_time_ms = stored.key.id.time_ms(), .payload = stored.payload}};
 }
 
 }  // namespace
@@ -33,6 +32,7 @@ Operation PutOf(const Upload& upload) {
 // ---- Append
 
 absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
+  if (upload.gives_way) return UploadGaveWayError();
   if (upload.has_ended) return UnknownUploadError();
   if (upload.holder != stream) {
     return MakeError(absl::StatusCode::kAborted, Reason::kUploadTakenOver,
@@ -44,16 +44,48 @@ absl::Status Uploads::CheckHolder(const Upload& upload, uint64_t stream) const {
 
 void Uploads::Append(std::shared_ptr<Upload> upload, uint64_t stream, UploadSegment segment,
                      absl::AnyInvocable<void(absl::Status)> done) {
-  AddStep(upload,
-          [this, upload, stream, segment = std::move(segment), done = std::move(done)]() mutable {
-            absl::Status status = CheckHolder(*upload, stream);
-            if (status.ok()) status = AppendSegment(upload.get(), segment);
-            done(std::move(status));
-            EndStep(upload);
-          });
+  PendingAppend append{.upload = upload,
+                       .stream = stream,
+                       .segment = std::move(segment),
+                       .done = std::move(done),
+                       .since_ms = context_.time.Read().elapsed_ms};
+  AddStep(upload, [this, append = std::move(append)]() mutable { TryAppend(std::move(append)); });
 }
 
-absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment) {
+void Uploads::TryAppend(PendingAppend append) {
+  Upload* const upload = append.upload.get();
+  absl::Status status = CheckHolder(*upload, append.stream);
+  if (status.ok()) {
+    const auto appended = AppendSegment(upload, append.segment, append.since_ms);
+    if (appended.ok() && !*appended) {
+      MutexLock lock(&mutex_);
+      waiting_.push_back(std::move(append));
+      has_waiting_ = true;
+      return;
+    }
+    status = appended.status();
+  }
+  if (upload->gives_way && !upload->has_ended) Abandon(upload);
+  append.done(std::move(status));
+  EndStep(append.upload);
+}
+
+void Uploads::RetryAppends() {
+  if (!has_waiting_) return;
+  std::vector<PendingAppend> waiting;
+  {
+    MutexLock lock(&mutex_);
+    waiting.swap(waiting_);
+    has_waiting_ = false;
+  }
+  for (PendingAppend& append : waiting) {
+    router_.RunOnWorker(
+        [this, append = std::move(append)]() mutable { TryAppend(std::move(append)); });
+  }
+}
+
+absl::StatusOr<bool> Uploads::AppendSegment(Upload* upload, const UploadSegment& segment,
+                                            int64_t since_ms) {
   const uint64_t next = upload->committed_bytes + upload->small.size();
   if (segment.offset_bytes != next || upload->has_last) {
     return UploadOffsetError("segment.offset_bytes", segment.offset_bytes, next);
@@ -65,10 +97,10 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   if (upload->announced_bytes && size_bytes > *upload->announced_bytes) {
     return UploadTooLargeError(size_bytes, *upload->announced_bytes);
   }
-  RETURN_IF_ERROR(Reserve(upload, size_bytes));
-  const uint64_t room_bytes = RoomBudget::CostOfSegment(segment.data.size());
-  const RoomLease room = context_.storage.ReserveRoom(room_bytes);
-  if (room.empty()) return context_.storage.RoomRefusal(room_bytes);
+  RETURN_IF_ERROR(upload->reservation.HoldBytes(static_cast<int64_t>(size_bytes)));
+  const auto room = TakeRoom(upload, RoomBudget::CostOfSegment(segment.data.size()), since_ms);
+  RETURN_IF_ERROR(room.status());
+  if (room->empty()) return false;
   if (next == 0 && segment.data.size() <= kInlineBytesMax) {
     upload->small = segment.data;
   } else {
@@ -77,7 +109,28 @@ absl::Status Uploads::AppendSegment(Upload* upload, const UploadSegment& segment
   upload->crc32c = ExtendCrc32c(upload->crc32c, AsBytes(segment.data));
   upload->has_last = segment.data.size() < kSegmentBytes;
   upload->active_ms = context_.time.Read().elapsed_ms;
-  return absl::OkStatus();
+  return true;
+}
+
+absl::StatusOr<RoomLease> Uploads::TakeRoom(Upload* upload, uint64_t bytes, int64_t since_ms) {
+  const int64_t now_ms = context_.time.Read().elapsed_ms;
+  RoomLease room;
+  bool waits = true;
+  if (turns_.MayTake(upload->turn)) {
+    room = context_.quota.ReserveRoom(bytes);
+    if (!room.empty()) {
+      turns_.OnRoom(upload->turn);
+      return room;
+    }
+    const UploadTurns::Shortage shortage = turns_.OnNoRoom(upload->turn, now_ms);
+    if (shortage.gives_way.has_value()) GiveWay(*shortage.gives_way);
+    waits = shortage.waits;
+  }
+  if (upload->gives_way) return UploadGaveWayError();
+  if (!waits || since_ms + UploadTurns::kForgetMs <= now_ms) {
+    return context_.quota.RoomRefusal(bytes);
+  }
+  return room;
 }
 
 absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
@@ -92,15 +145,6 @@ absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
   upload->commitments.Update(CommitmentOf(sealed->bytes()));
   ++upload->segment_count;
   upload->committed_bytes += data.size();
-  return absl::OkStatus();
-}
-
-absl::Status Uploads::Reserve(Upload* upload, uint64_t bytes) {
-  if (bytes <= upload->reserved_bytes) return absl::OkStatus();
-  const uint64_t more = bytes - upload->reserved_bytes;
-  RETURN_IF_ERROR(CheckBytesQuota(*upload->tenant, static_cast<int64_t>(more)));
-  upload->tenant->upload_bytes += static_cast<int64_t>(more);
-  upload->reserved_bytes = bytes;
   return absl::OkStatus();
 }
 
@@ -151,24 +195,18 @@ absl::StatusOr<Sealed> Uploads::SealRow(Upload* upload, uint64_t stream, const U
                                      no_segments, &stored.payload);
 }
 
-// An upload whose segments are stored is finished in any case: its row takes next to nothing, and
-// what it has would else lie there until it is swept.
-RoomLease Uploads::RoomForRow(const Upload& upload) const {
-  const uint64_t bytes = RoomBudget::CostOfRow(upload.small.size() + SizeOf(upload.metadata));
-  return upload.segment_count > 0 ? context_.storage.ClaimRoom(bytes)
-                                  : context_.storage.ReserveRoom(bytes);
-}
-
 void Uploads::SubmitPut(std::shared_ptr<Upload> upload, Sealed row, FinishUploadDone done) {
   auto content = std::make_unique<PutContent>();
   content->metadata = upload->metadata;
   content->size_bytes = upload->stored.payload.size_bytes;
   content->row = std::move(row);
   content->upload = upload->stored.id;
-  content->reserved_bytes = upload->reserved_bytes;
+  content->reservation = context_.quota.ReserveFinish(
+      upload->tenant, upload->stored.kind, upload->small.size() + SizeOf(upload->metadata),
+      /*has_segments=*/upload->segment_count > 0);
+  content->upload_reservation = &upload->reservation;
   content->call_has_ended = &upload->call_has_ended;
-  content->room = RoomForRow(*upload);
-  router_.SubmitOne(upload->tenant, upload->stored.key, PutOf(*upload), std::move(content),
+  router_.SubmitOne(upload->tenant, upload->stored.key, FinishOf(*upload), std::move(content),
                     [this, upload, done = std::move(done)](OperationResult result) mutable {
                       router_.RunOnWorker([this, upload, result = std::move(result),
                                            done = std::move(done)]() mutable {

@@ -30,7 +30,7 @@ absl::Status Uploads::Start() {
     Tenant* const tenant = context_.tenants.ByNumber(stored.key.tenant);
     const auto secret = context_.storage.ReadSecret(stored.payload.slot);
     LoadedCall call;
-    RETURN_IF_ERROR(context_.storage.Peek({&stored.key, 1}, {&call, 1}));
+    context_.storage.Peek({&stored.key, 1}, {&call, 1});
     auto metadata = secret.ok()
                         ? context_.cipher.OpenMetadata(stored.key, stored.kind, stored.payload,
                                                        *secret, stored.metadata)
@@ -46,11 +46,10 @@ absl::Status Uploads::Start() {
     upload->metadata = *std::move(metadata);
     if (stored.payload.size_bytes > 0) upload->announced_bytes = stored.payload.size_bytes;
     upload->has_begun = true;
+    upload->turn = turns_.Enter();
     upload->is_restored = false;
-    upload->reserved_bytes = stored.payload.size_bytes;
-    tenant->upload_bytes += static_cast<int64_t>(upload->reserved_bytes);
+    upload->reservation = context_.quota.HoldUpload(tenant, stored.payload.size_bytes);
     upload->stored = std::move(stored);
-    ++tenant->uploads;
     ++count_;
     MutexLock lock(&mutex_);
     by_id_[{tenant->number, upload->stored.id}] = upload;
@@ -81,8 +80,8 @@ void Uploads::Remove(Upload* upload) {
 
 void Uploads::End(Upload* upload) {
   upload->has_ended = true;
-  upload->tenant->upload_bytes -= static_cast<int64_t>(upload->reserved_bytes);
-  --upload->tenant->uploads;
+  turns_.Leave(upload->turn);
+  upload->reservation = Reservation();
   --count_;
   Remove(upload);
 }
@@ -92,6 +91,23 @@ void Uploads::Abandon(Upload* upload) {
   const absl::Status removed = context_.storage.RemoveUpload(upload->stored);
   context_.failure.Report(removed);
   End(upload);
+}
+
+void Uploads::GiveWay(uint64_t turn) {
+  std::shared_ptr<Upload> upload;
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [id, other] : by_id_) {
+      if (other->turn == turn) upload = other;
+    }
+  }
+  if (upload == nullptr) return;
+  // Seen by its step under way, which may be this one, or wait for room.
+  upload->gives_way = true;
+  AddStep(upload, [this, upload] {
+    if (!upload->has_ended && upload->finishes == 0) Abandon(upload.get());
+    EndStep(upload);
+  });
 }
 
 std::vector<std::shared_ptr<Upload>> Uploads::Of(const CallKey& key) {
@@ -123,15 +139,17 @@ void Uploads::OnCallEnded(const CallKey& key) {
 
 void Uploads::Sweep() {
   if (count() == 0) return;
+  RetryAppends();
   std::vector<std::shared_ptr<Upload>> uploads;
   {
     MutexLock lock(&mutex_);
     for (const auto& [id, upload] : by_id_) uploads.push_back(upload);
   }
   const Now now = context_.time.Read();
+  turns_.Forget(now.elapsed_ms);
   // The disk is full when the next segment of an upload does not fit.
   const bool disk_is_full =
-      context_.storage.ReserveRoom(RoomBudget::CostOfSegment(kSegmentBytes)).empty();
+      context_.quota.ReserveRoom(RoomBudget::CostOfSegment(kSegmentBytes)).empty();
   for (const std::shared_ptr<Upload>& upload : uploads) {
     AddStep(upload, [this, upload, now, disk_is_full] {
       if (!upload->stream.expired()) upload->attached_ms = now.elapsed_ms;

@@ -3,10 +3,15 @@
 #include <set>
 #include <string>
 
-#include "gtest/gtest.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 namespace mayfly {
 namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
 
 constexpr int kReasonCount = static_cast<int>(Reason::kQuotaUploads) + 1;
 
@@ -72,6 +77,28 @@ TEST(Error, StatesFieldValueLimitAndUnit) {
   EXPECT_EQ(field.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ReasonOf(field), Reason::kFieldInvalid);
   EXPECT_EQ(field.message(), "ack_mode is 7, must be 1 or 2");
+}
+
+TEST(Error, HasFieldValueLimitAndUnitForPrograms) {
+  EXPECT_THAT(
+      MetadataOf(LimitError(Reason::kPayloadTooLarge, "payload_bytes", 5242881, 4194304, "bytes")),
+      ElementsAre(Pair("field", "payload_bytes"), Pair("limit", "4194304"), Pair("unit", "bytes"),
+                  Pair("value", "5242881")));
+  EXPECT_THAT(MetadataOf(FieldError("ack_mode", "7", "must be 1 or 2")),
+              ElementsAre(Pair("field", "ack_mode"), Pair("value", "7")));
+  EXPECT_THAT(MetadataOf(MakeError(absl::StatusCode::kAborted, Reason::kStaleAttempt, "late")),
+              IsEmpty());
+}
+
+TEST(Error, IsTheSameInAFieldButForItsNames) {
+  const absl::Status inner =
+      WithRetryDelay(FieldError("ttl", "25h", "range is 1s to 24h"), absl::Milliseconds(5));
+  const absl::Status outer = InField("items[3]", inner);
+  EXPECT_EQ(outer.message(), "items[3].ttl is 25h, range is 1s to 24h");
+  EXPECT_EQ(outer.code(), inner.code());
+  EXPECT_EQ(ReasonOf(outer), Reason::kFieldInvalid);
+  EXPECT_EQ(RetryDelayOf(outer), absl::Milliseconds(5));
+  EXPECT_THAT(MetadataOf(outer), ElementsAre(Pair("field", "items[3].ttl"), Pair("value", "25h")));
 }
 
 absl::Status ReturnIfError(const absl::Status& first, bool* reached) {

@@ -4,13 +4,16 @@
 #include <string>
 #include <type_traits>
 
-#include "gtest/gtest.h"
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/error.h"
 #include "call/call_builder.h"
 
 namespace mayfly {
 namespace {
+
+using ::testing::HasSubstr;
 
 // Of values that are all 16 bytes none is taken for another.
 static_assert(!std::is_convertible_v<ClaimToken, TokenHash>);
@@ -109,6 +112,19 @@ TEST_F(ApplyTest, AnIdFromOutsideTheWindowMakesNoCall) {
   EXPECT_EQ(state_, CallState{});
 }
 
+TEST_F(ApplyTest, AnIdFromOutsideTheWindowIsSaidToBeAheadOrBehind) {
+  Wait(5 * kMinute + 1);
+  absl::Status status = Apply(state_, Input(), context_).result.status;
+  EXPECT_THAT(status.message(), HasSubstr("5m0.001s behind the server's clock, limit is 5m "));
+  EXPECT_EQ(MetadataOf(status).at("value"), "-300001");
+  EXPECT_EQ(MetadataOf(status).at("limit"), "300000");
+  EXPECT_EQ(MetadataOf(status).at("unit"), "ms");
+  Wait(-15 * kMinute);
+  status = Apply(state_, Input(), context_).result.status;
+  EXPECT_THAT(status.message(), HasSubstr("9m59.999s ahead of the server's clock"));
+  EXPECT_EQ(MetadataOf(status).at("value"), "599999");
+}
+
 TEST_F(ApplyTest, ARetryIsOkThoughItsIdIsOlderThanTheWindowByNow) {
   MakePending();
   Wait(6 * kMinute);
@@ -163,9 +179,7 @@ TEST_F(ApplyTest, ATombstoneThatIsThereRefusesAPutHoweverOldItIs) {
   state_.tombstone = tombstone;
   EXPECT_EQ(ReasonFor(Input()), Reason::kCallDeleted);
   state_.tombstone = tombstone;
-  PutInput upload = Input();
-  upload.began_in_window = true;
-  EXPECT_EQ(ReasonFor(upload), Reason::kCallDeleted);
+  EXPECT_EQ(ReasonFor(FinishUpload{.put = Input()}), Reason::kCallDeleted);
 }
 
 TEST_F(ApplyTest, AnIdAtTheFloorIsOutsideTheWindow) {
@@ -180,8 +194,31 @@ TEST_F(ApplyTest, AnUploadThatBeganInTheWindowMayEndOutsideIt) {
   PutInput put = Input(kSameContent, 24 * kHour);
   Wait(2 * kHour);
   EXPECT_EQ(ReasonFor(put), Reason::kIdOutsideWindow);
-  put.began_in_window = true;
-  EXPECT_TRUE(Do(put).status.ok());
+  EXPECT_TRUE(Do(FinishUpload{.put = put}).status.ok());
+}
+
+TEST_F(ApplyTest, AnUploadEndsWithItsCallAlsoWhenTheIdIsStillInTheWindow) {
+  ASSERT_TRUE(Do(Input()).status.ok());
+  const FinishUpload output{.put = Output(1), .call_has_ended = true};
+  const FinishUpload input{.put = Input(), .call_has_ended = true};
+  EXPECT_EQ(ReasonFor(output), Reason::kUploadUnknown) << "a later call's input";
+  EXPECT_TRUE(Do(input).status.ok()) << "stored already";
+  state_ = CallState();
+  EXPECT_EQ(ReasonFor(input), Reason::kUploadUnknown);
+  EXPECT_EQ(state_, CallState());
+}
+
+TEST_F(ApplyTest, APutThatCannotBeComparedIsNoConflict) {
+  MakeReady();
+  const CallState before = state_;
+  const FixedAnswer unreadable(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown, "not now"));
+  EXPECT_EQ(ReasonFor(Input(unreadable)), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(Output(1, unreadable)), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(FinishUpload{.put = Output(1, unreadable)}), Reason::kStorageDown);
+  EXPECT_EQ(ReasonFor(BeginUpload{.put = Input(unreadable), .content_is_known = true}),
+            Reason::kStorageDown);
+  EXPECT_EQ(state_, before);
 }
 
 TEST_F(ApplyTest, ALeaseLastsAsLongAsItSaysWhateverSteadyTimeDoes) {
@@ -456,6 +493,28 @@ TEST_F(ApplyTest, DescribingTellsThePhase) {
   EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kClaimed);
   Do(AckBy(kAnna, fence));
   EXPECT_EQ(Do(DescribeCall{}).phase, CallPhase::kConsumed);
+}
+
+TEST_F(ApplyTest, DescribingTellsWhenTheLeaseEndsAndWhenTheCallEnded) {
+  MakeReady();
+  EXPECT_EQ(Do(DescribeCall{}).lease_end_ms, 0);
+  const uint64_t fence = Claimed(kAnna);
+  const int64_t lease_end_ms = Do(DescribeCall{}).lease_end_ms;
+  EXPECT_GT(lease_end_ms, context_.now.steady_ms);
+  Wait(1);
+  EXPECT_EQ(Do(DescribeCall{}).lease_end_ms, lease_end_ms);
+  EXPECT_EQ(Do(DescribeCall{}).ended_ms, 0);
+  const int64_t ended_ms = Do(AckBy(kAnna, fence)).ended_ms;
+  Wait(kMinute);
+  EXPECT_EQ(Do(DescribeCall{}).ended_ms, ended_ms);
+  EXPECT_EQ(Do(DescribeCall{}).lease_end_ms, 0);
+}
+
+TEST_F(ApplyTest, ACallThatIsNotSweptYetEndedAtItsDeadline) {
+  MakePending();
+  const int64_t deadline_ms = state_.input->deadline_ms;
+  Wait(25 * kHour);
+  EXPECT_EQ(Apply(state_, DescribeCall{}, context_).result.ended_ms, deadline_ms);
 }
 
 // ---- What an ack says of what was received

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "call/apply.h"
 
@@ -10,11 +11,11 @@ namespace mayfly {
 // A comparer that answers as it is told.
 class FixedAnswer : public ContentComparer {
  public:
-  explicit FixedAnswer(bool same) : same_(same) {}
-  bool SameContent(const StoredPayload&) const override { return same_; }
+  explicit FixedAnswer(absl::StatusOr<bool> same) : same_(std::move(same)) {}
+  absl::StatusOr<bool> SameContent(const StoredPayload&) const override { return same_; }
 
  private:
-  const bool same_;
+  const absl::StatusOr<bool> same_;
 };
 
 inline const FixedAnswer kSameContent(true);

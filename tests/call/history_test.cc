@@ -23,6 +23,7 @@ namespace {
 using spec::Answer;
 using spec::CodeOf;
 using spec::Expected;
+using spec::ExpectedFinish;
 using spec::ExpectedSweep;
 using spec::NameOf;
 using spec::PhaseOf;
@@ -42,7 +43,7 @@ constexpr int64_t kStepsBackMax = 50 * kSecond;
 class ByContentNumber : public ContentComparer {
  public:
   explicit ByContentNumber(uint8_t number) : number_(number) {}
-  bool SameContent(const StoredPayload& stored) const override {
+  absl::StatusOr<bool> SameContent(const StoredPayload& stored) const override {
     return stored.fingerprint[0] == number_;
   }
 
@@ -108,6 +109,13 @@ struct Call {
   int64_t id_time_ms = 0;
   CallState state = {};  // only ever handed back to Apply
   std::vector<Event> log = {};
+  // An upload under way: its content, its attempt (0: of the input), and the log when it began.
+  struct Upload {
+    uint8_t content = 0;
+    uint32_t attempt = 0;
+    size_t began = 0;
+  };
+  std::optional<Upload> upload = std::nullopt;
 };
 
 class History {
@@ -252,12 +260,69 @@ class History {
     return OneIn(5) ? fences[Between(0, static_cast<int64_t>(fences.size()) - 1)] : fences.back();
   }
 
-  static const StoredPayload& PayloadOf(const Operation& put) {
-    const auto* input = std::get_if<PutInput>(&put);
-    return input != nullptr ? input->payload : std::get<PutOutput>(put).payload;
+  Request PutInputRequest(const Call& call, const Memory& memory, uint8_t content) const {
+    const bool outside = std::abs(call.id_time_ms - steady_ms_) > 5 * kMinute;
+    const bool same = memory.input && memory.input->fingerprint[0] == content;
+    if (outside) {
+      return same ? Request::kPutInputSameOutsideWindow : Request::kPutInputOtherOutsideWindow;
+    }
+    return same ? Request::kPutInputSame : Request::kPutInputOther;
+  }
+
+  static Request PutOutputRequest(const Memory& memory, uint32_t attempt, uint8_t content) {
+    const uint32_t stored = memory.output ? memory.output->attempt : 0;
+    if (attempt < stored) return Request::kPutOutputLower;
+    if (attempt > stored) return Request::kPutOutputHigher;
+    const bool same = memory.output && memory.output->fingerprint[0] == content;
+    return same ? Request::kPutOutputEqualSame : Request::kPutOutputEqualOther;
+  }
+
+  // Begins an upload, or ends the one that is under way.
+  void AskUpload(Call& call) {
+    const Memory memory = Recall(call.log);
+    const bool is_new = !call.upload;
+    if (is_new) {
+      call.upload = Call::Upload{.content = static_cast<uint8_t>(OneIn(4) ? 2 : 1),
+                                 .attempt = static_cast<uint32_t>(OneIn(2) ? 0 : Between(1, 4)),
+                                 .began = call.log.size()};
+    }
+    const Call::Upload upload = *call.upload;
+    const ByContentNumber comparer(upload.content);
+    const StoredPayload payload = NewPayload(upload.attempt, upload.content);
+    Put put = PutOutput{.payload = payload, .content = &comparer};
+    Request request = PutOutputRequest(memory, upload.attempt, upload.content);
+    if (upload.attempt == 0) {
+      put = PutInput{.id_time_ms = call.id_time_ms, .payload = payload, .content = &comparer};
+      request = PutInputRequest(call, memory, upload.content);
+    }
+    const Situation situation = Judge(memory, 0, 0);
+    SCOPED_TRACE(absl::StrCat("upload ", is_new, NameOf(request), " | ", NameOf(situation.story)));
+    if (is_new) {
+      const Applied applied = Apply(call.state, BeginUpload{.put = put}, context_);
+      call.state = applied.state;
+      EXPECT_TRUE(applied.effects.empty());
+      if (!applied.result.pending) call.upload.reset();
+      return;
+    }
+    const bool call_has_ended =
+        std::any_of(call.log.begin() + static_cast<ptrdiff_t>(upload.began), call.log.end(),
+                    [](const Event& event) { return event.what == Event::kEnded; });
+    call.upload.reset();
+    Answer answer = ExpectedFinish(request, situation, call_has_ended);
+    const bool stores = answer == Answer::kStored || answer == Answer::kReplaced;
+    if (stores && SomeClockSaysOver(payload)) answer = Answer::kExpired;
+    ++(*answers_)[answer];
+    const Applied applied =
+        Apply(call.state, FinishUpload{.put = put, .call_has_ended = call_has_ended}, context_);
+    call.state = applied.state;
+    ExpectAnswer(answer, applied.result);
+    ExpectPromises(call, answer, applied.result, 0);
+    const Operation operation = std::visit([](const auto& each) { return Operation(each); }, put);
+    Record(call, answer, operation, applied.result, 0);
   }
 
   void Ask(Call& call) {
+    if (OneIn(6)) return AskUpload(call);
     const Memory memory = Recall(call.log);
     const auto token = static_cast<uint8_t>(Between(1, 3));
     const uint64_t fence = PickFence(call, token);
@@ -268,11 +333,7 @@ class History {
     Operation operation;
     switch (call.log.empty() && OneIn(2) ? 0 : Between(0, 11)) {
       case 0: {
-        const bool outside = std::abs(call.id_time_ms - steady_ms_) > 5 * kMinute;
-        const bool same = memory.input && memory.input->fingerprint[0] == content;
-        request = outside ? (same ? Request::kPutInputSameOutsideWindow
-                                  : Request::kPutInputOtherOutsideWindow)
-                          : (same ? Request::kPutInputSame : Request::kPutInputOther);
+        request = PutInputRequest(call, memory, content);
         operation = PutInput{
             .id_time_ms = call.id_time_ms, .payload = NewPayload(0, content), .content = &comparer};
         break;
@@ -284,12 +345,7 @@ class History {
       case 2:
       case 3: {
         const auto attempt = static_cast<uint32_t>(Between(1, 4));
-        const uint32_t stored = memory.output ? memory.output->attempt : 0;
-        const bool same = memory.output && memory.output->fingerprint[0] == content;
-        request = attempt < stored   ? Request::kPutOutputLower
-                  : attempt > stored ? Request::kPutOutputHigher
-                  : same             ? Request::kPutOutputEqualSame
-                                     : Request::kPutOutputEqualOther;
+        request = PutOutputRequest(memory, attempt, content);
         operation = PutOutput{NewPayload(attempt, content), &comparer};
         break;
       }
@@ -324,7 +380,7 @@ class History {
     Answer answer = Expected(request, situation);
     // A payload that has expired before it is stored is never stored.
     const bool stores = answer == Answer::kStored || answer == Answer::kReplaced;
-    if (stores && SomeClockSaysOver(PayloadOf(operation))) answer = Answer::kExpired;
+    if (stores && SomeClockSaysOver(*PayloadOf(operation))) answer = Answer::kExpired;
     ++(*answers_)[answer];
     const Applied applied = Apply(call.state, operation, context_);
     call.state = applied.state;
@@ -392,9 +448,9 @@ class History {
     switch (answer) {
       case Answer::kStored:
       case Answer::kReplaced: {
-        const auto* input = std::get_if<PutInput>(&operation);
-        event.what = input ? Event::kInputStored : Event::kOutputStored;
-        event.payload = input ? input->payload : std::get<PutOutput>(operation).payload;
+        event.what = std::holds_alternative<PutInput>(operation) ? Event::kInputStored
+                                                                 : Event::kOutputStored;
+        event.payload = *PayloadOf(operation);
         EXPECT_EQ(result.payload, event.payload);
         break;
       }
@@ -465,7 +521,7 @@ TEST(CallHistory, NoHistoryBreaksAPromiseOrLeavesTheSpecification) {
     ASSERT_FALSE(HasFailure()) << "run again with MAYFLY_TEST_SEED=" << seed;
   }
   // Histories that never got anywhere would prove nothing.
-  for (int answer = 0; answer <= static_cast<int>(Answer::kOutsideWindow); ++answer) {
+  for (int answer = 0; answer <= static_cast<int>(Answer::kUploadUnknown); ++answer) {
     EXPECT_GT(answers[static_cast<Answer>(answer)], 20) << "answer " << answer;
   }
 }

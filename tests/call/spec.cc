@@ -83,12 +83,25 @@ Answer Expected(Request request, const Situation& situation) {
   return kTable[static_cast<size_t>(request)][static_cast<size_t>(situation.story)];
 }
 
+// An upload has passed the window when it began, and none outlives its call.
+Answer ExpectedFinish(Request put, const Situation& situation, bool call_has_ended) {
+  if (put == Request::kPutInputSameOutsideWindow) put = Request::kPutInputSame;
+  if (put == Request::kPutInputOtherOutsideWindow) put = Request::kPutInputOther;
+  if (!call_has_ended) return Expected(put, situation);
+  Situation forgotten = situation;
+  forgotten.has_old_tombstone = false;
+  const Answer answer = Expected(put, forgotten);
+  const bool is_stored = answer == Answer::kStored || answer == Answer::kReplaced;
+  return is_stored ? Answer::kUploadUnknown : answer;
+}
+
 absl::StatusCode CodeOf(Answer answer) {
   switch (answer) {
     case Answer::kUnknown:
     case Answer::kConsumed:
     case Answer::kDeleted:
     case Answer::kExpired:
+    case Answer::kUploadUnknown:
       return absl::StatusCode::kNotFound;
     case Answer::kCallConflict:
     case Answer::kOutputConflict:
@@ -130,6 +143,8 @@ Reason ReasonOfAnswer(Answer answer) {
       return Reason::kOutputPending;
     case Answer::kOutsideWindow:
       return Reason::kIdOutsideWindow;
+    case Answer::kUploadUnknown:
+      return Reason::kUploadUnknown;
     default:
       return Reason::kUnspecified;
   }

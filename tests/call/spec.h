@@ -79,6 +79,7 @@ enum class Answer {
   kOutputClaimed,
   kOutputPending,
   kOutsideWindow,
+  kUploadUnknown,
 };
 
 struct Situation {
@@ -90,6 +91,8 @@ struct Situation {
 };
 
 Answer Expected(Request request, const Situation& situation);
+// The answer to the end of an upload whose put is `put`. `call_has_ended`: since the upload began.
+Answer ExpectedFinish(Request put, const Situation& situation, bool call_has_ended);
 
 // The code and reason of a rejection; OK for every other answer.
 absl::StatusCode CodeOf(Answer answer);

@@ -18,6 +18,7 @@ namespace {
 using spec::Answer;
 using spec::CodeOf;
 using spec::Expected;
+using spec::ExpectedFinish;
 using spec::ExpectedSweep;
 using spec::NameOf;
 using spec::PhaseOf;
@@ -204,6 +205,11 @@ std::vector<Case> AllCases() {
   return cases;
 }
 
+Put PutOf(const Operation& operation) {
+  if (const auto* input = std::get_if<PutInput>(&operation)) return *input;
+  return std::get<PutOutput>(operation);
+}
+
 Operation OperationOf(Request request, const Case& c) {
   const int64_t steady_ms = ContextOf(c).now.steady_ms;
   const auto put_input = [&](const ContentComparer& content, int64_t id_time_ms) {
@@ -328,6 +334,20 @@ void ExpectSameEffects(const Effects& actual, const Effects& expected) {
   EXPECT_EQ(actual.tombstone, expected.tombstone);
 }
 
+bool IsEndedPhase(CallPhase phase) {
+  return phase == CallPhase::kConsumed || phase == CallPhase::kDeleted ||
+         phase == CallPhase::kExpired;
+}
+
+// Of a call that has ended. Without a tombstone its deadline has ended it, or a lowered max_ttl.
+int64_t EndedMs(const CallState& state, const Case& c) {
+  if (state.tombstone) return state.tombstone->ended_ms;
+  const std::optional<StoredPayload>& payload = state.output ? state.output : state.input;
+  const ApplyContext context = ContextOf(c);
+  return std::min(
+      {payload->deadline_ms, payload->stored_ms + context.max_ttl_ms, context.now.steady_ms});
+}
+
 // Checks the result for the caller, beyond the status.
 void ExpectTold(Answer answer, const OperationResult& result, const Outcome& outcome, const Case& c,
                 bool concerns_input) {
@@ -343,12 +363,14 @@ void ExpectTold(Answer answer, const OperationResult& result, const Outcome& out
   EXPECT_EQ(result.payload, payload);
   EXPECT_EQ(result.claim, has_claim ? after.claim : std::nullopt);
   EXPECT_EQ(result.pending, answer == Answer::kNothingYet);
-  const bool ends = answer == Answer::kAcked || answer == Answer::kAckedBefore ||
+  const bool told_ended = answer == Answer::kTold && IsEndedPhase(PhaseOf(StoryOf(c)));
+  const bool ends = told_ended || answer == Answer::kAcked || answer == Answer::kAckedBefore ||
                     answer == Answer::kDeletedNow || answer == Answer::kDeletedBefore;
-  EXPECT_EQ(result.ended_ms, ends ? after.tombstone->ended_ms : 0);
+  EXPECT_EQ(result.ended_ms, ends ? EndedMs(after, c) : 0);
   if (answer != Answer::kTold) return;
   const Story story = StoryOf(c);
   EXPECT_EQ(result.phase, PhaseOf(story));
+  EXPECT_EQ(result.lease_end_ms != 0, result.phase == CallPhase::kClaimed);
   const bool alive = story >= Story::kPending;
   EXPECT_EQ(result.input, alive && IsReadableLife(c.input) ? after.input : std::nullopt);
   EXPECT_EQ(result.output, alive ? after.output : std::nullopt);
@@ -433,9 +455,7 @@ TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
       const bool depends_on_content = answer == Answer::kAgain || answer == Answer::kCallConflict ||
                                       answer == Answer::kOutputConflict;
       for (const bool content_is_known : {true, false}) {
-        BeginUpload begin{.content_is_known = content_is_known};
-        if (const auto* input = std::get_if<PutInput>(&put)) begin.put = *input;
-        if (const auto* output = std::get_if<PutOutput>(&put)) begin.put = *output;
+        const BeginUpload begin{.put = PutOf(put), .content_is_known = content_is_known};
         const Applied applied = Apply(StateOf(c), begin, ContextOf(c));
         const bool is_wanted = is_stored || (depends_on_content && !content_is_known);
         EXPECT_EQ(applied.result.pending, is_wanted);
@@ -444,6 +464,38 @@ TEST(CallTable, AnUploadBeginsInEveryStateThatItsPutMayBeStoredIn) {
         EXPECT_EQ(applied.result.payload.has_value(), !is_wanted && answer == Answer::kAgain);
         EXPECT_EQ(applied.state, AfterTime(c));
         ExpectSameEffects(applied.effects, Effects{});
+        ++checked;
+      }
+      if (testing::Test::HasFailure()) FAIL() << "the first difference stops the table";
+    }
+  }
+  EXPECT_GT(checked, 15'000);
+}
+
+// An upload ends in every state as its put would have been answered when the upload began, and stores
+// nothing when the call has ended since.
+TEST(CallTable, AnUploadEndsInEveryStateAsItsPutWouldWithinTheWindow) {
+  int checked = 0;
+  for (const Case& c : AllCases()) {
+    for (int row = 0; row < static_cast<int>(Request::kClaim); ++row) {
+      const auto request = static_cast<Request>(row);
+      if (request == Request::kGetInput) continue;
+      const Situation situation{.story = StoryOf(c),
+                                .input_readable = IsReadableLife(c.input),
+                                .has_old_tombstone = c.grave == Grave::kForgotten};
+      SCOPED_TRACE(absl::StrCat(NameOf(request), " | ", NameOf(situation.story), " | ", c.Text()));
+      const Operation put = OperationOf(request, c);
+      for (const bool call_has_ended : {false, true}) {
+        const FinishUpload finish{.put = PutOf(put), .call_has_ended = call_has_ended};
+        const Applied applied = Apply(StateOf(c), finish, ContextOf(c));
+        const Answer answer = ExpectedFinish(request, situation, call_has_ended);
+        const Outcome outcome = OutcomeOf(answer, put, c);
+        EXPECT_EQ(applied.result.status.code(), CodeOf(answer)) << applied.result.status;
+        EXPECT_EQ(ReasonOf(applied.result.status), ReasonOfAnswer(answer));
+        EXPECT_EQ(applied.state, outcome.state);
+        ExpectSameEffects(applied.effects, outcome.effects);
+        ExpectTold(answer, applied.result, outcome, c, request <= Request::kGetInput);
+        ExpectInvariants(applied, c);
         ++checked;
       }
       if (testing::Test::HasFailure()) FAIL() << "the first difference stops the table";

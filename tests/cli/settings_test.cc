@@ -17,11 +17,13 @@ constexpr char kFile[] = "server = 'f:1'\nca = 'ca.pem'\ncert = '/abs/cert.pem'\
 
 class SettingsTest : public testing::Test {
  protected:
-  absl::StatusOr<Settings> Load(const Settings& flags = {}, const std::string& config_flag = "") {
-    return LoadSettings(flags, config_flag, [this](const char* name) -> const char* {
-      const auto found = variables_.find(name);
-      return found == variables_.end() ? nullptr : found->second.c_str();
-    });
+  absl::StatusOr<Settings> Load(const Settings& flags = {}, const std::string& path = "",
+                                const std::string& profile = "") {
+    return LoadSettings(flags, {.path = path, .profile = profile},
+                        [this](const char* name) -> const char* {
+                          const auto found = variables_.find(name);
+                          return found == variables_.end() ? nullptr : found->second.c_str();
+                        });
   }
   std::string Error(const std::string& file) {
     return std::string(Load({}, scratch_.Write("config.toml", file)).status().message());
@@ -63,12 +65,35 @@ TEST_F(SettingsTest, TheFileOfTheHomeNeedNotBeThere) {
               HasSubstr(scratch_.Path("none.toml") + ": cannot be read: No such file"));
 }
 
+TEST_F(SettingsTest, AProfileIsBeforeTheEnvironmentAndAfterFlags) {
+  const std::string file = scratch_.Write(
+      "config.toml", std::string(kFile) + "[profiles.worker]\ncert = 'w.pem'\nkey = 'w.key'\n");
+  variables_ = {{"MAYFLY_CERT", "v.pem"}, {"MAYFLY_KEY", "v.key"}};
+  EXPECT_EQ(Load({}, file)->cert, "v.pem");
+  const absl::StatusOr<Settings> settings = Load({.key = "g.key"}, file, "worker");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->cert, scratch_.Path("w.pem"));
+  EXPECT_EQ(settings->key, "g.key");
+  EXPECT_EQ(settings->ca, scratch_.Path("ca.pem"));
+}
+
+TEST_F(SettingsTest, AProfileThatIsNotThereIsNamedWithThoseThatAre) {
+  const std::string file = scratch_.Write(
+      "config.toml", std::string(kFile) + "[profiles.worker]\n[profiles.operator]\n");
+  EXPECT_EQ(Load({}, file, "wroker").status().message(),
+            "config file " + file + ": has no profile wroker: it has operator, worker");
+  EXPECT_THAT(std::string(Load({}, "", "worker").status().message()),
+              HasSubstr("--as worker needs a config file"));
+}
+
 TEST_F(SettingsTest, MistakesInTheFileNameTheirLine) {
   EXPECT_THAT(Error("ca = 'x'\nport = 1\n"),
-              HasSubstr("line 2: unknown key port, expected server, ca, cert or key"));
+              HasSubstr("line 2: unknown key port, expected server, ca, cert, key or profiles"));
   EXPECT_EQ(Error("sever = 'x'\n"), absl::StrCat("config file ", scratch_.Path("config.toml"),
                                                  ": line 1: unknown key sever, did you mean "
                                                  "server?"));
+  EXPECT_THAT(Error("[profiles.worker]\nrole = 'x'\n"), HasSubstr("line 2: unknown key role"));
+  EXPECT_THAT(Error("profiles.worker = 1\n"), HasSubstr("line 1: a profile must be a table"));
   EXPECT_THAT(Error("server = 7443\n"), HasSubstr("line 1: server must be a string"));
   EXPECT_THAT(Error("\nserver = \n"), HasSubstr("line 2: not TOML"));
 }

@@ -13,7 +13,12 @@
 namespace mayfly::client {
 namespace {
 
-constexpr int kOpenSslWorks = 42;  // an exit code
+constexpr int kExitOpenSslWorks = 42;
+
+bool OpenSslWorks() {
+  unsigned char byte = 0;
+  return RAND_bytes(&byte, sizeof byte) == 1;
+}
 
 // By a program of its own, because this process must not use OpenSSL.
 constexpr char kMakeCertificate[] =
@@ -22,15 +27,12 @@ constexpr char kMakeCertificate[] =
 
 [[noreturn]] void ConnectAndExit(const TemporaryDirectory& directory) {
   // Registered before OpenSSL registers anything, this runs after it.
-  atexit([] {
-    unsigned char byte = 0;
-    _exit(RAND_bytes(&byte, sizeof byte) == 1 ? kOpenSslWorks : EXIT_FAILURE);
-  });
+  atexit([] { _exit(OpenSslWorks() ? kExitOpenSslWorks : EXIT_FAILURE); });
   const auto client = Client::Connect({.target = "127.0.0.1:1",
                                        .ca_file = directory / "client.pem",
                                        .certificate_file = directory / "client.pem",
                                        .key_file = directory / "client.key"});
-  Check(client.ok(), "a client connects");
+  Check(client.ok() && OpenSslWorks(), "a client is made, and OpenSSL used");
   exit(EXIT_SUCCESS);
 }
 
@@ -40,7 +42,7 @@ TEST(ExitDeathTest, OpenSslWorksUntilTheProgramHasEnded) {
   const TemporaryDirectory directory;
   const std::string command = absl::StrCat("cd ", directory.path(), "; ", kMakeCertificate);
   ASSERT_EQ(system(command.c_str()), 0);
-  EXPECT_EXIT(ConnectAndExit(directory), testing::ExitedWithCode(kOpenSslWorks), "");
+  EXPECT_EXIT(ConnectAndExit(directory), testing::ExitedWithCode(kExitOpenSslWorks), "");
 }
 
 }  // namespace

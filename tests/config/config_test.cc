@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -380,15 +381,38 @@ TEST_F(LoadConfigTest, RefusesARelativeRootKeyInsideAnAbsoluteDataDirectory) {
                                     "\"c\"}\n[storage]\ndata_dir = \"",
                                     directory_, "\"\n[keys]\nroot_key_file = \"root.key\"\n")));
   EXPECT_EQ(config.status().message(),
-            "line 5: keys.root_key_file is inside storage.data_dir, expected a path outside it");
+            absl::StrCat(directory_,
+                         "/mayfly.toml: line 5: keys.root_key_file is inside "
+                         "storage.data_dir, expected a path outside it"));
+}
+
+TEST_F(LoadConfigTest, NamesFileLineAndNearestSettingOfEveryMistake) {
+  const std::string path = Write(Complete("[sever]\nlisten = 1\n[claims]\nleese_max = 1\n"));
+  const absl::StatusOr<Config> config = LoadConfig(path);
+  const std::vector<std::string> lines = absl::StrSplit(config.status().message(), '\n');
+  ASSERT_EQ(lines.size(), 2u) << config.status();
+  EXPECT_THAT(lines[0],
+              testing::MatchesRegex(
+                  path + ": line [0-9]+: sever is not a section, did you mean server\\?"));
+  EXPECT_THAT(lines[1],
+              testing::MatchesRegex(path + ": line [0-9]+: claims.leese_max is not a setting, did "
+                                           "you mean claims.lease_max\\?"));
+  EXPECT_THAT(std::string(LoadConfig(Write("listen = 1\n")).status().message()),
+              testing::EndsWith("\n" + path +
+                                ": line 1: listen is not a section, did you mean "
+                                "server.listen?"));
+  EXPECT_THAT(std::string(LoadConfig(Write("[server\n")).status().message()),
+              testing::StartsWith(path + ": line 1: not TOML: "));
 }
 
 TEST_F(LoadConfigTest, SaysWhyAFileCannotBeRead) {
-  EXPECT_EQ(
-      LoadConfig(directory_ + "/absent.toml").status(),
-      absl::NotFoundError("the configuration file cannot be read: No such file or directory"));
+  EXPECT_EQ(LoadConfig(directory_ + "/absent.toml").status(),
+            absl::NotFoundError(absl::StrCat("the configuration file ", directory_,
+                                             "/absent.toml cannot be read: No such file or "
+                                             "directory")));
   EXPECT_EQ(LoadConfig(directory_).status(),
-            absl::UnavailableError("the configuration file cannot be read: Is a directory"));
+            absl::UnavailableError(absl::StrCat("the configuration file ", directory_,
+                                                " cannot be read: Is a directory")));
   EXPECT_EQ(LoadConfig(Write(std::string((1 << 20) + 1, '#'))).status().code(),
             absl::StatusCode::kOutOfRange);
 }

@@ -29,6 +29,10 @@ from waiting import wait_until
 OK, NOT_FOUND, DATA_LOSS = 0, 5, 15
 CALL_COUNT = 512
 DATA_BYTES = 1000
+# In segments, and not in its row.
+LARGE_BYTES = 200_000
+# Without a retry, on a busy machine.
+AT_ONCE_S = 10
 # In the middle of a block of 16 KiB, the first of its file.
 BAD_OFFSET = 5000
 # Of the two in keys/database.
@@ -72,6 +76,13 @@ class Damage(called_server_case.CalledServerCase):
         os.truncate(self.slots_path, 4 * PAGE_BYTES)
         self.server.storage_settings = "accept_data_loss = true"
         self.server.start()
+        # Not the 512 that were counted before the loss.
+        self.assertIn('"payloads":128', self.log())
+        lost = CALL_COUNT - 128
+        self.wait_until_logged(
+            "data loss, accepted by storage.accept_data_loss: "
+            f"{lost} payloads are lost: {lost} payloads of {lost} calls have no secret"
+        )
         self.wait_until_logged("what a crash left behind")
         told = self.get_inputs(calls)
         self.assertEqual(sorted(told), [OK] * 128 + [NOT_FOUND] * (CALL_COUNT - 128))
@@ -135,7 +146,11 @@ class Damage(called_server_case.CalledServerCase):
         settings = self.server.storage_settings
         self.server.storage_settings += "\naccept_data_loss = true"
         self.server.start()
-        self.assertIn(f"the log db/{os.path.basename(log)} is missing", self.log())
+        self.assertIn(
+            "accepted by storage.accept_data_loss: data loss: "
+            f"the log db/{os.path.basename(log)} is missing",
+            self.log(),
+        )
         told = self.get_inputs(early)
         self.assertLessEqual(set(told), {OK, NOT_FOUND})
         self.server.kill()
@@ -153,6 +168,61 @@ class Damage(called_server_case.CalledServerCase):
             self.assertIn(f"the record keys/database is {word}", self.log())
             self.assertEqual(self.get_inputs(calls), [OK] * 8)
             self.assertEqual(os.path.getsize(record), 2 * RECORD_COPY_BYTES)
+
+    def test_a_blob_file_that_is_missing(self) -> None:
+        small, large, blob = self.put_blobs()
+        size = os.path.getsize(blob)
+        name = "db/" + os.path.basename(blob)
+        self.keep(blob)
+        for damage, words in (
+            (lambda: os.remove(blob), "is missing"),
+            (lambda: os.truncate(blob, 100), f"has 100 bytes, but {size} were written"),
+            (lambda: self.replace_by_directory(blob), "is not a regular file"),
+        ):
+            damage()
+            for _ in range(2):
+                refused = self.server.start_refused()
+                self.assertIn(f"data loss: the blob file {name} {words}", refused)
+                self.assertIn("restore the data directory, or set storage.accept_data_loss", refused)
+            self.put_back(blob)
+        self.server.start()
+        self.assertEqual(self.get_inputs(small + large), [OK] * len(small + large))
+        self.server.kill()
+
+        os.remove(blob)
+        self.server.storage_settings = "accept_data_loss = true"
+        self.server.start()
+        self.assertIn(
+            f"accepted by storage.accept_data_loss: data loss: the blob file {name}", self.log()
+        )
+        self.assert_lost(large, small)
+        self.server.kill()
+        # Accepted once and for all.
+        self.server.storage_settings = ""
+        self.server.start()
+        self.assert_lost(large, small)
+        self.assertIn("its loss was accepted before", self.log())
+        # They end as others do, and others take their place.
+        response = self.server.call("client", "DeleteCalls", call_ids=large[:1])
+        self.assertEqual(response.results[0].status.code, OK)
+        self.assertEqual(self.get_inputs(self.put_inputs(1, data_bytes=LARGE_BYTES)), [OK])
+        # Another one is not accepted with it.
+        self.server.kill()
+        self.server.start()
+        self.server.kill()
+        [other] = set(glob.glob(self.server.path("data/db/*.blob"))) - {blob}
+        self.keep(other)
+        os.remove(other)
+        refused = self.server.start_refused()
+        self.assertIn("db/" + os.path.basename(other), refused)
+        # What is found again is served again, and missed when it is lost again.
+        self.put_back(other)
+        self.put_back(blob)
+        self.server.start()
+        self.assertEqual(self.get_inputs(small + large[1:]), [OK] * (len(small + large) - 1))
+        self.server.kill()
+        os.remove(blob)
+        self.assertIn(name, self.server.start_refused())
 
     # Without the record of files: as if all was lost in the second after it was written.
 
@@ -241,6 +311,25 @@ class Damage(called_server_case.CalledServerCase):
         flip(self.slots_path, slot + 12)
         self.assertEqual(self.get_inputs(calls[1:]), [OK, DATA_LOSS])
 
+    def test_a_blob_file_lost_while_it_serves(self) -> None:
+        small, large, blob = self.put_blobs()
+        self.keep(blob)
+        for damage in (
+            lambda: os.remove(blob),
+            lambda: os.truncate(blob, 100),
+            lambda: self.replace_by_directory(blob),
+        ):
+            # Until a payload in it is read, RocksDB has not opened it.
+            self.server.start()
+            damage()
+            self.assert_lost(large, small)
+            self.assertEqual(self.put_output(small[0], b"output"), OK)
+            self.put_back(blob)
+            self.assertEqual(self.get_inputs(large), [OK] * len(large))
+            self.server.kill()
+        self.assertIn(f"call {large[0][:18]}-... of tenant number", self.log())
+        self.assertIn("answers DATA_LOSS until the file is back", self.log())
+
     def test_one_bad_block_of_rows(self) -> None:
         calls = self.put_inputs(CALL_COUNT)
         self.restart_from_files()
@@ -278,6 +367,24 @@ class Damage(called_server_case.CalledServerCase):
         self.assertIn("slots that no row names are left alone", self.log())
 
     # What tests are made of.
+
+    def put_blobs(self) -> Tuple[List[str], List[str], str]:
+        """Leaves it killed; calls with a small input and with a large one, and the file of these."""
+        small = self.put_inputs(8)
+        large = self.put_inputs(4, data_bytes=LARGE_BYTES)
+        self.restart_from_files()
+        [blob] = glob.glob(self.server.path("data/db/*.blob"))
+        return small, large, blob
+
+    def assert_lost(self, lost: List[str], others: List[str]) -> None:
+        began = time.monotonic()
+        told = self.get_inputs(lost + others)
+        self.assertEqual(told, [DATA_LOSS] * len(lost) + [OK] * len(others))
+        self.assertLess(time.monotonic() - began, AT_ONCE_S)
+
+    def replace_by_directory(self, path: str) -> None:
+        os.remove(path)
+        os.mkdir(path)
 
     def fill_two_logs(self) -> Tuple[List[str], str]:
         """Leaves it killed; the calls whose rows and deadlines are in the older log, and its path."""

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include <gtest/gtest.h>
 
+#include "base/version.h"
 #include "e2e/test_client.h"
 #include "support/test_server.h"
 
@@ -105,6 +107,7 @@ void AskStreams(TestClient* client, TestClient* worker, const std::string& call_
     const auto stream = worker->stub()->StreamPuts(&context);
     v1::StreamPutsRequest request;
     request.add_outputs()->set_call_id(call_id);
+    request.mutable_outputs(0)->mutable_payload();
     stream->Write(request);
     v1::StreamPutsResponse response;
     ASSERT_TRUE(stream->Read(&response));
@@ -131,6 +134,7 @@ std::map<std::string, std::string> AskEverything(TestClient* client, TestClient*
   {
     v1::PutOutputsRequest request;
     request.add_items()->set_call_id(call_id);
+    request.mutable_items(0)->mutable_payload();
     v1::PutOutputsResponse response;
     EXPECT_TRUE(worker->Call(&Stub::PutOutputs, request, &response).ok());
     answers["PutOutputs"] = Text(response.results(0).status());
@@ -262,7 +266,7 @@ TEST_F(Access, EveryRoleMayCallWhatTheContractSaysAndNothingElse) {
       {"PutOutputs", {"worker"}},  {"ClaimOutputs", {"client"}},
       {"AckOutputs", {"client"}},  {"ReleaseOutputs", {"client"}},
       {"RenewClaims", {"client"}}, {"DescribeCalls", {"client", "worker", "operator"}},
-      {"DeleteCalls", {"client"}},
+      {"DeleteCalls", {"client"}}, {"GetServerInfo", {"client", "worker", "operator", "monitor"}},
   };
   for (const std::string role : {"client", "worker", "operator", "monitor"}) {
     TestClient caller(server_->Channel(role));
@@ -285,13 +289,48 @@ TEST_F(Access, EveryRoleMayCallWhatTheContractSaysAndNothingElse) {
          ask(&Stub::DescribeCalls, v1::DescribeCallsRequest(), v1::DescribeCallsResponse())},
         {"DeleteCalls",
          ask(&Stub::DeleteCalls, v1::DeleteCallsRequest(), v1::DeleteCallsResponse())},
+        {"GetServerInfo",
+         ask(&Stub::GetServerInfo, v1::GetServerInfoRequest(), v1::GetServerInfoResponse())},
     };
     ASSERT_EQ(answers.size() + kStreamingRpcs, static_cast<size_t>(service->method_count()));
     for (const auto& [rpc, answer] : answers) {
-      EXPECT_EQ(answer, allowed.at(rpc).count(role) ? "INVALID_ARGUMENT FIELD_INVALID"
-                                                    : "PERMISSION_DENIED ROLE_REQUIRED")
+      const std::string if_allowed =
+          rpc == "GetServerInfo" ? "OK" : "INVALID_ARGUMENT FIELD_INVALID";
+      EXPECT_EQ(answer,
+                allowed.at(rpc).count(role) ? if_allowed : "PERMISSION_DENIED ROLE_REQUIRED")
           << role << " " << rpc;
     }
+  }
+}
+
+TEST_F(Access, ARefusalNamesTheRoleThatMay) {
+  TestClient worker(server_->Channel("worker"));
+  v1::ClaimOutputsResponse response;
+  const grpc::Status status =
+      worker.Call(&v1::FunctionIo::Stub::ClaimOutputs, v1::ClaimOutputsRequest(), &response);
+  EXPECT_EQ(status.error_message(),
+            "role worker may not call ClaimOutputs; a certificate with the role client may");
+}
+
+TEST_F(Access, EveryCallerLearnsWhoItIsAndWhatItsLimitsAre) {
+  for (const std::string role : {"client", "monitor"}) {
+    TestClient caller(server_->Channel(role));
+    const absl::Time before = absl::Now();
+    v1::GetServerInfoResponse info;
+    ASSERT_EQ(Summary(caller.Call(&v1::FunctionIo::Stub::GetServerInfo, v1::GetServerInfoRequest(),
+                                  &info)),
+              "OK");
+    EXPECT_EQ(info.version(), kVersion);
+    EXPECT_EQ(info.role(), role);
+    EXPECT_FALSE(info.tenant().empty());
+    EXPECT_LT(absl::AbsDuration(TimeOf(info.server_time()) - before), absl::Minutes(5));
+    // The defaults of mayfly.toml.
+    EXPECT_EQ(info.limits().id_window().seconds(), 300);
+    EXPECT_EQ(info.limits().max_ttl().seconds(), 24 * 3600);
+    EXPECT_EQ(info.limits().batch_items_max(), 512u);
+    EXPECT_EQ(info.limits().payload_bytes_max(), uint64_t{1} << 30);
+    EXPECT_EQ(info.limits().claims_max(), 10'000u);
+    EXPECT_EQ(info.limits().live_calls_max(), 0u);
   }
 }
 

@@ -214,6 +214,48 @@ TEST_F(Life, ABadItemDoesNotFailItsNeighbours) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(response.results(i).call_id(), request.items(i).call_id());
 }
 
+TEST_F(Life, APayloadThatIsMissingIsNotAnEmptyOne) {
+  v1::PutInputsRequest request;
+  request.add_items()->set_call_id(NewCallId());
+  request.add_items()->set_call_id(NewCallId());
+  request.mutable_items(1)->mutable_payload();
+  v1::PutInputsResponse response;
+  ASSERT_EQ(Summary(client_.Call(&v1::FunctionIo::Stub::PutInputs, request, &response)), "OK");
+  EXPECT_EQ(Summary(response.results(0).status()), "INVALID_ARGUMENT FIELD_INVALID");
+  EXPECT_THAT(response.results(0).status().message(), HasSubstr("items[0].payload is missing"));
+  EXPECT_EQ(Summary(response.results(1).status()), "OK");
+
+  v1::PutOutputsRequest output;
+  output.add_items()->set_call_id(request.items(1).call_id());
+  v1::PutOutputsResponse put;
+  ASSERT_EQ(Summary(worker_.Call(&v1::FunctionIo::Stub::PutOutputs, output, &put)), "OK");
+  EXPECT_EQ(Summary(put.results(0).status()), "INVALID_ARGUMENT FIELD_INVALID");
+}
+
+TEST_F(Life, AnOutputThatComesAfterTheAckIsToldSo) {
+  const std::string call_id = NewCallId();
+  const std::string token = NewClaimToken();
+  ASSERT_EQ(client_.PutInput(call_id, "question"), "OK");
+  ASSERT_EQ(worker_.PutOutput(call_id, "answer"), "OK");
+  v1::ClaimedOutput claimed;
+  std::string ended;
+  ASSERT_EQ(client_.Claim(call_id, token, &claimed, &ended), "OK");
+  EXPECT_EQ(client_.Describe(call_id).lease_end_time().seconds(),
+            claimed.lease_end_time().seconds());
+  ASSERT_EQ(client_.Ack(call_id, token, claimed.fence()), "OK");
+  EXPECT_TRUE(client_.Describe(call_id).has_end_time());
+
+  v1::PutOutputsRequest request;
+  v1::OutputItem* const item = request.add_items();
+  item->set_call_id(call_id);
+  item->mutable_payload()->set_data("another answer");
+  v1::PutOutputsResponse response;
+  ASSERT_EQ(Summary(worker_.Call(&v1::FunctionIo::Stub::PutOutputs, request, &response)), "OK");
+  EXPECT_EQ(Summary(response.results(0).status()), "OK");
+  EXPECT_TRUE(response.results(0).consumed());
+  EXPECT_FALSE(response.results(0).has_deadline_time());
+}
+
 TEST_F(Life, TheServerMintsAnIdWhenThereIsNone) {
   v1::PutInputsRequest request;
   request.add_items()->mutable_payload()->set_data("question");

@@ -21,6 +21,7 @@ namespace mayfly {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 using ::testing::Not;
@@ -87,7 +88,7 @@ TEST(CommandLine, CheckConfigReportsAllMistakesAtOnce) {
   TestServer server;
   ProgramResult result = RunMayflyd({"--config", server.config_path(), "--check-config"});
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_EQ(result.output, "the configuration is valid\n");
+  EXPECT_THAT(result.output, EndsWith("the configuration is valid\n"));
 
   std::ofstream(server.config_path(), std::ios::app)
       << "[retention]\nmax_ttl = \"25h\"\n[claims]\nno_such_setting = 1\n";
@@ -110,7 +111,7 @@ TEST(Refusal, IsOneSentenceOnStandardErrorAndInTheLog) {
   EXPECT_THAT(refuse("certificates/server.pem", "nonsense"), HasSubstr("tls.certificate_file"));
   EXPECT_THAT(refuse("certificates/ca.pem", ""), HasSubstr("tls.ca_file"));
   EXPECT_THAT(refuse("certificates/server.key", "nonsense"), HasSubstr("tls.key_file"));
-  EXPECT_THAT(refuse("root.key", "nonsense"), HasSubstr("root key"));
+  EXPECT_THAT(refuse("root.key", "nonsense"), HasSubstr("root.key holds something else"));
   EXPECT_THAT(refuse("root.key", "nonsense"), Not(HasSubstr("nonsense")));
 }
 

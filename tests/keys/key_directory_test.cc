@@ -3,6 +3,7 @@
 #include <fstream>
 #include <unistd.h>
 
+#include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -35,28 +36,30 @@ constexpr char kMountinfo[] =
     "25 22 0:22 / /proc rw shared:12 - proc proc rw\n";
 
 TEST(KeyDirectory, RefusesFileSystemsThatDoNotOverwriteInPlace) {
-  for (uint64_t magic : {kBtrfs, kZfs, kBcachefs, kNfs, kCifs, kSmb2, kFuse, kCeph}) {
-    const absl::Status status = CheckKeyFileSystem(magic, "rw");
+  for (uint64_t magic : {kBtrfs, kZfs, kBcachefs, kNfs, kCifs, kSmb2, kFuse, kCeph, kTmpfs}) {
+    const absl::Status status = CheckKeyFileSystem("/data/keys", magic, "rw");
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << std::hex << magic;
     EXPECT_THAT(status.message(), HasSubstr("where overwriting does not erase"));
   }
-  for (uint64_t magic : {kExt4, kXfs, kTmpfs, kOverlayfs}) {
-    EXPECT_TRUE(CheckKeyFileSystem(magic, "rw").ok()) << std::hex << magic;
+  for (uint64_t magic : {kExt4, kXfs, kOverlayfs}) {
+    EXPECT_TRUE(CheckKeyFileSystem("/data/keys", magic, "rw").ok()) << std::hex << magic;
   }
 }
 
 TEST(KeyDirectory, RefusesExt4ThatJournalsData) {
-  EXPECT_EQ(CheckKeyFileSystem(kExt4, "rw,data=journal").message(),
-            "key directory is on ext4 with data=journal, where overwriting does not erase");
-  EXPECT_TRUE(CheckKeyFileSystem(kExt4, "rw,data=ordered").ok());
-  EXPECT_TRUE(CheckKeyFileSystem(kXfs, "rw,data=journal").ok());
+  EXPECT_EQ(CheckKeyFileSystem("/data/keys", kExt4, "rw,data=journal").message(),
+            "/data/keys is on ext4 with data=journal, where overwriting does not erase: choose a "
+            "storage.data_dir on ext4 or xfs, or set storage.allow_unsafe_filesystem = true and do "
+            "without that promise");
+  EXPECT_TRUE(CheckKeyFileSystem("/data/keys", kExt4, "rw,data=ordered").ok());
+  EXPECT_TRUE(CheckKeyFileSystem("/data/keys", kXfs, "rw,data=journal").ok());
 }
 
 TEST(KeyDirectory, FindsTheOptionsOfItsOwnDevice) {
   EXPECT_EQ(SuperOptionsOf(kMountinfo, 8, 1), "rw,errors=remount-ro");
   EXPECT_EQ(SuperOptionsOf(kMountinfo, 8, 17), "rw,data=journal");
   EXPECT_EQ(SuperOptionsOf(kMountinfo, 8, 18), "");
-  EXPECT_TRUE(CheckKeyFileSystem(kExt4, SuperOptionsOf(kMountinfo, 8, 2)).ok());
+  EXPECT_TRUE(CheckKeyFileSystem("/data/keys", kExt4, SuperOptionsOf(kMountinfo, 8, 2)).ok());
 }
 
 TEST(KeyDirectory, IsForItsOwnerOnly) {
@@ -68,7 +71,8 @@ TEST(KeyDirectory, IsForItsOwnerOnly) {
   }
   ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
   EXPECT_EQ(CheckKeyDirectory(directory.path(), false).message(),
-            "key directory has mode 0755, limit is 0700");
+            absl::StrCat(directory.path(), " has mode 0755, limit is 0700: run chmod 700 ",
+                         directory.path()));
   ASSERT_EQ(chmod(directory.path().c_str(), 0700), 0);
   EXPECT_TRUE(CheckKeyDirectory(directory.path(), /*allow_unsafe=*/true).ok());
 }
@@ -85,8 +89,10 @@ TEST(KeyDirectory, OfAnotherUserIsRefused) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give a directory away";
   TemporaryDirectory directory;
   ASSERT_EQ(chown(directory.path().c_str(), 12345, 12345), 0);
-  EXPECT_THAT(CheckKeyDirectory(directory.path(), true).message(),
-              HasSubstr("belongs to user 12345"));
+  EXPECT_THAT(
+      CheckKeyDirectory(directory.path(), true).message(),
+      HasSubstr("belongs to user 12345, expected user 0, who runs the server: run the server "
+                "as its owner, or chown -R 0 "));
 }
 
 }  // namespace

@@ -114,7 +114,10 @@ TEST_F(KeyringTest, IsNeverMadeAnew) {
 TEST_F(KeyringTest, SaysWhyItDoesNotOpen) {
   EXPECT_EQ(Open().status(), absl::NotFoundError("keyring is missing"));
   Create();
-  EXPECT_EQ(Open(2).status(), absl::FailedPreconditionError("root key does not match the keyring"));
+  EXPECT_EQ(Open(2).status(),
+            absl::FailedPreconditionError(
+                "the root key is not the one that keys/keyring was made or last rotated with: put "
+                "that one back, or move the whole data directory away to start empty"));
 }
 
 TEST_F(KeyringTest, NoticesEveryFlippedByteAndEveryCut) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <unistd.h>
 
+#include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -50,8 +51,10 @@ TEST_F(RootKeyTest, RefusesEveryModeThatLetsOthersIn) {
       EXPECT_EQ(key.status().code(), absl::StatusCode::kFailedPrecondition);
     }
   }
-  EXPECT_EQ(LoadRootKey(WriteFile(kHex, 0644)).status().message(),
-            "root key file has mode 0644, limit is 0600");
+  const std::string path = WriteFile(kHex, 0644);
+  EXPECT_EQ(LoadRootKey(path).status().message(),
+            absl::StrCat("keys.root_key_file ", path,
+                         " has mode 0644, limit is 0600: run chmod 0600 ", path));
 }
 
 TEST_F(RootKeyTest, RefusesAnyOtherContent) {
@@ -64,11 +67,20 @@ TEST_F(RootKeyTest, RefusesAnyOtherContent) {
     const auto key = LoadRootKey(WriteFile(content, 0600));
     EXPECT_EQ(key.status().code(), absl::StatusCode::kInvalidArgument) << content.size();
     EXPECT_THAT(key.status().message(), testing::Not(HasSubstr("0001020304")));
+    EXPECT_THAT(key.status().message(),
+                HasSubstr("root.key holds something else than 64 hexadecimal digits"));
   }
 }
 
 TEST_F(RootKeyTest, RefusesWhatIsNotARegularFile) {
-  EXPECT_EQ(LoadRootKey(directory_ / "nothing").status().code(), absl::StatusCode::kNotFound);
+  const absl::Status missing = LoadRootKey(directory_ / "nothing", "--option").status();
+  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(
+      missing.message(),
+      absl::StrCat("--option ", directory_ / "nothing", " cannot be opened by user ", geteuid(),
+                   ": No such file or directory: correct the setting, or for a new "
+                   "store make the file with (umask 077; openssl rand -hex 32 >",
+                   directory_ / "nothing", ")"));
   EXPECT_THAT(LoadRootKey(directory_.path()).status().message(), HasSubstr("not a regular file"));
   const std::string fifo = directory_ / "fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
@@ -80,13 +92,19 @@ TEST_F(RootKeyTest, RefusesAFileOfAnotherUser) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
   const std::string path = WriteFile(kHex, 0600);
   ASSERT_EQ(chown(path.c_str(), 12345, 12345), 0);
-  EXPECT_THAT(LoadRootKey(path).status().message(), HasSubstr("belongs to user 12345"));
+  EXPECT_THAT(
+      LoadRootKey(path).status().message(),
+      HasSubstr(absl::StrCat("belongs to user 12345, expected user 0, who runs the server, or "
+                             "root: run chown 0 ",
+                             path)));
 }
 
 TEST_F(RootKeyTest, IsFoundAsACredential) {
   WriteFile(kHex, 0440);
   unsetenv("CREDENTIALS_DIRECTORY");
-  EXPECT_EQ(LoadRootKeyCredential("root.key").status().code(), absl::StatusCode::kNotFound);
+  const absl::Status outside = LoadRootKeyCredential("root.key").status();
+  EXPECT_EQ(outside.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(outside.message(), HasSubstr("LoadCredential=root.key:FILE"));
   setenv("CREDENTIALS_DIRECTORY", directory_.path().c_str(), 1);
   EXPECT_TRUE(LoadRootKeyCredential("root.key").ok());
   EXPECT_FALSE(LoadRootKey(directory_ / "root.key").ok()) << "0440 is for credentials only";
@@ -94,8 +112,10 @@ TEST_F(RootKeyTest, IsFoundAsACredential) {
   EXPECT_EQ(LoadRootKeyCredential("../root.key").status().code(),
             absl::StatusCode::kInvalidArgument);
   WriteFile(kHex, 0444);
-  EXPECT_EQ(LoadRootKeyCredential("root.key").status().message(),
-            "root key file has mode 0444, limit is 0440");
+  EXPECT_EQ(
+      LoadRootKeyCredential("root.key").status().message(),
+      absl::StrCat("keys.root_key_credential ", directory_ / "root.key",
+                   " has mode 0444, limit is 0440: run chmod 0440 ", directory_ / "root.key"));
   unsetenv("CREDENTIALS_DIRECTORY");
 }
 

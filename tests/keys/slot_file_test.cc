@@ -149,12 +149,50 @@ TEST_F(SlotFileTest, AnswersOnlyToTheGenerationItHolds) {
   const SlotRef ref = leases[0].ref;
   for (uint64_t generation : {ref.generation - 1, ref.generation + 1, uint64_t{0}}) {
     const SlotRef other{.slot = ref.slot, .generation = generation};
-    EXPECT_EQ(slots->StateOf(other), SlotState::kNeverStored);
+    // What was there before it was synced, and must have been erased to make place for it.
+    const bool was_before = generation < ref.generation;
+    EXPECT_EQ(slots->StateOf(other), was_before ? SlotState::kErased : SlotState::kNeverStored);
     EXPECT_FALSE(slots->ReadSecret(other).ok());
     EXPECT_TRUE(slots->Erase({other}).ok());
   }
   EXPECT_EQ(slots->StateOf(ref), SlotState::kLive) << "erased by a stranger";
   EXPECT_EQ(slots->Counts().live, 1u);
+}
+
+TEST_F(SlotFileTest, ReusesASlotWhenItsRowIsGoneForGood) {
+  const SlotFileOptions options = {.waits_for_rows = true};
+  SlotRef ref;
+  {
+    const auto slots = SlotFile::Create(files_, directory_.path(), options);
+    ASSERT_TRUE(slots.ok());
+    ref = Store(slots->get(), 1)[0].ref;
+    ASSERT_TRUE((*slots)->Erase({ref}).ok());
+    const uint64_t erasures = (*slots)->erasure_count();
+    (*slots)->RowsSynced(erasures);
+    EXPECT_EQ((*slots)->Counts().unsynced, 1u) << "the erasure is not synced";
+    ASSERT_TRUE((*slots)->Sync().ok());
+    EXPECT_EQ((*slots)->Counts().unsynced, 0u);
+
+    ref = Store(slots->get(), 1)[0].ref;
+    ASSERT_TRUE((*slots)->Erase({ref}).ok());
+    ASSERT_TRUE((*slots)->Sync().ok());
+    (*slots)->RowsSynced(erasures);
+    EXPECT_EQ((*slots)->Counts().unsynced, 1u) << "its row is not synced";
+  }
+  // The next start cannot know either.
+  const auto slots = SlotFile::Open(files_, directory_.path(), options);
+  ASSERT_TRUE(slots.ok());
+  EXPECT_EQ((*slots)->Counts().unsynced, 1u);
+  for (const SlotLease& lease : Reserve(slots->get(), (*slots)->Counts().free)) {
+    EXPECT_NE(lease.ref.slot, ref.slot);
+  }
+  (*slots)->OrphansRemoved(/*all=*/false);
+  EXPECT_EQ((*slots)->Counts().unsynced, 1u);
+  const uint64_t erasures = (*slots)->erasure_count();
+  ASSERT_TRUE((*slots)->Sync().ok());
+  (*slots)->RowsSynced(erasures);
+  EXPECT_EQ((*slots)->Counts().unsynced, 0u);
+  EXPECT_EQ((*slots)->Counts().free, 1u);
 }
 
 TEST_F(SlotFileTest, HasTheBytesOfItsTable) {
@@ -399,7 +437,7 @@ TEST_F(SlotFileTest, ExplainsLostWritesOfEarlierBootsUntilTheirRowsAreRemoved) {
   const auto slots = *Open();
   Store(slots.get(), 1);
   EXPECT_EQ(slots->StateOf(lost), SlotState::kNeverStored);
-  slots->OrphansRemoved();
+  slots->OrphansRemoved(/*all=*/true);
   const SlotRef stored = Store(slots.get(), 1)[0].ref;
   EXPECT_EQ(slots->StateOf(lost), SlotState::kDamaged);
   SetRaw(OffsetOf(stored), std::string(32, '\0'));

@@ -68,7 +68,7 @@ class Aio(LiveTestCase):
         results = await asyncio.gather(*waiting, return_exceptions=True)
         self.assertEqual([each for each in results if isinstance(each, bytes)], [b"answer"])
         ends = {each.reason for each in results if isinstance(each, errors.NotFound)}
-        self.assertEqual(ends, {"consumed"})
+        self.assertEqual(ends, {"OUTPUT_CONSUMED"})
 
     async def test_a_task_that_is_cancelled_loses_nothing(self) -> None:
         call = await self.c.put_input(b"question")
@@ -137,6 +137,22 @@ class Aio(LiveTestCase):
     def start_later(self) -> None:
         time.sleep(0.5)
         self.server.start()
+
+    async def test_close_ends_what_has_not_even_begun(self) -> None:
+        """Tasks of the client that are cancelled before their first step."""
+        for name, argument in (("put_input", b"x"), ("retrieve", mayfly.new_call_id())):
+            with self.subTest(name):
+                client = mayfly.AsyncClient(self.server.target, **self.arguments("client"))
+                calls = [asyncio.create_task(getattr(client, name)(argument)) for _ in range(3)]
+                await asyncio.sleep(0)  # they wait for a task that was made and did not run
+                await client.close()
+                for outcome in await asyncio.gather(*calls, return_exceptions=True):
+                    self.assertIsInstance(outcome, mayfly.Cancelled)
+        client = mayfly.AsyncClient(self.server.target, **self.arguments("client"))
+        completion = client.as_completed([mayfly.new_call_id()])
+        await client.close()
+        with self.assertRaises(mayfly.Cancelled):
+            await anext(completion)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Life(LiveTestCase):
         threading.Timer(0.2, self.c.delete, (call,)).start()
         with self.assertRaises(errors.NotFound) as raised:
             self.c.retrieve(call, timeout=60)
-        self.assertEqual(raised.exception.reason, "deleted")
+        self.assertEqual(raised.exception.reason, "CALL_DELETED")
 
     def test_one_of_many_retrievers_gets_the_output(self) -> None:
         call = self.c.put_input(b"question")
@@ -85,7 +85,7 @@ class Life(LiveTestCase):
             thread.join()
         self.assertEqual([each for each in results if isinstance(each, bytes)], [b"answer"])
         ends = {each.reason for each in results if isinstance(each, errors.NotFound)}
-        self.assertEqual(ends, {"consumed"})
+        self.assertEqual(ends, {"OUTPUT_CONSUMED"})
 
     def test_retrieving_acknowledges_at_the_end_of_its_block(self) -> None:
         call = self.ready()
@@ -154,8 +154,8 @@ class Life(LiveTestCase):
         expired = self.c.put_input(b"x", ttl=1)
         until(lambda: self.c.describe(expired).state == "expired", "the expiry")
         calls = {
-            "consumed": consumed, "deleted": deleted, "expired": expired,
-            "unknown": mayfly.new_call_id(),
+            "OUTPUT_CONSUMED": consumed, "CALL_DELETED": deleted, "CALL_EXPIRED": expired,
+            "CALL_UNKNOWN": mayfly.new_call_id(),
         }
         for reason, call in calls.items():
             for ask in (self.w.get_input, lambda call: self.c.retrieve(call, timeout=60)):
@@ -169,7 +169,7 @@ class Life(LiveTestCase):
         self.assertEqual(self.c.put_input(b"question", call_id=call), call)
         with self.assertRaises(errors.Conflict) as raised:
             self.c.put_input(b"another", call_id=call)
-        self.assertEqual(raised.exception.reason, "call_conflict")
+        self.assertEqual(raised.exception.reason, "CALL_CONFLICT")
         self.w.put_output(call, b"answer")
         self.w.put_output(call, b"answer")
         with self.assertRaises(errors.Conflict):
@@ -187,7 +187,7 @@ class Life(LiveTestCase):
     def test_permission_denied(self) -> None:
         with self.assertRaises(errors.PermissionDenied) as raised:
             self.open(mayfly.Client, "worker").put_input(b"x")
-        self.assertEqual(raised.exception.reason, "role_required")
+        self.assertEqual(raised.exception.reason, "ROLE_REQUIRED")
         with self.assertRaises(errors.PermissionDenied):
             list(self.open(mayfly.Client, "worker").as_completed([mayfly.new_call_id()]))
 
@@ -196,8 +196,6 @@ class Life(LiveTestCase):
             lambda: self.c.put_input(b"x", call_id="no id"),
             lambda: self.c.put_input(b"x", ttl=-1),
             lambda: self.c.put_input(b"x", content_type="x" * 256),
-            lambda: self.c.put_input("text"),  # type: ignore[arg-type]
-            lambda: self.c.put_input(io.StringIO("text")),  # type: ignore[arg-type]
             lambda: self.w.put_output(mayfly.new_call_id(), b"", outcome="great"),
             lambda: self.w.put_output(mayfly.new_call_id(), b"", attempt=0),
             lambda: self.client(linger=0.1),
@@ -255,9 +253,9 @@ class Life(LiveTestCase):
         except errors.NotFound as error:
             again = pickle.loads(pickle.dumps(error))
         self.assertIs(type(again), errors.NotFound)
-        self.assertEqual((again.reason, str(again)), ("unknown", str(again)))
+        self.assertEqual((again.reason, str(again)), ("CALL_UNKNOWN", str(again)))
         batch = errors.BatchError({1: again}, ["a", "b"])
-        self.assertEqual(pickle.loads(pickle.dumps(batch)).errors[1].reason, "unknown")
+        self.assertEqual(pickle.loads(pickle.dumps(batch)).errors[1].reason, "CALL_UNKNOWN")
 
     def test_a_batch_tells_which_items_failed(self) -> None:
         taken = self.c.put_input(b"another")
@@ -309,7 +307,7 @@ live_calls_max = 3
         calls = client.put_inputs([b"1", b"2", b"3"])
         with self.assertRaises(errors.LimitExceeded) as raised:
             client.put_input(b"4")
-        self.assertEqual(raised.exception.reason, "quota_calls")
+        self.assertEqual(raised.exception.reason, "QUOTA_CALLS")
         self.assertGreater(raised.exception.retry_after, 0.0)
         client.delete_all(calls)
 

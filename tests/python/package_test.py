@@ -123,17 +123,54 @@ class Package(LiveTestCase):
         self.assertIn('6: note: Revealed type is "builtins.str"', told[0])
         self.assertIn("7: error: Unsupported operand types", told[1])
 
+    def test_the_installation_of_the_readme(self) -> None:
+        """As pasted, where its packages are installed: nothing comes from elsewhere."""
+        text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
+        block = re.search(r"```\n(apt-get install -y python3.*?)```", text, re.DOTALL).group(1)
+        apt, _, commands = block.replace("\\\n", " ").partition("\n")
+        packages = set(apt.partition("#")[0].split()[3:])
+        declared = pathlib.Path(SOURCE_DIR, "deploy/packages").read_text()
+        for package in packages:
+            self.assertRegex(declared, rf"(?m)^(build|test) +{re.escape(package)} ")
+        self.assertLessEqual(
+            {"python3-venv", "python3-setuptools", "python3-wheel", "python3-grpcio",
+             "python3-protobuf", "python3-crc32c", "protobuf-compiler", "protobuf-compiler-grpc"},
+            packages,
+        )
+        repository = self.scratch / "pasted"
+        for part in ("src/python", "proto"):
+            shutil.copytree(pathlib.Path(SOURCE_DIR, part), repository / part)
+        run("/bin/sh", "-e", "-c", commands, cwd=repository,
+            env={**self.environment, "PIP_NO_INDEX": "1"})
+        found = run(str(repository / "venv/bin/python"), "-c", "import mayfly; print(mayfly.__file__)",
+                    cwd=repository, env=self.environment)
+        self.assertTrue(found.startswith(str(repository / "venv")), found)
+
+    def test_the_programs_of_the_readme_have_types(self) -> None:
+        text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
+        programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        self.assertGreaterEqual(len(programs), 2)
+        config = self.scratch / "readme.ini"  # Celery has no types
+        config.write_text("[mypy]\nstrict = true\n[mypy-celery.*]\nignore_missing_imports = true\n")
+        for number, program in enumerate(programs):
+            path = self.scratch / f"readme_{number}.py"
+            path.write_text(program)
+            run("/usr/bin/mypy", "--config-file", str(config), "--python-executable", self.python,
+                "--cache-dir", str(self.scratch / "mypy_readme"), str(path),
+                cwd=self.scratch, env=self.environment)
+
     def test_the_program_of_the_readme(self) -> None:
         text = pathlib.Path(SOURCE_DIR, "README.md").read_text()
         pattern = r"```python\n(from mayfly import Client.*?)```"
         program = re.search(pattern, text, re.DOTALL).group(1)
-        files = self.arguments("client")
-        worker = self.arguments("worker")
-        program = program.replace('cert="worker.pem"', f"cert={worker['cert']!r}")
-        program = program.replace('key="worker.key"', f"key={worker['key']!r}")
-        environment = {f"MAYFLY_{name.upper()}": path for name, path in files.items()}
-        environment["MAYFLY_SERVER"] = self.server.target
-        told = self.run_python("-c", program, **environment)
+        client, worker = self.arguments("client"), self.arguments("worker")
+        config = self.scratch / "config.toml"
+        config.write_text(
+            f"server = '{self.server.target}'\n"
+            f"ca = '{client['ca']}'\ncert = '{client['cert']}'\nkey = '{client['key']}'\n"
+            f"[profiles.worker]\ncert = '{worker['cert']}'\nkey = '{worker['key']}'\n"
+        )
+        told = self.run_python("-c", program, MAYFLY_CONFIG=str(config))
         self.assertEqual(told, "b'QUESTION'\n10\n")
 
 

@@ -2,10 +2,14 @@
 """Outputs of many calls at once, through both halves of the client."""
 
 import asyncio
+import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import mayfly
 from both_halves import both_halves
+from mayfly import contract
 from python_test_case import LiveTestCase, new_data, until
 
 # More than the server takes in one batch.
@@ -69,6 +73,35 @@ class RetrieveAll(LiveTestCase):
             return await task
 
         self.assertEqual(asyncio.run(late()), [b"first", b"last"])
+
+    def test_one_deadline_for_all(self) -> None:
+        calls = [*self.ready(1), *self.c.put_inputs([b""] * 30)]
+        began = time.monotonic()
+        found = self.c.retrieve_all(calls, timeout=1.0, return_exceptions=True)
+        self.assertLess(time.monotonic() - began, 15.0)  # half of what one second each would take
+        self.assertEqual(len(found[0]), 1)
+        self.assertEqual({type(each) for each in found[1:]}, {mayfly.Pending})
+        self.assertEqual([each.call_id for each in found], calls)
+
+    def test_many_wait_in_few_messages(self) -> None:
+        """A stream for all, instead of a request for each."""
+        calls = self.c.put_inputs([b""] * CALLS)
+        requests = mock.Mock(wraps=contract.claim_request)
+        with mock.patch.object(contract, "claim_request", requests), ThreadPoolExecutor() as pool:
+            found = pool.submit(self.c.retrieve_all, calls, 60)
+            until(lambda: requests.call_count == 2, "all are asked for in two batches")
+            self.w.put_outputs([mayfly.OutputItem(call, call.encode()) for call in calls])
+            self.assertEqual(found.result(), [call.encode() for call in calls])
+            self.assertEqual(requests.call_count, 2)
+
+    def test_nobody_there_takes_no_longer_than_the_timeout(self) -> None:
+        nowhere = self.client(server="localhost:1")
+        call = mayfly.new_call_id()
+        for retrieve, asked in ((nowhere.retrieve_all, [call]), (nowhere.retrieve, call)):
+            began = time.monotonic()
+            with self.assertRaises((mayfly.BatchError, mayfly.Unavailable)):
+                retrieve(asked, timeout=2.0)
+            self.assertLess(time.monotonic() - began, 15.0)  # without: Settings.timeout, 30 s
 
     def test_an_exception_gives_all_back(self) -> None:
         calls = list(self.ready(1, 2))

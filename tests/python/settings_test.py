@@ -38,17 +38,35 @@ class Settings(unittest.TestCase):
         self.assertEqual((found.cert, found.key), ("argument.pem", "variable.key"))
         self.assertEqual(found.linger, 0.001)
 
+    def test_a_profile_goes_before_variables(self) -> None:
+        self.file.write_text(
+            'server = "file:1"\nca = "ca.pem"\ncert = "c.pem"\nkey = "c.key"\n'
+            '[profiles.worker]\ncert = "w.pem"\nkey = "w.key"\n'
+        )
+        self.environment["MAYFLY_CERT"] = "variable.pem"
+        found = self.settings(profile="worker", key="argument.key")
+        self.assertEqual((found.server, found.key), ("file:1", "argument.key"))
+        self.assertEqual(found.cert, str(self.file.parent / "w.pem"))
+        self.assertEqual(self.settings().cert, "variable.pem")
+        with self.assertRaisesRegex(errors.InvalidArgument, "no profile wroker; .*: worker$"):
+            self.settings(profile="wroker")
+        self.file.unlink()
+        with self.assertRaisesRegex(errors.InvalidArgument, "profile worker .* MAYFLY_CONFIG"):
+            self.settings(profile="worker")
+
     def test_a_file_that_is_named_has_to_be_there(self) -> None:
         self.environment["MAYFLY_CONFIG"] = str(self.home / "none.toml")
-        with self.assertRaisesRegex(errors.InvalidArgument, "config file: cannot be read"):
+        with self.assertRaisesRegex(errors.InvalidArgument, "config file .*: cannot be read"):
             self.settings()
 
     def test_mistakes_are_named(self) -> None:
         for text, what in (
             ("", "no server: give server=, MAYFLY_SERVER or server in a config file"),
             ("serve = 1", "unknown key serve"),
-            ("server = 1", "server wants a string"),
+            ("server = 1", "server must be a string"),
             ("server", "not TOML"),
+            ("[profiles.worker]\nrole = 'x'", "unknown key role"),
+            ("profiles = 1", "profiles must be a table"),
         ):
             self.file.write_text(text)
             with self.assertRaisesRegex(errors.InvalidArgument, what):

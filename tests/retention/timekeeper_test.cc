@@ -338,6 +338,33 @@ TEST(Timekeeper, TakesAnUnknownBootOrABoottimeThatWentBackForANewBoot) {
   EXPECT_EQ(unknown.Read(later).erase_ms, Now::kNeverMs);
 }
 
+TEST(Timekeeper, DoesNotWaitWhereNothingWasEverStored) {
+  const ClockReading first{.wall = absl::FromUnixMillis(kNoonMs),
+                           .boottime = absl::Milliseconds(20'000)};
+  Timekeeper fresh =
+      Timekeeper::Start(std::nullopt, first, "boot", kGrace, Timekeeper::Stored::kNothing);
+  EXPECT_EQ(fresh.Read(first).erase_ms, kNoonMs);
+  // Nor after a restart, and whatever the grace is then.
+  const ClockReading later{.wall = absl::FromUnixMillis(kNoonMs + 60'000),
+                           .boottime = absl::Milliseconds(80'000)};
+  for (const absl::Duration grace : {kGrace, absl::Minutes(2), absl::Hours(1)}) {
+    Timekeeper again = Timekeeper::Start(fresh.Record(), later, "boot", grace);
+    EXPECT_EQ(again.Read(later).erase_ms, kNoonMs + 60'000);
+    // A wall clock that nobody vouches for does not become the mark.
+    EXPECT_EQ(again.Record().high_water_ms, std::numeric_limits<int64_t>::min());
+  }
+  const ClockReading after_grace{.wall = absl::FromUnixMillis(kNoonMs + kGraceMs),
+                                 .boottime = absl::Milliseconds(20'000 + kGraceMs)};
+  fresh.Read(after_grace);
+  EXPECT_EQ(fresh.Record().high_water_ms, kNoonMs + kGraceMs);
+  // The next boot waits as any other.
+  const ClockReading next_boot{.wall = absl::FromUnixMillis(kNoonMs + kHourMs),
+                               .boottime = absl::Milliseconds(20'000)};
+  Timekeeper next =
+      Timekeeper::Start(fresh.Record(), next_boot, "boot'", kGrace, Timekeeper::Stored::kNothing);
+  EXPECT_EQ(next.Read(next_boot).erase_ms, Now::kNeverMs);
+}
+
 TEST(TimeRecord, SurvivesEncoding) {
   const TimeRecord record{.boot_id = "9a3c1b5e-4e0d-4c39-8b6b-6a1f3f6f0c11",
                           .boottime_ms = 50'001,

@@ -41,10 +41,10 @@ class CancelTest : public ::testing::Test {
   }
   bool NothingIsClaimed() {
     const absl::Time give_up = absl::Now() + kPatience;
-    while (served_.tenant()->claims > 0 && absl::Now() < give_up) {
+    while (served_.tenant()->ledger.claims() > 0 && absl::Now() < give_up) {
       absl::SleepFor(absl::Milliseconds(1));
     }
-    return served_.tenant()->claims == 0;
+    return served_.tenant()->ledger.claims() == 0;
   }
   void FillUpload(v1::UploadHeader* header, const CallId& id) {
     header->set_upload_id(NewClaimToken());

@@ -153,6 +153,32 @@ TEST(ConnectionLimitsTest, LeaveHalfOfThePlacesToOthers) {
   EXPECT_EQ(ConnectionLimits::For(config, 65'536)->per_tenant_max, 1u);
 }
 
+uint64_t NumberAfter(const std::string& text, const std::string& words) {
+  const size_t place = text.find(words);
+  if (place != std::string::npos) return std::stoull(text.substr(place + words.size()));
+  ADD_FAILURE() << "no \"" << words << "\" in " << text;
+  return 0;
+}
+
+TEST(ConnectionLimitsTest, ShortOfWhatIsConfiguredSayWhatToRaise) {
+  Config::Server config;
+  for (const uint64_t wanted : {16, 99, 100, 682, 1000, 2047, 2048, 8192, 100'000}) {
+    config.connections_max = wanted;
+    const std::string text = ConnectionShortage(config, *ConnectionLimits::For(config, 512), 512);
+    if (wanted == 16) {
+      EXPECT_EQ(text, "");
+      continue;
+    }
+    EXPECT_THAT(text, ::testing::HasSubstr(absl::StrCat("server.connections_max is ", wanted,
+                                                        ", but a limit of 512 open files")));
+    const uint64_t needed = NumberAfter(text, "raise the hard limit on open files to ");
+    EXPECT_EQ(ConnectionLimits::For(config, needed)->proven_max, wanted);
+    EXPECT_LT(ConnectionLimits::For(config, needed - 12)->proven_max, wanted) << "not too much";
+    config.connections_max = NumberAfter(text, "set server.connections_max = ");
+    EXPECT_EQ(ConnectionShortage(config, *ConnectionLimits::For(config, 512), 512), "");
+  }
+}
+
 TEST(ConnectionLimitsTest, RefuseAProcessThatMayOpenTooLittle) {
   const auto limits = ConnectionLimits::For(Config::Server(), 511);
   EXPECT_EQ(limits.status().code(), absl::StatusCode::kFailedPrecondition);

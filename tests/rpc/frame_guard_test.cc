@@ -40,9 +40,10 @@ class FrameGuardTest : public ::testing::Test {
  protected:
   FrameGuardTest() { EXPECT_TRUE(Feed("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + Frame(kSettings, 0))); }
 
-  bool Feed(const std::string& bytes) {
-    return guard_.Feed(AsBytes(bytes), now_) == FrameGuard::Verdict::kFine;
+  FrameGuard::Verdict FeedGuard(std::string bytes) {
+    return guard_.Feed({reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()}, now_);
   }
+  bool Feed(const std::string& bytes) { return FeedGuard(bytes) == FrameGuard::Verdict::kFine; }
   // How many of them it takes at once.
   int64_t ResetAsOftenAsAllowed() {
     const std::string reset = Frame(kResetStream, 4);
@@ -52,7 +53,11 @@ class FrameGuardTest : public ::testing::Test {
   }
 
   SharedResetBudgets shared_resets_;
-  FrameGuard guard_{kMetadataBytesMax, &shared_resets_, {.address = "A", .tenant = "T"}};
+  std::atomic<uint64_t> large_bytes_{0};
+  FrameGuard guard_{{.metadata_bytes_max = kMetadataBytesMax, .message_bytes_max = 2 << 20},
+                    &large_bytes_,
+                    &shared_resets_,
+                    {.address = "A", .tenant = "T"}};
   absl::Duration now_ = absl::Hours(1);
 };
 
@@ -141,7 +146,7 @@ TEST_F(FrameGuardTest, DoesNotTakePayloadForFrames) {
 TEST_F(FrameGuardTest, RefusesResetsBeyondABurstAndARate) {
   const std::string reset = Frame(kResetStream, 4);
   for (int64_t i = 0; i < kConnectionResets.burst; ++i) ASSERT_TRUE(Feed(reset));
-  EXPECT_EQ(guard_.Feed(AsBytes(reset), now_), FrameGuard::Verdict::kTooManyResets);
+  EXPECT_EQ(FeedGuard(reset), FrameGuard::Verdict::kTooManyResets);
 }
 
 TEST_F(FrameGuardTest, TakesResetsAtTheRateForGood) {
@@ -165,8 +170,7 @@ TEST_F(FrameGuardTest, RefusesResetsThatOtherConnectionsOfItsPeerHaveUsedUp) {
   for (int64_t i = 0; i < kPeerResets.burst; ++i) {
     ASSERT_TRUE(shared_resets_.Take({.address = "B", .tenant = "T"}, now_));
   }
-  EXPECT_EQ(guard_.Feed(AsBytes(Frame(kResetStream, 4)), now_),
-            FrameGuard::Verdict::kTooManyResets);
+  EXPECT_EQ(FeedGuard(Frame(kResetStream, 4)), FrameGuard::Verdict::kTooManyResets);
 }
 
 }  // namespace

@@ -39,18 +39,18 @@ class OutputStreamTest : public ::testing::Test {
   CallPhase Phase(const CallId& id) { return served_.harness.Phase(id, served_.tenant()); }
   bool ClaimsBecome(int64_t count) {
     const absl::Time give_up = absl::Now() + kPatience;
-    while (served_.tenant()->claims != count && absl::Now() < give_up) {
+    while (served_.tenant()->ledger.claims() != count && absl::Now() < give_up) {
       absl::SleepFor(absl::Milliseconds(1));
     }
-    return served_.tenant()->claims == count;
+    return served_.tenant()->ledger.claims() == count;
   }
   // Waits until there are `least`, and then until there have been no more for a while.
   bool ClaimsStand(int64_t least) {
     const absl::Time give_up = absl::Now() + kPatience;
     int64_t before = 0;
-    while (before != served_.tenant()->claims || before < least) {
+    while (before != served_.tenant()->ledger.claims() || before < least) {
       if (absl::Now() > give_up) return false;
-      before = served_.tenant()->claims;
+      before = served_.tenant()->ledger.claims();
       absl::SleepFor(absl::Milliseconds(300));
     }
     return true;
@@ -89,7 +89,7 @@ TEST_F(OutputStreamTest, AHalfCloseReleasesWhatIsNotAcked) {
   call->HalfClose();
   EXPECT_EQ(call->FinishAfterRest(), "OK");
   // By the time of the answer, not some time after.
-  EXPECT_EQ(served_.tenant()->claims, 0);
+  EXPECT_EQ(served_.tenant()->ledger.claims(), 0);
   EXPECT_EQ(Phase(acked), CallPhase::kConsumed);
   EXPECT_EQ(Phase(held), CallPhase::kReady);
 }
@@ -100,7 +100,7 @@ TEST_F(OutputStreamTest, ABrokenStreamReleasesItsClaims) {
   for (int i = 0; i < 5; ++i) ids.push_back(served_.NewOutput());
   auto call = Open(ids);
   for (int i = 0; i < 5; ++i) call->NextOutput();
-  EXPECT_EQ(served_.tenant()->claims, 5);
+  EXPECT_EQ(served_.tenant()->ledger.claims(), 5);
   call->Break();
   EXPECT_TRUE(ClaimsBecome(0));
 }
@@ -113,7 +113,7 @@ TEST_F(OutputStreamTest, WhoDoesNotReadIsSentNoMoreThanThereIsRoomFor) {
   auto call = Open(ids);
   // 4 MiB unsent, a message of 3 MiB under way, and what gRPC buffers on both sides.
   EXPECT_TRUE(ClaimsStand(/*least=*/4));
-  EXPECT_LT(served_.tenant()->claims, kOutputs);
+  EXPECT_LT(served_.tenant()->ledger.claims(), kOutputs);
   std::set<std::string> got;
   for (int i = 0; i < kOutputs; ++i) got.insert(call->NextOutput().call_id());
   EXPECT_EQ(got.size(), static_cast<size_t>(kOutputs));

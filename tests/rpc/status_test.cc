@@ -52,6 +52,19 @@ TEST(Status, CarriesTheRetryDelay) {
   EXPECT_EQ(retry.retry_delay().nanos(), 345'000'000);
 }
 
+TEST(Status, CarriesTheFactsOfALimit) {
+  RecordingLog log;
+  const google::rpc::Status wire =
+      ToWireStatus(LimitError(Reason::kPayloadTooLarge, "payload.data", 9, 8, "bytes"), &log);
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(wire.details(0).UnpackTo(&info));
+  EXPECT_EQ(info.metadata_size(), 4);
+  EXPECT_EQ(info.metadata().at("field"), "payload.data");
+  EXPECT_EQ(info.metadata().at("value"), "9");
+  EXPECT_EQ(info.metadata().at("limit"), "8");
+  EXPECT_EQ(info.metadata().at("unit"), "bytes");
+}
+
 TEST(Status, OfAnRpcHasTheSameInItsDetails) {
   RecordingLog log;
   const absl::Status error =

@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <string>
+#include <unistd.h>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -38,7 +40,8 @@ class TlsFilesTest : public ::testing::Test {
   void ExpectNothingChanges(const std::string& setting) {
     const absl::Status status = files_->Refresh();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_EQ(status.message().find(setting), 0) << status;
+    EXPECT_EQ(status.message().find(setting + " " + directory_.path()), 0) << status;
+    EXPECT_TRUE(files_->TakeReloaded().empty());
     EXPECT_EQ(Ca(), Made("ca.pem"));
     EXPECT_EQ(Certificate(), Made("server.pem"));
     EXPECT_EQ(Key(), Made("server.key"));
@@ -84,11 +87,32 @@ TEST_F(TlsFilesTest, AKeyThatIsNotTheCertificatesChangesNothing) {
   }
 }
 
+TEST_F(TlsFilesTest, AFaultIsToldWithWhatToDo) {
+  WriteWholeFile(Path("server.key"), Made("client.key"));
+  EXPECT_EQ(files_->Refresh().message(),
+            "tls.key_file " + Path("server.key") +
+                " is not the key of the certificate in tls.certificate_file " + Path("server.pem") +
+                " (key values mismatch): replace the two together");
+  std::filesystem::remove(Path("ca.pem"));
+  EXPECT_EQ(files_->Refresh().message(), "tls.ca_file " + Path("ca.pem") +
+                                             " cannot be read by user " +
+                                             std::to_string(geteuid()) +
+                                             ": No such file or directory: correct the setting, or "
+                                             "put the file there and let this user read it");
+}
+
 TEST_F(TlsFilesTest, WhatIsUsableIsTakenUp) {
   WriteWholeFile(Path("ca.pem"), Made("ca.pem") + Made("client.pem"));
   WriteWholeFile(Path("server.pem"), Made("client.pem"));
   WriteWholeFile(Path("server.key"), Made("client.key"));
+  EXPECT_TRUE(files_->TakeReloaded().empty());
   EXPECT_EQ(files_->Refresh(), absl::OkStatus());
+  EXPECT_EQ(files_->TakeReloaded(),
+            std::vector<std::string>(
+                {"tls.ca_file " + Path("ca.pem"), "tls.certificate_file " + Path("server.pem") +
+                                                      " and tls.key_file " + Path("server.key")}));
+  EXPECT_EQ(files_->Refresh(), absl::OkStatus());
+  EXPECT_TRUE(files_->TakeReloaded().empty()) << "nothing has changed since";
   EXPECT_EQ(Ca(), Made("ca.pem") + Made("client.pem"));
   EXPECT_EQ(Certificate(), Made("client.pem"));
   EXPECT_EQ(Key(), Made("client.key"));

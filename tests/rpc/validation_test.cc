@@ -178,8 +178,13 @@ TEST_F(Validation, RefusesInputsByNamingTheField) {
 
 TEST_F(Validation, ReadsOutputs) {
   v1::OutputItem item;
+  item.mutable_payload();
   EXPECT_FALSE(Read(item).ok());  // an output's id is never minted
   item.set_call_id(kCallId);
+  item.clear_payload();
+  EXPECT_EQ(Read(item).status().message(),
+            "items[3].payload is missing, expected a Payload, without data for an empty payload");
+  item.mutable_payload();
   auto output = Read(item);
   ASSERT_TRUE(output.ok()) << output.status();
   EXPECT_EQ(output->attempt, 1u);

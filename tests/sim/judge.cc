@@ -126,13 +126,11 @@ void CallJudge::Drain() {
   }
 }
 
-void CallJudge::Crash(int64_t now_ms, bool may_be_forgotten) {
+void CallJudge::Crash(int64_t now_ms) {
   Expand(now_ms);
   std::set<World> left;
   const auto keep = [&](ModelCall call) {
     call.claim.reset();
-    const std::optional<ModelPayload>& decides = call.output ? call.output : call.input;
-    if (may_be_forgotten && decides && decides->deadline_ms <= now_ms) left.insert(World());
     left.insert(World{.call = call, .standing = call});
   };
   for (const World& world : worlds_) {

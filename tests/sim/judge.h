@@ -33,8 +33,7 @@ class CallJudge {
   void BeforeTimePasses(int64_t now_ms) { Expand(now_ms); }
   // Claims that wait are told that there is nothing yet.
   void Drain();
-  // `may_be_forgotten`: if its time is over, the call may be unknown from now on.
-  void Crash(int64_t now_ms, bool may_be_forgotten);
+  void Crash(int64_t now_ms);
 
   size_t pending_count() const { return pending_.size(); }
   bool IsPending(uint64_t number) const { return pending_.contains(number); }

@@ -36,7 +36,7 @@ Machine::~Machine() {
 }
 
 bool Machine::Start() {
-  has_failed_ = sync_has_failed_ = false;
+  has_failed_ = sync_has_failed_ = a_read_has_failed_ = false;
   auto storage = MemoryStorage::Open(
       {.disk = &disk_,
        .root_key = SecretBytes(AsBytes(std::string(32, 'r'))),
@@ -83,6 +83,7 @@ void Machine::Crash() {
     disk_.Kill();
   }
   operations_until_failure_ = -1;
+  reads_fail_ = false;
   Stop();
   has_failed_ = sync_has_failed_ = false;
   is_crashing_ = false;
@@ -100,6 +101,13 @@ absl::Status Machine::BeforeOperation(DiskOperation operation) {
     ++depth_;
     for (int64_t i = dice_.Between(1, 3); i > 0; --i) meanwhile_();
     --depth_;
+  }
+  const bool is_read = operation == DiskOperation::kReadCall ||
+                       operation == DiskOperation::kReadRow ||
+                       operation == DiskOperation::kReadSlot;
+  if (is_read && reads_fail_ && dice_.OneIn(20)) {
+    a_read_has_failed_ = true;
+    return absl::UnavailableError("a bad sector");
   }
   if (!ChangesDisk(operation) || operations_until_failure_ < 0) return absl::OkStatus();
   // A sync that fails is followed by a loss of power, which is too much for relaxed durability.

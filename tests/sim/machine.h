@@ -71,6 +71,10 @@ class Machine final : public Stepper, private Executor {
   void RunAll();
   // Maintenance and sweep, while other things go on.
   void Tick();
+  // Reads of calls, rows and secrets fail now and then, and no more than the answer they were for.
+  void FailReads(bool fail) { reads_fail_ = fail; }
+  // In this life.
+  bool a_read_has_failed() const { return a_read_has_failed_; }
   // The next operation but `count` that changes the disk fails.
   void FailAfter(int64_t count) { operations_until_failure_ = count; }
   // Called now and then while the store waits for the disk.
@@ -100,6 +104,8 @@ class Machine final : public Stepper, private Executor {
   absl::AnyInvocable<void()> meanwhile_;
   int64_t operations_until_failure_ = -1;  // -1: never
   bool sync_has_failed_ = false;
+  bool reads_fail_ = false;
+  bool a_read_has_failed_ = false;
   bool has_failed_ = false;
   bool is_serving_ = false;
   bool is_crashing_ = false;

@@ -60,12 +60,11 @@ void Simulation::RunLife() {
     machine_.Crash();
   }
   Note(absl::StrCat("life ", life_));
-  // Upkeep begins at once. Clients that were faster could take the slot of a payload that expired before
-  // the crash, and whose tombstone the crash took; its call is then unknown instead of expired.
-  Tick();
+  if (dice_.OneIn(2)) Tick();
   JudgeWhatWasTold();
   if (dice_.OneIn(2) && !has_failed()) LookAtAll();
   if (dice_.OneIn(2)) machine_.FailAfter(dice_.Between(0, 120));
+  machine_.FailReads(dice_.OneIn(5));
   const int64_t events = dice_.Between(10, kEventsMax);
   int64_t after_failure = dice_.Between(0, 5);
   for (int64_t i = 0; i < events && !has_failed(); ++i) {
@@ -81,6 +80,7 @@ void Simulation::RunLife() {
     if (!machine_.has_failed()) return Fail("the disk has failed, and the process does not end");
   } else if (dice_.OneIn(3)) {
     machine_.FailAfter(-1);
+    machine_.FailReads(false);
     ComeToRest();
     if (!has_failed() && dice_.OneIn(2)) return Restart();
   }
@@ -345,7 +345,20 @@ void Simulation::SubmitClaimRefs(const std::vector<Asked>& asked) {
 
 void Simulation::Hear(uint64_t life, Told told) {
   if (machine_.is_crashing() || life != life_) return;
+  CheckErasure(told);
   told_.push_back(std::move(told));
+}
+
+// What an ack or a delete promises holds when it is answered, and not only at rest.
+void Simulation::CheckErasure(const Told& told) {
+  const auto found = in_flight_.find(told.number);
+  if (!told.status.ok() || found == in_flight_.end()) return;
+  const Asked& asked = found->second;
+  if (asked.operation.kind != Kind::kAck && asked.operation.kind != Kind::kDelete) return;
+  const CallKey key = {.id = calls_[asked.call].id, .tenant = TenantNumber{1}};
+  if (!machine_.disk()->HasSecretOfEnded(key)) return;
+  Fail(absl::StrCat("call ", asked.call, ": ", Describe(asked.operation),
+                    " is answered, and the payload may still be read"));
 }
 
 void Simulation::JudgeWhatWasTold() {
@@ -364,15 +377,24 @@ void Simulation::JudgeWhatWasTold() {
     Note(absl::StrCat("call ", asked.call, " -> #", told.number, " ", Describe(told.reply),
                       " fence ", told.fence));
     // The disk has failed: nobody knows, until the process has ended.
-    if (told.reply.reason == Reason::kStorageDown && machine_.disk_has_failed()) continue;
+    const bool is_down = told.reply.reason == Reason::kStorageDown;
+    if (is_down && machine_.disk_has_failed()) continue;
     ++report_.answers;
     in_flight_.erase(found);
-    // Read after its lease had run out, when another attempt may have taken the output's place: such a
-    // claim is told that its call has ended, or is damaged, whether it is or not.
-    if (asked.operation.kind == Kind::kClaim && !told.status.ok() &&
-        machine_.now_ms() >= asked.asked_ms + asked.operation.lease_ms) {
+    const bool is_claim = asked.operation.kind == Kind::kClaim;
+    // It was claimed, and lost before it was read: its lease had run out, and another attempt may have
+    // taken the output's place.
+    const bool may_be_lost = is_claim && told.reply.pending &&
+                             machine_.now_ms() >= asked.asked_ms + asked.operation.lease_ms;
+    // A read has failed. An output that was claimed is released then.
+    if (may_be_lost || (is_claim && is_down && machine_.a_read_has_failed())) {
       call.judge.Forget(told.number, machine_.now_ms());
       continue;
+    }
+    if (is_down && machine_.a_read_has_failed()) {
+      if (call.judge.Refuse(told.number, machine_.now_ms())) continue;
+      return Fail(absl::StrCat("call ", asked.call, ": ", Describe(asked.operation),
+                               " was decided, and then refused"));
     }
     const std::string before = traces_ ? call.judge.Describe() : "";
     if (!call.judge.Answer(told.number, told.reply, told.fence, machine_.now_ms())) {
@@ -387,13 +409,7 @@ void Simulation::JudgeWhatWasTold() {
   }
 }
 
-void Simulation::Tick() {
-  const bool had_failed = machine_.disk_has_failed();
-  machine_.Tick();
-  // What a crash left is removed in one write, and counted out of usage in another: a failure between
-  // the two leaves it counted.
-  if (machine_.disk_has_failed() && !had_failed) usage_is_exact_ = false;
-}
+void Simulation::Tick() { machine_.Tick(); }
 
 void Simulation::Advance(int64_t ms) {
   Note(absl::StrCat("time goes by: ", ms, " ms"));
@@ -412,10 +428,7 @@ void Simulation::Crash() {
   --life_;
   Note("crash");
   for (Call& call : calls_) {
-    // The sweep erases before the tombstone is on the disk. If the slot serves another payload by then,
-    // nothing says any more that the call has ended.
-    const CallKey key = {.id = call.id, .tenant = TenantNumber{1}};
-    call.judge.Crash(machine_.now_ms(), machine_.disk()->HasReusedSlot(key));
+    call.judge.Crash(machine_.now_ms());
     call.claims.clear();
   }
   in_flight_.clear();
@@ -430,7 +443,7 @@ void Simulation::Restart() {
   if (has_failed()) return;
   if (!in_flight_.empty()) return Fail("a store that has ended owes an answer");
   for (Call& call : calls_) {
-    call.judge.Crash(machine_.now_ms(), /*may_be_forgotten=*/false);
+    call.judge.Crash(machine_.now_ms());
     call.claims.clear();
   }
 }
@@ -453,7 +466,8 @@ void Simulation::ComeToRest() {
   Note("rest");
   machine_.RunAll();
   JudgeWhatWasTold();
-  Advance(1100);
+  // Long enough for a sweep, and now and then for leases to lapse.
+  Advance(dice_.OneIn(3) ? dice_.Between(20, 45) * kSecondMs : 1100);
   Tick();
   machine_.RunAll();
   Tick();
@@ -483,7 +497,6 @@ void Simulation::CheckSecrets() {
 }
 
 void Simulation::CheckUsage() {
-  if (!usage_is_exact_) return;
   std::set<CallKey> calls;
   int64_t bytes = 0;
   (void)machine_.storage()->VisitPayloads([&](const DuePayload& payload) {
@@ -498,8 +511,8 @@ void Simulation::CheckUsage() {
     recorded_calls += used.live_calls;
     recorded_bytes += used.live_bytes;
   }
-  const int64_t counted_calls = machine_.tenant()->live_calls;
-  const int64_t counted_bytes = machine_.tenant()->live_bytes;
+  const int64_t counted_calls = machine_.tenant()->ledger.live_calls();
+  const int64_t counted_bytes = machine_.tenant()->ledger.live_bytes();
   const auto call_count = static_cast<int64_t>(calls.size());
   if (call_count == recorded_calls && call_count == counted_calls && bytes == recorded_bytes &&
       bytes == counted_bytes) {

@@ -63,6 +63,7 @@ class Simulation {
   Operation Invent(size_t call, Kind kind);
   std::vector<Asked> InventBatch(Kind kind);
   void Hear(uint64_t life, Told told);
+  void CheckErasure(const Told& told);
   void JudgeWhatWasTold();
   void Tick();
   void Advance(int64_t ms);
@@ -93,7 +94,6 @@ class Simulation {
   uint64_t last_number_ = 0;
   uint64_t ids_ = 0;
   uint64_t life_ = 0;
-  bool usage_is_exact_ = true;
   SimulationReport report_;
 };
 

@@ -162,7 +162,7 @@ class Story {
   void RemoveOrphans() {
     const auto orphans = storage_->FindOrphans();
     ASSERT_TRUE(orphans.ok()) << orphans.status();
-    ASSERT_TRUE(storage_->RemoveOrphans(*orphans).ok());
+    ASSERT_TRUE(storage_->RemoveOrphans(0, *orphans, {}).ok());
     ASSERT_TRUE(storage_->Sync().ok());
     const auto again = storage_->FindOrphans();
     ASSERT_TRUE(again.ok());

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "storage/engine.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -161,8 +162,13 @@ TEST_P(RecordsTest, NothingGoesOnAfterAFailedWrite) {
   const SlotRef slot = payload.stored.slot;
   const TenantUsage used = {.tenant = TenantNumber{1}, .live_calls = 1};
   EXPECT_TRUE(down(storage_->Health()));
-  EXPECT_TRUE(down(storage_->Load({&key, 1}, {&loaded, 1})));
-  EXPECT_TRUE(down(storage_->Peek({&key, 1}, {&loaded, 1})));
+  EXPECT_EQ(KindOf(storage_->Health()), StorageErrorKind::kFailed);
+  storage_->Load({&key, 1}, {&loaded, 1});
+  EXPECT_TRUE(down(loaded.status));
+  EXPECT_EQ(KindOf(loaded.status), StorageErrorKind::kFailed);
+  loaded.status = absl::OkStatus();
+  storage_->Peek({&key, 1}, {&loaded, 1});
+  EXPECT_TRUE(down(loaded.status));
   EXPECT_TRUE(down(storage_->Commit(0, {}, {&used, 1})));
   EXPECT_TRUE(down(storage_->Sync()));
   EXPECT_TRUE(down(storage_->SyncRecord()));

@@ -13,14 +13,13 @@ class SecretsTest : public EngineTest {};
 INSTANTIATE_TEST_SUITE_P(Engines, SecretsTest, AllEngines(), NameOfEngine);
 
 TEST_P(SecretsTest, TellsErasedRowsFromThoseNeverStored) {
+  Reopen();  // whose lost writes nobody has removed yet
   const TestPayload erased = Put({.key = TestKey(1)});
   const TestPayload dead = Put({.key = TestKey(2)});
   ASSERT_TRUE(storage_->Erase({{erased.stored.slot, dead.stored.slot}}).ok());
   Sync();
   // The second slot now serves another, as if its write had been lost.
-  while (storage_->StateOf(dead.stored.slot) == SlotState::kErased) {
-    ASSERT_TRUE(Put({.key = TestKey(100)}).stored.slot.generation > 0);
-  }
+  ReuseSlot(dead.stored.slot);
   for (int reopened = 0; reopened < 2; ++reopened) {
     if (storage_->StateOf(erased.stored.slot) == SlotState::kErased) {
       StoredPayload expected = erased.stored;
@@ -83,6 +82,48 @@ TEST_P(SecretsTest, ASlotIsReusedOnlyAfterASyncOfItsErasure) {
   ASSERT_TRUE(storage_->Erase({{erased.stored.slot}}).ok());
   EXPECT_EQ(storage_->StateOf(erased.stored.slot), SlotState::kErased);
   for (const SlotLease& lease : Reserve(3000)) EXPECT_NE(lease.ref.slot, erased.stored.slot.slot);
+}
+
+// Or a loss of power could bring the row back, and nothing would tell that its payload has ended.
+TEST_P(SecretsTest, ASlotIsReusedOnlyWhenItsRowIsGoneForGood) {
+  const TestPayload erased = Put({.key = TestKey(1)});
+  Sync();
+  const auto slots = storage_.End(TestKey(1), EndReason::kExpired);
+  ASSERT_TRUE(slots.ok());
+  ASSERT_TRUE(storage_->Erase(*slots).ok());
+  ASSERT_TRUE(storage_->SyncErasures().ok());
+  for (const SlotLease& lease : Reserve(3000)) EXPECT_NE(lease.ref.slot, erased.stored.slot.slot);
+  Sync();
+  ReuseSlot(erased.stored.slot);
+}
+
+TEST_P(SecretsTest, ARowThatCameBackIsKnownToHaveEndedAlsoWhenItsSlotIsReused) {
+  for (const bool is_recorded : {true, false}) {
+    SCOPED_TRACE(is_recorded);
+    // Nothing is recorded before the orphans of the last start are removed.
+    Reopen();
+    if (is_recorded) storage_->OrphansRemoved(/*all=*/true);
+    const TestPayload erased = Put({.key = TestKey(1)});
+    Sync();
+    Sync();
+    // Its row would be back after a loss of power. Here it never left.
+    ASSERT_TRUE(storage_->Erase({{erased.stored.slot}}).ok());
+    ASSERT_TRUE(storage_->SyncErasures().ok());
+    Reopen();
+    const auto expect_ended = [&] {
+      const LoadedCall loaded = storage_.Load(TestKey(1));
+      EXPECT_TRUE(loaded.state.input && loaded.state.input->erased);
+    };
+    expect_ended();
+    for (uint32_t i = 0; i < 300; ++i) Put({.key = TestKey(1000 + i)});
+    Sync();
+    expect_ended();
+    ASSERT_TRUE(storage_.End(TestKey(1), EndReason::kExpired).ok());
+    Sync();
+    storage_->OrphansRemoved(/*all=*/false);
+    Sync();
+    if (!is_recorded) ReuseSlot(erased.stored.slot);
+  }
 }
 
 TEST_P(SecretsTest, ASyncOfErasuresIsEnoughForThem) {

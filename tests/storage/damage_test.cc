@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "storage/local/row_format.h"
+#include "storage/storage_error.h"
 #include "storage/storage_harness.h"
 
 namespace mayfly {
@@ -50,14 +51,14 @@ class DamageTest : public testing::Test {
     std::vector<CallKey> keys;
     for (uint32_t i = 0; i < kPayloads; ++i) keys.push_back(TestKey(i));
     std::vector<LoadedCall> loaded(kPayloads);
-    const absl::Status status = storage_->Load(keys, absl::MakeSpan(loaded));
-    EXPECT_TRUE(status.ok()) << status;
+    storage_->Load(keys, absl::MakeSpan(loaded));
     return loaded;
   }
   static size_t CountUnreadable(const std::vector<LoadedCall>& loaded) {
     size_t count = 0;
     for (const LoadedCall& call : loaded) {
       if (call.status.ok()) continue;
+      EXPECT_EQ(KindOf(call.status), StorageErrorKind::kUnreadable);
       EXPECT_EQ(call.status.code(), absl::StatusCode::kDataLoss);
       EXPECT_EQ(ReasonOf(call.status), Reason::kAuthenticationFailed);
       EXPECT_EQ(call.state, CallState()) << "something is told of a call that cannot be read";
@@ -122,7 +123,7 @@ TEST_F(DamageTest, OneBadBlockOfRowsConcernsItsCallsOnly) {
   const auto orphans = storage_->FindOrphans();
   ASSERT_TRUE(orphans.ok()) << orphans.status();
   ASSERT_THAT(orphans->rows, SizeIs(1));
-  ASSERT_TRUE(storage_->RemoveOrphans(*orphans).ok());
+  ASSERT_TRUE(storage_->RemoveOrphans(0, *orphans, {}).ok());
   EXPECT_TRUE(storage_->FindOrphans()->empty());
 }
 
@@ -254,7 +255,7 @@ TEST_F(DamageTest, WhatWasSyncedAndIsGoneFromItsSlotIsKeptAsEvidence) {
   const auto orphans = storage_->FindOrphans();
   ASSERT_TRUE(orphans.ok());
   EXPECT_THAT(orphans->rows, SizeIs(3));
-  ASSERT_TRUE(storage_->RemoveOrphans(*orphans).ok());
+  ASSERT_TRUE(storage_->RemoveOrphans(0, *orphans, {}).ok());
   EXPECT_TRUE(storage_->FindOrphans()->empty());
 }
 
@@ -268,7 +269,7 @@ TEST_F(DamageTest, SyncedSlotsWhoseRowsAreGoneAreKeptUntilTheLossIsAccepted) {
     ASSERT_TRUE(orphans.ok());
     EXPECT_THAT(orphans->slots, IsEmpty());
     EXPECT_EQ(orphans->unnamed_slot_count, 3u);
-    storage_->OrphansRemoved();
+    storage_->OrphansRemoved(/*all=*/true);
     ASSERT_TRUE(storage_.Put({.key = TestKey(kPayloads + 1)}).ok());
     ASSERT_TRUE(storage_.Ack(TestKey(kPayloads + 1)).ok());
   }
@@ -291,7 +292,7 @@ TEST_F(DamageTest, PayloadsWhoseDeadlinesAreGoneStayAlsoWhenTheLossIsAccepted) {
     EXPECT_EQ(orphans->unnamed_slot_count, 0u);
     EXPECT_EQ(orphans->undated_payload_count, 3u);
     for (const size_t i : {0, 1, 2, 3}) EXPECT_TRUE(storage_.IsReadable(payloads_[i]));
-    storage_->OrphansRemoved();
+    storage_->OrphansRemoved(/*all=*/true);
   }
 }
 

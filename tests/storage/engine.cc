@@ -15,6 +15,8 @@ namespace {
 
 // Others than those of the tests.
 constexpr uint32_t kOtherKeys = 100'000;
+// More than there are free slots at first.
+constexpr size_t kOthersMax = 60'000;
 
 class LocalEngine final : public Engine {
  public:
@@ -126,10 +128,11 @@ Orphans EngineTest::FindOrphans() {
 
 std::vector<TestPayload> EngineTest::ReuseSlot(SlotRef slot) {
   std::vector<TestPayload> others;
-  for (uint32_t i = kOtherKeys; storage_->StateOf(slot) == SlotState::kErased; ++i) {
-    others.push_back(Put({.key = TestKey(i)}));
-    if (testing::Test::HasFailure()) break;
-  }
+  do {
+    const auto number = kOtherKeys + static_cast<uint32_t>(others.size());
+    others.push_back(Put({.key = TestKey(number)}));
+    EXPECT_LT(others.size(), kOthersMax) << "the slot is not given to others";
+  } while (others.back().stored.slot.slot != slot.slot && !testing::Test::HasFailure());
   return others;
 }
 

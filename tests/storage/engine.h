@@ -96,7 +96,7 @@ class EngineTest : public testing::TestWithParam<EngineKind> {
   // From the beginning to the end.
   std::vector<DuePayload> AllDue();
   Orphans FindOrphans();
-  // Puts others until the slot of an erased payload serves one of them. Returns these.
+  // Puts others until the slot of an erased payload serves the last of them. Returns these.
   std::vector<TestPayload> ReuseSlot(SlotRef slot);
 
  private:

@@ -41,6 +41,15 @@ TEST_F(LocalStorageTest, AnswersFromTheIndexAsFromTheDisk) {
 
 TEST(LocalStorage, RefusesPutsBelowTheReserve) {
   StorageHarness storage;
+  ASSERT_TRUE(storage.Open().ok());  // a new store without room is refused
+  storage.options.disk_reserve_bytes = UINT64_MAX;
+  // A new store would be of no use. One with data has acks and expiry to go on with.
+  const absl::Status useless = storage.Open();
+  EXPECT_EQ(useless.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(useless.message()),
+              testing::HasSubstr("before it takes the first put, with storage.disk_reserve_bytes"));
+  storage.options.disk_reserve_bytes = 0;
+  ASSERT_TRUE(storage.Open().ok());
   storage.options.disk_reserve_bytes = UINT64_MAX;
   ASSERT_TRUE(storage.Open().ok());
   EXPECT_TRUE(storage->ReserveRoom(1).empty());

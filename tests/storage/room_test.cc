@@ -146,8 +146,8 @@ TEST(RoomBudget, ARefusalNamesWhatIsFreeAndWhatIsNeeded) {
   EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_GT(RetryDelayOf(refusal), absl::ZeroDuration());
   EXPECT_THAT(std::string(refusal.message()),
-              testing::StartsWith("free disk space is 26214400 bytes, needed are 36700160: "
-                                  "20971520 for the put, 15728640 for acks"));
+              testing::StartsWith("free disk space is 25.0 MiB, needed are 35.0 MiB: 20.0 MiB for "
+                                  "the put, 15.0 MiB for acks"));
 }
 
 TEST(RoomBudget, NeverLendsMoreThanThereIsToManyThreads) {
@@ -175,6 +175,23 @@ TEST(DiskPlan, KeepsTheSettingOnADiskThatIsLargeEnough) {
       PlanFor({.disk_bytes = 8 * kGiB, .memtable_bytes = 256 * kMiB, .reserve_bytes = 1});
   EXPECT_EQ(plan.memtable_bytes, 256 * kMiB);
   EXPECT_EQ(plan.limits.reserve_bytes, 1u);
+}
+
+TEST(DiskPlan, TheSmallestDiskHasRoomForANewStore) {
+  for (const uint64_t reserve : {uint64_t{0}, 64 * kMiB, kGiB, 1024 * kGiB}) {
+    for (const uint64_t memtable : {16 * kMiB, 256 * kMiB}) {
+      const DiskSettings settings = {.memtable_bytes = memtable, .reserve_bytes = reserve};
+      const auto needed_on = [&](uint64_t disk_bytes) {
+        DiskSettings on_disk = settings;
+        on_disk.disk_bytes = disk_bytes;
+        return NewStoreBytes(PlanFor(on_disk));
+      };
+      const uint64_t smallest = SmallestDiskBytes(settings);
+      EXPECT_LE(needed_on(smallest), smallest * 7 / 8 + 2);
+      EXPECT_GT(needed_on(smallest * 6 / 8), smallest * 6 / 8 * 7 / 8) << "not much too large";
+    }
+  }
+  EXPECT_GT(SmallestDiskBytes({.memtable_bytes = kMiB, .reserve_bytes = UINT64_MAX}), kGiB);
 }
 
 // With any settings, the store's reserves leave most of the disk to payloads.

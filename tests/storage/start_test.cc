@@ -1,6 +1,7 @@
 // What a start refuses, in which words, and that nothing is lost by a start that was cut off.
 #include <filesystem>
 #include <fstream>
+#include <unistd.h>
 
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
@@ -80,7 +81,9 @@ TEST_F(StartTest, RefusesDirectoriesThatOthersMayEnter) {
     const absl::Status refused = storage_.Open();
     EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_THAT(std::string(refused.message()),
-                HasSubstr("has mode 0750, wants 0700: others than the owner may enter it"));
+                HasSubstr(" has mode 0750, limit is 0700, because others than the owner may enter "
+                          "it: run chmod 700 " +
+                          storage_.options.data_dir));
     ASSERT_EQ(chmod(Path(name).c_str(), 0700), 0);
   }
   ASSERT_EQ(chmod(Path("keys").c_str(), 0710), 0);
@@ -96,7 +99,10 @@ TEST_F(StartTest, RefusesASecondUserOfTheDirectoryBeforeAnythingIsWritten) {
   second.root_key = SecretBytes(AsBytes(storage_.root_key));
   const absl::Status refused = LocalStorage::Open(std::move(second)).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(refused.message(), "the data directory is in use by another process: end that first");
+  EXPECT_EQ(refused.message(), "storage.data_dir " + storage_.options.data_dir +
+                                   " is in use by another process, " + std::to_string(getpid()) +
+                                   ", which has locked " + Path("lock") +
+                                   ": end that first, or give this server another directory");
   EXPECT_TRUE(storage_.IsReadable(payload_));
   ASSERT_TRUE(storage_.Open().ok());
   EXPECT_EQ(storage_->boot_number(), boot + 1);
@@ -106,8 +112,8 @@ TEST_F(StartTest, RefusesADatabaseThatLostItsCurrentFile) {
   std::filesystem::remove(Path("db/CURRENT"));
   const absl::Status refused = storage_.Open();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(refused.message()),
-              StartsWith("the database directory holds data but no CURRENT file"));
+  EXPECT_THAT(std::string(refused.message()), StartsWith("the database directory " + Path("db") +
+                                                         " holds data but no CURRENT file"));
 }
 
 TEST_F(StartTest, ReportsDataLossAndStartsOnlyWhenItIsAccepted) {
@@ -326,21 +332,28 @@ TEST_F(LostFilesTest, RecordsALogSoonAfterItBegins) {
 }
 
 // The owner of a file may have been another user.
-TEST_F(LostFilesTest, NamesAFileOfTheDatabaseThatCannotBeRead) {
+TEST_F(LostFilesTest, NamesATableFileThatCannotBeReadAndWhatHelps) {
   std::filesystem::path table;
   for (const auto& entry : std::filesystem::directory_iterator(Path("db"))) {
     if (entry.path().extension() == ".sst") table = entry.path();
   }
   ASSERT_FALSE(table.empty());
-  std::filesystem::remove(table);
-  for (const bool accept : {false, true}) {
-    storage_.options.accept_data_loss = accept;
-    const absl::Status refused = storage_.Open();
-    EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
-    EXPECT_THAT(std::string(refused.message()), HasSubstr("/" + table.filename().string()));
-    EXPECT_THAT(std::string(refused.message()), HasSubstr("restore the data directory"));
-    EXPECT_EQ(absl::StrContains(refused.message(), "gives up its damaged records"), !accept);
+  const std::string name = "db/" + table.filename().string();
+  for (const bool is_cut : {true, false}) {
+    is_cut ? std::filesystem::resize_file(table, 100) : (void)std::filesystem::remove(table);
+    for (const bool accept : {false, true}) {
+      storage_.options.accept_data_loss = accept;
+      const absl::Status refused = storage_.Open();
+      EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+      EXPECT_THAT(std::string(refused.message()),
+                  StartsWith("data loss: the table file " + name + " is missing, damaged"));
+      EXPECT_THAT(std::string(refused.message()), HasSubstr("put it back as it was"));
+      EXPECT_THAT(std::string(refused.message()), HasSubstr("accept_data_loss does not help"));
+    }
   }
+  storage_.options.accept_data_loss = false;
+  PutBack(table.string());
+  ExpectAllIsServed();
 }
 
 TEST_F(LostFilesTest, RefusesAnEmptiedLog) {

@@ -30,6 +30,7 @@ LocalStorageOptions StorageHarness::OptionsIn(const TestDirectory& directory) {
   options.memtable_bytes = 8 << 20;
   options.index_calls_max = 1000;
   options.disk_reserve_bytes = 0;
+  options.allow_unsafe_filesystem = true;  // it may be in memory
   return options;
 }
 

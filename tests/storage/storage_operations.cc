@@ -19,15 +19,15 @@ std::string SecretText(const SecretBytes& secret) {
 
 LoadedCall StorageOperations::Load(const CallKey& key) {
   LoadedCall loaded;
-  const absl::Status status = storage()->Load({&key, 1}, {&loaded, 1});
-  EXPECT_TRUE(status.ok()) << status;
+  storage()->Load({&key, 1}, {&loaded, 1});
   return loaded;
 }
 
 absl::StatusOr<TestPayload> StorageOperations::Put(const PutOptions& put) {
   attempted.reset();
   LoadedCall loaded;
-  RETURN_IF_ERROR(storage()->Load({&put.key, 1}, {&loaded, 1}));
+  storage()->Load({&put.key, 1}, {&loaded, 1});
+  RETURN_IF_ERROR(loaded.status);
   auto leases = storage()->ReserveSlots(1);
   RETURN_IF_ERROR(leases.status());
   TestPayload payload = {.key = put.key, .kind = put.kind};
@@ -64,7 +64,8 @@ absl::StatusOr<TestPayload> StorageOperations::Put(const PutOptions& put) {
 
 absl::StatusOr<std::vector<SlotRef>> StorageOperations::End(const CallKey& key, EndReason reason) {
   LoadedCall loaded;
-  RETURN_IF_ERROR(storage()->Load({&key, 1}, {&loaded, 1}));
+  storage()->Load({&key, 1}, {&loaded, 1});
+  RETURN_IF_ERROR(loaded.status);
   Effects effects;
   effects.remove_input = loaded.state.input;
   effects.remove_output = loaded.state.output;

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
+#include "store/gate.h"
 #include "store/store_harness.h"
 
 namespace mayfly {
@@ -108,6 +109,36 @@ TEST(ClaimRace, OfManyAcksWithStolenTokensOneCounts) {
   for (std::thread& thread : threads) thread.join();
   // The right token's four acks are one ack, repeated.
   EXPECT_EQ(ok, 4);
+}
+
+// What was claimed is replaced by another attempt before it is read.
+TEST(ClaimRace, AClaimThatIsLostBeforeItIsReadSaysNothingOfItsCall) {
+  StoreHarness harness;
+  Gate read;
+  harness.hooks.read_row = read.hook();
+  harness.Open();
+  const CallId id = harness.NewId();
+  ASSERT_TRUE(harness.PutInput(id, "in").status.ok());
+  ASSERT_TRUE(harness.PutOutput(id, "out").status.ok());
+  ClaimRequest request = StoreHarness::MakeClaim({id}, 1);
+  request.lease_ms = 1000;
+  Awaited<ClaimResponse> claimed;
+  std::thread reader([&] {
+    harness.store()->ClaimOutputs(harness.tenant(), std::move(request), claimed.callback());
+  });
+  read.WaitUntilReached();
+  harness.clock.Advance(absl::Milliseconds(1001));
+  EXPECT_EQ(harness.PutOutput(id, "again", 2).status, absl::OkStatus());
+  read.Open();
+  reader.join();
+  const ClaimResponse response = claimed.Get();
+  EXPECT_EQ(response.status, absl::OkStatus());
+  EXPECT_TRUE(response.outputs.empty());
+  EXPECT_TRUE(response.ended.empty());
+  EXPECT_EQ(response.pending_count, 1u);
+  const ClaimResponse next = harness.Claim(id, 2);
+  ASSERT_EQ(next.outputs.size(), 1u);
+  EXPECT_EQ(next.outputs[0].payload->data, "again");
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 // Clock jumps in both directions, with restarts: a wrong clock must neither destroy live data nor
 // keep data past its day.
+#include <filesystem>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -27,7 +29,7 @@ class ClockJump : public testing::Test {
   }
 
   bool IsReadable() { return harness_.GetInput(id_).status.ok(); }
-  int64_t live_calls() { return harness_.tenant()->live_calls; }
+  int64_t live_calls() { return harness_.tenant()->ledger.live_calls(); }
 
   StoreHarness harness_;
   CallId id_;
@@ -97,6 +99,35 @@ TEST_F(ClockJump, AfterANewBootWithATrustedClockTheDueIsDestroyed) {
   EXPECT_FALSE(IsReadable());
   harness_.store()->Tick();
   EXPECT_EQ(live_calls(), 0);
+}
+
+TEST(ClockWait, BeginsWhereTheRecordIsLostAndNotInANewStore) {
+  StoreHarness harness;
+  harness.clock.SetSynchronised(false);
+  harness.Open();
+  ASSERT_TRUE(harness.PutInput(harness.NewId(), "in", absl::Seconds(5)).status.ok());
+  const auto pass_deadline = [&] {
+    harness.clock.Advance(absl::Seconds(10));
+    harness.store()->Tick();
+    harness.Settle();
+  };
+  pass_deadline();
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 0) << "there was nothing to wait for";
+  EXPECT_THAT(harness.log(), testing::IsEmpty());
+  harness.Close();
+
+  std::filesystem::remove(harness.data_dir() + "/keys/clock");
+  harness.Open();
+  ASSERT_TRUE(harness.PutInput(harness.NewId(), "in", absl::Seconds(5)).status.ok());
+  pass_deadline();
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 1);
+  EXPECT_THAT(harness.log(),
+              testing::ElementsAre(testing::StartsWith("no time service has synchronised")));
+  harness.clock.SetSynchronised(true);
+  pass_deadline();
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 0);
+  EXPECT_THAT(harness.log(),
+              testing::ElementsAre(testing::_, testing::StartsWith("the clock is trusted")));
 }
 
 TEST_F(ClockJump, ARaisedMaxTtlWaitsUntilTheClockIsTrustedAndNotForAnotherStart) {

@@ -111,7 +111,7 @@ class ClockTable : public testing::TestWithParam<Case> {
       const int64_t due_ms = (item->second + 999) / 1000 * 1000;
       item = model_.MayDestroy(due_ms) ? deadlines_ms_.erase(item) : std::next(item);
     }
-    EXPECT_EQ(harness_.tenant()->live_calls, static_cast<int64_t>(deadlines_ms_.size()));
+    EXPECT_EQ(harness_.tenant()->ledger.live_calls(), static_cast<int64_t>(deadlines_ms_.size()));
     ExpectRefused();
     ASSERT_FALSE(harness_.has_failed());
   }
@@ -142,7 +142,7 @@ class ClockTable : public testing::TestWithParam<Case> {
     // As far as the deadlines of before may lie ahead of a clock that was set back.
     Pass(51 * kHourMs);
     Check("days later");
-    EXPECT_EQ(harness_.tenant()->live_calls, 0);
+    EXPECT_EQ(harness_.tenant()->ledger.live_calls(), 0);
   }
 
   StoreHarness harness_;
@@ -284,7 +284,7 @@ TEST(ClockJumpUnderLoad, StopsNothing) {
   const CallId id = harness.NewId();
   ASSERT_TRUE(harness.PutInput(id, "in", absl::Seconds(2)).status.ok());
   harness.clock.Advance(absl::Hours(60));
-  while (harness.tenant()->live_calls > 0 && !harness.has_failed()) {
+  while (harness.tenant()->ledger.live_calls() > 0 && !harness.has_failed()) {
     absl::SleepFor(absl::Milliseconds(1));
   }
   EXPECT_FALSE(harness.has_failed());

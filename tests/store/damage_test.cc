@@ -104,6 +104,22 @@ TEST_F(DamageTest, ACallThatCannotBeReadHarmsNobodyElse) {
   EXPECT_FALSE(store_.has_failed());
 }
 
+// The retry of a put that is stored, while the disk does not read.
+TEST_F(DamageTest, APutThatCannotBeComparedIsNoConflict) {
+  const CallId id = store_.NewId();
+  ASSERT_EQ(store_.PutInput(id, "in").status, absl::OkStatus());
+  ASSERT_EQ(store_.PutOutput(id, "out").status, absl::OkStatus());
+  store_.hooks.read_secret = [] {
+    return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown, "not now");
+  };
+  EXPECT_EQ(ReasonOf(store_.PutInput(id, "in").status), Reason::kStorageDown);
+  EXPECT_EQ(ReasonOf(store_.PutOutput(id, "out").status), Reason::kStorageDown);
+  store_.hooks.read_secret = nullptr;
+  EXPECT_FALSE(store_.has_failed());
+  EXPECT_EQ(store_.PutInput(id, "in").status, absl::OkStatus());
+  EXPECT_EQ(ReasonOf(store_.PutOutput(id, "other").status), Reason::kOutputConflict);
+}
+
 TEST_F(DamageTest, WhatIsRefusedForDamageGivesItsSlotBack) {
   const CallId bad = store_.NewId();
   Damage(bad);
@@ -150,7 +166,7 @@ TEST_F(DamageTest, AClaimOfAnOutputWhoseRowCannotBeReadIsReleased) {
     ASSERT_EQ(claimed.ended.size(), 1u);
     EXPECT_EQ(claimed.ended[0].status.code(), kDataLoss);
     store_.Settle();
-    EXPECT_EQ(store_.tenant()->claims, 0);
+    EXPECT_EQ(store_.tenant()->ledger.claims(), 0);
   }
 }
 
@@ -164,7 +180,7 @@ TEST_F(DamageTest, ADamagedSlotIsToldAndOnlyAHigherAttemptTakesItsPlace) {
     const ClaimResponse claimed = store_.Claim(id, token);
     ASSERT_EQ(claimed.ended.size(), 1u);
     EXPECT_EQ(claimed.ended[0].status.code(), kDataLoss);
-    EXPECT_EQ(store_.tenant()->claims, 0);
+    EXPECT_EQ(store_.tenant()->ledger.claims(), 0);
   }
   EXPECT_EQ(store_.PutOutput(id, "another").status.code(), kDataLoss);
   EXPECT_TRUE(store_.PutOutput(id, "another", 2).status.ok());

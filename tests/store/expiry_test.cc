@@ -41,12 +41,12 @@ TEST(Expiry, TheSweepErasesWhatIsDueAndNothingElse) {
       ASSERT_TRUE(harness.PutInput(kept.back(), "in", absl::Hours(2)).status.ok());
     }
   }
-  EXPECT_EQ(harness.tenant()->live_calls, 1100);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 1100);
   for (int second = 0; second < 9; ++second) {
     harness.clock.Advance(absl::Seconds(1));
     harness.store()->Tick();
   }
-  EXPECT_EQ(harness.tenant()->live_calls, 100);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 100);
   for (const CallId& id : due) EXPECT_EQ(harness.Phase(id), CallPhase::kExpired);
   for (const CallId& id : kept) EXPECT_EQ(harness.GetInput(id).payload->data, "in");
 }
@@ -61,7 +61,7 @@ TEST(Expiry, WhatFellDueWhileTheServerWasDownIsErasedAfterTheStart) {
   harness.Open();
   EXPECT_EQ(ReasonOf(harness.GetInput(id).status), Reason::kCallExpired);
   harness.store()->Tick();
-  EXPECT_EQ(harness.tenant()->live_calls, 0);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 0);
 }
 
 TEST(Expiry, AnExpiredInputLeavesALiveOutput) {
@@ -109,7 +109,7 @@ TEST(Expiry, ALoweredMaxTtlEndsOlderPayloadsAtOnceAndARaisedOneRevivesNothing) {
   EXPECT_EQ(ReasonOf(harness.GetInput(old).status), Reason::kCallExpired);
   EXPECT_TRUE(harness.GetInput(young).status.ok());
   harness.store()->Tick();
-  EXPECT_EQ(harness.tenant()->live_calls, 1);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 1);
 }
 
 // On the machine's clock and with all threads running, under load.
@@ -143,10 +143,10 @@ TEST(Expiry, ShortTtlsEndOnTimeUnderLoad) {
   }
   // All are due within three seconds of the hand-moved clock; the sweep is a tick behind.
   const absl::Time limit = absl::Now() + absl::Seconds(30);
-  while (harness.tenant()->live_calls > 0 && absl::Now() < limit) {
+  while (harness.tenant()->ledger.live_calls() > 0 && absl::Now() < limit) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
-  EXPECT_EQ(harness.tenant()->live_calls, 0);
+  EXPECT_EQ(harness.tenant()->ledger.live_calls(), 0);
   stop = true;
   time.join();
 }

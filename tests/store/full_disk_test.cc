@@ -148,7 +148,7 @@ TEST_F(FullDisk, UploadsWithoutAStreamAreGivenUp) {
   EXPECT_TRUE(is_kept(3)) << "its client may come again";
   pass(absl::Seconds(2));
   EXPECT_FALSE(is_kept(3));
-  EXPECT_EQ(harness_.tenant()->uploads, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.uploads(), 0);
 }
 
 }  // namespace

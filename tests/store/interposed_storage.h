@@ -17,10 +17,11 @@ namespace mayfly {
 
 struct StorageHooks {
   // Called first; each may block, and an error takes the place of the operation.
-  std::function<absl::Status()> load;
+  std::function<absl::Status()> load;  // of each call of a Load
   std::function<absl::Status()> commit;
   std::function<absl::Status()> sync;      // of both kinds
   std::function<absl::Status()> read_row;  // of each
+  std::function<absl::Status()> read_secret;
   // Called with what Load and Peek have found.
   std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
   std::function<absl::Status()> write_segment;
@@ -32,6 +33,8 @@ struct StorageHooks {
       read_segment;
   // No room for any put.
   bool disk_is_full = false;
+  // Room is this budget's instead, with whatever the test measures.
+  RoomBudget* room = nullptr;
 };
 
 class InterposedStorage final : public Storage {
@@ -40,11 +43,13 @@ class InterposedStorage final : public Storage {
   InterposedStorage(const StorageHooks* hooks, std::unique_ptr<Storage> storage)
       : hooks_(*hooks), storage_(std::move(storage)) {}
 
-  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    absl::Status status = Ask(hooks_.load);
-    if (status.ok()) status = storage_->Load(keys, loaded);
+  void Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    const absl::Status status = Ask(hooks_.load);
+    storage_->Load(keys, loaded);
+    if (!status.ok()) {
+      for (LoadedCall& call : loaded) call = LoadedCall{.status = status};
+    }
     if (hooks_.loaded) hooks_.loaded(keys, loaded);
-    return status;
   }
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override {
@@ -86,14 +91,14 @@ class InterposedStorage final : public Storage {
   }
   SlotState StateOf(SlotRef slot) const override { return storage_->StateOf(slot); }
   absl::StatusOr<SecretBytes> ReadSecret(SlotRef slot) const override {
-    return storage_->ReadSecret(slot);
+    const absl::Status status = Ask(hooks_.read_secret);
+    return status.ok() ? storage_->ReadSecret(slot) : status;
   }
   Keyring* keyring() override { return storage_->keyring(); }
   uint64_t boot_number() const override { return storage_->boot_number(); }
-  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    const absl::Status status = storage_->Peek(keys, loaded);
+  void Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    storage_->Peek(keys, loaded);
     if (hooks_.loaded) hooks_.loaded(keys, loaded);
-    return status;
   }
   absl::Status Erase(absl::Span<const SlotRef> slots) override { return storage_->Erase(slots); }
   absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
@@ -141,16 +146,18 @@ class InterposedStorage final : public Storage {
   }
   absl::Status Health() const override { return storage_->Health(); }
   RoomLease ReserveRoom(uint64_t bytes) override {
+    if (hooks_.room != nullptr) return hooks_.room->Reserve(bytes);
     return hooks_.disk_is_full ? RoomLease() : storage_->ReserveRoom(bytes);
   }
   RoomLease ClaimRoom(uint64_t bytes) override { return storage_->ClaimRoom(bytes); }
   absl::Status RoomRefusal(uint64_t bytes) const override { return storage_->RoomRefusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override { return storage_->Maintain(now_ms); }
   absl::StatusOr<Orphans> FindOrphans() override { return storage_->FindOrphans(); }
-  absl::Status RemoveOrphans(const Orphans& orphans) override {
-    return storage_->RemoveOrphans(orphans);
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override {
+    return storage_->RemoveOrphans(shard, orphans, usage);
   }
-  void OrphansRemoved() override { storage_->OrphansRemoved(); }
+  void OrphansRemoved(bool all) override { storage_->OrphansRemoved(all); }
   uint64_t skipped() const override { return storage_->skipped(); }
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override {
     return storage_->VisitPayloads(visit);

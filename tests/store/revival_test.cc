@@ -140,7 +140,7 @@ TEST_F(RevivalTest, AnEndJustBeforeAFinishAndALongPauseBetweenThem) {
   harness_.clock.Advance(absl::Minutes(16));
   ack.Open();
   EXPECT_EQ(acked.Get().at(0).status, absl::OkStatus());
-  EXPECT_EQ(ReasonOf(finished.Get().status()), Reason::kIdOutsideWindow);
+  EXPECT_EQ(ReasonOf(finished.Get().status()), Reason::kUploadUnknown);
   holds_up = false;
   ExpectEnded();
 }

@@ -62,6 +62,7 @@ absl::Status StoreHarness::TryOpen() {
                              MutexLock lock(&log_mutex_);
                              log_.push_back(line);
                            },
+                       .observers = observers,
                        .background_threads = background_threads});
   RETURN_IF_ERROR(store.status());
   store_ = *std::move(store);

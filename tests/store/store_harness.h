@@ -62,6 +62,7 @@ class StoreHarness {
   std::shared_ptr<rocksdb::FileSystem> rocksdb_file_system;
   bool background_threads = false;
   StorageHooks hooks;
+  std::vector<GroupObserver*> observers;
 
   // Opens the store; the error when it refuses.
   absl::Status TryOpen();

@@ -3,12 +3,14 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "storage/storage_error.h"
 #include "store/gate.h"
 #include "store/subscriber.h"
 
@@ -85,7 +87,7 @@ TEST_F(SubscriptionEndTest, ReleasesWhatIsNotAckedAtOnceAndNothingElse) {
   }
   for (const CallId& id : ids) EXPECT_EQ(harness_.Phase(id), CallPhase::kConsumed);
   EXPECT_TRUE(second->End());
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
 }
 
 TEST_F(SubscriptionEndTest, OfTwoThatWaitForACallOneWinsAndTheOtherIsToldWhenItReleases) {
@@ -247,7 +249,7 @@ TEST_F(SubscriptionEndTest, AStreamWithTheSameTokenTakesTheClaimsOver) {
   EXPECT_EQ(harness_.Phase(id), CallPhase::kClaimed);
   ASSERT_TRUE(again->End());
   EXPECT_EQ(harness_.Phase(id), CallPhase::kReady);
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
 }
 
 TEST_F(SubscriptionEndTest, OtherTenantsAreToldThatTheCallDoesNotExist) {
@@ -290,7 +292,7 @@ TEST_F(SubscriptionEndTest, AFailedCommitStopsIt) {
   EXPECT_TRUE(subscriber->End());
 }
 
-TEST_F(SubscriptionEndTest, AFailedReadStopsWhoWouldNotHearOfItsCallAgain) {
+TEST_F(SubscriptionEndTest, AFailedReadIsToldToWhoWouldNotHearOfItsCallAgain) {
   Open();
   const CallId held = NewOutput();
   const CallId other = NewInput();
@@ -302,13 +304,35 @@ TEST_F(SubscriptionEndTest, AFailedReadStopsWhoWouldNotHearOfItsCallAgain) {
   // The release is no read; what comes of it is, and fails.
   harness_.hooks.load = [] { return absl::UnavailableError("a sector cannot be read"); };
   ASSERT_TRUE(holder->End());
-  EXPECT_EQ(ReasonOf(waiter->NextStop()), Reason::kStorageDown);
+  EXPECT_TRUE(absl::IsUnavailable(waiter->NextEnded().value().status));
   harness_.hooks = {};
   EXPECT_FALSE(harness_.has_failed());
   EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);
   // Others go on.
   ASSERT_EQ(harness_.PutOutput(other, "out").status, absl::OkStatus());
   EXPECT_EQ(stranger->NextOutput().value().call_id, other);
+}
+
+// What was claimed is replaced by another attempt before it is read.
+TEST_F(SubscriptionEndTest, AClaimThatIsLostBeforeItIsReadSaysNothingOfItsCall) {
+  Gate read;
+  harness_.hooks.read_row = read.hook();
+  Open();
+  const CallId id = NewOutput();
+  auto subscriber =
+      std::make_unique<Subscriber>(&harness_, Subscriber::Options{.token = 1, .lease_ms = 1000});
+  subscriber->GrantMuch();
+  std::thread reader([&] { EXPECT_TRUE((*subscriber)->Add({id})); });
+  read.WaitUntilReached();
+  harness_.clock.Advance(absl::Milliseconds(1001));
+  ASSERT_EQ(harness_.PutOutput(id, "again", 2).status, absl::OkStatus());
+  read.Open();
+  reader.join();
+  const auto output = subscriber->NextOutput();
+  ASSERT_TRUE(output && output->payload);
+  EXPECT_EQ(output->payload->data, "again");
+  EXPECT_TRUE(subscriber->TakeEnded().empty());
+  EXPECT_EQ(Ack(*subscriber, *output), absl::OkStatus());
 }
 
 TEST_F(SubscriptionEndTest, ReleasesItsClaimsAlthoughTheGroupCannotReadItsCalls) {
@@ -329,12 +353,54 @@ TEST_F(SubscriptionEndTest, ReleasesItsClaimsAlthoughTheGroupCannotReadItsCalls)
   holder->BeginEnd();
   commit.Open();
   ASSERT_EQ(put.Get()[0].status, absl::OkStatus());
-  EXPECT_EQ(ReasonOf(asking->NextStop()), Reason::kStorageDown);
+  EXPECT_TRUE(absl::IsUnavailable(asking->NextEnded().value().status));
   ASSERT_TRUE(holder->FinishEnd());
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
   ASSERT_TRUE(asking->End());
   harness_.hooks = {};
   EXPECT_EQ(harness_.Phase(held), CallPhase::kReady);
+}
+
+// An engine of several machines: another server has taken a shard over, or may have.
+TEST_F(SubscriptionEndTest, ALostShardIsDroppedAndTheOthersGoOn) {
+  for (const auto kind : {StorageErrorKind::kFenced, StorageErrorKind::kUncertain}) {
+    SCOPED_TRACE(static_cast<int>(kind));
+    StoreHarness harness;
+    size_t returned = 0;
+    harness.hooks.returned = [&](size_t count) { returned += count; };
+    harness.config.storage.shards = 2;
+    harness.Open();
+    std::vector<CallId> ids;
+    for (int i = 0; i < 20; ++i) {
+      ids.push_back(harness.NewId());
+      ASSERT_EQ(harness.PutInput(ids.back(), "in").status, absl::OkStatus());
+    }
+    Subscriber waiter(&harness, {});
+    waiter.GrantMuch();
+    ASSERT_TRUE(waiter->Add(ids));
+    harness.Settle();
+
+    harness.hooks.commit = [&] {
+      return WithKind(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown, "lost"),
+                      kind);
+    };
+    EXPECT_EQ(ReasonOf(harness.PutOutput(ids[0], "out").status), Reason::kStorageDown);
+    EXPECT_EQ(returned, kind == StorageErrorKind::kFenced ? 1u : 0u) << "it may be stored";
+    EXPECT_EQ(ReasonOf(waiter.NextStop()), Reason::kStorageDown);
+    harness.hooks.commit = nullptr;
+    EXPECT_FALSE(harness.has_failed());
+    size_t refused = 0;
+    for (const CallId& id : ids) {
+      const absl::Status status = harness.PutOutput(id, "out").status;
+      if (status.ok()) continue;
+      EXPECT_EQ(ReasonOf(status), Reason::kStorageDown);
+      ++refused;
+    }
+    EXPECT_GT(refused, 0u);
+    EXPECT_LT(refused, ids.size());
+    EXPECT_EQ(ReasonOf(harness.PutOutput(ids[0], "out").status), Reason::kStorageDown);
+    EXPECT_FALSE(harness.has_failed());
+  }
 }
 
 }  // namespace

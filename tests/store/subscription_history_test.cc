@@ -295,7 +295,7 @@ class History {
   // A last subscriber gets every remaining output.
   void Finish() {
     while (!streams_.empty()) EndStream(0);
-    EXPECT_EQ(harness_.tenant()->claims, 0);
+    EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
     OpenStream();
     ModelStream& last = streams_[0];
     last.credit_items = last.credit_bytes = 1'000'000;
@@ -319,7 +319,7 @@ class History {
     }
     for (const CallId& id : last.wants) EXPECT_EQ(calls_.at(id).output_deadline_ms, 0);
     EndStream(0);
-    EXPECT_EQ(harness_.tenant()->claims, 0);
+    EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
     EXPECT_FALSE(harness_.has_failed());
   }
 
@@ -367,7 +367,7 @@ class Crowd {
       EXPECT_EQ(acks_[i], 1) << "call " << i;
       EXPECT_EQ(harness_.Phase(ids_[i]), CallPhase::kConsumed);
     }
-    EXPECT_EQ(harness_.tenant()->claims, 0);
+    EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
   }
 
  private:

@@ -219,7 +219,7 @@ TEST_F(SubscriptionTest, KeepsToTheTenantsLimitOfClaims) {
   for (int i = 0; i < 3; ++i) held.push_back(*subscriber.NextOutput());
   harness_.Settle();
   EXPECT_EQ(CountReady(ids), 3);
-  EXPECT_EQ(harness_.tenant()->claims, 3);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 3);
   // At once, when its owner says so.
   ASSERT_EQ(Ack(subscriber, held[0]), absl::OkStatus());
   subscriber->Retry();
@@ -241,7 +241,7 @@ TEST_F(SubscriptionTest, KeepsToTheTenantsLimitOfClaims) {
   harness_.clock.Advance(absl::Milliseconds(1100));
   EXPECT_EQ(IdOf(subscriber.NextOutput()), ids[5].ToString());
   EXPECT_TRUE(subscriber.End());
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
 }
 
 TEST_F(SubscriptionTest, HoldsNoMoreUnsentThanThereIsRoomFor) {

@@ -42,14 +42,14 @@ class PlayedHost : public SubscriptionHost {
 class SubscriptionTurnTest : public ::testing::Test {
  protected:
   SubscriptionTurnTest() {
-    tenant_.SetPolicy({.limits = {.claims_max = 100}});
+    tenant_.ledger.SetLimits({.claims_max = 100, .stream_subscriptions_max = 10});
     for (uint8_t i = 0; i < 4; ++i) {
       const uint8_t random[10] = {i};
       ids_.push_back(CallId::Mint(absl::FromUnixSeconds(1'800'000'000), random));
     }
     subscription_ = std::make_shared<Subscription>(
         &host_, ClaimTerms{.tenant = &tenant_, .waits = true, .holds_claims = true},
-        SubscriptionLimits{.bytes_max = 100, .calls_max = 10, .shard_count = 1}, [](Delivery) {});
+        SubscriptionLimits{.bytes_max = 100, .shard_count = 1}, [](Delivery) {});
     EXPECT_TRUE(subscription_->Add(ids_));
   }
 
@@ -138,7 +138,8 @@ TEST_F(SubscriptionTurnTest, CreditThatIsPastCountingIsMuch) {
 
 TEST_F(SubscriptionTurnTest, IsRefusedOnceASecondWhileTheQuotaIsUsedUp) {
   subscription_->Grant(100, 100);
-  tenant_.claims = 100;
+  std::vector<ClaimLease> claims;
+  for (int i = 0; i < 100; ++i) claims.push_back(tenant_.ledger.TakeClaim());
   {
     MutexLock lock(subscription_->mutex());
     ASSERT_TRUE(subscription_->TakesOutput(Wanted(ids_[0]), 1));
@@ -149,7 +150,7 @@ TEST_F(SubscriptionTurnTest, IsRefusedOnceASecondWhileTheQuotaIsUsedUp) {
   EXPECT_THAT(host_.TakeOffered(), IsEmpty());
   EXPECT_TRUE(subscription_->OnTimer());
   EXPECT_THAT(host_.TakeOffered(), IsEmpty());
-  tenant_.claims = 99;
+  claims.pop_back();
   EXPECT_FALSE(subscription_->OnTimer());
   EXPECT_THAT(host_.TakeOffered(), ElementsAre(ids_[0]));
 }

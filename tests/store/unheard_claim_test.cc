@@ -79,7 +79,7 @@ TEST_F(UnheardClaimTest, ThatWasAckedStaysAcked) {
   handle->ReleaseAnswer();
   harness_.Settle();
   EXPECT_EQ(harness_.Phase(id_), CallPhase::kConsumed);
-  EXPECT_EQ(harness_.tenant()->claims, 0);
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
 }
 
 // Sanitizers count nothing here, and the test only runs through.

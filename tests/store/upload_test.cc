@@ -406,9 +406,9 @@ TEST_F(UploadTest, ReservesTheBytesItHasAndNoMore) {
             Reason::kQuotaBytes);
   EXPECT_EQ(harness_.PutInput(harness_.NewId(), MakeData(1 << 20)).status, absl::OkStatus());
   EXPECT_TRUE(StoreHarness::Finish(*begun, data).ok()) << "its own bytes count once";
-  EXPECT_EQ(harness_.tenant()->upload_bytes, 0);
-  EXPECT_EQ(harness_.tenant()->uploads, 0);
-  EXPECT_EQ(harness_.tenant()->live_bytes, 3 << 20);
+  EXPECT_EQ(harness_.tenant()->ledger.taken_bytes(), harness_.tenant()->ledger.live_bytes());
+  EXPECT_EQ(harness_.tenant()->ledger.uploads(), 0);
+  EXPECT_EQ(harness_.tenant()->ledger.live_bytes(), 3 << 20);
 }
 
 TEST_F(UploadTest, IsLimitedInSizeAndNumber) {

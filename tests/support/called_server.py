@@ -32,8 +32,8 @@ def generate_messages(protoc: str, directory: str) -> Any:
 
 
 class CalledServer(LiveServer):
-    def __init__(self, mayflyd: str, messages: Any):
-        super().__init__(mayflyd)
+    def __init__(self, mayflyd: str, messages: Any, server: str = ""):
+        super().__init__(mayflyd, server=server)
         self.messages = messages
         self._channels: Dict[str, grpc.Channel] = {}
 

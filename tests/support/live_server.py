@@ -6,7 +6,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from typing import Any
+from typing import Any, Sequence, Tuple
 
 import grpc
 from waiting import WAIT_TIMEOUT_S, wait_until
@@ -18,6 +18,7 @@ CONFIG = """
 [server]
 listen = "127.0.0.1:{port}"
 port_file = "port"
+{server}
 [tls]
 ca_file = "certificates/ca.pem"
 certificate_file = "certificates/server.pem"
@@ -39,8 +40,8 @@ clock_jump_grace = "0s"
 
 class LiveServer:
     """Started by start(); `directory` is removed by close(). `settings` are further lines of TOML,
-    the first ones of [retention]; `storage` are lines of [storage]. `open_files` is the server's limit
-    of them, 0 for this process's."""
+    the first ones of [retention]; `storage` and `server` are lines of [storage] and [server].
+    `open_files` is the server's limit of them, 0 for this process's."""
 
     def __init__(
         self,
@@ -48,10 +49,12 @@ class LiveServer:
         settings: str = "",
         storage: str = "disk_reserve_bytes = 0",
         open_files: int = 0,
+        server: str = "",
     ):
         self._mayflyd = mayflyd
         self._settings = settings
         self._storage = storage
+        self._server = server
         self._open_files = open_files
         # Further lines of [storage], for the next start.
         self.storage_settings = ""
@@ -99,6 +102,7 @@ class LiveServer:
             port=self.port,
             settings=self._settings,
             storage=self._storage,
+            server=self._server,
             storage_settings=self.storage_settings,
         )
         with open(self.path("mayfly.toml"), "w") as file:
@@ -141,7 +145,7 @@ class LiveServer:
             )
         return context
 
-    def connect(self, role: str) -> grpc.Channel:
+    def connect(self, role: str, options: Sequence[Tuple[str, Any]] = ()) -> grpc.Channel:
         def read(name: str) -> bytes:
             with open(self.path(f"certificates/{name}"), "rb") as file:
                 return file.read()
@@ -150,7 +154,7 @@ class LiveServer:
             read("ca.pem"), read(f"{role}.key"), read(f"{role}.pem")
         )
         unlimited = [("grpc.max_receive_message_length", -1)]
-        return grpc.secure_channel(self.target, credentials, unlimited)
+        return grpc.secure_channel(self.target, credentials, [*unlimited, *options])
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)

@@ -5,7 +5,7 @@
     client = Client.from_env()                       # MAYFLY_SERVER, _CA, _CERT, _KEY
     call = client.put_input(b"question", ttl=3600)
 
-    worker = Worker.from_env(cert="worker.pem", key="worker.key")
+    worker = Worker.from_env(profile="worker")
     worker.put_output(call, worker.get_input(call).upper())
 
     print(client.retrieve(call, timeout=60))         # b"QUESTION", and it is erased
@@ -28,12 +28,13 @@ from mayfly.calls import (
     OutputItem,
     PayloadDescription,
 )
-from mayfly.client import Client, Worker
+from mayfly.client import Client
 from mayfly.completion import Completion
 from mayfly.errors import *  # noqa: F403
 from mayfly.errors import __all__ as _error_names
 from mayfly.held_output import HeldOutput
 from mayfly.settings import Settings
+from mayfly.worker import Worker
 
 __all__ = [
     "AsyncClient",

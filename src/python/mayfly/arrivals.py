@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any, Iterable, Iterator
 
@@ -100,8 +101,8 @@ class Arrivals(fork.Forkable):
                 self._on_arrivals(arrivals, [])
                 continue
             pause = max(error.retry_after, pause_before(failures, self._connection.settings))
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed, pause)
+            with contextlib.suppress(Cancelled):  # which the next stream finds too
+                self._connection.closing.sleep(pause)
 
     def _stream(self) -> None:
         try:

@@ -59,9 +59,10 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
         self._is_led = False
 
-    def call(self, item: Item) -> Result:
-        """One item, with whatever travels at the same time. Raises its error."""
-        deadline = time.monotonic() + self._settings.timeout
+    def call(self, item: Item, deadline: float | None = None) -> Result:
+        """One item, with whatever travels at the same time. Raises its error. `deadline` is in
+        place of that of the settings."""
+        deadline = deadline or self._connection.deadline()
         entry: _Entry[Item, Result] = _Entry(item, self._kind.size_bytes(item), deadline)
         with self._lock:
             self._queue.append(entry)
@@ -75,11 +76,14 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
             raise copy.copy(entry.result)  # it may be that of others too
         return entry.result  # type: ignore[return-value]
 
-    def call_all(self, items: Iterable[Item]) -> list[Result | Error]:
-        """A batch of any size, which travels by itself. Raises nothing of its items."""
+    def call_all(
+        self, items: Iterable[Item], deadline: float | None = None
+    ) -> list[Result | Error]:
+        """A batch of any size, which travels by itself. Raises nothing of its items. Without a
+        `deadline` of the whole, that of the settings is of each message."""
         results: list[Result | Error] = []
         for run in split(self._kind, items, self._settings.batch_bytes_max):
-            results += self._invoke(run, time.monotonic() + self._settings.timeout)
+            results += self._invoke(run, deadline or self._connection.deadline())
         return results
 
     def _await(self, entry: _Entry[Item, Result]) -> None:
@@ -143,7 +147,7 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
                 response = self._connection.invoke(batch.method, request, deadline)
                 if (reason := batch.take(request, response)) is None:
                     return batch.results
-                time.sleep(backoff.pause_after(reason))
+                self._connection.closing.sleep(backoff.pause_after(reason))
             except Error as error:
                 batch.fail(error)
                 return batch.results

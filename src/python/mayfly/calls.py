@@ -6,9 +6,13 @@ import dataclasses
 import datetime
 import enum
 import types
+import uuid
 from typing import Mapping, NamedTuple, TypeVar
 
-Ttl = float | datetime.timedelta | None
+CallId = str | uuid.UUID
+Seconds = float | datetime.timedelta
+Ttl = Seconds | None
+Timeout = Seconds | None
 
 
 class Outcome(enum.StrEnum):
@@ -48,7 +52,7 @@ class InputItem:
 
     data: bytes | bytearray | memoryview
     ttl: Ttl = None
-    call_id: str = ""
+    call_id: CallId = ""
     content_type: str = ""
     labels: Mapping[str, str] | None = None
     encryption_key_id: str = ""
@@ -58,7 +62,7 @@ class InputItem:
 class OutputItem:
     """One output of a batch."""
 
-    call_id: str
+    call_id: CallId
     data: bytes | bytearray | memoryview
     attempt: int = 1
     outcome: str = Outcome.SUCCESS

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import weakref
 from typing import Any, Callable
 
 from mayfly import transport
-from mayfly.errors import Error, InvalidArgument, Unavailable
+from mayfly.errors import Error, PermissionDenied, Unavailable
+from mayfly.identity import Credentials, Identity
 from mayfly.settings import Settings
 
 _RECONNECT_MIN_MS = 100
 _NEVER_MS = (1 << 31) - 1
 _RENEW_INTERVAL_S = 1.0
+_PROBE_INTERVAL_S = 1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Channel:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Channel:
+    """Is closed when nobody has it any more: a call keeps it while it is under way."""
+
     channel: Any
     stub: Any
     opened: float  # time.monotonic
+    credentials: Credentials
 
 
 class Channels:
@@ -28,29 +34,38 @@ class Channels:
     Each is opened by its first call, which is when the name of the server is resolved. When the server
     cannot be reached there is another channel, at most once a second: by itself gRPC 1.51 may stop
     connecting for ever when the name has two addresses, and is resolved again just while the first
-    refuses, or the second takes longer to fail than the first to be tried again. Not thread-safe.
+    refuses, or the second takes longer to fail than the first to be tried again.
+
+    When the certificate was replaced, the next call opens another channel, and those under way end on
+    theirs. Not thread-safe.
     """
 
     def __init__(self, settings: Settings) -> None:
         """InvalidArgument: a file cannot be read. gRPC's own credentials must not be there before a
         fork."""
         self._settings = settings
-        self._ca = _read("ca", settings.ca)
-        self._key = _read("key", settings.key)
-        self._cert = _read("cert", settings.cert)
-        self._open: dict[bool, _Channel] = {}
+        self.identity = Identity(settings)
+        self._open: dict[bool, Channel] = {}
+        self._probed = -_PROBE_INTERVAL_S
+        self._alive = weakref.WeakSet[Channel]()  # those with calls under way too
 
-    def stub(self, large: bool, secure_channel: Callable[..., Any]) -> Any:
-        """`secure_channel` is gRPC's, blocking or asyncio's."""
-        if large not in self._open:
+    def channel(self, large: bool, secure_channel: Callable[..., Any]) -> Channel:
+        """`secure_channel` is gRPC's, blocking or asyncio's. CertificateInvalid."""
+        credentials = self.identity.current()
+        opened = self._open.get(large)
+        if opened is None or opened.credentials is not credentials:
             channel = secure_channel(
                 self._settings.server,
-                transport.grpc().ssl_channel_credentials(self._ca, self._key, self._cert),
+                transport.grpc().ssl_channel_credentials(
+                    credentials.ca, credentials.key, credentials.cert
+                ),
                 _options(self._settings),
             )
             stub = transport.new_stub(channel)
-            self._open[large] = _Channel(channel, stub, time.monotonic())
-        return self._open[large].stub
+            opened = Channel(channel, stub, time.monotonic(), credentials)
+            self._open[large] = opened
+            self._alive.add(opened)
+        return opened
 
     def take_outdated(self, large: bool, error: Error) -> list[Any]:
         """To be closed after a call on it ended so: the channel, if another one may reach the server."""
@@ -62,16 +77,42 @@ class Channels:
         del self._open[large]
         return [channel.channel]
 
+    def is_replaced(self, channel: Channel, error: Error) -> bool:
+        """Whether a call ended so because its certificate expired, and there is a newer one."""
+        if not isinstance(error, PermissionDenied) or error.reason not in ("", "IDENTITY_INVALID"):
+            return False
+        return self.identity.current() is not channel.credentials
+
+    def to_probe(self, error: Error) -> Credentials | None:
+        """With which to find out why a call ended so, if the connection may be refused."""
+        if not isinstance(error, Unavailable) or error.reason:
+            return None
+        now = time.monotonic()
+        if now - self._probed < _PROBE_INTERVAL_S:
+            return None
+        self._probed = now
+        return self.identity.current()
+
+    def explained(self, error: Error, refusal: Error | str) -> Error:
+        """With what a probe has found."""
+        if isinstance(refusal, Error):
+            return refusal
+        return Unavailable(error.message + refusal, "", error.call_id, error.retry_after)
+
     def take_all(self) -> list[Any]:
         """To be closed."""
-        channels = [channel.channel for channel in self._open.values()]
+        channels = [channel.channel for channel in self._alive]
         self._open.clear()
+        self._alive.clear()
         return channels
 
     def abandon(self) -> None:
         """In the child of a fork."""
         transport.abandon(self._open)
+        for channel in self._alive:
+            transport.abandon(channel)
         self._open = {}
+        self._alive = weakref.WeakSet()
 
 
 def _options(settings: Settings) -> list[tuple[str, Any]]:
@@ -93,11 +134,3 @@ def _options(settings: Settings) -> list[tuple[str, Any]]:
     if settings.server_name:
         options.append(("grpc.ssl_target_name_override", settings.server_name))
     return options
-
-
-def _read(name: str, path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise InvalidArgument(f"{name}: cannot be read: {error.strerror}") from None

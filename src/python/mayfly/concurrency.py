@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-import time
 from typing import Callable, Generic, TypeVar
 
-ValueT = TypeVar("ValueT")
+from mayfly.errors import Cancelled
 
-sleep = time.sleep
+ValueT = TypeVar("ValueT")
 
 # Guards state that threads share. Nothing waits while it is held.
 Guard = threading.Lock
@@ -41,6 +40,30 @@ class Waiter(Generic[ValueT]):
         self._lock.acquire(timeout=-1.0 if timeout is None else timeout)
 
 
+class Closing:
+    """Whether a client is closed. Ends the pauses of its calls when it is."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def check(self) -> None:
+        """Cancelled: it is."""
+        if self.is_set:
+            raise Cancelled("the client is closed")
+
+    def sleep(self, seconds: float) -> None:
+        """Cancelled: it is, or is meanwhile."""
+        self._event.wait(seconds)
+        self.check()
+
+
 class Queue(queue.SimpleQueue[ValueT]):
     def take(self, timeout: float | None) -> ValueT | None:
         """None: nothing came for `timeout` seconds."""
@@ -48,6 +71,13 @@ class Queue(queue.SimpleQueue[ValueT]):
             return self.get(timeout=timeout)
         except queue.Empty:
             return None
+
+
+class Inbox(Queue[ValueT]):
+    """Of one that waits for many values, as a Waiter for one."""
+
+    def set(self, value: ValueT) -> None:
+        self.put_nowait(value)
 
 
 class Tasks:

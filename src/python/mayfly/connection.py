@@ -7,10 +7,10 @@ import threading
 import time
 from typing import Any, Iterator
 
-from mayfly import fork, transport
+from mayfly import fork, probe, transport
 from mayfly.backoff import Backoff
-from mayfly.channels import Channels
-from mayfly.concurrency import Tasks
+from mayfly.channels import Channel, Channels
+from mayfly.concurrency import Closing, Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
 
@@ -22,27 +22,31 @@ class Connection(fork.Forkable):
         self.settings = settings
         self.tasks = Tasks()
         self._channels = Channels(settings)
-        self._closed = False
+        self.closing = Closing()
         self._lock = threading.Lock()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:
         self._channels.abandon()
+        was_closed = self.closing.is_set
+        self.closing = Closing()
+        if was_closed:
+            self.closing.set()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def stub(self, large: bool = False) -> Iterator[Any]:
         """The stub for one call. What ends the call is raised as an `Error`."""
-        stub = self._stub(large)
+        channel = self._channel(large)  # it has to stay while the call is under way
         try:
-            yield stub
+            yield channel.stub
         except Exception as error:
-            known = self._known(error, large)
+            known = self._known(error, channel, large)
             if known is error:
                 raise
             raise known from None
 
-    def _known(self, error: Exception, large: bool = False) -> Exception:
+    def _known(self, error: Exception, channel: Channel | None, large: bool = False) -> Exception:
         """As an `Error`, if it is of gRPC. A channel that does not reach the server is given up."""
         if isinstance(error, ValueError) and "closed channel" in str(error):
             known: Error | None = Cancelled(str(error))  # between two statements
@@ -52,30 +56,41 @@ class Connection(fork.Forkable):
             return error
         with self._lock:
             outdated = self._channels.take_outdated(large, known)
+            if channel is not None and self._channels.is_replaced(channel, known):
+                return Unavailable("the certificate was replaced")
         # Calls that are still under way on it are interrupted, and repeated.
-        for channel in outdated:
-            channel.close()
-        if isinstance(known, Cancelled) and not self._closed:
+        for each in outdated:
+            each.close()
+        if isinstance(known, Cancelled) and not self.closing.is_set:
             return Unavailable("the call was interrupted")  # the server cancels nothing
-        return known
+        return self._explained(known)
 
-    def _stub(self, large: bool = False) -> Any:
+    def _explained(self, error: Error) -> Error:
+        """With the reason why there is no connection, if it is a certificate's."""
         with self._lock:
-            if self._closed:
-                raise Cancelled("the client is closed")
-            return self._channels.stub(large, transport.grpc().secure_channel)
+            credentials = self._channels.to_probe(error)
+        if credentials is None:
+            return error
+        return self._channels.explained(error, probe.refusal_of(self.settings, credentials))
+
+    def _channel(self, large: bool = False) -> Channel:
+        with self._lock:
+            self.closing.check()
+            return self._channels.channel(large, transport.grpc().secure_channel)
 
     def invoke(self, method: str, request: Any, deadline: float) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
         backoff = Backoff(self.settings, deadline)
         while True:
+            channel = None
             try:
-                return getattr(self._stub(), method)(request, timeout=backoff.left())
+                channel = self._channel()
+                return getattr(channel.stub, method)(request, timeout=backoff.left())
             except Exception as error:
-                known = self._known(error)
+                known = self._known(error, channel)
                 if not isinstance(known, Unavailable):
                     raise known from None
-            time.sleep(backoff.pause_after(known))
+            self.closing.sleep(backoff.pause_after(known))
 
     def deadline(self) -> float:
         """Of a call that begins now."""
@@ -84,7 +99,7 @@ class Connection(fork.Forkable):
     def close(self) -> None:
         """Calls under way end with Cancelled."""
         with self._lock:
-            self._closed = True
+            self.closing.set()
             channels = self._channels.take_all()
         for channel in channels:
             channel.close()

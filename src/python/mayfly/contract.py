@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import functools
 import os
-from typing import Any, Callable, Generic, Iterable, Iterator, Mapping, Sequence, TypeVar
+from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
 
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 
 from mayfly import calls
-from mayfly.call_id import new_call_id
-from mayfly.calls import NO_METADATA, Claim, Claimed, Metadata, Outcome, Ttl
+from mayfly.calls import NO_METADATA, Claim, Claimed, Metadata, Outcome
 from mayfly.checksum import crc32c
 from mayfly.errors import (
     BatchError,
     Error,
-    InvalidArgument,
     PayloadDamaged,
     ProtocolError,
     from_status,
 )
+from mayfly.put_items import ITEM_OVERHEAD_BYTES, OUTCOME_NUMBERS, PutItem, put_size
 from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
@@ -33,12 +31,6 @@ SEGMENT_BYTES = 1 << 20  # of Upload and Download
 # Larger payloads are streamed; so are files and iterators that do not end before.
 MESSAGE_DATA_BYTES_MAX = 1 << 20
 POLL_WAIT_MAX_S = 55.0  # claims.wait_max
-# What an item has beside its data, about.
-_ITEM_OVERHEAD_BYTES = 96
-
-# An item of a put as the arguments of its message, which is made in its request: a message that is
-# copied into another one costs more than all else.
-PutItem = dict[str, Any]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +43,7 @@ class Kind(Generic[Item, Result]):
     method: str
     request: Callable[[Sequence[Item]], Any]
     results: Callable[[Any, Any, Sequence[Item]], list[Result | Error]]
-    size_bytes: Callable[[Item], int] = lambda item: _ITEM_OVERHEAD_BYTES
+    size_bytes: Callable[[Item], int] = lambda item: ITEM_OVERHEAD_BYTES
 
 
 class Kinds:
@@ -61,10 +53,10 @@ class Kinds:
         message_bytes = min(settings.batch_bytes_max, settings.data_bytes_max)
         lease_s = settings.lease
         self.put_inputs = Kind[PutItem, None](
-            "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, _put_size
+            "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, put_size
         )
         self.put_outputs = Kind[PutItem, None](
-            "PutOutputs", lambda items: pb.PutOutputsRequest(items=items), _nothing, _put_size
+            "PutOutputs", lambda items: pb.PutOutputsRequest(items=items), _nothing, put_size
         )
         # None: larger than a message.
         self.get_inputs = Kind[str, calls.Input | None](
@@ -119,80 +111,24 @@ def claim_request(
     return request
 
 
-def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    return data if type(data) is bytes else bytes(data)
-
-
-def input_item(call_id: str, data: bytes, ttl: Ttl, metadata: Metadata) -> PutItem:
-    item: PutItem = {"call_id": call_id, "payload": _payload(data, metadata)}
-    if ttl is not None:
-        item["ttl"] = _duration(ttl)
-    return item
-
-
-def output_item(
-    call_id: str, data: bytes, attempt: int, outcome: str, ttl: Ttl, metadata: Metadata
-) -> PutItem:
-    if not 1 <= attempt < 1 << 32:
-        raise InvalidArgument(f"attempt is {attempt}, limits are 1 and {(1 << 32) - 1}")
-    item: PutItem = {
-        "call_id": call_id,
-        "attempt": attempt,
-        "outcome": outcome_number(outcome),
-        "payload": _payload(data, metadata),
-    }
-    if ttl is not None:
-        item["ttl"] = _duration(ttl)
-    return item
-
-
-def input_items(
-    inputs: Iterable[calls.InputItem | bytes], ttl: Ttl
-) -> tuple[list[str], list[PutItem]]:
-    """The call ids and the items of a batch. `ttl` is of those that have none."""
-    items = []
-    for each in inputs:
-        if not isinstance(each, calls.InputItem):
-            items.append(input_item(new_call_id(), as_bytes(each), ttl, NO_METADATA))
-            continue
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
-        own_ttl = ttl if each.ttl is None else each.ttl
-        call_id = each.call_id or new_call_id()
-        items.append(input_item(call_id, as_bytes(each.data), own_ttl, metadata))
-    return [item["call_id"] for item in items], items
-
-
-def output_items(
-    outputs: Iterable[calls.OutputItem], ttl: Ttl
-) -> tuple[list[str], list[PutItem]]:
-    """The same of outputs."""
-    items = []
-    for each in outputs:
-        metadata = metadata_from(each.content_type, each.labels, each.encryption_key_id)
-        own_ttl = ttl if each.ttl is None else each.ttl
-        data = as_bytes(each.data)
-        items.append(
-            output_item(each.call_id, data, each.attempt, each.outcome, own_ttl, metadata)
-        )
-    return [item["call_id"] for item in items], items
+def each_of(results: list[Result | Error], call_ids: list[str]) -> list[Result | Error]:
+    """With the errors of their calls: one that failed a whole request names none."""
+    return [
+        result.of_call(call_id) if isinstance(result, Error) else result
+        for result, call_id in zip(results, call_ids)
+    ]
 
 
 def all_of(results: list[Result | Error], call_ids: list[str]) -> list[Result]:
     """BatchError: some are errors."""
     errors = {
-        index: result for index, result in enumerate(results) if isinstance(result, Error)
+        index: result.of_call(call_ids[index])
+        for index, result in enumerate(results)
+        if isinstance(result, Error)
     }
     if errors:
         raise BatchError(errors, call_ids)
     return results  # type: ignore[return-value]
-
-
-def outcome_number(outcome: str) -> Any:
-    number = _OUTCOME_NUMBERS.get(outcome)
-    if number is None:
-        known = ", ".join(Outcome)
-        raise InvalidArgument(f"outcome is {outcome}, known are {known}")
-    return number
 
 
 def outcome_of(number: int) -> Outcome | None:
@@ -246,52 +182,15 @@ def time_of(timestamp: timestamp_pb2.Timestamp) -> datetime.datetime:
     return time
 
 
-def metadata_from(
-    content_type: str, labels: Mapping[str, str] | None, encryption_key_id: str
-) -> Metadata:
-    if not (content_type or labels or encryption_key_id):
-        return NO_METADATA
-    return Metadata(content_type, labels or {}, encryption_key_id)
-
-
-_OUTCOME_NUMBERS: dict[str, Any] = {
-    outcome: pb.Outcome.Value(f"OUTCOME_{outcome.name}") for outcome in Outcome
-}
-_OUTCOMES = {number: Outcome(outcome) for outcome, number in _OUTCOME_NUMBERS.items()}
+_OUTCOMES = {number: Outcome(outcome) for outcome, number in OUTCOME_NUMBERS.items()}
 _STATES = {pb.CallState.Value(f"CALL_STATE_{state.name}"): state for state in calls.CallState}
-
-
-def _payload(data: bytes, metadata: Metadata) -> dict[str, Any]:
-    if metadata is NO_METADATA:
-        return {"data": data, "crc32c": crc32c(data)}
-    return {
-        "data": data,
-        "crc32c": crc32c(data),
-        "content_type": metadata.content_type,
-        "labels": metadata.labels,
-        "encryption_key_id": metadata.encryption_key_id,
-    }
-
-
-@functools.lru_cache(maxsize=64)
-def _duration(ttl: float | datetime.timedelta) -> duration_pb2.Duration:
-    seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
-    if not 0 < seconds <= 86400:
-        raise InvalidArgument(f"ttl is {seconds} s, limits are 1 s and 86400 s")
-    duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
-
-
-def _put_size(item: PutItem) -> int:
-    return len(item["payload"]["data"]) + _ITEM_OVERHEAD_BYTES
 
 
 def _verified(data: bytes, payload: pb.Payload, call_id: str) -> int:
     checksum = crc32c(data)
     if checksum != payload.crc32c:
         raise PayloadDamaged(
-            f"{len(data)} bytes arrived damaged", "checksum_mismatch", call_id
+            f"{len(data)} bytes arrived damaged", "CHECKSUM_MISMATCH", call_id
         )
     return checksum
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from mayfly.arguments import Path
 from mayfly.settings import Settings
 
 _SelfT = TypeVar("_SelfT", bound="Endpoint")
 
 
 class Endpoint:
-    def __init__(self, server: str, *, ca: str, cert: str, key: str, **settings: Any) -> None:
+    _settings: Settings
+
+    def __init__(self, server: str, *, ca: Path, cert: Path, key: Path, **settings: Any) -> None:
         """`server` is host:port; `ca`, `cert` and `key` are PEM files; `settings` are those of
-        Settings. Connects with the first call.
+        Settings, times in seconds or as a timedelta. Connects with the first call.
 
         InvalidArgument: a file cannot be read, or a setting is out of its range.
         """
-        self._begin(Settings(server, ca, cert, key, **settings))
+        files: Any = {"ca": ca, "cert": cert, "key": key}  # Settings makes them text
+        self._begin(Settings(server, **files, **settings))
 
     @classmethod
     def from_env(cls: type[_SelfT], **settings: Any) -> _SelfT:

@@ -12,6 +12,7 @@ from mayfly.rpc import error_details_pb2, status_pb2
 __all__ = [
     "BatchError",
     "Cancelled",
+    "CertificateInvalid",
     "ClaimLost",
     "Conflict",
     "Error",
@@ -35,7 +36,7 @@ _DOMAIN = "mayfly"
 class Error(Exception):
     """The base of all.
 
-    `reason` is the contract's (error_reason.proto) in lower case, such as "quota_rate", or empty.
+    `reason` is the contract's (error_reason.proto), such as "QUOTA_RATE", or empty.
     `call_id` is that of the call concerned, or empty. `retry_after` is how long the server asks to
     wait before a retry, in seconds; 0 when it does not say.
     """
@@ -49,6 +50,12 @@ class Error(Exception):
         self.call_id = call_id
         self.retry_after = retry_after
 
+    def of_call(self, call_id: str) -> Error:
+        """The same of one call, when it names none."""
+        if self.call_id or not call_id or isinstance(self, BatchError):
+            return self
+        return type(self)(self.message, self.reason, call_id, self.retry_after)
+
     def __str__(self) -> str:
         parts = [f"call {self.call_id}"] if self.call_id else []
         parts.append(self.message or type(self).__name__)
@@ -56,8 +63,9 @@ class Error(Exception):
 
 
 class NotFound(Error):
-    """The call is not there. `reason` says why: "consumed" (its output was retrieved), "expired",
-    "deleted", or "unknown" (never there, or ended long ago, or another tenant's)."""
+    """The call is not there. `reason` says why: OUTPUT_CONSUMED (its output was retrieved),
+    CALL_EXPIRED, CALL_DELETED, or CALL_UNKNOWN (never there, or ended long ago, or another
+    tenant's)."""
 
 
 class Conflict(Error):
@@ -94,6 +102,11 @@ class PayloadDamaged(Error):
 
 class PermissionDenied(Error):
     """The certificate is not good, or not good for this."""
+
+
+class CertificateInvalid(PermissionDenied):
+    """A certificate or key, of this client or of the server, is not good. The text says which, and
+    what to do. When the files have been replaced, the next call reads them."""
 
 
 class Unavailable(Error):
@@ -154,13 +167,13 @@ _BY_REASON: dict[str, type[Error]] = {
     "OUTPUT_PENDING": Pending,
     "PAYLOAD_TOO_LARGE": PayloadTooLarge,
     "CHECKSUM_MISMATCH": PayloadDamaged,
+    "IDENTITY_INVALID": CertificateInvalid,
 }
-_NOT_FOUND_REASONS = {
-    "OUTPUT_CONSUMED": "consumed",
-    "CALL_EXPIRED": "expired",
-    "CALL_DELETED": "deleted",
-    "CALL_UNKNOWN": "unknown",
-}
+
+
+def is_of_another_time(result: object) -> bool:
+    """Whether an id was refused because of the time in it."""
+    return isinstance(result, InvalidArgument) and result.reason == "ID_OUTSIDE_WINDOW"
 
 
 def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
@@ -175,9 +188,8 @@ def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
             retry.ParseFromString(detail.value)
     reason = info.reason if info.domain == _DOMAIN else ""
     kind = _BY_REASON.get(reason, _BY_CODE.get(status.code, ProtocolError))
-    shown = _NOT_FOUND_REASONS.get(reason, reason.lower())
     retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return kind(status.message, shown, call_id, retry_after)
+    return kind(status.message, reason, call_id, retry_after)
 
 
 def from_status_of_rpc(error: Any) -> Error:

@@ -89,19 +89,26 @@ class Found:
     def __init__(self, call_ids: Sequence[str]) -> None:
         self._call_ids = call_ids
         self._found: dict[str, Claimed | Error] = {}
-        self.left = list(dict.fromkeys(call_ids))
+        self._left = dict.fromkeys(call_ids)
+
+    @property
+    def left(self) -> list[str]:
+        return list(self._left)
+
+    def is_complete(self) -> bool:
+        return not self._left
 
     def take(self, results: Sequence[Claimed | None | Error]) -> bool:
         """Of those that are left, in their order. Whether there was any."""
-        count = len(self.left)
+        count = len(self._left)
         for call_id, result in zip(self.left, results):
             if result is not None:
-                self._found[call_id] = result
-        self.left = [call_id for call_id in self.left if call_id not in self._found]
-        return len(self.left) < count
+                self.add(call_id, result)
+        return len(self._left) < count
 
     def add(self, call_id: str, result: Claimed | Error) -> None:
         self._found[call_id] = result
+        self._left.pop(call_id, None)
 
     def claims(self) -> list[Claim]:
         return [each.claim for each in self._found.values() if isinstance(each, Claimed)]

@@ -69,7 +69,7 @@ class Reception:
         )
         if not same:
             # What was handed out already cannot be taken back.
-            raise ClaimLost("a later attempt replaced the output", "claim_lost", self.call_id)
+            raise ClaimLost("a later attempt replaced the output", "CLAIM_LOST", self.call_id)
 
     def _take_segment(self, segment: pb.DownloadSegment) -> bytes:
         if self.header is None or self.finished:
@@ -91,11 +91,11 @@ class Reception:
         if finish.size_bytes != self.offset_bytes or self.header.size_bytes != self.offset_bytes:
             raise PayloadDamaged(
                 f"{self.offset_bytes} bytes arrived of {finish.size_bytes}",
-                "checksum_mismatch", self.call_id
+                "CHECKSUM_MISMATCH", self.call_id
             )
         if finish.crc32c != self.crc32c or self.header.payload.crc32c != self.crc32c:
             raise PayloadDamaged(
-                f"{self.offset_bytes} bytes arrived damaged", "checksum_mismatch", self.call_id
+                f"{self.offset_bytes} bytes arrived damaged", "CHECKSUM_MISMATCH", self.call_id
             )
         self.finished = True
 
@@ -122,5 +122,5 @@ def check_fits_memory(call_id: str, size_bytes: int, bytes_max: int | None) -> N
     if bytes_max is not None and size_bytes > bytes_max:
         raise PayloadTooLarge(
             f"payload is {size_bytes} bytes, data_bytes_max is {bytes_max}",
-            "payload_too_large", call_id,
+            "PAYLOAD_TOO_LARGE", call_id,
         )

@@ -8,6 +8,7 @@ import pathlib
 import tomllib
 from typing import Any, Mapping
 
+from mayfly import arguments
 from mayfly.errors import InvalidArgument
 
 _KEYS = ("server", "ca", "cert", "key")
@@ -52,6 +53,10 @@ class Settings:
     """How long to wait for the answer to that. More than 0."""
 
     def __post_init__(self) -> None:
+        """Takes paths and timedeltas too."""
+        for field in dataclasses.fields(self):
+            value = _normal(field.name, field.default, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         for name in _KEYS:
             if not getattr(self, name):
                 raise InvalidArgument(
@@ -76,24 +81,40 @@ class Settings:
 
     @classmethod
     def from_env(
-        cls, environment: Mapping[str, str] | None = None, **settings: Any
+        cls, environment: Mapping[str, str] | None = None, *, profile: str = "", **settings: Any
     ) -> Settings:
-        """From `settings`, else MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT and MAYFLY_KEY, else the TOML
-        file MAYFLY_CONFIG or ~/.config/mayfly/config.toml with server, ca, cert and key, as the
-        command line tool. Relative paths in the file start from its directory.
+        """Each of server, ca, cert and key comes from the first of these that has it: `settings`, the
+        table [profiles.PROFILE] of the TOML file if a profile is named, MAYFLY_SERVER, MAYFLY_CA,
+        MAYFLY_CERT and MAYFLY_KEY, and the file itself. The file is MAYFLY_CONFIG or
+        ~/.config/mayfly/config.toml, as for the command line tool. Relative paths in it start from
+        its directory.
 
-        InvalidArgument: one is missing everywhere, or the file is not good.
+        InvalidArgument: one is missing everywhere, or the file is not good, or lacks the profile.
         """
         if environment is None:
             environment = os.environ
-        found: dict[str, Any] = {key: environment.get(f"MAYFLY_{key.upper()}", "") for key in _KEYS}
-        found.update((key, value) for key, value in settings.items() if key in _KEYS and value)
-        path = _config_path(environment)
-        if path is not None:
-            for key, value in _read_file(path).items():
-                found[key] = found[key] or value
+        file = _SettingsFile.read(_config_path(environment))
+        sources = [
+            {key: value for key, value in settings.items() if key in _KEYS},
+            file.profile(profile) if profile else {},
+            {key: environment.get(f"MAYFLY_{key.upper()}", "") for key in _KEYS},
+            file.values,
+        ]
+        found: dict[str, Any] = {}
+        for key in _KEYS:
+            found[key] = next((source[key] for source in sources if source.get(key)), "")
         others = {key: value for key, value in settings.items() if key not in _KEYS}
         return cls(**found, **others)
+
+
+def _normal(name: str, default: Any, value: Any) -> Any:
+    if name in ("ca", "cert", "key"):
+        return arguments.path_from(value, name)
+    if isinstance(default, float):
+        return arguments.seconds_from(value, name)
+    if isinstance(default, int):
+        return arguments.integer_from(value, name)
+    return arguments.text_from(value, name)
 
 
 def _config_path(environment: Mapping[str, str]) -> pathlib.Path | None:
@@ -105,19 +126,53 @@ def _config_path(environment: Mapping[str, str]) -> pathlib.Path | None:
     return usual if home and usual.exists() else None
 
 
-def _read_file(path: pathlib.Path) -> dict[str, str]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidArgument(f"config file: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InvalidArgument(f"config file: not TOML: {error}") from None
-    for key, value in document.items():
-        if key not in _KEYS:
-            raise InvalidArgument(f"config file: unknown key {key}, wants server, ca, cert or key")
-        if not isinstance(value, str):
-            raise InvalidArgument(f"config file: {key} wants a string")
-    return {
-        key: str(path.parent / value) if value and key != "server" else value
-        for key, value in document.items()
-    }
+@dataclasses.dataclass
+class _SettingsFile:
+    name: str
+    values: dict[str, str] = dataclasses.field(default_factory=dict)
+    profiles: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: pathlib.Path | None) -> _SettingsFile:
+        if path is None:
+            return cls("")
+        file = cls(f"config file {path}")
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InvalidArgument(f"{file.name}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise InvalidArgument(f"{file.name}: not TOML: {error}") from None
+        profiles = document.pop("profiles", {})
+        file.values = file._checked(document, path.parent)
+        if not isinstance(profiles, dict):
+            raise InvalidArgument(f"{file.name}: profiles must be a table of tables")
+        for name, table in profiles.items():
+            if not isinstance(table, dict):
+                raise InvalidArgument(f"{file.name}: the profile {name} must be a table")
+            file.profiles[name] = file._checked(table, path.parent)
+        return file
+
+    def profile(self, name: str) -> dict[str, str]:
+        if not self.name:
+            raise InvalidArgument(
+                f"the profile {name} is looked for in a config file, and there is none: "
+                "set MAYFLY_CONFIG"
+            )
+        if name not in self.profiles:
+            known = ", ".join(sorted(self.profiles)) or "none"
+            raise InvalidArgument(f"{self.name}: has no profile {name}; its profiles: {known}")
+        return self.profiles[name]
+
+    def _checked(self, table: dict[str, Any], directory: pathlib.Path) -> dict[str, str]:
+        for key, value in table.items():
+            if key not in _KEYS:
+                raise InvalidArgument(
+                    f"{self.name}: unknown key {key}, expected server, ca, cert, key or profiles"
+                )
+            if not isinstance(value, str):
+                raise InvalidArgument(f"{self.name}: {key} must be a string")
+        return {
+            key: str(directory / value) if value and key != "server" else value
+            for key, value in table.items()
+        }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import collections
+import os
 from typing import BinaryIO, Iterable, Protocol
 
+from mayfly import arguments
 from mayfly.contract import SEGMENT_BYTES
-from mayfly.errors import InvalidArgument
 
 # An iterator cannot be rewound, so its bytes are kept until the server has them.
 KEPT_SEGMENTS_MAX = 32
 
-Data = bytes | bytearray | memoryview | BinaryIO | Iterable[bytes]
+Data = bytes | bytearray | memoryview | BinaryIO | os.PathLike[str] | Iterable[bytes]
 
 
 class Source(Protocol):
@@ -28,6 +29,9 @@ class Source(Protocol):
     def forget_before(self, offset: int) -> None:
         """The server has these."""
 
+    def close(self) -> None:
+        """Nothing is read any more."""
+
 
 class BytesSource:
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
@@ -41,6 +45,9 @@ class BytesSource:
         return 0
 
     def forget_before(self, offset: int) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
@@ -62,6 +69,20 @@ class FileSource:
     def forget_before(self, offset: int) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
+
+class PathSource(FileSource):
+    """The file of this name, which it opens and closes."""
+
+    def __init__(self, path: os.PathLike[str]) -> None:
+        self._own = open(path, "rb")
+        super().__init__(self._own)
+
+    def close(self) -> None:
+        self._own.close()
+
 
 class SegmentBuffer:
     """Makes segments of pieces of any size, and keeps them until they are forgotten."""
@@ -75,7 +96,7 @@ class SegmentBuffer:
 
     def add(self, piece: bytes) -> None:
         if not isinstance(piece, (bytes, bytearray, memoryview)):
-            raise InvalidArgument(f"the iterator gave {type(piece).__name__}, wanted are bytes")
+            raise arguments.wrong_type("a piece of data", piece, arguments.BUFFER)
         self._loose += piece
         while len(self._loose) >= SEGMENT_BYTES:
             self._kept.append(bytes(self._loose[:SEGMENT_BYTES]))
@@ -103,6 +124,9 @@ class SegmentBuffer:
         while self._kept and self._kept_from + len(self._kept[0]) <= offset:
             self._kept_from += len(self._kept.popleft())
 
+    def close(self) -> None:
+        pass
+
 
 class IteratorSource(SegmentBuffer):
     def __init__(self, pieces: Iterable[bytes]) -> None:
@@ -122,10 +146,12 @@ class IteratorSource(SegmentBuffer):
 def source_of(data: Data) -> Source:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return BytesSource(data)
+    if isinstance(data, os.PathLike):
+        return PathSource(data)
     if not hasattr(data, "read"):
-        if isinstance(data, str):
-            raise InvalidArgument("data is str, wanted are bytes, a binary file or an iterator")
-        return IteratorSource(data)
+        if isinstance(data, str) or not isinstance(data, Iterable):
+            raise arguments.wrong_type("data", data, arguments.DATA)
+        return IteratorSource(data)  # type: ignore[arg-type]
     seekable = getattr(data, "seekable", None)
     if seekable is not None and seekable():
         return FileSource(data)  # type: ignore[arg-type]
@@ -136,7 +162,9 @@ def source_of(data: Data) -> Source:
 def _read_fully(file: BinaryIO) -> bytes:
     data = file.read(SEGMENT_BYTES)
     if not isinstance(data, bytes):
-        raise InvalidArgument("the file reads text, wanted is one that was opened in binary mode")
+        raise arguments.wrong_type(
+            "data read from the file", data, "bytes, of a file opened in binary mode"
+        )
     while 0 < len(data) < SEGMENT_BYTES:
         more = file.read(SEGMENT_BYTES - len(data))
         if not more:

@@ -71,5 +71,5 @@ class Transmission:
         """An upload that has ended either way is unknown; what it was is found by putting again."""
         return not self.source_is_gone and (
             isinstance(error, Unavailable)
-            or error.reason in ("offset_mismatch", "upload_unknown")
+            or error.reason in ("OFFSET_MISMATCH", "UPLOAD_UNKNOWN")
         )

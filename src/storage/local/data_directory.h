@@ -20,6 +20,10 @@ namespace mayfly {
 
 class DataDirectory {
  public:
+  // What Open and the check of keys would say of `path`, as far as that can be told without making
+  // or locking anything.
+  static absl::Status Check(const std::string& path, bool allow_unsafe_filesystem);
+
   // Makes what is missing, and takes the lock. FAILED_PRECONDITION when another process holds it,
   // when others than the owner may enter a directory, or when the database has lost files that
   // say that there is data.

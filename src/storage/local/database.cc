@@ -20,7 +20,7 @@ constexpr char kFormatKey[] = "format";
 constexpr char kFormatVersion[] = "1";
 constexpr char kStoreKey[] = "store";
 
-rocksdb::Slice AsSlice(const StoreId& id) {
+rocksdb::Slice SliceOf(const StoreId& id) {
   return rocksdb::Slice(reinterpret_cast<const char*>(id.data()), id.size());
 }
 
@@ -86,9 +86,24 @@ class FailureListener : public rocksdb::EventListener {
   const std::shared_ptr<std::atomic<uint32_t>> damaged_families_;
 };
 
+// "db/000012.sst" when RocksDB's text names a table file, else empty.
+std::string TableFileIn(absl::string_view text) {
+  const size_t end = text.find(".sst");
+  if (end == absl::string_view::npos) return "";
+  const size_t begin = text.substr(0, end).find_last_not_of("0123456789") + 1;
+  return begin == end ? "" : absl::StrCat("db/", text.substr(begin, end - begin), ".sst");
+}
+
 absl::Status OpenError(const rocksdb::Status& status, bool skips_damaged_records) {
   // RocksDB looks for a table file under the name it once had, too, and tells of that one.
   const std::string reason = absl::StrReplaceAll(status.ToString(), {{".ldb", ".sst"}});
+  if (const std::string table = TableFileIn(reason); !table.empty()) {
+    return absl::DataLossError(absl::StrCat(
+        "data loss: the table file ", table, " is missing, damaged or may not be read: ", reason,
+        ": put it back as it was, with the owner of the data directory, or move the whole data "
+        "directory away to start empty; storage.accept_data_loss does not help here, because this "
+        "file may say of any call that it has ended"));
+  }
   const std::string text = absl::StrCat("the database db does not open: ", reason, ": ");
   if (!status.IsCorruption()) {
     return absl::UnavailableError(
@@ -176,7 +191,7 @@ absl::StatusOr<bool> Database::CheckFormat(const StoreId& store_id) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the database's format is not ", kFormatVersion, ", the one this program reads"));
   }
-  if (AsSlice(store_id) != store) {
+  if (SliceOf(store_id) != store) {
     return absl::FailedPreconditionError(
         "the database db is another store's than the slot file keys/slots and the keyring "
         "keys/keyring: put the right ones back, or move the whole data directory away to start "
@@ -188,7 +203,7 @@ absl::StatusOr<bool> Database::CheckFormat(const StoreId& store_id) {
 absl::Status Database::WriteFormat(const StoreId& store_id) {
   rocksdb::WriteBatch batch;
   batch.Put(family(Family::kDefault), kFormatKey, kFormatVersion);
-  batch.Put(family(Family::kDefault), kStoreKey, AsSlice(store_id));
+  batch.Put(family(Family::kDefault), kStoreKey, SliceOf(store_id));
   rocksdb::WriteOptions synced;
   synced.sync = true;
   if (database_->Write(synced, &batch).ok()) return absl::OkStatus();

@@ -31,4 +31,9 @@ struct DiskSettings {
 
 DiskPlan PlanFor(const DiskSettings& settings);
 
+// What must be free before a new store is made, or it would take no put.
+uint64_t NewStoreBytes(const DiskPlan& plan);
+// The smallest disk that has as much when it is empty, whatever `settings` say of the disk.
+uint64_t SmallestDiskBytes(DiskSettings settings);
+
 }  // namespace mayfly

@@ -12,7 +12,8 @@
 #include "rocksdb/sst_file_manager.h"
 #include <sys/statvfs.h>
 
-#include "storage/storage.h"
+#include "base/human_bytes.h"
+#include "storage/segments.h"
 
 namespace mayfly {
 namespace {
@@ -187,10 +188,12 @@ void DiskRoom::MaintainBallast(const RoomUse& use) {
   const uint64_t flush = RoomBudget::FlushBytes(use.memtable_bytes);
   if (use.free_bytes < flush + context_.plan.limits.fixed_bytes / 2) {
     if (ballast_.missing_bytes() == 0) {
-      context_.health->Log(StorageLogLevel::kError,
-                           absl::StrCat("the disk is full, ", use.free_bytes,
-                                        " bytes are free: the ballast is given up so that acks and "
-                                        "expiry can go on"));
+      context_.health->Log(
+          StorageLogLevel::kError,
+          absl::StrCat("the disk is full, ", HumanBytes(use.free_bytes),
+                       " are free: the ballast is given up so that acks and "
+                       "expiry can go on; when that is used up too the process "
+                       "ends, so free some space on the disk of storage.data_dir"));
     }
     ballast_.Release();
     return;

@@ -42,18 +42,21 @@ class BatchedGet {
 
 }  // namespace
 
-absl::Status LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
-  return LoadCalls(keys, Remember::kYes, loaded);
+void LocalStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+  LoadCalls(keys, Remember::kYes, loaded);
 }
 
 // Not remembered: by the time the index would have it, the shard's committer may have changed it.
-absl::Status LocalStorage::Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
-  return LoadCalls(keys, Remember::kNo, loaded);
+void LocalStorage::Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+  LoadCalls(keys, Remember::kNo, loaded);
 }
 
-absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember remember,
-                                     absl::Span<LoadedCall> loaded) {
-  RETURN_IF_ERROR(health_.Check());
+void LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember remember,
+                             absl::Span<LoadedCall> loaded) {
+  if (const absl::Status health = health_.Check(); !health.ok()) {
+    for (LoadedCall& call : loaded) call.status = health;
+    return;
+  }
   std::vector<CallRows> rows(keys.size());
   std::vector<size_t> missed;
   std::vector<CallKey> missed_keys;
@@ -82,7 +85,6 @@ absl::Status LocalStorage::LoadCalls(absl::Span<const CallKey> keys, Remember re
     PlaceRow(rows[i].input, &loaded[i].state.input, &loaded[i].dead_input);
     PlaceRow(rows[i].output, &loaded[i].state.output, &loaded[i].dead_output);
   }
-  return absl::OkStatus();
 }
 
 // A tombstone that cannot be read is not "no tombstone": the call has a status and nothing else.
@@ -102,22 +104,22 @@ std::vector<LocalStorage::ReadCall> LocalStorage::ReadCalls(absl::Span<const Cal
     if (status.IsNotFound()) continue;
     ReadCall& call = calls[i / 2];
     if (!status.ok()) {
-      call.status = FailedRead("reading rows", status);
+      call.status = FailedRead("reading rows", status, &keys[i / 2]);
       continue;
     }
     const std::optional<StoredPayload> payload = DecodeRowHeader(row_get.value(i));
-    if (!payload) call.status = BadRow("reading rows");
+    if (!payload) call.status = BadRow("reading rows", &keys[i / 2]);
     (i % 2 == 0 ? call.rows.input : call.rows.output) = payload;
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     const rocksdb::Status& status = tombstone_get.status(i);
     if (status.IsNotFound()) continue;
     if (!status.ok()) {
-      calls[i].status = FailedRead("reading tombstones", status);
+      calls[i].status = FailedRead("reading tombstones", status, &keys[i]);
       continue;
     }
     calls[i].tombstone = DecodeTombstone(tombstone_get.value(i));
-    if (!calls[i].tombstone) calls[i].status = BadRow("reading tombstones");
+    if (!calls[i].tombstone) calls[i].status = BadRow("reading tombstones", &keys[i]);
   }
   return calls;
 }
@@ -164,7 +166,7 @@ std::vector<absl::StatusOr<Sealed>> LocalStorage::ReadRows(absl::Span<const Payl
     absl::StatusOr<Sealed>& answer = answers[missed[n]];
     const rocksdb::Status& status = rows.status(n);
     if (!status.ok() && !status.IsNotFound()) {
-      answer = FailedRead("reading rows", status);
+      answer = FailedRead("reading rows", status, &refs[missed[n]].key);
       continue;
     }
     const std::optional<StoredPayload> payload =

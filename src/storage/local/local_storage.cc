@@ -8,8 +8,11 @@
 #include "absl/strings/strip.h"
 
 #include "base/error.h"
+#include "base/human_bytes.h"
 #include "keys/key_directory.h"
+#include "storage/local/disk_advice.h"
 #include "storage/local/row_format.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -19,8 +22,6 @@ constexpr char kTimeRecordName[] = "clock";
 constexpr absl::string_view kTimeRecordStore = "store ";
 constexpr uint64_t kTimeRecordBytesMax = 4096;
 constexpr size_t kEraseAgainCount = 4096;
-// For whoever meets a sector that the disk would not read.
-constexpr absl::Duration kReadRetryDelay = absl::Seconds(1);
 
 // What there is to do about a slot file that is not taken.
 absl::Status RefuseSlots(const absl::Status& status) {
@@ -50,6 +51,7 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   const auto is_new = storage->database_->CheckFormat(store_id);
   RETURN_IF_ERROR(is_new.status());
   RETURN_IF_ERROR(storage->CheckRecovered());
+  RETURN_IF_ERROR(storage->CheckBlobFiles());
   if (*is_new) RETURN_IF_ERROR(storage->database_->WriteFormat(store_id));
   RETURN_IF_ERROR(storage->tenants_->Load());
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
@@ -78,6 +80,9 @@ absl::Status LocalStorage::OpenKeys() {
   auto directory = DataDirectory::Open(options_.data_dir, options_.file_system);
   RETURN_IF_ERROR(directory.status());
   directory_ = *std::move(directory);
+  if (!directory_->has_data()) {
+    RETURN_IF_ERROR(CheckRoomForNewStore(options_.data_dir, DiskSettingsIn()));
+  }
   const std::string& keys = directory_->keys_path();
   RETURN_IF_ERROR(CheckKeyDirectory(keys, options_.allow_unsafe_filesystem));
 
@@ -93,7 +98,8 @@ absl::Status LocalStorage::OpenKeys() {
         "the slot file is missing while the database holds data: restore it, or move the whole "
         "data directory away to start empty");
   }
-  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss};
+  SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss,
+                                  .waits_for_rows = true};
   if (has_keyring) {
     auto keyring = Keyring::Open(options_.file_system, keys, options_.root_key);
     RETURN_IF_ERROR(keyring.status());
@@ -149,17 +155,22 @@ absl::Status LocalStorage::OpenDatabase() {
   return absl::OkStatus();
 }
 
+DiskSettings LocalStorage::DiskSettingsIn() const {
+  return {.disk_bytes = options_.disk_bytes != 0 ? options_.disk_bytes
+                                                 : DiskBytes(directory_->database_path()),
+          .memtable_bytes = options_.memtable_bytes,
+          .reserve_bytes = options_.disk_reserve_bytes};
+}
+
 DiskPlan LocalStorage::PlanDisk() const {
-  const uint64_t disk_bytes =
-      options_.disk_bytes != 0 ? options_.disk_bytes : DiskBytes(directory_->database_path());
-  const DiskPlan plan = PlanFor({.disk_bytes = disk_bytes,
-                                 .memtable_bytes = options_.memtable_bytes,
-                                 .reserve_bytes = options_.disk_reserve_bytes});
+  const DiskSettings settings = DiskSettingsIn();
+  const DiskPlan plan = PlanFor(settings);
   if (plan.memtable_bytes < options_.memtable_bytes) {
-    health_.Log(StorageLogLevel::kInfo,
-                absl::StrCat("memtables have ", plan.memtable_bytes,
-                             " bytes instead of storage.memtable_bytes, ", options_.memtable_bytes,
-                             ": the file system has ", disk_bytes, " bytes"));
+    health_.Log(
+        StorageLogLevel::kInfo,
+        absl::StrCat("memtables have ", HumanBytes(plan.memtable_bytes),
+                     " instead of storage.memtable_bytes, ", HumanBytes(options_.memtable_bytes),
+                     ": the file system has ", HumanBytes(settings.disk_bytes)));
   }
   return plan;
 }
@@ -194,7 +205,9 @@ SlotState LocalStorage::StateOf(SlotRef slot) const { return slots_->StateOf(slo
 
 absl::StatusOr<SecretBytes> LocalStorage::ReadSecret(SlotRef slot) const {
   RETURN_IF_ERROR(health_.Check());
-  return slots_->ReadSecret(slot);
+  auto secret = slots_->ReadSecret(slot);
+  if (!secret.ok()) return WithKind(secret.status(), StorageErrorKind::kUnreadable);
+  return secret;
 }
 
 Keyring* LocalStorage::keyring() { return keyring_.get(); }
@@ -215,6 +228,8 @@ absl::Status LocalStorage::SyncBoth() {
   // The slots below it have their rows in the log, unless some are written ahead of them just now.
   uint64_t generation = slots_->WrittenGeneration();
   if (slots_first_count_ != 0) generation = 0;
+  // Rows leave before their slots are erased, so the log has what removed them.
+  const uint64_t erasure_count = slots_->erasure_count();
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
   const bool is_wanted = log_sync_wanted_.exchange(false);
@@ -249,6 +264,7 @@ absl::Status LocalStorage::SyncBoth() {
     if (!recorded.ok()) return health_.Fail("writing the slot file's record", recorded.message());
   }
   synced_sequence_ = sequence;
+  slots_->RowsSynced(erasure_count);
   // A flush that failed meanwhile is a failure of what was to be synced.
   return health_.Check();
 }
@@ -351,32 +367,6 @@ absl::Status LocalStorage::Write(rocksdb::WriteBatch* batch, absl::string_view o
   const rocksdb::Status written = (*database_)->Write(rocksdb::WriteOptions(), batch);
   if (!written.ok()) return health_.Fail(operation, written.ToString());
   return absl::OkStatus();
-}
-
-absl::Status LocalStorage::FailedRead(absl::string_view operation,
-                                      const rocksdb::Status& status) const {
-  health_.Alarm(operation, status.ToString());
-  if (status.IsCorruption()) {
-    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                     "what is stored of the call is damaged");
-  }
-  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                                  "the disk failed to read what is stored of the call"),
-                        kReadRetryDelay);
-}
-
-absl::Status LocalStorage::BadRow(absl::string_view operation) const {
-  return FailedRead(operation,
-                    rocksdb::Status::Corruption("a row is not in the format of this program"));
-}
-
-absl::Status LocalStorage::EndWalk(absl::string_view operation, const RowWalk& rows) {
-  if (rows.skips() > 0) {
-    skipped_.fetch_add(rows.skips(), std::memory_order_relaxed);
-    health_.Alarm(operation, absl::StrCat("stepped over ", rows.skips(),
-                                          " places, the last: ", rows.damage()));
-  }
-  return rows.status().ok() ? absl::OkStatus() : FailedRead(operation, rows.status());
 }
 
 }  // namespace mayfly

@@ -99,8 +99,8 @@ class LocalStorage : public Storage {
   Keyring* keyring() override;
   uint64_t boot_number() const override;
 
-  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
-  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
   absl::Status Sync() override;
@@ -134,8 +134,9 @@ class LocalStorage : public Storage {
   absl::Status RoomRefusal(uint64_t bytes) const override { return room_->Refusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
-  absl::Status RemoveOrphans(const Orphans& orphans) override;
-  void OrphansRemoved() override { slots_->OrphansRemoved(); }
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override;
+  void OrphansRemoved(bool all) override { slots_->OrphansRemoved(all); }
   uint64_t skipped() const override { return skipped_.load(std::memory_order_relaxed); }
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override;
 
@@ -147,6 +148,8 @@ class LocalStorage : public Storage {
   size_t IndexedCalls() { return index_.size(); }
   // Reads that met damage: of rows, and of slots whose payload is looked for.
   uint64_t alarms() const { return health_.alarms(); }
+  // The first failed write or sync, in words for the operator; empty before.
+  std::string failure() const { return health_.failure(); }
 
  private:
   class CommitBatch;
@@ -155,9 +158,11 @@ class LocalStorage : public Storage {
 
   absl::Status OpenKeys();
   absl::Status OpenDatabase();
+  DiskSettings DiskSettingsIn() const;
   DiskPlan PlanDisk() const;
   absl::Status CheckFiles();
   absl::Status CheckRecovered();
+  absl::Status CheckBlobFiles();
   // OK when nothing is lost, or when the operator has accepted it.
   absl::Status RefuseLoss(const absl::Status& loss) const;
   absl::Status RecordFiles() EXCLUDES_LOCK(file_record_mutex_);
@@ -175,8 +180,7 @@ class LocalStorage : public Storage {
 
   enum class Remember { kNo, kYes };
   // `remember`: puts into the index what it did not have.
-  absl::Status LoadCalls(absl::Span<const CallKey> keys, Remember remember,
-                         absl::Span<LoadedCall> loaded);
+  void LoadCalls(absl::Span<const CallKey> keys, Remember remember, absl::Span<LoadedCall> loaded);
   // What was read of a call.
   struct ReadCall {
     absl::Status status;
@@ -221,10 +225,12 @@ class LocalStorage : public Storage {
 
   absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view operation);
   // A read that failed says nothing about what is written: an alarm, but not the end. DATA_LOSS for
-  // damage, UNAVAILABLE when the disk would not read, which may pass.
-  absl::Status FailedRead(absl::string_view operation, const rocksdb::Status& status) const;
+  // damage and for a file that is gone or may not be read, UNAVAILABLE when the disk would not read,
+  // which may pass. `key` is null when the read is not for one call.
+  absl::Status FailedRead(absl::string_view operation, const rocksdb::Status& status,
+                          const CallKey* key = nullptr) const;
   // A row that no Encode has written.
-  absl::Status BadRow(absl::string_view operation) const;
+  absl::Status BadRow(absl::string_view operation, const CallKey* key = nullptr) const;
   // Counts what a walk has stepped over; its error if it was given up.
   absl::Status EndWalk(absl::string_view operation, const RowWalk& rows);
   absl::StatusOr<std::vector<TenantUsage>> SumUsage(std::optional<uint32_t> shard);

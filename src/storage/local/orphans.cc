@@ -180,7 +180,8 @@ absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Or
   }
 }
 
-absl::Status LocalStorage::RemoveOrphans(const Orphans& orphans) {
+absl::Status LocalStorage::RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                                         absl::Span<const TenantUsage> usage) {
   RETURN_IF_ERROR(health_.Check());
   if (!orphans.slots.empty()) {
     // A slot whose row was removed just now looks like an orphan: its removal must be durable
@@ -192,6 +193,10 @@ absl::Status LocalStorage::RemoveOrphans(const Orphans& orphans) {
   for (const DuePayload& row : orphans.rows) RETURN_IF_ERROR(RemoveDeadRow(row, &batch));
   for (const SegmentsRef& segments : orphans.segments) {
     RETURN_IF_ERROR(RemoveDeadSegments(segments, &batch));
+  }
+  for (const TenantUsage& tenant : usage) {
+    batch.Put(database_->family(Family::kUsage), EncodeUsageKey(shard, tenant.tenant),
+              EncodeUsage(tenant));
   }
   return batch.Count() > 0 ? Write(&batch, "removing orphans") : absl::OkStatus();
 }

@@ -155,15 +155,6 @@ std::string EncodeSecond(int64_t second) {
   return out;
 }
 
-DuePayload DueOf(const CallKey& key, PayloadKind kind, const StoredPayload& payload) {
-  return {.due_s = DueSecond(payload.deadline_ms),
-          .key = key,
-          .kind = kind,
-          .slot = payload.slot,
-          .size_bytes = payload.size_bytes,
-          .stored_ms = payload.stored_ms};
-}
-
 DueRowKey EncodeDueKey(const DuePayload& due) {
   DueRowKey out;
   FieldWriter(out.data()).Number(due.due_s).Key(due.key).Number(static_cast<uint8_t>(due.kind));

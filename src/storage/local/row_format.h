@@ -37,7 +37,8 @@
 
 #include "call/state.h"
 #include "retention/due.h"
-#include "storage/storage.h"
+#include "storage/rows.h"
+#include "storage/segments.h"
 
 namespace mayfly {
 
@@ -74,7 +75,6 @@ std::optional<SegmentsRef> DecodeSegmentKey(absl::string_view key);
 inline constexpr int64_t kDueSecondMax = INT64_MAX - 1;
 // Orders before every row due in that second; from 0 to kDueSecondMax + 1.
 std::string EncodeSecond(int64_t second);
-DuePayload DueOf(const CallKey& key, PayloadKind kind, const StoredPayload& payload);
 DueRowKey EncodeDueKey(const DuePayload& due);
 std::string EncodeDueValue(const DuePayload& due);
 std::optional<DuePayload> DecodeDue(absl::string_view key, absl::string_view value);

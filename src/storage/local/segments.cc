@@ -28,7 +28,7 @@ absl::StatusOr<Sealed> LocalStorage::ReadSegment(const CallKey& key, SlotRef slo
           ->Get(rocksdb::ReadOptions(), database_->family(Family::kSegments),
                 AsSlice(EncodeSegmentKey(key, slot, number + 1)), &ciphertext);
   if (status.IsNotFound()) return absl::NotFoundError("the segment is gone");
-  if (!status.ok()) return FailedRead("reading a segment", status);
+  if (!status.ok()) return FailedRead("reading a segment", status, &key);
   return Sealed::CopyOf(AsBytes(AsText(ciphertext)));
 }
 

@@ -25,6 +25,7 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 
@@ -42,15 +43,28 @@ class StorageHealth {
   absl::Status Check() const {
     if (!failed_.load(std::memory_order_acquire)) [[likely]]
       return absl::OkStatus();
-    return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                     "storage is down after a failed write or sync, a restart recovers it");
+    return WithKind(
+        MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                  "storage is down after a failed write or sync, a restart recovers it"),
+        StorageErrorKind::kFailed);
   }
 
   // Records the failure of `operation` and returns what Check() returns from now on.
-  absl::Status Fail(absl::string_view operation, absl::string_view text) {
+  absl::Status Fail(absl::string_view operation, absl::string_view text)
+      EXCLUDES_LOCK(alarm_mutex_) {
+    {
+      MutexLock lock(&alarm_mutex_);
+      if (failure_.empty()) failure_ = absl::StrCat(operation, " failed: ", text);
+    }
     failed_.store(true, std::memory_order_release);
     Log(StorageLogLevel::kError, absl::StrCat(operation, " failed: ", text));
     return Check();
+  }
+
+  // "syncing slots failed: ...", the first one; empty before. For the operator.
+  std::string failure() const EXCLUDES_LOCK(alarm_mutex_) {
+    MutexLock lock(&alarm_mutex_);
+    return failure_;
   }
 
   void Log(StorageLogLevel level, absl::string_view text) const {
@@ -90,6 +104,7 @@ class StorageHealth {
   mutable std::atomic<uint64_t> alarms_{0};
   mutable Mutex alarm_mutex_;
   mutable std::map<std::string, LastAlarm> last_alarms_ GUARDED_BY(alarm_mutex_);
+  std::string failure_ GUARDED_BY(alarm_mutex_);
 };
 
 }  // namespace mayfly

@@ -18,7 +18,7 @@
 #include "base/mutex.h"
 #include "storage/local/database.h"
 #include "storage/local/storage_health.h"
-#include "storage/storage.h"
+#include "storage/registry.h"
 
 namespace mayfly {
 

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "storage/memory/memory_storage.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -71,7 +72,7 @@ bool MemoryStorage::ReplacesLive(absl::Span<const CallChange> changes) const {
 // crash and the successor's slot not, both would be lost, and the first was acknowledged.
 absl::Status MemoryStorage::Commit(uint32_t shard, absl::Span<const CallChange> changes,
                                    absl::Span<const TenantUsage> usage) {
-  RETURN_IF_ERROR(Health());
+  RETURN_IF_ERROR(CheckShard(shard));
   std::vector<SlotWrite> slots;
   for (const CallChange& change : changes) {
     Check(change.loaded != nullptr, "a change has its call as it was loaded");
@@ -80,7 +81,15 @@ absl::Status MemoryStorage::Commit(uint32_t shard, absl::Span<const CallChange> 
     }
   }
   RowBatch batch = BatchOf(shard, changes, usage);
-  if (!ReplacesLive(changes)) {
+  const Conflict conflict = AskForConflict(shard);
+  if (!conflict.status.ok() && !conflict.is_done) return conflict.status;
+  RETURN_IF_ERROR(WriteCommit(std::move(batch), slots, ReplacesLive(changes)));
+  return conflict.status;
+}
+
+absl::Status MemoryStorage::WriteCommit(RowBatch batch, absl::Span<const SlotWrite> slots,
+                                        bool slots_first) {
+  if (!slots_first) {
     RETURN_IF_ERROR(WriteRows(std::move(batch)));
     return WriteSlots(slots);
   }
@@ -94,6 +103,24 @@ absl::Status MemoryStorage::Commit(uint32_t shard, absl::Span<const CallChange> 
   MutexLock lock(&disk_.mutex_);
   --slots_first_count_;
   return absl::OkStatus();
+}
+
+absl::Status MemoryStorage::CheckShard(uint32_t shard) const {
+  MutexLock lock(&disk_.mutex_);
+  RETURN_IF_ERROR(CheckHealth());
+  if (!lost_shards_.contains(shard)) return absl::OkStatus();
+  return WithKind(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                            "the shard has another owner"),
+                  StorageErrorKind::kFenced);
+}
+
+MemoryStorage::Conflict MemoryStorage::AskForConflict(uint32_t shard) {
+  const absl::Status asked = Ask(DiskOperation::kCommit);
+  if (asked.ok()) return {};
+  MutexLock lock(&disk_.mutex_);
+  lost_shards_.insert(shard);
+  const bool is_uncertain = KindOf(asked) == StorageErrorKind::kUncertain;
+  return {.status = asked, .is_done = is_uncertain && disk_.Coin()};
 }
 
 // ---- Segments

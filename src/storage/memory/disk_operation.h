@@ -15,6 +15,9 @@ enum class DiskOperation : uint8_t {
   kSyncRows,
   kSyncSlots,
   kWriteRecord,  // of what is known to be synced
+  // Failing it with kFenced or kUncertain (storage_error.h) loses the shard that commits; with
+  // kUncertain the commit is done or not, as the disk's seed says. Asked before the steps of a commit.
+  kCommit,
   // Failing one of these fails the call that came for it, and nothing else.
   kGrow,
   kWriteTimeRecord,

@@ -61,13 +61,16 @@ std::vector<SlotRef> MemoryDisk::SecretsWithoutRow() {
   return found;
 }
 
-bool MemoryDisk::HasReusedSlot(const CallKey& key) {
+bool MemoryDisk::HasSecretOfEnded(const CallKey& key) {
   MutexLock lock(&mutex_);
-  for (const PayloadKind kind : {PayloadKind::kInput, PayloadKind::kOutput}) {
-    const MemoryRow* const row = rows_.Find(key, kind);
-    if (row == nullptr) continue;
-    const SlotRef slot = row->payload.slot;
-    if (SlotAt(slot.slot).generation > slot.generation) return true;
+  const auto tombstone = rows_.tombstones.find(key);
+  if (tombstone == rows_.tombstones.end()) return false;
+  for (const SlotRef ref : {tombstone->second.input, tombstone->second.output}) {
+    if (ref.slot >= slots_.size()) continue;
+    for (const auto& [number, content] : slots_[ref.slot].since) {
+      const bool is_live = content.kind == SlotContent::Kind::kLive;
+      if (is_live && content.generation == ref.generation) return true;
+    }
   }
   return false;
 }

@@ -59,8 +59,9 @@ class MemoryDisk {
   // Secrets that are there, or would be after some loss of power, although no row or upload names
   // them.
   std::vector<SlotRef> SecretsWithoutRow() EXCLUDES_LOCK(mutex_);
-  // Whether a row of the call is there whose slot has been given to a later payload.
-  bool HasReusedSlot(const CallKey& key) EXCLUDES_LOCK(mutex_);
+  // Whether a secret of the call, which has ended by its tombstone, is there, or would be after some
+  // loss of power.
+  bool HasSecretOfEnded(const CallKey& key) EXCLUDES_LOCK(mutex_);
 
  private:
   friend class MemoryStorage;

@@ -1,22 +1,9 @@
 #include "storage/memory/memory_rows.h"
 
 namespace mayfly {
-namespace {
-
-DuePayload DueRowOf(const CallKey& key, PayloadKind kind, const StoredPayload& payload) {
-  return {.due_s = DueSecond(payload.deadline_ms),
-          .key = key,
-          .kind = kind,
-          .slot = payload.slot,
-          .size_bytes = payload.size_bytes,
-          .stored_ms = payload.stored_ms};
-}
-
-}  // namespace
-
 void MemoryRows::StoreRow(const CallKey& key, PayloadKind kind, MemoryRow row) {
   RemoveRow(key, kind);
-  const DuePayload payload_due = DueRowOf(key, kind, row.payload);
+  const DuePayload payload_due = DueOf(key, kind, row.payload);
   due.insert_or_assign(KeyOf(payload_due), payload_due);
   calls.insert_or_assign({key, kind}, std::move(row));
 }
@@ -25,7 +12,7 @@ void MemoryRows::RemoveRow(const CallKey& key, PayloadKind kind) {
   const auto found = calls.find({key, kind});
   if (found == calls.end()) return;
   const StoredPayload& payload = found->second.payload;
-  const DueKey due_key = KeyOf(DueRowOf(key, kind, payload));
+  const DueKey due_key = KeyOf(DueOf(key, kind, payload));
   due.erase(due_key);
   damaged_due.erase(due_key);
   damaged_calls.erase({key, kind});
@@ -46,7 +33,7 @@ void MemoryRows::DamageRow(const CallKey& key, PayloadKind kind) {
 
 void MemoryRows::DamageDueRow(const CallKey& key, PayloadKind kind) {
   const MemoryRow* const row = Find(key, kind);
-  if (row != nullptr) damaged_due.insert(KeyOf(DueRowOf(key, kind, row->payload)));
+  if (row != nullptr) damaged_due.insert(KeyOf(DueOf(key, kind, row->payload)));
 }
 
 void MemoryRows::DamageTombstone(const CallKey& key) {

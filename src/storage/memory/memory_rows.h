@@ -11,7 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "storage/storage.h"
+#include "storage/rows.h"
+#include "storage/segments.h"
 
 namespace mayfly {
 

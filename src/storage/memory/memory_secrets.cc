@@ -29,7 +29,10 @@ MemorySecrets::MemorySecrets(MemoryDisk* disk)
   for (uint32_t slot = 0; slot < capacity_; ++slot) {
     const MemoryDisk::Slot& content = disk_.SlotAt(slot);
     if (content.kind == Kind::kDamaged) damaged_.insert(slot);
-    if (content.kind == Kind::kUnused || content.kind == Kind::kErased) free_.insert(slot);
+    if (content.kind == Kind::kUnused) free_.insert(slot);
+    if (content.kind != Kind::kErased) continue;
+    // StateOf needs the mark of a payload that was not recorded.
+    (content.generation < recorded_generation_ ? free_ : kept_).insert(slot);
   }
 }
 
@@ -86,8 +89,8 @@ SlotState MemorySecrets::StateOf(SlotRef ref) const {
   if (content.generation == ref.generation && content.kind != Kind::kUnused) {
     return content.kind == Kind::kLive ? SlotState::kLive : SlotState::kErased;
   }
-  if (content.generation > ref.generation) return SlotState::kNeverStored;
-  return ref.generation < synced_generation_ ? SlotState::kDamaged : SlotState::kNeverStored;
+  if (ref.generation >= synced_generation_) return SlotState::kNeverStored;
+  return content.generation > ref.generation ? SlotState::kErased : SlotState::kDamaged;
 }
 
 absl::StatusOr<SecretBytes> MemorySecrets::ReadSecret(SlotRef ref) const {
@@ -107,10 +110,26 @@ MemorySecrets::SyncMark MemorySecrets::MarkSync() const {
 void MemorySecrets::OnSynced(const SyncMark& mark) {
   synced_writes_ = std::max(synced_writes_, mark.slot_writes);
   if (!explains_lost_writes_) synced_generation_ = std::max(synced_generation_, mark.generation);
-  while (!erased_.empty() && erased_.begin()->first <= mark.slot_writes) {
+  FreeErased();
+}
+
+void MemorySecrets::RowsSynced(uint64_t slot_writes) {
+  rows_synced_writes_ = std::max(rows_synced_writes_, slot_writes);
+  FreeErased();
+}
+
+void MemorySecrets::FreeErased() {
+  const uint64_t end = std::min(synced_writes_, rows_synced_writes_);
+  while (!erased_.empty() && erased_.begin()->first <= end) {
     free_.insert(erased_.begin()->second);
     erased_.erase(erased_.begin());
   }
+}
+
+void MemorySecrets::OrphansRemoved(bool all) {
+  if (all) explains_lost_writes_ = false;
+  for (const uint32_t slot : kept_) erased_.emplace(last_write_, slot);
+  kept_.clear();
 }
 
 bool MemorySecrets::RecordRows(uint64_t generation) {

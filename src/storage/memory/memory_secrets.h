@@ -40,6 +40,8 @@ class MemorySecrets {
   };
   SyncMark MarkSync() const;
   void OnSynced(const SyncMark& mark);
+  // The rows of the slots erased by then are gone for good.
+  void RowsSynced(uint64_t slot_writes);
   // The rows of all slots of lower generations are synced. True when that is news, and was written.
   bool RecordRows(uint64_t generation);
   bool record_is_dirty() const;
@@ -54,9 +56,12 @@ class MemorySecrets {
   std::vector<SlotRef> LiveSlotsBelow(uint64_t generation) const;
   // Keeps a damaged slot from being given to others until it is erased.
   void Quarantine(SlotRef ref);
-  void OrphansRemoved() { explains_lost_writes_ = false; }
+  // See SlotFile.
+  void OrphansRemoved(bool all);
 
  private:
+  void FreeErased();
+
   MemoryDisk& disk_;
   const uint64_t boot_number_;
   const uint64_t recorded_generation_;
@@ -68,10 +73,12 @@ class MemorySecrets {
   uint32_t capacity_;
   std::set<uint32_t> free_;
   std::map<uint64_t, uint32_t> reserved_;     // by generation
-  std::multimap<uint64_t, uint32_t> erased_;  // by write; free when that is synced
+  std::multimap<uint64_t, uint32_t> erased_;  // by write; free when that and the rows are synced
+  std::set<uint32_t> kept_;                   // erased before this boot, and their rows may be back
   std::set<uint32_t> damaged_;
   uint64_t last_write_ = 0;  // of a slot, or of the boot number
   uint64_t synced_writes_ = 0;
+  uint64_t rows_synced_writes_ = 0;
   uint64_t record_write_ = 0;
 };
 

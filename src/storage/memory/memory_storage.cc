@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 
 #include "base/error.h"
+#include "storage/storage_error.h"
 
 namespace mayfly {
 namespace {
@@ -17,19 +18,23 @@ constexpr absl::Duration kReadRetry = absl::Seconds(1);
 constexpr int64_t kTombstoneGraceMs = int64_t{3600} * 1000;
 
 absl::Status StorageDown() {
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                   "storage is down after a failed write or sync, a restart recovers it");
+  return WithKind(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                            "storage is down after a failed write or sync, a restart recovers it"),
+                  StorageErrorKind::kFailed);
 }
 
 absl::Status ReadFailed() {
-  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                                  "the disk failed to read what is stored of the call"),
-                        kReadRetry);
+  const absl::Status unread =
+      WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                               "the disk failed to read what is stored of the call"),
+                     kReadRetry);
+  return WithKind(unread, StorageErrorKind::kUnreadable);
 }
 
 absl::Status RowDamaged() {
-  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                   "what is stored of the call is damaged");
+  return WithKind(MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                            "what is stored of the call is damaged"),
+                  StorageErrorKind::kUnreadable);
 }
 
 }  // namespace
@@ -185,6 +190,7 @@ absl::Status MemoryStorage::RecordRows(uint64_t generation) {
 absl::Status MemoryStorage::Sync() {
   uint64_t batch_count = 0;
   uint64_t generation = 0;
+  uint64_t slot_writes = 0;
   bool rows_are_dirty = false;
   {
     MutexLock lock(&disk_.mutex_);
@@ -193,6 +199,8 @@ absl::Status MemoryStorage::Sync() {
     generation = slots_first_count_ > 0 ? 0 : secrets_->WrittenGeneration();
     batch_count = disk_.written_batches();
     rows_are_dirty = batch_count > disk_.synced_batches_;
+    // Rows leave before their slots are erased, so the batches have what removed them.
+    slot_writes = disk_.slot_writes();
   }
   // Together on a real disk: which is first is the disk's.
   bool slots_first = false;
@@ -203,7 +211,10 @@ absl::Status MemoryStorage::Sync() {
   if (slots_first) RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
   if (rows_are_dirty) RETURN_IF_ERROR(SyncRows(batch_count));
   if (!slots_first) RETURN_IF_ERROR(SyncSlots(SlotSync::kSlots));
-  return rows_are_dirty ? RecordRows(generation) : absl::OkStatus();
+  if (rows_are_dirty) RETURN_IF_ERROR(RecordRows(generation));
+  MutexLock lock(&disk_.mutex_);
+  secrets_->RowsSynced(slot_writes);
+  return absl::OkStatus();
 }
 
 absl::Status MemoryStorage::SyncErasures() { return SyncSlots(SlotSync::kSlots); }
@@ -235,24 +246,26 @@ absl::StatusOr<SecretBytes> MemoryStorage::ReadSecret(SlotRef slot) const {
   MutexLock lock(&disk_.mutex_);
   RETURN_IF_ERROR(CheckHealth());
   if (!asked.ok()) return ReadFailed();
-  return secrets_->ReadSecret(slot);
+  auto secret = secrets_->ReadSecret(slot);
+  if (!secret.ok()) return WithKind(secret.status(), StorageErrorKind::kUnreadable);
+  return secret;
 }
 
 // ---- Reads
 
-absl::Status MemoryStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
+void MemoryStorage::Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) {
   for (size_t i = 0; i < keys.size(); ++i) {
     loaded[i] = LoadedCall();
     const absl::Status asked = Ask(DiskOperation::kReadCall);
     MutexLock lock(&disk_.mutex_);
-    RETURN_IF_ERROR(CheckHealth());
-    if (!asked.ok()) {
+    if (absl::Status health = CheckHealth(); !health.ok()) {
+      loaded[i].status = std::move(health);
+    } else if (!asked.ok()) {
       loaded[i].status = ReadFailed();
     } else {
       loaded[i] = LoadOne(keys[i]);
     }
   }
-  return Health();
 }
 
 LoadedCall MemoryStorage::LoadOne(const CallKey& key) const {
@@ -339,12 +352,7 @@ absl::Status MemoryStorage::VisitPayloads(absl::FunctionRef<void(const DuePayloa
         ++skipped_;
         continue;
       }
-      payloads.push_back({.due_s = DueSecond(row.payload.deadline_ms),
-                          .key = key.first,
-                          .kind = key.second,
-                          .slot = row.payload.slot,
-                          .size_bytes = row.payload.size_bytes,
-                          .stored_ms = row.payload.stored_ms});
+      payloads.push_back(DueOf(key.first, key.second, row.payload));
     }
   }
   for (const DuePayload& payload : payloads) visit(payload);
@@ -372,9 +380,9 @@ absl::Status MemoryStorage::Maintain(int64_t now_ms) {
   return batch.empty() ? absl::OkStatus() : WriteRows(std::move(batch));
 }
 
-void MemoryStorage::OrphansRemoved() {
+void MemoryStorage::OrphansRemoved(bool all) {
   MutexLock lock(&disk_.mutex_);
-  secrets_->OrphansRemoved();
+  secrets_->OrphansRemoved(all);
 }
 
 }  // namespace mayfly

@@ -4,7 +4,9 @@
 // It shares no code with local storage but the rules of the interface, so a test that passes on both
 // says something about the interface, and a store that runs on it runs on what it may rely on and on
 // nothing more. Rows go before the slots of the same commit, or after them where a live payload is
-// replaced, as there; each step asks `on_operation` first, and may fail by it.
+// replaced, as there; each step asks `on_operation` first, and may fail by it, or be delayed. A commit
+// may also find that its shard has another owner, or not learn whether it was done: what engines
+// on several machines answer.
 //
 // Thread-safe as far as storage.h wants it. One thread, one seed and one story make one run: only the
 // epoch keys are random, and nothing depends on them.
@@ -13,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -54,9 +57,9 @@ class MemoryStorage final : public Storage {
   Keyring* keyring() override { return keyring_.get(); }
   uint64_t boot_number() const override { return boot_number_; }
 
-  absl::Status Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
-  absl::Status Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
-    return Load(keys, loaded);
+  void Load(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override;
+  void Peek(absl::Span<const CallKey> keys, absl::Span<LoadedCall> loaded) override {
+    Load(keys, loaded);
   }
   absl::Status Commit(uint32_t shard, absl::Span<const CallChange> changes,
                       absl::Span<const TenantUsage> usage) override;
@@ -93,8 +96,9 @@ class MemoryStorage final : public Storage {
   absl::Status RoomRefusal(uint64_t bytes) const override { return room_.Refusal(bytes); }
   absl::Status Maintain(int64_t now_ms) override;
   absl::StatusOr<Orphans> FindOrphans() override;
-  absl::Status RemoveOrphans(const Orphans& orphans) override;
-  void OrphansRemoved() override;
+  absl::Status RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                             absl::Span<const TenantUsage> usage) override;
+  void OrphansRemoved(bool all) override;
   uint64_t skipped() const override;
   absl::Status VisitPayloads(absl::FunctionRef<void(const DuePayload&)> visit) override;
 
@@ -113,6 +117,14 @@ class MemoryStorage final : public Storage {
   absl::Status Ask(DiskOperation operation) const;
   // STORAGE_DOWN after a failure or a crash.
   absl::Status CheckHealth() const REQUIRES_LOCK(disk_.mutex_);
+  // kFenced once the shard is lost.
+  absl::Status CheckShard(uint32_t shard) const EXCLUDES_LOCK(disk_.mutex_);
+  // What `on_operation` says of a commit: it is done in full when the status is OK or `is_done`.
+  struct Conflict {
+    absl::Status status;
+    bool is_done = false;
+  };
+  Conflict AskForConflict(uint32_t shard) EXCLUDES_LOCK(disk_.mutex_);
   // Whether the step is to be done, all of it; when it has failed, `may_do_part` says whether some.
   struct Step {
     absl::Status status;
@@ -121,6 +133,8 @@ class MemoryStorage final : public Storage {
   Step Begin(DiskOperation operation, const absl::Status& asked) REQUIRES_LOCK(disk_.mutex_);
 
   absl::Status WriteRows(RowBatch batch) EXCLUDES_LOCK(disk_.mutex_);
+  absl::Status WriteCommit(RowBatch batch, absl::Span<const SlotWrite> slots, bool slots_first)
+      EXCLUDES_LOCK(disk_.mutex_);
   absl::Status WriteSlots(absl::Span<const SlotWrite> writes) EXCLUDES_LOCK(disk_.mutex_);
   absl::Status SyncRows(uint64_t batch_count) EXCLUDES_LOCK(disk_.mutex_);
   // Syncs slots and record, which share a file, when either has changed, or only when the record has.
@@ -150,6 +164,7 @@ class MemoryStorage final : public Storage {
   mutable bool failed_ = false;
   int slots_first_count_ = 0;  // commits under way that have written slots before their rows
   uint64_t skipped_ = 0;
+  std::set<uint32_t> lost_shards_;
 };
 
 }  // namespace mayfly

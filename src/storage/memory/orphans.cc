@@ -62,15 +62,16 @@ void MemoryStorage::FindDeadSegments(Orphans* orphans) const {
   }
 }
 
-absl::Status MemoryStorage::RemoveOrphans(const Orphans& orphans) {
-  RETURN_IF_ERROR(Health());
+absl::Status MemoryStorage::RemoveOrphans(uint32_t shard, const Orphans& orphans,
+                                          absl::Span<const TenantUsage> usage) {
+  RETURN_IF_ERROR(CheckShard(shard));
   if (!orphans.slots.empty()) {
     // A slot whose row was removed just now looks like an orphan: its removal must be durable
     // first.
     RETURN_IF_ERROR(Sync());
     RETURN_IF_ERROR(Erase(orphans.slots));
   }
-  RowBatch batch;
+  RowBatch batch = BatchOf(shard, {}, usage);
   {
     MutexLock lock(&disk_.mutex_);
     for (const DuePayload& row : orphans.rows) {

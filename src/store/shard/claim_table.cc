@@ -13,28 +13,30 @@ const Claim* ClaimTable::Find(const CallKey& key) const {
   return found == claims_.end() ? nullptr : &found->second.claim;
 }
 
-bool ClaimTable::Update(const CallKey& key, Tenant* tenant, const std::optional<Claim>& before,
+void ClaimTable::Add(const CallKey& key, const Claim& claim, ClaimLease quota) {
+  auto [place, is_new] = claims_.try_emplace(key);
+  if (!is_new) {
+    Erase(key);
+    place = claims_.try_emplace(key).first;
+  }
+  Record& record = place->second;
+  record.claim = claim;
+  record.quota = std::move(quota);
+  key_by_fence_[claim.fence] = key;
+  ScheduleLapse(&record, claim.claimed_ms);
+}
+
+bool ClaimTable::Update(const CallKey& key, const std::optional<Claim>& before,
                         const std::optional<Claim>& after) {
   if (before == after) return false;
-  if (before && after && before->fence == after->fence) {
+  if (after) {
     // Renewed. Its timer stays: when it comes up, the lease is looked at again.
+    Check(before && before->fence == after->fence, "a new claim is added with its quota");
     claims_.at(key).claim = *after;
     return false;
   }
-  if (before) Erase(key);
-  if (after) Insert(key, tenant, *after);
-  return !after;
-}
-
-void ClaimTable::Insert(const CallKey& key, Tenant* tenant, const Claim& claim) {
-  const auto [place, is_new] = claims_.try_emplace(key);
-  Check(is_new, "a call has one claim");
-  Record& record = place->second;
-  record.claim = claim;
-  record.tenant = tenant;
-  key_by_fence_[claim.fence] = key;
-  ++tenant->claims;
-  ScheduleLapse(&record, claim.claimed_ms);
+  Erase(key);
+  return true;
 }
 
 void ClaimTable::Erase(const CallKey& key) {
@@ -44,7 +46,6 @@ void ClaimTable::Erase(const CallKey& key) {
   if (record.timer) wheel_.Cancel(*record.timer);
   key_by_fence_.erase(record.claim.fence);
   ForgetHolder(record);
-  --record.tenant->claims;
   claims_.erase(found);
 }
 

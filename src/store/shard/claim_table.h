@@ -3,7 +3,7 @@
 // A call has at most one claim. The rules decide about claims (call/apply.h); Update makes the table
 // agree with what they decided. A claim may have a holder, with whose end it ends.
 //
-// Update, Find, NoteSent and SetHolder are O(1); TakeLapsed costs what it returns. Holds no row, owns
+// Add, Update, Find, NoteSent and SetHolder are O(1); TakeLapsed costs what it returns. Holds no row, owns
 // no thread and reads no clock: times are elapsed time, in milliseconds. Not thread-safe.
 #pragma once
 
@@ -19,7 +19,7 @@
 #include "call/operation.h"
 #include "call/state.h"
 #include "retention/timer_wheel.h"
-#include "store/tenant.h"
+#include "store/tenant_ledger.h"
 
 namespace mayfly {
 
@@ -42,9 +42,12 @@ class ClaimTable {
   // Null when the call's output is not claimed.
   const Claim* Find(const CallKey& key) const;
 
-  // Replaces the call's claim `before` by `after`, as the rules decided, and counts the tenant's
-  // claims. True when the call had a claim and has none any more.
-  bool Update(const CallKey& key, Tenant* tenant, const std::optional<Claim>& before,
+  // The call has a new claim, as the rules decided, in place of one that it may have had. The lease of
+  // the tenant's quota lasts as long as the claim.
+  void Add(const CallKey& key, const Claim& claim, ClaimLease quota);
+  // Replaces the call's claim `before` by `after`, as the rules decided: the same one renewed, or
+  // none. True when the call had a claim and has none any more.
+  bool Update(const CallKey& key, const std::optional<Claim>& before,
               const std::optional<Claim>& after);
 
   // The ack of the claim is compared with this checksum from now on. Does nothing when the call has
@@ -66,12 +69,11 @@ class ClaimTable {
  private:
   struct Record {
     Claim claim;
-    Tenant* tenant = nullptr;
+    ClaimLease quota;
     std::optional<TimerWheel::Handle> timer;
     const Claimant* holder = nullptr;
   };
 
-  void Insert(const CallKey& key, Tenant* tenant, const Claim& claim);
   void Erase(const CallKey& key);
   void ScheduleLapse(Record* record, int64_t now_ms);
   void ForgetHolder(const Record& record);

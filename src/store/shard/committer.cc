@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/error.h"
 #include "store/shard/durability.h"
 
 namespace mayfly {
@@ -20,7 +19,6 @@ constexpr int kInlineDepthMax = 8;
 constexpr size_t kCallbacksHereMax = 2;
 // How many items that nobody waits for are left for the next tick.
 constexpr size_t kPostponedItemsMax = 64;
-constexpr absl::Duration kQueueRetryDelay = absl::Seconds(1);
 
 // How many groups this thread is committing inline, one within the callback of another.
 thread_local int inline_depth = 0;
@@ -43,32 +41,18 @@ Committer::Committer(uint32_t number, const StoreContext& context, Sweeper* swee
 
 void Committer::Submit(std::vector<Request> requests) {
   const uint64_t bytes = BytesOf(requests);
-  bool commits_inline = false;
   {
     MutexLock lock(&mutex_);
-    std::vector<Request>& queued = queue_.work.requests;
-    commits_inline = MayCommitInline(requests, bytes);
-    const bool is_full = queued.size() + requests.size() > kQueuedRequestsMax ||
-                         queue_.bytes + bytes > kQueuedBytesMax;
-    if (commits_inline) {
-      committing_ = true;
-    } else if (!is_full || queued.empty()) {
-      queue_.bytes += bytes;
+    if (!MayCommitInline(requests, bytes)) {
+      std::vector<Request>& queued = queue_.work.requests;
       std::move(requests.begin(), requests.end(), std::back_inserter(queued));
-      requests.clear();
-      WakeDriver();
+      return WakeDriver();
     }
+    committing_ = true;
   }
-  if (requests.empty()) return;
-  if (commits_inline) {
-    GroupWork work;
-    work.requests = std::move(requests);
-    return CommitInline(std::move(work));
-  }
-  RefuseAll(std::move(requests),
-            WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kOverloaded,
-                                     "the server has more work queued than it will hold"),
-                           kQueueRetryDelay));
+  GroupWork work;
+  work.requests = std::move(requests);
+  CommitInline(std::move(work));
 }
 
 void Committer::Register(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls) {
@@ -144,7 +128,6 @@ Committer::Queue Committer::TakeQueue() {
   const auto rest = requests.begin() + kGroupRequestsMax;
   std::move(rest, requests.end(), std::back_inserter(queue_.work.requests));
   requests.erase(rest, requests.end());
-  queue_.bytes = BytesOf(queue_.work.requests);
   queue_.is_urgent = true;
   return taken;
 }
@@ -289,7 +272,7 @@ std::vector<Deferral::Work> Committer::SyncAndReply(Unsynced unsynced) {
   if (!status.ok()) {
     shard_.Fail(status, std::move(unsynced.answers));
   } else {
-    for (Answer& answer : unsynced.answers) answer.Give();
+    shard_.Give(std::move(unsynced.answers));
   }
   return deferral.Take();
 }

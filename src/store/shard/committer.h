@@ -32,9 +32,6 @@ namespace mayfly {
 
 class Committer {
  public:
-  // How much may wait in the queue; beyond it requests are refused as OVERLOADED.
-  static constexpr uint64_t kQueuedRequestsMax = 64 << 10;
-  static constexpr uint64_t kQueuedBytesMax = 256 << 20;
   // How much a thread commits inline at once.
   static constexpr size_t kInlineItemsMax = 32;
   static constexpr uint64_t kInlineBytesMax = 128 << 10;
@@ -47,6 +44,7 @@ class Committer {
 
   // Thread-safe.
 
+  // The requests hold room in the queue (store/quota.h), which bounds it.
   void Submit(std::vector<Request> requests) EXCLUDES_LOCK(mutex_);
   // See Registration::Purpose for these three.
   void Register(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
@@ -81,7 +79,6 @@ class Committer {
     GroupWork work;
     absl::flat_hash_set<CallKey> rechecks;  // those of the work
     std::vector<absl::AnyInvocable<void(Shard*)>> between_groups;
-    uint64_t bytes = 0;
     // Somebody waits for it. The rest is taken with the next group, or within a tick.
     bool is_urgent = false;
 

@@ -7,10 +7,7 @@
 
 namespace mayfly {
 
-inline bool IsPut(const Operation& operation) {
-  return std::holds_alternative<PutInput>(operation) ||
-         std::holds_alternative<PutOutput>(operation);
-}
+inline bool IsPut(const Operation& operation) { return PayloadOf(operation) != nullptr; }
 
 // Ends the call, or a payload of it: secrets are overwritten.
 inline bool IsEnd(const Operation& operation) {
@@ -23,8 +20,8 @@ inline bool IsEnd(const Operation& operation) {
 inline bool MaySync(const Operation& operation, bool sync_puts) {
   if (IsPut(operation) && sync_puts) return true;
   // A later attempt may replace an output, whose secret must outlive the decision.
-  const auto* output = std::get_if<PutOutput>(&operation);
-  return IsEnd(operation) || (output != nullptr && output->payload.attempt > 1);
+  const StoredPayload* const payload = PayloadOf(operation);
+  return IsEnd(operation) || (payload != nullptr && payload->attempt > 1);
 }
 
 // Whether a removed secret may be overwritten before the decision is on the disk. If a loss of

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 #include "base/error.h"
 #include "store/shard/durability.h"
 #include "store/shard/shard.h"
@@ -13,20 +11,21 @@
 namespace mayfly {
 namespace {
 
-// How long a client that was refused for lack of room waits before it retries.
-constexpr absl::Duration kRoomRetryDelay = absl::Seconds(1);
-
-const StoredPayload& PayloadOf(const Operation& operation) {
-  if (const auto* put = std::get_if<PutInput>(&operation)) return put->payload;
-  return std::get<PutOutput>(operation).payload;
+// The rules take the payload for one that is there: if nothing of it is found, it is damaged.
+absl::Status Unreadable(const absl::Status& status) {
+  if (!absl::IsNotFound(status)) return status;
+  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                   "the secret of the stored payload is missing");
 }
 
 void SetContent(const ContentComparer* content, Operation* operation) {
+  const auto set = [content](Put* put) {
+    std::visit([content](auto& each) { each.content = content; }, *put);
+  };
   if (auto* put = std::get_if<PutInput>(operation)) put->content = content;
   if (auto* put = std::get_if<PutOutput>(operation)) put->content = content;
-  if (auto* begin = std::get_if<BeginUpload>(operation)) {
-    std::visit([content](auto& put) { put.content = content; }, begin->put);
-  }
+  if (auto* begin = std::get_if<BeginUpload>(operation)) set(&begin->put);
+  if (auto* finish = std::get_if<FinishUpload>(operation)) set(&finish->put);
 }
 
 }  // namespace
@@ -43,16 +42,17 @@ class Group::Comparer : public ContentComparer {
   Comparer(const Comparer&) = delete;
   Comparer& operator=(const Comparer&) = delete;
 
-  bool SameContent(const StoredPayload& stored) const override {
+  absl::StatusOr<bool> SameContent(const StoredPayload& stored) const override {
     if (stored.size_bytes != content_.size_bytes) return false;
     const auto found = group_.contents_.find(stored.slot.generation);
     if (found != group_.contents_.end()) return found->second->metadata == content_.metadata;
     const StoreContext& context = group_.shard_.context_;
     const auto secret = context.storage.ReadSecret(stored.slot);
-    if (!secret.ok()) return false;
+    if (!secret.ok()) return Unreadable(secret.status());
     const auto fingerprint =
         context.cipher.FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
-    return fingerprint.ok() && *fingerprint == stored.fingerprint;
+    if (!fingerprint.ok()) return Unreadable(fingerprint.status());
+    return *fingerprint == stored.fingerprint;
   }
 
  private:
@@ -63,7 +63,7 @@ class Group::Comparer : public ContentComparer {
 
 // ---- Load
 
-absl::Status Group::Load(absl::Span<const CallKey> keys) {
+void Group::Load(absl::Span<const CallKey> keys) {
   std::vector<CallKey> missing;
   for (const CallKey& key : keys) {
     const auto [entry, is_new] = entries_.try_emplace(key, nullptr);
@@ -71,9 +71,9 @@ absl::Status Group::Load(absl::Span<const CallKey> keys) {
     entry->second = std::make_unique<Entry>();
     missing.push_back(key);
   }
-  if (missing.empty()) return absl::OkStatus();
+  if (missing.empty()) return;
   std::vector<LoadedCall> loaded(missing.size());
-  RETURN_IF_ERROR(shard_.context_.storage.Load(missing, absl::MakeSpan(loaded)));
+  shard_.context_.storage.Load(missing, absl::MakeSpan(loaded));
   for (size_t i = 0; i < missing.size(); ++i) {
     Entry& entry = *entries_[missing[i]];
     entry.loaded = std::move(loaded[i]);
@@ -83,7 +83,6 @@ absl::Status Group::Load(absl::Span<const CallKey> keys) {
     if (const Claim* claim = shard_.claims_.Find(missing[i])) entry.state.claim = *claim;
     if (shard_.unanswered_.contains(missing[i])) entry.stage = Stage::kCommitted;
   }
-  return absl::OkStatus();
 }
 
 Group::Entry* Group::Find(const CallKey& key) {
@@ -108,34 +107,38 @@ void Group::Decide(Request request) {
   std::optional<Comparer> comparer;
   if (request.content != nullptr) {
     comparer.emplace(*this, &request);
-    auto* const put = std::get_if<PutInput>(&request.operation);
-    const std::atomic<bool>* const call_has_ended = request.content->call_has_ended;
-    if (put != nullptr && call_has_ended != nullptr) put->began_in_window = !*call_has_ended;
+    if (auto* finish = std::get_if<FinishUpload>(&request.operation)) {
+      finish->call_has_ended = *request.content->call_has_ended;
+    }
   }
   Applied applied = Apply(entry.state, request.operation, ContextFor(*request.tenant));
   comparer.reset();
-  if (applied.effects.store.has_value()) {
-    if (absl::Status fits = CheckQuota(request, *applied.effects.store); !fits.ok()) {
-      applied = Applied{.state = entry.state, .result = {}, .effects = {}};
-      applied.result.status = std::move(fits);
-    }
+  if (applied.effects.store.has_value() && request.content->reservation.is_refused()) {
+    applied = Applied{.state = entry.state, .result = {}, .effects = {}};
+    applied.result.status = request.content->reservation.refusal();
   }
+  GroupEvent event;
+  if (shard_.is_observed()) event = EventOf(request, applied);
   const bool is_unclaimed =
-      shard_.claims_.Update(request.key, request.tenant, entry.state.claim, applied.state.claim);
+      shard_.claims_.Update(request.key, entry.state.claim, applied.state.claim);
   if (is_unclaimed && applied.state.output) shard_.waits_.Wake(request.key);
   const RowCount before = CountRows(entry);
+  const bool is_stored = applied.effects.store.has_value();
   entry.state = std::move(applied.state);
   if (!applied.effects.empty()) Record(request, std::move(applied.effects), &entry);
-  shard_.usage_.Add(request.tenant, before, CountRows(entry));
+  const RowCount change = CountRows(entry) - before;
+  CountChange(request.tenant, change, is_stored ? request.content.get() : nullptr);
+  event.change = change;
 
   switch (entry.stage) {
     case Stage::kAnswered:
+      if (event.kind != GroupEvent::Kind::kNone) immediate_.push_back(std::move(event));
       return request.Complete(std::move(applied.result));
     case Stage::kCommitted:
-      committed_.push_back({std::move(request), std::move(applied.result)});
+      committed_.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
     case Stage::kErased:
-      removed_.answers.push_back({std::move(request), std::move(applied.result)});
+      removed_.answers.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
   }
 }
@@ -152,22 +155,32 @@ void Group::RefuseUnreadable(Request request, const absl::Status& status) {
   request.Complete(std::move(result));
 }
 
-absl::Status Group::CheckQuota(const Request& request, PayloadKind kind) const {
-  const Tenant& tenant = *request.tenant;
-  const uint64_t live_calls_max = tenant.policy().limits.live_calls_max;
-  if (kind == PayloadKind::kInput && live_calls_max != 0 &&
-      tenant.live_calls >= static_cast<int64_t>(live_calls_max)) {
-    return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaCalls,
-                                    absl::StrCat("live_calls would be ", tenant.live_calls + 1,
-                                                 ", limit is ", live_calls_max)),
-                          kRoomRetryDelay);
+GroupEvent Group::EventOf(const Request& request, const Applied& applied) {
+  using Kind = GroupEvent::Kind;
+  GroupEvent event;
+  if (applied.effects.store.has_value()) {
+    event.kind = Kind::kStored;
+  } else if (!applied.effects.empty()) {
+    event.kind = std::holds_alternative<AckOutput>(request.operation)    ? Kind::kAcknowledged
+                 : std::holds_alternative<DeleteCall>(request.operation) ? Kind::kDeleted
+                                                                         : Kind::kExpired;
+  } else if (!applied.result.status.ok()) {
+    event.kind = Kind::kRefused;
+    event.status = applied.result.status;
+  } else {
+    return event;
   }
-  const PutContent& content = *request.content;
-  RETURN_IF_ERROR(CheckBytesQuota(tenant, static_cast<int64_t>(content.size_bytes) -
-                                              static_cast<int64_t>(content.reserved_bytes)));
-  if (!content.room.empty()) return absl::OkStatus();
-  return shard_.context_.storage.RoomRefusal(RoomBudget::CostOfSegment(content.size_bytes));
+  event.tenant = request.tenant;
+  event.key = request.key;
+  return event;
 }
+
+void Group::NoteClaimed(Tenant* tenant, const CallKey& key) {
+  if (!shard_.is_observed()) return;
+  immediate_.push_back({.kind = GroupEvent::Kind::kClaimed, .tenant = tenant, .key = key});
+}
+
+void Group::TellImmediate() { shard_.Tell(std::exchange(immediate_, {})); }
 
 // ---- Record
 
@@ -175,7 +188,7 @@ void Group::Record(const Request& request, Effects effects, Entry* entry) {
   CallChange change{.key = request.key, .loaded = &entry->loaded};
   if (effects.tombstone) change.ended_uploads = shard_.uploads_->OnCallEnding(request.key);
   if (effects.store) {
-    change.payload = PayloadOf(request.operation);
+    change.payload = *PayloadOf(request.operation);
     RecordStored(request, *effects.store, &change);
   }
   // A dead row leaves with the row that takes its place, or with the call.
@@ -202,12 +215,7 @@ void Group::RecordStored(const Request& request, PayloadKind kind, CallChange* c
   }
   change->row = &content.row;
   contents_[change->payload.slot.generation] = &content;
-  stored_.push_back(DuePayload{.due_s = DueSecond(change->payload.deadline_ms),
-                               .key = request.key,
-                               .kind = kind,
-                               .slot = change->payload.slot,
-                               .size_bytes = change->payload.size_bytes,
-                               .stored_ms = change->payload.stored_ms});
+  stored_.push_back(DueOf(request.key, kind, change->payload));
 }
 
 Group::Stage Group::RecordRemoved(const Request& request, const Effects& effects) {
@@ -237,15 +245,33 @@ RowCount Group::CountRows(const Entry& entry) {
   return count;
 }
 
-void Group::CountOrphanOut(const DuePayload& row) {
+void Group::CountChange(Tenant* tenant, const RowCount& change, PutContent* stored) {
+  shard_.usage_.Add(tenant->number, change);
+  RowCount taken = change;
+  if (stored != nullptr) {
+    taken = taken - stored->reservation.Spend();
+    if (stored->upload_reservation != nullptr) taken = taken - stored->upload_reservation->Spend();
+  }
+  tenant->ledger.Add(taken);
+}
+
+absl::StatusOr<bool> Group::CountOrphanOut(const DuePayload& row) {
   Entry& entry = *Find(row.key);
+  // Storage tells by the slot that a damaged row is dead. How much it counts is lost.
+  if (absl::IsDataLoss(entry.loaded.status)) return true;
+  RETURN_IF_ERROR(entry.loaded.status);
   std::optional<StoredPayload>& dead =
       row.kind == PayloadKind::kInput ? entry.dead_input : entry.dead_output;
   Tenant* const tenant = shard_.context_.tenants.ByNumber(row.key.tenant);
-  if (!dead || dead->slot != row.slot || tenant == nullptr) return;
+  if (!dead || dead->slot != row.slot) return false;
   const RowCount before = CountRows(entry);
   dead.reset();
-  shard_.usage_.Add(tenant, before, CountRows(entry));
+  if (tenant == nullptr) return true;
+  const RowCount change = CountRows(entry) - before;
+  CountChange(tenant, change, /*stored=*/nullptr);
+  immediate_.push_back(
+      {.kind = GroupEvent::Kind::kCleared, .tenant = tenant, .key = row.key, .change = change});
+  return true;
 }
 
 // ---- Commit
@@ -260,6 +286,7 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   }
   // Before anything is answered, and after the rows are gone: a later read finds nothing.
   ReportEnds();
+  TellImmediate();
 
   Unsynced unsynced;
   std::vector<SlotRef> slots = std::move(erased_);
@@ -278,7 +305,7 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   unsynced.rows = must_sync_;
   unsynced.erasures = !slots.empty();
   if (unsynced.empty()) {
-    for (Answer& answer : committed_) answer.Give();
+    shard_.Give(std::move(committed_));
   } else {
     unsynced.answers = std::move(committed_);
     for (const CallChange& change : changes_) unsynced.calls.push_back(change.key);

@@ -65,9 +65,8 @@ class Group {
 
   const Now& now() const { return now_; }
 
-  // Loads the calls that are not loaded yet. An error means that storage has failed; a call that
-  // cannot be read says so in its entry.
-  absl::Status Load(absl::Span<const CallKey> keys);
+  // Loads the calls that are not loaded yet. One that cannot be read says so in its entry.
+  void Load(absl::Span<const CallKey> keys);
   // A call that was loaded; null otherwise.
   Entry* Find(const CallKey& key);
   // What the rules are given besides the call and the operation.
@@ -81,17 +80,27 @@ class Group {
   absl::StatusOr<Unsynced> Commit(Erases erases);
   std::vector<Answer> TakeAnswers();
 
-  // Orphaned rows leave without a request.
-  void CountOrphanOut(const DuePayload& row);
+  // Orphaned rows leave without a request. False for a row that stays, because it is not dead. An error
+  // when nobody knows.
+  absl::StatusOr<bool> CountOrphanOut(const DuePayload& row);
+
+  // The output was claimed.
+  void NoteClaimed(Tenant* tenant, const CallKey& key);
+  // Tells what need not be durable, or is.
+  void TellImmediate();
 
  private:
   class Comparer;
 
   // Of a call's rows, those that usage counts.
   static RowCount CountRows(const Entry& entry);
+  // What the observers are told of a request, once it is decided.
+  static GroupEvent EventOf(const Request& request, const Applied& applied);
   // For a call whose rows cannot be read.
   void RefuseUnreadable(Request request, const absl::Status& status);
-  absl::Status CheckQuota(const Request& request, PayloadKind kind) const;
+  // In the shard's usage, and in what the tenant has taken. Of a put that was stored, its reservations
+  // are spent.
+  void CountChange(Tenant* tenant, const RowCount& change, PutContent* stored);
   void Record(const Request& request, Effects effects, Entry* entry);
   void RecordStored(const Request& request, PayloadKind kind, CallChange* change);
   Stage RecordRemoved(const Request& request, const Effects& effects);
@@ -109,6 +118,7 @@ class Group {
   // By generation: what a later put of the same group is compared with.
   absl::flat_hash_map<uint64_t, const PutContent*> contents_;
   std::vector<Answer> committed_;
+  std::vector<GroupEvent> immediate_;  // claims and refusals
 };
 
 }  // namespace mayfly

@@ -3,10 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
-#include "base/error.h"
-
 namespace mayfly {
 
 void Offers::ServeWoken() {
@@ -119,12 +115,14 @@ Offers::Outcome Offers::Offer(Claimant* claimant, const WantedCall& call) {
     return Outcome::kWaits;
   }
   if (!claimant->TakesOutput(call, result.payload->size_bytes)) return Outcome::kWaits;
-  const bool is_new = result.claim->fence == fence;
-  if (is_new &&
-      terms.tenant->claims >= static_cast<int64_t>(terms.tenant->policy().limits.claims_max)) {
-    return RefuseForQuota(claimant, call);
+  if (result.claim->fence == fence) {
+    ClaimLease quota = terms.tenant->ledger.TakeClaim();
+    if (quota.empty()) return RefuseForQuota(claimant, call);
+    shard_.claims_.Add(call.key, *applied.state.claim, std::move(quota));
+    group_.NoteClaimed(terms.tenant, call.key);
+  } else {
+    shard_.claims_.Update(call.key, entry.state.claim, applied.state.claim);
   }
-  shard_.claims_.Update(call.key, terms.tenant, entry.state.claim, applied.state.claim);
   entry.state = std::move(applied.state);
   if (terms.holds_claims) shard_.claims_.SetHolder(call.key, claimant);
   claimant->AddClaim({.call = call,
@@ -140,12 +138,9 @@ Offers::Outcome Offers::OfferEnd(Claimant* claimant, const WantedCall& call, abs
 }
 
 Offers::Outcome Offers::RefuseForQuota(Claimant* claimant, const WantedCall& call) {
-  const uint64_t claims_max = claimant->terms().tenant->policy().limits.claims_max;
+  const uint64_t claims_max = claimant->terms().tenant->ledger.limits().claims_max;
   const bool wants_timer = claimant->OnQuotaReached(
-      call, WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaClaims,
-                                     absl::StrCat("outstanding claims would be ", claims_max + 1,
-                                                  ", limit is ", claims_max)),
-                           absl::Milliseconds(kQuotaRecheckMs)));
+      call, TenantLedger::ClaimRefusal(claims_max, absl::Milliseconds(kQuotaRecheckMs)));
   return wants_timer ? Outcome::kWaitsForQuota : Outcome::kWaits;
 }
 

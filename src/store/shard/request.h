@@ -13,9 +13,10 @@
 
 #include "base/secret_bytes.h"
 #include "call/operation.h"
-#include "storage/room.h"
 #include "storage/sealed.h"
+#include "store/group_events.h"
 #include "store/payload.h"
+#include "store/quota.h"
 #include "store/tenant.h"
 
 namespace mayfly {
@@ -27,16 +28,21 @@ class Batch {
  public:
   using Done = absl::AnyInvocable<void(std::vector<OperationResult>)>;
 
-  Batch(size_t count, Done done) : results_(count), remaining_(count), done_(std::move(done)) {}
+  // `queue` is the room that its operations take until they are answered.
+  Batch(size_t count, QueueLease queue, Done done)
+      : results_(count), remaining_(count), queue_(std::move(queue)), done_(std::move(done)) {}
 
   void Complete(size_t index, OperationResult result) {
     results_[index] = std::move(result);
-    if (remaining_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_(std::move(results_));
+    if (remaining_.fetch_sub(1, std::memory_order_acq_rel) > 1) return;
+    queue_ = QueueLease();
+    done_(std::move(results_));
   }
 
  private:
   std::vector<OperationResult> results_;
   std::atomic<size_t> remaining_;
+  QueueLease queue_;
   Done done_;
 };
 
@@ -44,15 +50,16 @@ class Batch {
 struct PutContent {
   PayloadMetadata metadata;
   uint64_t size_bytes = 0;
+  // When this is refused, nothing was sealed: the put is refused if the rules would store it.
+  Reservation reservation;
   SecretBytes secret;
   Sealed row;
-  // Uploaded: the slot is written already, and bytes of the tenant's quota are reserved.
+  // Uploaded: the slot is written already.
   std::optional<UploadId> upload = std::nullopt;
-  uint64_t reserved_bytes = 0;
-  // Whether its call has ended since the upload began; outlives the request.
+  // The upload's own; outlives the request, whose shard alone uses it meanwhile.
+  Reservation* upload_reservation = nullptr;
+  // Uploaded: whether its call has ended since the upload began. Outlives the request.
   const std::atomic<bool>* call_has_ended = nullptr;
-  // Empty when the disk has no room for it: then it is refused, unless it is stored already.
-  RoomLease room = {};
 };
 
 struct Request {
@@ -70,6 +77,7 @@ struct Request {
 struct Answer {
   Request request;
   OperationResult result;
+  GroupEvent event;  // to be told before it is given
 
   void Give() { request.Complete(std::move(result)); }
 };

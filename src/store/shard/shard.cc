@@ -3,14 +3,23 @@
 #include <utility>
 
 #include "base/error.h"
+#include "storage/storage_error.h"
 #include "store/shard/offers.h"
 
 namespace mayfly {
 namespace {
 
-absl::Status StorageDownError() {
-  return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
-                   "the disk failed, the server is ending");
+constexpr absl::Duration kDroppedRetryDelay = absl::Seconds(1);
+
+// What callers of a shard are told after `failure`.
+absl::Status ShardError(const absl::Status& failure) {
+  if (KindOf(failure) == StorageErrorKind::kFailed) {
+    return MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                     "the disk failed, the server is ending");
+  }
+  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                                  "another server may decide about the call by now"),
+                        kDroppedRetryDelay);
 }
 
 }  // namespace
@@ -36,11 +45,11 @@ Unsynced Shard::RunGroup(GroupWork work, Erases erases) {
   work.registrations.insert(work.registrations.begin(), std::make_move_iterator(delayed_.begin()),
                             std::make_move_iterator(delayed_.end()));
   delayed_.clear();
-  const absl::Status loaded = failure_.ok() ? group.Load(KeysOf(work)) : failure_;
-  if (!loaded.ok()) {
+  if (!failure_.ok()) {
     RefuseWork(std::move(work));
     return {};
   }
+  group.Load(KeysOf(work));
 
   Offers offers(this, &group);
   offers.ServeWoken();
@@ -74,13 +83,14 @@ void Shard::AdvanceTimers(const Now& now) {
 }
 
 void Shard::RefuseWork(GroupWork work) {
-  RefuseAll(std::move(work.requests), StorageDownError());
-  StopWoken(StorageDownError());
+  const absl::Status error = ShardError(failure_);
+  RefuseAll(std::move(work.requests), error);
+  StopWoken(error);
   Group nothing(this, context_.time.Read(), 0);
   Offers offers(this, &nothing);
   for (const Registration& registration : work.registrations) {
     if (registration.purpose == Registration::Purpose::kRegister) {
-      registration.claimant->Stop(StorageDownError());
+      registration.claimant->Stop(error);
     } else {
       offers.Unregister(registration);
     }
@@ -89,29 +99,54 @@ void Shard::RefuseWork(GroupWork work) {
 
 void Shard::Fail(const absl::Status& status, std::vector<Answer> answers) {
   failure_ = status;
-  // First of all the process is told to end: no answer below may look like a decision.
+  // First of all the process is told to end, if it is to: no answer below may look like a decision.
   context_.failure.Report(status);
+  const absl::Status error = ShardError(status);
   std::move(erasure_.answers.begin(), erasure_.answers.end(), std::back_inserter(answers));
   erasure_ = PendingErasure{};
   for (Answer& answer : answers) {
     answer.result = OperationResult{};
-    answer.result.status = StorageDownError();
-    answer.result.is_uncertain = true;
+    answer.result.status = error;
+    answer.result.is_uncertain = KindOf(status) != StorageErrorKind::kFenced;
     answer.Give();
   }
-  StopClaimants(StorageDownError());
+  StopClaimants(error);
 }
 
-absl::Status Shard::RemoveOrphans(const Orphans& orphans) {
+void Shard::Give(std::vector<Answer> answers) {
+  if (is_observed()) {
+    std::vector<GroupEvent> events;
+    events.reserve(answers.size());
+    for (Answer& answer : answers) {
+      if (answer.event.kind != GroupEvent::Kind::kNone) events.push_back(std::move(answer.event));
+    }
+    Tell(events);
+  }
+  for (Answer& answer : answers) answer.Give();
+}
+
+void Shard::Tell(absl::Span<const GroupEvent> events) {
+  if (events.empty()) return;
+  for (GroupObserver* const observer : context_.observers) observer->OnGroupEvents(number_, events);
+}
+
+absl::Status Shard::RemoveOrphans(Orphans orphans) {
   Group group(this, context_.time.Read(), 0);
   std::vector<CallKey> keys;
   for (const DuePayload& row : orphans.rows) keys.push_back(row.key);
-  RETURN_IF_ERROR(group.Load(keys));
-  for (const DuePayload& row : orphans.rows) group.CountOrphanOut(row);
-  RETURN_IF_ERROR(context_.storage.RemoveOrphans(orphans));
-  const std::vector<TenantUsage> usage = usage_.TakeChanged();
-  if (!usage.empty()) RETURN_IF_ERROR(context_.storage.Commit(number_, {}, usage));
-  return context_.storage.Sync();
+  RETURN_IF_ERROR(failure_);
+  group.Load(keys);
+  absl::Status unread;
+  std::erase_if(orphans.rows, [&](const DuePayload& row) {
+    const absl::StatusOr<bool> leaves = group.CountOrphanOut(row);
+    unread.Update(leaves.status());
+    return !leaves.ok() || !*leaves;
+  });
+  // With the rows in one write: between two a crash would leave them counted for ever.
+  RETURN_IF_ERROR(context_.storage.RemoveOrphans(number_, orphans, usage_.TakeChanged()));
+  RETURN_IF_ERROR(context_.storage.Sync());
+  group.TellImmediate();
+  return unread;
 }
 
 void Shard::StopClaimants(const absl::Status& failure) {

@@ -17,10 +17,12 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 
 #include "retention/sweeper.h"
 #include "storage/storage.h"
 #include "store/context.h"
+#include "store/group_events.h"
 #include "store/shard/claim_table.h"
 #include "store/shard/claimant.h"
 #include "store/shard/erasure.h"
@@ -73,12 +75,16 @@ class Shard {
   Shard(uint32_t number, const StoreContext& context, Sweeper* sweeper, Uploads* uploads,
         const UnansweredCalls* unanswered, const std::vector<TenantUsage>& usage);
 
-  // After an error of storage everything is answered STORAGE_DOWN, and nothing is left to sync.
+  // After an error of storage the shard is dropped: everything is answered STORAGE_DOWN, nothing is left
+  // to sync, and nothing is decided any more.
   Unsynced RunGroup(GroupWork work, Erases erases);
   // The sync of an earlier group has failed: so has the shard.
   void Fail(const absl::Status& status, std::vector<Answer> answers);
-  // Removes what a crash left of this shard's calls.
-  absl::Status RemoveOrphans(const Orphans& orphans);
+  // What was decided is on the disk: tells the observers, and gives the answers.
+  void Give(std::vector<Answer> answers);
+  // Removes what a crash left of this shard's calls. Leaves rows alone whose secret was erased: the
+  // rules end their calls.
+  absl::Status RemoveOrphans(Orphans orphans);
   // Stops the claimants that wait.
   void StopClaimants(const absl::Status& failure);
 
@@ -94,6 +100,8 @@ class Shard {
   friend class Group;
   friend class Offers;
 
+  void Tell(absl::Span<const GroupEvent> events);
+  bool is_observed() const { return !context_.observers.empty(); }
   void AdvanceTimers(const Now& now);
   // The calls that the group looks at.
   std::vector<CallKey> KeysOf(const GroupWork& work) const;

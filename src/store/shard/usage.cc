@@ -8,17 +8,13 @@ ShardUsage::ShardUsage(const std::vector<TenantUsage>& recorded) {
   for (const TenantUsage& used : recorded) usage_[used.tenant] = used;
 }
 
-void ShardUsage::Add(Tenant* tenant, const RowCount& before, const RowCount& after) {
-  const int64_t calls = after.calls - before.calls;
-  const int64_t bytes = after.bytes - before.bytes;
-  if (calls == 0 && bytes == 0) return;
-  tenant->live_calls += calls;
-  tenant->live_bytes += bytes;
-  TenantUsage& used = usage_[tenant->number];
-  used.tenant = tenant->number;
-  used.live_calls += calls;
-  used.live_bytes += bytes;
-  changed_.insert(tenant->number);
+void ShardUsage::Add(TenantNumber tenant, const RowCount& change) {
+  if (change.empty()) return;
+  TenantUsage& used = usage_[tenant];
+  used.tenant = tenant;
+  used.live_calls += change.calls;
+  used.live_bytes += change.bytes;
+  changed_.insert(tenant);
 }
 
 std::vector<TenantUsage> ShardUsage::TakeChanged() {

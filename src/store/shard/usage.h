@@ -1,6 +1,5 @@
 // A ShardUsage counts what the calls of one shard take, by tenant, as storage records it: absolute
-// figures, written with the group that changes them. Not thread-safe; the tenants' own totals, to
-// which every shard adds, are.
+// figures, written with the group that changes them. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +8,18 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 
-#include "storage/storage.h"
-#include "store/tenant.h"
+#include "storage/registry.h"
+#include "store/tenant_ledger.h"
 
 namespace mayfly {
-
-// Rows of one call, or a change of them.
-struct RowCount {
-  int64_t calls = 0;
-  int64_t bytes = 0;  // of payloads, in plaintext
-};
 
 class ShardUsage {
  public:
   // `recorded` is what storage has of this shard.
   explicit ShardUsage(const std::vector<TenantUsage>& recorded);
 
-  // A call's rows went from `before` to `after`.
-  void Add(Tenant* tenant, const RowCount& before, const RowCount& after);
+  // The tenant's rows have changed by so much.
+  void Add(TenantNumber tenant, const RowCount& change);
   // The figures of the tenants whose usage has changed since the last call.
   std::vector<TenantUsage> TakeChanged();
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
 sys.dont_write_bytecode = True
 
@@ -55,7 +56,8 @@ class CeleryTest(unittest.TestCase):
         began = time.monotonic()
         with self.assertRaises(mayfly.errors.NotFound) as caught:
             AsyncResult(call_id, app=app).get(timeout=SECONDS)
-        self.assertEqual(caught.exception.reason, reason)
+        part = "OUTPUT" if reason == "consumed" else "CALL"
+        self.assertEqual(caught.exception.reason, f"{part}_{reason.upper()}")
         self.assertLess(time.monotonic() - began, QUICK_SECONDS)
         self.assertEqual(self.state(call_id), reason)
 
@@ -149,6 +151,21 @@ class ResultTest(CeleryTest):
     def test_an_ignored_result_makes_no_call(self):
         result = tasks.add_ignored.delay(1, 2)
         self.assertEqual(self.state(result.id), "unknown")
+        self.assertEqual((result.state, result.ready()), ("PENDING", False))
+
+    def test_an_id_of_another_backend_is_unknown(self):
+        result = AsyncResult("0d0f2f3c-41b1-4c63-9a36-0cf4a2a47d63", app=app)
+        self.assertEqual((result.state, result.ready()), ("UNKNOWN", True))
+        with self.assertRaises(mayfly.NotFound):
+            result.get(timeout=SECONDS)
+
+    def test_then_and_on_message_are_called_when_it_is_taken(self):
+        called = []
+        result = add.delay(2, 3)
+        result.then(lambda taken: called.append(taken.result))
+        messages = []
+        self.assertEqual(result.get(timeout=SECONDS, on_message=messages.append), 5)
+        self.assertEqual((called, [each["result"] for each in messages]), ([5], [5]))
 
     def test_a_retried_task_keeps_its_id(self):
         self.assertEqual(tasks.succeed_at_retry.delay(2).get(timeout=SECONDS), 2)
@@ -171,7 +188,7 @@ class ResultTest(CeleryTest):
             add.apply_async((1, 2), task_id="order-17")
         with self.assertRaisesRegex(ValueError, "new_call_id"):
             add.apply_async((1, 2), task_id="0d0f2f3c-41b1-4c63-9a36-0cf4a2a47d63")
-        with self.assertRaisesRegex(mayfly.errors.InvalidArgument, "id_outside_window"):
+        with self.assertRaisesRegex(mayfly.errors.InvalidArgument, "ID_OUTSIDE_WINDOW"):
             add.apply_async((1, 2), task_id="01890a5d-ac96-774b-bcce-b302099a8057")
 
     def test_an_id_of_ones_own_is_taken(self):
@@ -186,6 +203,13 @@ class CanvasTest(CeleryTest):
         self.assertEqual(result.get(timeout=SECONDS), [2 * i for i in range(100)])
         self.assertEqual(result.get(), [2 * i for i in range(100)], "what it took is remembered")
         self.assertEqual({self.state(member.id) for member in result}, {"consumed"})
+
+    def test_the_inputs_of_a_group_travel_together(self):
+        client = app.backend.connections.client
+        with mock.patch.object(client, "put_inputs", wraps=client.put_inputs) as put:
+            result = group(add.s(i, i) for i in range(50))()
+        self.assertEqual(put.call_count, 1)
+        self.assertEqual(sum(result.get(timeout=SECONDS)), 2450)
 
     def test_a_group_with_a_failure(self):
         result = group(add.s(1, 1), fail.s("one of three"), add.s(2, 2))()
@@ -271,7 +295,7 @@ class ChordTest(CeleryTest):
         result = chord([add.s(1, 1), wait_for.s(str(gate), 2)])(total.s())
         self.assertEqual(result.parent[0].get(timeout=SECONDS), 2)
         gate.touch()
-        with self.assertRaisesRegex(ChordError, "consumed"):
+        with self.assertRaisesRegex(ChordError, "OUTPUT_CONSUMED"):
             result.get(timeout=SECONDS, follow_parents=False)
 
     def test_chords_in_chords(self):
@@ -369,6 +393,16 @@ class LifetimeTest(CeleryTest):
 
 
 class SetupTest(unittest.TestCase):
+    def test_a_worker_without_a_workers_certificate_does_not_start(self):
+        with self.assertRaisesRegex(AssertionError, "MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY"):
+            SERVICES.start_worker("client-only", ("client",))
+
+    def test_a_setting_out_of_its_range_is_named(self):
+        for options, sentence in (({"timeout": -1}, "timeout is -1"),
+                                  ({"task_store_retry_max": "x"}, "task_store_retry_max is str")):
+            with self.assertRaisesRegex(ImproperlyConfigured, sentence):
+                tasks.new_app(**options).backend
+
     def test_without_setup_nothing_is_sent(self):
         other = celery.Celery(broker=SERVICES.broker_url(), set_as_current=False,
                               backend="mayfly.celery:Backend+mayfly://")

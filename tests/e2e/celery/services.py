@@ -66,13 +66,15 @@ class Worker:
 
 
 class Services:
-    def __init__(self, directory):
+    """`settings` are lines of Mayfly's configuration, the first ones of [retention]."""
+
+    def __init__(self, directory, settings=""):
         self.directory = directory
         self._workers = {}
-        self._mayfly = LiveServer(os.environ["MAYFLYD"])
+        self.mayfly = LiveServer(os.environ["MAYFLYD"], settings)
         self._broker = None
         try:
-            self._mayfly.start()
+            self.mayfly.start()
             self._broker = Broker(directory)
         except BaseException:
             self.close()
@@ -83,24 +85,25 @@ class Services:
             worker.kill()
         if self._broker is not None:
             self._broker.close()
-        self._mayfly.close()
+        self.mayfly.close()
         shutil.rmtree(self.directory)
 
     def broker_url(self, database=0):
         return self._broker.url(database)
 
     def identity(self, role, prefix=""):
-        return {f"{prefix}{name}": self._mayfly.path(f"certificates/{role}.{suffix}")
+        return {f"{prefix}{name}": self.mayfly.path(f"certificates/{role}.{suffix}")
                 for name, suffix in (("cert", "pem"), ("key", "key"))}
 
     def environment(self, *roles):
         """That of a process with the certificates of these roles."""
         variables = {
-            "MAYFLY_SERVER": self._mayfly.target,
-            "MAYFLY_CA": self._mayfly.path("certificates/ca.pem"),
+            "MAYFLY_SERVER": self.mayfly.target,
+            "MAYFLY_CA": self.mayfly.path("certificates/ca.pem"),
             "CELERY_TEST_BROKER": self.broker_url(),
             "CELERY_TEST_QUEUE": "tasks",
             "CELERY_TEST_VISIBILITY_SECONDS": "3600",
+            "CELERY_TEST_OPTIONS": "{}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         for role in roles:

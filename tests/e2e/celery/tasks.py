@@ -1,5 +1,6 @@
 """The application under test, used by the workers and by the test."""
 
+import json
 import os
 import pathlib
 import signal
@@ -23,7 +24,7 @@ def new_app(**identity):
     )
     if "CELERY_TEST_EXPIRES" in os.environ:
         app.conf.result_expires = int(os.environ["CELERY_TEST_EXPIRES"])
-    mayfly.celery.setup(app, **identity)
+    mayfly.celery.setup(app, **identity, **json.loads(os.environ["CELERY_TEST_OPTIONS"]))
     return app
 
 
@@ -65,6 +66,16 @@ def wait_for(path, value=None):
     while not pathlib.Path(path).exists():
         time.sleep(0.01)
     return value
+
+
+@app.task(acks_late=True)
+def wait_for_late(path, value=None):
+    return wait_for(path, value)
+
+
+@app.task(bind=True)
+def retry_in(self, seconds):
+    raise self.retry(countdown=seconds)
 
 
 @app.task(bind=True, max_retries=3)

@@ -24,38 +24,38 @@ class ClaimTableTest : public testing::Test {
     return Claim{
         .fence = fence, .claimed_ms = kClaimStartMs, .lease_end_ms = kClaimStartMs + lease_ms};
   }
-  bool Claims(uint8_t call, uint64_t fence, int64_t lease_ms = 30'000) {
-    return table_.Update(KeyOf(call), &tenant_, std::nullopt, Made(fence, lease_ms));
+  void Claims(uint8_t call, uint64_t fence, int64_t lease_ms = 30'000) {
+    table_.Add(KeyOf(call), *Made(fence, lease_ms), ledger_.TakeClaim());
   }
   std::vector<CallKey> LapsedAt(int64_t after_ms) {
     return table_.TakeLapsed({.elapsed_ms = kClaimStartMs + after_ms});
   }
 
-  Tenant tenant_;
+  TenantLedger ledger_{{.claims_max = 100}};
   ClaimTable table_{kClaimStartMs};
   // Holders are compared and never followed.
-  const Claimant* const anna_ = reinterpret_cast<const Claimant*>(&tenant_);
+  const Claimant* const anna_ = reinterpret_cast<const Claimant*>(&ledger_);
   const Claimant* const bert_ = reinterpret_cast<const Claimant*>(&table_);
 };
 
 TEST_F(ClaimTableTest, HasOneClaimOfACallAndCountsItsTenants) {
   EXPECT_EQ(table_.Find(KeyOf(1)), nullptr);
-  EXPECT_FALSE(Claims(1, 7));
-  EXPECT_FALSE(Claims(2, 8));
+  Claims(1, 7);
+  Claims(2, 8);
   EXPECT_EQ(table_.Find(KeyOf(1))->fence, 7u);
-  EXPECT_EQ(tenant_.claims, 2);
+  EXPECT_EQ(ledger_.claims(), 2);
   // Another claim of the same call takes the place of the one before.
-  EXPECT_FALSE(table_.Update(KeyOf(1), &tenant_, Made(7), Made(9)));
+  Claims(1, 9);
   EXPECT_EQ(table_.Find(KeyOf(1))->fence, 9u);
-  EXPECT_EQ(tenant_.claims, 2);
+  EXPECT_EQ(ledger_.claims(), 2);
 }
 
 TEST_F(ClaimTableTest, SaysWhenACallHasNoClaimAnyMore) {
-  EXPECT_FALSE(table_.Update(KeyOf(1), &tenant_, std::nullopt, std::nullopt)) << "it never had one";
+  EXPECT_FALSE(table_.Update(KeyOf(1), std::nullopt, std::nullopt)) << "it never had one";
   Claims(1, 7);
-  EXPECT_TRUE(table_.Update(KeyOf(1), &tenant_, Made(7), std::nullopt));
+  EXPECT_TRUE(table_.Update(KeyOf(1), Made(7), std::nullopt));
   EXPECT_EQ(table_.size(), 0u);
-  EXPECT_EQ(tenant_.claims, 0);
+  EXPECT_EQ(ledger_.claims(), 0);
   EXPECT_FALSE(table_.has_timers());
 }
 
@@ -65,13 +65,13 @@ TEST_F(ClaimTableTest, ALeaseRunsOutAtItsEndAndNotBefore) {
   EXPECT_THAT(LapsedAt(4'999), IsEmpty());
   EXPECT_THAT(LapsedAt(5'100), ElementsAre(KeyOf(1)));
   EXPECT_EQ(table_.Find(KeyOf(1)), nullptr);
-  EXPECT_EQ(tenant_.claims, 1);
+  EXPECT_EQ(ledger_.claims(), 1);
   EXPECT_THAT(LapsedAt(10'100), ElementsAre(KeyOf(2)));
 }
 
 TEST_F(ClaimTableTest, ARenewedLeaseRunsOutAtItsNewEnd) {
   Claims(1, 7, 5'000);
-  EXPECT_FALSE(table_.Update(KeyOf(1), &tenant_, Made(7, 5'000), Made(7, 20'000)));
+  EXPECT_FALSE(table_.Update(KeyOf(1), Made(7, 5'000), Made(7, 20'000)));
   EXPECT_THAT(LapsedAt(19'900), IsEmpty());
   EXPECT_THAT(LapsedAt(20'100), ElementsAre(KeyOf(1)));
 }
@@ -89,9 +89,9 @@ TEST_F(ClaimTableTest, TheEndOfAHolderEndsItsClaimsAlone) {
   table_.SetHolder(KeyOf(3), bert_);  // with the same token
   EXPECT_THAT(table_.EndClaimsOf(anna_), UnorderedElementsAre(KeyOf(1), KeyOf(2)));
   EXPECT_THAT(table_.EndClaimsOf(anna_), IsEmpty());
-  EXPECT_EQ(tenant_.claims, 2);
+  EXPECT_EQ(ledger_.claims(), 2);
   // A claim that has ended is not its holder's any more.
-  EXPECT_TRUE(table_.Update(KeyOf(3), &tenant_, Made(3), std::nullopt));
+  EXPECT_TRUE(table_.Update(KeyOf(3), Made(3), std::nullopt));
   EXPECT_THAT(table_.EndClaimsOf(bert_), IsEmpty());
 }
 

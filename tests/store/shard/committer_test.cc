@@ -29,6 +29,7 @@ class CommitterTest : public testing::Test {
     options.root_key = SecretBytes(AsBytes(StoreHarness::RootKey()));
     options.now_ms = absl::ToUnixMillis(clock_.Read().wall);
     options.memtable_bytes = 16 << 20;
+    options.allow_unsafe_filesystem = true;
     options.log = [](StorageLogLevel, absl::string_view) {};
     storage_ = *LocalStorage::Open(std::move(options));
     time_ = *TimeSource::Start(&clock_, storage_.get(), absl::Minutes(15));
@@ -36,12 +37,14 @@ class CommitterTest : public testing::Test {
     cipher_.emplace(storage_->keyring());
     tenants_.emplace(storage_.get(), config_);
     EXPECT_TRUE(tenants_->Start(time_->Read()).ok());
+    quota_.emplace(storage_.get(), /*shard_count=*/1);
     fences_.emplace(storage_->boot_number());
     context_.emplace(StoreContext{.config = config_,
                                   .storage = *storage_,
                                   .cipher = *cipher_,
                                   .time = *time_,
                                   .tenants = *tenants_,
+                                  .quota = *quota_,
                                   .failure = failure_,
                                   .workers = workers_,
                                   .fences = *fences_,
@@ -61,7 +64,7 @@ class CommitterTest : public testing::Test {
   // One operation on the call, whose answer comes into `statuses_`.
   void Submit(Operation operation) {
     std::vector<Request> requests;
-    auto batch = std::make_shared<Batch>(1, [this](std::vector<OperationResult> results) {
+    auto batch = std::make_shared<Batch>(1, QueueLease(), [this](auto results) {
       statuses_.push_back(std::move(results[0].status));
     });
     requests.push_back(
@@ -85,6 +88,7 @@ class CommitterTest : public testing::Test {
   std::unique_ptr<TimeSource> time_;
   std::optional<PayloadCipher> cipher_;
   std::optional<Tenants> tenants_;
+  std::optional<Quota> quota_;
   std::optional<FenceSource> fences_;
   std::optional<StoreContext> context_;
   std::optional<Router> router_;
@@ -125,16 +129,6 @@ TEST_F(CommitterTest, AnIdleShardForgetsAPollWithinATick) {
   ASSERT_TRUE(committer_->Wait()) << "after a tick, unwoken";
   committer_->Step();
   EXPECT_TRUE(seen.expired());
-}
-
-TEST_F(CommitterTest, RefusesWhatItWillNotQueueAndTakesItWhenThereIsRoom) {
-  for (uint64_t i = 0; i < Committer::kQueuedRequestsMax; ++i) Submit(DeleteCall{});
-  EXPECT_TRUE(statuses_.empty());
-  Submit(DeleteCall{});
-  ASSERT_EQ(statuses_.size(), 1u);
-  EXPECT_EQ(ReasonOf(statuses_[0]), Reason::kOverloaded);
-  while (committer_->queued_requests() > 0) committer_->Step();
-  EXPECT_EQ(statuses_.size(), Committer::kQueuedRequestsMax + 1);
 }
 
 }  // namespace

@@ -7,8 +7,9 @@ made.
 # The blocking half is generated from the modules that blocking_half.py lists. Their docstrings serve
 # both.
 
-from mayfly.aio.client import AsyncClient, AsyncWorker
+from mayfly.aio.client import AsyncClient
 from mayfly.aio.completion import AsyncCompletion
 from mayfly.aio.held_output import AsyncHeldOutput
+from mayfly.aio.worker import AsyncWorker
 
 __all__ = ["AsyncClient", "AsyncCompletion", "AsyncHeldOutput", "AsyncWorker"]

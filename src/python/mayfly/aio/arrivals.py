@@ -37,7 +37,8 @@ class AsyncArrivals:
             raise Cancelled("the client is closed")
         self._feed.subscribe(call_ids)
         if self._task is None:
-            self._task = self._connection.tasks.start("mayfly-arrivals", self._run)
+            self._task = self._connection.tasks.start("mayfly-arrivals", self._serve)
+            self._task.add_done_callback(self._on_end)
         self._changed.set()
 
     def unsubscribe(self, call_ids: Iterable[str]) -> None:
@@ -59,12 +60,9 @@ class AsyncArrivals:
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self) -> None:
-        try:
-            await self._serve()
-        except asyncio.CancelledError:
-            self._on_arrivals(self._feed.fail(Cancelled("the client is closed")), [])
-            raise
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        """Not in the task: one that is cancelled before its first step runs nothing."""
+        self._on_arrivals(self._feed.fail(Cancelled("the client is closed")), [])
 
     async def _serve(self) -> None:
         settings = self._connection.settings

@@ -46,49 +46,59 @@ class AsyncBatcher(Generic[Item, Result]):
         self._kind = kind
         self._orphan = orphan
         self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
+        self._under_way: list[_Entry[Item, Result]] = []
         self._is_running = False
 
-    async def call(self, item: Item) -> Result:
-        """One item, with whatever travels at the same time. Raises its error."""
+    async def call(self, item: Item, deadline: float | None = None) -> Result:
+        """One item, with whatever travels at the same time. Raises its error. `deadline` is in
+        place of that of the settings."""
         entry: _Entry[Item, Result] = _Entry(
-            item, self._kind.size_bytes(item), self._connection.deadline()
+            item, self._kind.size_bytes(item), deadline or self._connection.deadline()
         )
         self._queue.append(entry)
         if not self._is_running:
-            self._is_running = True
-            self._connection.tasks.start("mayfly-batch", self._run)
+            self._start()
         result = await entry.future
         if isinstance(result, Error):
             raise copy.copy(result)  # it may be that of others too
         return result
 
-    async def call_all(self, items: Iterable[Item]) -> list[Result | Error]:
-        """A batch of any size, which travels by itself. Raises nothing of its items."""
+    async def call_all(
+        self, items: Iterable[Item], deadline: float | None = None
+    ) -> list[Result | Error]:
+        """A batch of any size, which travels by itself. Raises nothing of its items. Without a
+        `deadline` of the whole, that of the settings is of each message."""
         results: list[Result | Error] = []
         for run in split(self._kind, items, self._settings.batch_bytes_max):
-            results += await self._invoke(run, self._connection.deadline())
+            results += await self._invoke(run, deadline or self._connection.deadline())
         return results
 
+    def _start(self) -> None:
+        self._is_running = True
+        task = self._connection.tasks.start("mayfly-batch", self._run)
+        task.add_done_callback(self._on_end)
+
     async def _run(self) -> None:
-        entries: list[_Entry[Item, Result]] = []
-        try:
-            if self._settings.linger > 0:
-                await asyncio.sleep(self._settings.linger)
-            while entries := take_entries(self._queue, self._settings.batch_bytes_max):
-                try:
-                    results = await self._invoke(
-                        [entry.item for entry in entries], entries[0].deadline
-                    )
-                except Exception as error:  # no request can be made of an item
-                    _fail(entries, error)
-                    continue
-                self._queue.extendleft(reversed(self._answer(entries, results)))
-        except asyncio.CancelledError:
+        if self._settings.linger > 0:
+            await asyncio.sleep(self._settings.linger)
+        while entries := take_entries(self._queue, self._settings.batch_bytes_max):
+            self._under_way = entries
+            try:
+                results = await self._invoke([entry.item for entry in entries], entries[0].deadline)
+            except Exception as error:  # no request can be made of an item
+                _fail(entries, error)
+                continue
+            self._queue.extendleft(reversed(self._answer(entries, results)))
+
+    def _on_end(self, task: asyncio.Task[Any]) -> None:
+        """Not in the task: one that is cancelled before its first step runs nothing."""
+        entries, self._under_way = self._under_way, []
+        self._is_running = False
+        if task.cancelled():
             _fail([*entries, *self._queue], Cancelled("the client is closed"))
             self._queue.clear()
-            raise
-        finally:
-            self._is_running = False
+        elif self._queue:
+            self._start()
 
     def _answer(
         self, entries: list[_Entry[Item, Result]], results: list[Result | Error]
@@ -114,7 +124,7 @@ class AsyncBatcher(Generic[Item, Result]):
                 response = await self._connection.invoke(batch.method, request, deadline)
                 if (reason := batch.take(request, response)) is None:
                     return batch.results
-                await asyncio.sleep(backoff.pause_after(reason))
+                await self._connection.closing.sleep(backoff.pause_after(reason))
             except Error as error:
                 batch.fail(error)
                 return batch.results

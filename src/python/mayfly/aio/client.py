@@ -1,62 +1,30 @@
-"""The clients of one server: `AsyncClient` puts inputs and retrieves outputs, `AsyncWorker` gets
-inputs and puts outputs."""
+"""The client's end: it puts inputs and retrieves outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-from typing import Any, AsyncIterator, Iterable, Mapping, Self
+from typing import Any, AsyncIterator, Iterable, Literal, Mapping, overload
 
-from mayfly import calls, contract
+from mayfly import arguments, calls, put_items
 from mayfly.aio.batcher import AsyncBatcher
 from mayfly.aio.completion import AsyncCompletion
-from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.download import download
 from mayfly.aio.held_output import AsyncHeldOutput
-from mayfly.aio.held_outputs import AsyncHeldOutputs
+from mayfly.aio.held_outputs import AsyncHeldOutputs, take_each
 from mayfly.aio.retrieval import AsyncRetrievals
-from mayfly.aio.sources import AsyncData, AsyncSource, source_of
-from mayfly.aio.upload import upload
-from mayfly.call_id import new_call_id
-from mayfly.calls import Claimed, InputItem, OutputItem, Outcome, Ttl
-from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES, Kinds, all_of
-from mayfly.endpoint import Endpoint
-from mayfly.errors import Error
-from mayfly.reception import Reception
+from mayfly.aio.role import AsyncRole
+from mayfly.aio.sources import AsyncData, AsyncSource
+from mayfly.aio.upload import reading, upload
+from mayfly.arguments import Buffer
+from mayfly.call_id import learn_time, local_time, new_call_id, said_of_clocks
+from mayfly.calls import CallId, Claimed, InputItem, Timeout, Ttl
+from mayfly.contract import all_of, each_of, output_of
+from mayfly.errors import Error, InvalidArgument, is_of_another_time
 from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
 
-class _AsyncEndpoint(Endpoint):
-    """What client and worker have in common."""
-
-    def _begin(self, settings: Settings) -> None:
-        self._connection = AsyncConnection(settings)
-        self._settings = settings
-        self._kinds = Kinds(settings)
-        self._descriptions = AsyncBatcher(self._connection, self._kinds.descriptions)
-
-    async def describe(self, call_id: str) -> calls.CallDescription:
-        """The state of a call, never payload. One that is not there is UNKNOWN, not an error."""
-        return await self._descriptions.call(call_id)
-
-    async def describe_all(self, call_ids: Iterable[str]) -> list[calls.CallDescription]:
-        """The same of many, in order. BatchError: some failed."""
-        ids = list(call_ids)
-        return all_of(await self._descriptions.call_all(ids), ids)
-
-    async def close(self) -> None:
-        """Ends the connection. Calls under way end with Cancelled; held claims lapse."""
-        await self._connection.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-
-class AsyncClient(_AsyncEndpoint):
+class AsyncClient(AsyncRole):
     """Puts inputs and retrieves each output once.
 
     Calls made at the same time travel together. A call that cannot reach the server is repeated for
@@ -79,15 +47,15 @@ class AsyncClient(_AsyncEndpoint):
         self,
         data: AsyncData,
         ttl: Ttl = None,
-        call_id: str | None = None,
+        call_id: CallId | None = None,
         content_type: str = "",
         labels: Mapping[str, str] | None = None,
         encryption_key_id: str = "",
     ) -> str:
         """Stores an input, and returns the id of its call.
 
-        `data` is bytes, a binary file, or an iterator of bytes; of any size up to the server's
-        limits.payload_bytes_max (1 GiB). For an asyncio client the iterator may be asynchronous; files
+        `data` is bytes, a binary file, the pathlib.Path of a file, or an iterator of bytes; of any
+        size up to the server's limits.payload_bytes_max (1 GiB). For an asyncio client the iterator may be asynchronous; files
         and other iterators are read on a thread. `ttl` is how long it stays readable, in seconds or as a
         timedelta, 1 s to 24 h; None is the server's default. Give a `call_id` of new_call_id() when
         this may be repeated after an error: with another id it is another call. `content_type` and
@@ -95,29 +63,99 @@ class AsyncClient(_AsyncEndpoint):
 
         Conflict: the call has another input. NotFound: the call has ended. PayloadTooLarge.
         """
-        call_id = call_id or new_call_id()
-        metadata = contract.metadata_from(content_type, labels, encryption_key_id)
-        head, source = await _head_of(data)
-        item = contract.input_item(call_id, head, ttl, metadata)
+        is_minted = call_id is None
+        call_id = arguments.call_id_from(new_call_id() if call_id is None else call_id)
+        metadata = put_items.metadata_from(content_type, labels, encryption_key_id)
+        item = put_items.input_item(call_id, b"", arguments.ttl_from(ttl), metadata)
+        async with reading(data) as (head, source):
+            item = put_items.with_data(item, head)
+            try:
+                await self._put(item, source)
+            except InvalidArgument as error:
+                if not is_of_another_time(error):
+                    raise
+                await self._learn_time()
+                if not is_minted:
+                    raise _said_of_clocks(error) from None
+                item["call_id"] = new_call_id()
+                await self._put(item, source)
+        return str(item["call_id"])
+
+    async def _put(self, item: put_items.PutItem, source: AsyncSource | None) -> None:
         if source is None:
             await self._puts.call(item)
         else:
             await upload(self._connection, pb.InputItem(**item), source)
-        return call_id
 
-    async def put_inputs(self, inputs: Iterable[InputItem | bytes], ttl: Ttl = None) -> list[str]:
+    async def _learn_time(self) -> None:
+        asked_s = local_time()
+        info = await self._connection.invoke(
+            "GetServerInfo", pb.GetServerInfoRequest(), self._connection.deadline()
+        )
+        learn_time(info.server_time.ToNanoseconds() / 1e9, asked_s)
+
+    @overload
+    async def put_inputs(
+        self,
+        inputs: Iterable[InputItem | Buffer],
+        ttl: Ttl = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> list[str]: ...
+
+    @overload
+    async def put_inputs(
+        self,
+        inputs: Iterable[InputItem | Buffer],
+        ttl: Ttl = None,
+        *,
+        return_exceptions: Literal[True],
+    ) -> list[str | Error]: ...
+
+    async def put_inputs(
+        self,
+        inputs: Iterable[InputItem | Buffer],
+        ttl: Ttl = None,
+        *,
+        return_exceptions: bool = False,
+    ) -> Any:
         """Stores many inputs, and returns the ids of their calls in order. `ttl` is of those that
         have none. Each may have up to 60 MiB; put larger ones with put_input.
 
-        BatchError: some failed; it has their errors and the ids of all.
+        BatchError: some failed; it has their errors and the ids of all. With return_exceptions the
+        errors, which have the ids too, are in their places instead.
         """
-        ids, items = contract.input_items(inputs, ttl)
-        all_of(await self._puts.call_all(items), ids)
-        return ids
+        are_minted, items = put_items.input_items(inputs, ttl)
+        found = await self._puts.call_all(items)
+        if any(map(is_of_another_time, found)):
+            await self._learn_time()
+            await self._put_again(items, are_minted, found)
+        ids = [str(item["call_id"]) for item in items]
+        if not return_exceptions:
+            all_of(found, ids)
+            return ids
+        return [id if each is None else each for id, each in zip(ids, each_of(found, ids))]
 
-    async def retrieve(self, call_id: str, timeout: float | None = None) -> calls.Output:
-        """Waits for the output of a call, up to `timeout` seconds (None: for ever), and ends the
-        call: its payloads are erased when this returns. The output is bytes with an outcome,
+    async def _put_again(
+        self, items: list[put_items.PutItem], are_minted: list[bool], found: list[Error | None]
+    ) -> None:
+        """Those that were refused because of the time in their ids, with new ones."""
+        again = []
+        for index, result in enumerate(found):
+            if not is_of_another_time(result):
+                continue
+            if are_minted[index]:
+                items[index]["call_id"] = new_call_id()
+                again.append(index)
+            elif result is not None:
+                found[index] = _said_of_clocks(result)
+        results = await self._puts.call_all([items[index] for index in again])
+        for index, result in zip(again, results):
+            found[index] = result
+
+    async def retrieve(self, call_id: CallId, timeout: Timeout = None) -> calls.Output:
+        """Waits for the output of a call, up to `timeout` in seconds or as a timedelta (None: for
+        ever), and ends the call: its payloads are erased when this returns. The output is bytes with an outcome,
         content_type, labels and attempt.
 
         When the output must not be lost even if this process dies with it, use retrieving.
@@ -126,16 +164,18 @@ class AsyncClient(_AsyncEndpoint):
         another client was faster. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
         larger than Settings.data_bytes_max; stream it with retrieving.
         """
-        claimed = await self._retrievals.claim(call_id, timeout)
+        claimed = await self._retrievals.claim(
+            arguments.call_id_from(call_id), arguments.timeout_from(timeout)
+        )
         if claimed.data is None:
             async with AsyncHeldOutput(self._retrievals, claimed) as held:
                 return await held._read()
         await self._retrievals.acknowledge(claimed)
-        return contract.output_of(claimed, claimed.data)
+        return output_of(claimed, claimed.data)
 
     @contextlib.asynccontextmanager
     async def retrieving(
-        self, call_id: str, timeout: float | None = None
+        self, call_id: CallId, timeout: Timeout = None
     ) -> AsyncIterator[AsyncHeldOutput]:
         """The same as a context: the output is held, its claim renewed, while its block runs. It is
         acknowledged and erased when the block ends, and given back when an exception ends it, or
@@ -145,20 +185,47 @@ class AsyncClient(_AsyncEndpoint):
                 async for piece in out.stream():
                     file.write(piece)
         """
-        claimed = await self._retrievals.claim(call_id, timeout)
+        claimed = await self._retrievals.claim(
+            arguments.call_id_from(call_id), arguments.timeout_from(timeout)
+        )
         async with AsyncHeldOutput(self._retrievals, claimed) as held:
             yield held
 
+    @overload
     async def retrieve_all(
-        self, call_ids: Iterable[str], timeout: float | None = None
-    ) -> list[calls.Output]:
-        """The same of many, in order, in as few messages as they fit. All are held until the last
-        is there; as_completed does not wait for that.
+        self,
+        call_ids: Iterable[CallId],
+        timeout: Timeout = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> list[calls.Output]: ...
 
-        BatchError: some cannot be had, and the others are given back.
+    @overload
+    async def retrieve_all(
+        self,
+        call_ids: Iterable[CallId],
+        timeout: Timeout = None,
+        *,
+        return_exceptions: Literal[True],
+    ) -> list[calls.Output | Error]: ...
+
+    async def retrieve_all(
+        self,
+        call_ids: Iterable[CallId],
+        timeout: Timeout = None,
+        *,
+        return_exceptions: bool = False,
+    ) -> Any:
+        """The same of many, in order, in as few messages as they fit. All are held until the last
+        is there or `timeout`, of all together, is over; as_completed does not wait for that.
+
+        BatchError: some cannot be had, and the others are given back. With return_exceptions the
+        errors are in their places instead, and the others are taken.
         """
-        ids = list(call_ids)
-        found = await self._retrievals.claim_all(ids, timeout)
+        ids = arguments.call_ids_from(call_ids)
+        found = await self._retrievals.claim_all(ids, arguments.timeout_from(timeout))
+        if return_exceptions:
+            return each_of(await take_each(self._retrievals, found), ids)
         came = [each for each in found if isinstance(each, Claimed) and each.data is not None]
         if len(came) == len(ids):
             return await self._retrievals.take_all(came)
@@ -167,23 +234,41 @@ class AsyncClient(_AsyncEndpoint):
 
     @contextlib.asynccontextmanager
     async def retrieving_all(
-        self, call_ids: Iterable[str], timeout: float | None = None
+        self, call_ids: Iterable[CallId], timeout: Timeout = None
     ) -> AsyncIterator[list[AsyncHeldOutput | Error]]:
         """The same as a context: a list, in order, of outputs as `retrieving` holds them, and of the
         errors of those that cannot be had.
 
         BatchError, at the end of the block: some could not be acknowledged.
         """
-        found = await self._retrievals.claim_all(list(call_ids), timeout)
-        async with AsyncHeldOutputs(self._retrievals, found) as held:
+        ids = arguments.call_ids_from(call_ids)
+        found = await self._retrievals.claim_all(ids, arguments.timeout_from(timeout))
+        async with AsyncHeldOutputs(self._retrievals, each_of(found, ids)) as held:
             yield held
+
+    @overload
+    def as_completed(
+        self,
+        call_ids: Iterable[CallId],
+        timeout: Timeout = None,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncCompletion[calls.Output]: ...
+
+    @overload
+    def as_completed(
+        self,
+        call_ids: Iterable[CallId],
+        timeout: Timeout = None,
+        *,
+        return_exceptions: Literal[True],
+    ) -> AsyncCompletion[calls.Output | Error]: ...
 
     def as_completed(
         self,
-        call_ids: Iterable[str],
-        timeout: float | None = None,
+        call_ids: Iterable[CallId],
+        timeout: Timeout = None,
         return_exceptions: bool = False,
-    ) -> AsyncCompletion:
+    ) -> AsyncCompletion[Any]:
         """Iterates over (call_id, output) of up to 65536 calls (limits.stream_subscriptions_max), in
         the order in which the outputs arrive, each once. An output is acknowledged some time after
         the loop came back for the next one, at the latest with the end of the iteration; the one
@@ -192,103 +277,38 @@ class AsyncClient(_AsyncEndpoint):
         A call that will have no output raises its error, or with return_exceptions gives it in the
         output's place. TimedOut: not all came within `timeout` seconds. Errors as of retrieve.
         """
-        return AsyncCompletion(self._retrievals, call_ids, timeout, return_exceptions)
+        ids = arguments.call_ids_from(call_ids)
+        seconds = arguments.timeout_from(timeout)
+        return AsyncCompletion(self._retrievals, ids, seconds, return_exceptions)
 
-    async def delete(self, call_id: str) -> datetime.datetime:
+    async def delete(self, call_id: CallId) -> datetime.datetime:
         """Ends a call in any state, and tells when its payloads were erased; again for a call that
         was deleted before. NotFound: it has ended otherwise, or never was."""
-        return await self._deletions.call(call_id)
+        return await self._deletions.call(arguments.call_id_from(call_id))
 
-    async def delete_all(self, call_ids: Iterable[str]) -> list[datetime.datetime]:
-        """The same of many, in order. BatchError: some failed."""
-        ids = list(call_ids)
-        return all_of(await self._deletions.call_all(ids), ids)
+    @overload
+    async def delete_all(
+        self, call_ids: Iterable[CallId], *, return_exceptions: Literal[False] = False
+    ) -> list[datetime.datetime]: ...
+
+    @overload
+    async def delete_all(
+        self, call_ids: Iterable[CallId], *, return_exceptions: Literal[True]
+    ) -> list[datetime.datetime | Error]: ...
+
+    async def delete_all(
+        self, call_ids: Iterable[CallId], *, return_exceptions: bool = False
+    ) -> Any:
+        """The same of many, in order. Errors as of describe_all."""
+        ids = arguments.call_ids_from(call_ids)
+        found = await self._deletions.call_all(ids)
+        return each_of(found, ids) if return_exceptions else all_of(found, ids)
 
     async def close(self) -> None:
         self._retrievals.close()
         await super().close()
 
 
-class AsyncWorker(_AsyncEndpoint):
-    """Gets inputs and puts outputs; learns the ids of calls from its platform.
-
-    Repeats, errors, threads, event loops and forks as AsyncClient.
-    """
-
-    def _begin(self, settings: Settings) -> None:
-        super()._begin(settings)
-        self._gets = AsyncBatcher(self._connection, self._kinds.get_inputs)
-        self._puts = AsyncBatcher(self._connection, self._kinds.put_outputs)
-
-    async def get_input(self, call_id: str) -> calls.Input:
-        """The input of a call: bytes with content_type and labels. It can be read again until the
-        output has been retrieved.
-
-        NotFound: not there, or not any more. PayloadDamaged: it was stored or arrived damaged.
-        PayloadTooLarge: larger than Settings.data_bytes_max; stream it with stream_input.
-        """
-        found = await self._gets.call(call_id)
-        if found is not None:
-            return found
-        reception = Reception(call_id, data_bytes_max=self._settings.data_bytes_max)
-        pieces = [piece async for piece in download(self._connection, reception)]
-        return reception.received_input(b"".join(pieces))
-
-    async def get_inputs(self, call_ids: Iterable[str]) -> list[calls.Input]:
-        """The same of many, in order. BatchError: some failed."""
-        ids = list(call_ids)
-        found: list[Any] = []
-        for call_id, result in zip(ids, await self._gets.call_all(ids)):
-            try:  # None did not fit
-                found.append(await self.get_input(call_id) if result is None else result)
-            except Error as error:
-                found.append(error)
-        return all_of(found, ids)
-
-    def stream_input(self, call_id: str) -> AsyncIterator[bytes]:
-        """The input in pieces of up to 1 MiB, of any size. When it ends without an error, that was
-        the whole, as it was stored. Errors as of get_input."""
-        return download(self._connection, Reception(call_id))
-
-    async def put_output(
-        self,
-        call_id: str,
-        data: AsyncData,
-        attempt: int = 1,
-        outcome: str = Outcome.SUCCESS,
-        ttl: Ttl = None,
-        content_type: str = "",
-        labels: Mapping[str, str] | None = None,
-        encryption_key_id: str = "",
-    ) -> None:
-        """Stores an output; data and metadata as AsyncClient.put_input. `attempt` is the number of the
-        run, from 1: a higher one replaces an output that nobody holds. `outcome` is "success",
-        "failure", "timeout" or "cancelled".
-
-        NotFound: no such call, or it has ended. Conflict: the attempt has put another output.
-        StaleAttempt: a later one was faster. OutputClaimed: a client holds an earlier one's.
-        """
-        metadata = contract.metadata_from(content_type, labels, encryption_key_id)
-        head, source = await _head_of(data)
-        item = contract.output_item(call_id, head, attempt, outcome, ttl, metadata)
-        if source is None:
-            await self._puts.call(item)
-        else:
-            await upload(self._connection, pb.OutputItem(**item), source)
-
-    async def put_outputs(self, outputs: Iterable[OutputItem], ttl: Ttl = None) -> None:
-        """Stores many outputs, as AsyncClient.put_inputs."""
-        ids, items = contract.output_items(outputs, ttl)
-        all_of(await self._puts.call_all(items), ids)
-
-
-async def _head_of(data: AsyncData) -> tuple[bytes, AsyncSource | None]:
-    """The whole when it fits a message, otherwise where it comes from."""
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
-            return contract.as_bytes(data), None
-    source = source_of(data)
-    head = await source.read(0)
-    if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
-        return head, None
-    return b"", source
+def _said_of_clocks(error: Error) -> Error:
+    text = error.message + said_of_clocks()
+    return type(error)(text, error.reason, error.call_id, error.retry_after)

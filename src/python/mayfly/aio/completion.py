@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import AsyncIterator, Iterable
+from typing import Any, AsyncIterator, Generic, Iterable, TypeVar
 
 from mayfly import calls
 from mayfly.aio.arrivals import AsyncArrivals
@@ -19,7 +19,11 @@ from mayfly.feed import Arrival, weakly
 _ACKS_MAX = 128
 
 
-class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
+# An output, or one or an error.
+ResultT = TypeVar("ResultT")
+
+
+class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
     """See AsyncClient.as_completed. One consumer iterates over it, in the process that made it."""
 
     _is_closed = True  # while it is made
@@ -52,10 +56,10 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
         if strays:
             self._retrievals.release_aside(strays)
 
-    def __aiter__(self) -> AsyncCompletion:
+    def __aiter__(self) -> AsyncCompletion[ResultT]:
         return self
 
-    async def __anext__(self) -> tuple[str, calls.Output | Error]:
+    async def __anext__(self) -> tuple[str, ResultT]:
         if os.getpid() != self._pid:
             raise Error("as_completed was called before this process was forked")
         await self._take_delivered()
@@ -69,11 +73,12 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
                 continue
             del self._left[arrival.call_id]
             try:
-                return arrival.call_id, await self._deliver(arrival)
+                result: Any = await self._deliver(arrival)
             except Error as error:
                 if not self._return_exceptions:
                     raise
-                return arrival.call_id, error
+                result = error
+            return arrival.call_id, result
         await self.aclose()
         raise StopAsyncIteration
 
@@ -133,7 +138,7 @@ class AsyncCompletion(AsyncIterator[tuple[str, calls.Output | Error]]):
                 if arrival.claimed is not None:
                     self._retrievals.let_go(arrival.claimed.claim)
 
-    async def __aenter__(self) -> AsyncCompletion:
+    async def __aenter__(self) -> AsyncCompletion[ResultT]:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from typing import Any, Callable, Coroutine, Generic, TypeVar
 
-ValueT = TypeVar("ValueT")
+from mayfly.errors import Cancelled
 
-sleep = asyncio.sleep
+ValueT = TypeVar("ValueT")
 
 Lock = asyncio.Lock
 
@@ -38,6 +38,32 @@ class Waiter(Generic[ValueT]):
             await asyncio.wait([self._future], timeout=timeout)
 
 
+class Closing:
+    """Whether a client is closed. Ends the pauses of its calls when it is."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def check(self) -> None:
+        """Cancelled: it is."""
+        if self.is_set:
+            raise Cancelled("the client is closed")
+
+    async def sleep(self, seconds: float) -> None:
+        """Cancelled: it is, or is meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        self.check()
+
+
 class Queue(asyncio.Queue[ValueT]):
     async def take(self, timeout: float | None) -> ValueT | None:
         """None: nothing came for `timeout` seconds."""
@@ -46,6 +72,13 @@ class Queue(asyncio.Queue[ValueT]):
                 return await self.get()
         except TimeoutError:
             return None
+
+
+class Inbox(Queue[ValueT]):
+    """Of one that waits for many values, as a Waiter for one."""
+
+    def set(self, value: ValueT) -> None:
+        self.put_nowait(value)
 
 
 class Tasks:

@@ -9,8 +9,8 @@ import os
 import time
 from typing import Any, AsyncIterator
 
-from mayfly import fork, transport
-from mayfly.aio.concurrency import Tasks
+from mayfly import fork, probe, transport
+from mayfly.aio.concurrency import Closing, Tasks
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
 from mayfly.errors import Cancelled, Error, Unavailable
@@ -25,7 +25,7 @@ class AsyncConnection(fork.Forkable):
         self.tasks = Tasks()
         self._channels = Channels(settings)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
-        self._is_closed = False
+        self.closing = Closing()
         self._pid = os.getpid()
         fork.register(self)
 
@@ -35,14 +35,14 @@ class AsyncConnection(fork.Forkable):
     @contextlib.asynccontextmanager
     async def stub(self, large: bool = False) -> AsyncIterator[Any]:
         """The stub for one call. What ends the call is raised as an `Error`."""
-        if self._is_closed:
-            raise Cancelled("the client is closed")
+        self.closing.check()
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
-        stub = self._channels.stub(large, transport.grpc().aio.secure_channel)
+        # It has to stay while the call is under way.
+        opened = self._channels.channel(large, transport.grpc().aio.secure_channel)
         self._calls[large] += 1
         try:
-            yield stub
+            yield opened.stub
         except Cancelled as error:
             raise self._translated(error) from None
         except Exception as error:
@@ -52,11 +52,13 @@ class AsyncConnection(fork.Forkable):
             if self._calls[large] == 1:
                 for channel in self._channels.take_outdated(large, known):
                     await channel.close()
-            raise self._translated(known) from None
+            if self._channels.is_replaced(opened, known):
+                raise Unavailable("the certificate was replaced") from None
+            raise await self._explained(self._translated(known)) from None
         except asyncio.CancelledError:
             # Closing the channel cancels its calls in the same way as their tasks are cancelled.
             task = asyncio.current_task()
-            if not self._is_closed or task is None or task.cancelling():
+            if not self.closing.is_set or task is None or task.cancelling():
                 raise
             raise Cancelled("the client is closed") from None
         finally:
@@ -64,9 +66,17 @@ class AsyncConnection(fork.Forkable):
 
     def _translated(self, error: Error) -> Error:
         # The server cancels nothing.
-        if isinstance(error, Cancelled) and not self._is_closed:
+        if isinstance(error, Cancelled) and not self.closing.is_set:
             return Unavailable("the call was interrupted")
         return error
+
+    async def _explained(self, error: Error) -> Error:
+        """With the reason why there is no connection, if it is a certificate's."""
+        credentials = self._channels.to_probe(error)
+        if credentials is None:
+            return error
+        refusal = await asyncio.to_thread(probe.refusal_of, self.settings, credentials)
+        return self._channels.explained(error, refusal)
 
     async def invoke(self, method: str, request: Any, deadline: float) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
@@ -76,7 +86,7 @@ class AsyncConnection(fork.Forkable):
                 async with self.stub() as stub:
                     return await getattr(stub, method)(request, timeout=backoff.left())
             except Unavailable as error:
-                await asyncio.sleep(backoff.pause_after(error))
+                await self.closing.sleep(backoff.pause_after(error))
 
     def deadline(self) -> float:
         """Of a call that begins now."""
@@ -84,7 +94,7 @@ class AsyncConnection(fork.Forkable):
 
     async def close(self) -> None:
         """Calls under way end with Cancelled."""
-        self._is_closed = True
+        self.closing.set()
         await self.tasks.cancel_all()
         for channel in self._channels.take_all():
             await channel.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import AsyncIterator, Protocol
 
-from mayfly.aio.concurrency import sleep
 from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.streams import Responses
 from mayfly.backoff import Backoff
@@ -30,16 +29,16 @@ async def download(
                 backoff.progressed(connection.deadline())
             return
         except Unavailable as error:
-            await sleep(backoff.pause_after(error))
+            await connection.closing.sleep(backoff.pause_after(error))
         except LimitExceeded as error:
             # Other downloads fill the room for what is being sent.
-            if error.reason != "overloaded":
+            if error.reason != "OVERLOADED":
                 raise
-            await sleep(backoff.pause_after(error))
+            await connection.closing.sleep(backoff.pause_after(error))
         except ClaimLost as error:
             if reclaim is None or reception.claimed is None:
                 raise
-            await sleep(backoff.pause_after(error))
+            await connection.closing.sleep(backoff.pause_after(error))
             reception.claimed = await reclaim(reception.claimed)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from typing import Sequence
 
+from mayfly import calls
 from mayfly.aio.held_output import AsyncHeldOutput
 from mayfly.aio.retrieval import AsyncRetrievals
 from mayfly.calls import Claimed
+from mayfly.contract import output_of
 from mayfly.errors import Error
 from mayfly.held import require_acknowledged, split_received
 
@@ -38,3 +40,30 @@ class AsyncHeldOutputs:
         await self._retrievals.release_all([each.claimed.claim for each in unread])
         results = await self._retrievals.acknowledge_all([each.claimed for each in received])
         require_acknowledged([each.call_id for each in received], results)
+
+
+async def take_each(
+    retrievals: AsyncRetrievals, found: Sequence[Claimed | Error]
+) -> list[calls.Output | Error]:
+    """The outputs of those that can be had, with an error for each of the others."""
+    ready = [each for each in found if isinstance(each, Claimed) and each.data is not None]
+    ended = dict(
+        zip((each.claim for each in ready), await retrievals.acknowledge_all(ready))
+    )
+    taken: list[calls.Output | Error] = []
+    for each in found:
+        if isinstance(each, Error):
+            taken.append(each)
+        elif each.data is None:
+            taken.append(await _take_large(retrievals, each))
+        else:
+            taken.append(ended[each.claim] or output_of(each, each.data))
+    return taken
+
+
+async def _take_large(retrievals: AsyncRetrievals, claimed: Claimed) -> calls.Output | Error:
+    try:
+        async with AsyncHeldOutput(retrievals, claimed) as held:
+            return await held._read()
+    except Error as error:
+        return error

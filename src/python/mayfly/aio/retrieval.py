@@ -8,7 +8,7 @@ from typing import Iterable, Sequence
 from mayfly import calls, fork
 from mayfly.aio.arrivals import AsyncArrivals
 from mayfly.aio.batcher import AsyncBatcher
-from mayfly.aio.concurrency import Guard, Waiter
+from mayfly.aio.concurrency import Guard, Inbox, Waiter
 from mayfly.aio.connection import AsyncConnection
 from mayfly.calls import Claim, Claimed
 from mayfly.contract import Kinds, output_of
@@ -17,6 +17,9 @@ from mayfly.feed import Arrival
 from mayfly.held import Found, is_same, require_acknowledged, with_claim
 from mayfly.holdings import Holdings
 from mayfly.waiters import Waiters
+
+# What a request may take whose caller does not want to wait for an output: connecting takes time.
+_LOOK_SECONDS = 2.0
 
 
 class AsyncRetrievals(fork.Forkable):
@@ -35,7 +38,7 @@ class AsyncRetrievals(fork.Forkable):
 
     def after_fork_in_child(self) -> None:
         self._guard = Guard()  # of all that follows
-        self._waiters = Waiters[Waiter[Arrival]]()
+        self._waiters = Waiters[Waiter[Arrival] | Inbox[Arrival]]()
         self._holdings = Holdings(self.connection.settings.lease)
         self._is_renewing = False
         self._closing = Waiter[bool]()
@@ -55,12 +58,12 @@ class AsyncRetrievals(fork.Forkable):
     async def claim(self, call_id: str, timeout: float | None) -> Claimed:
         """The output of a call, when it is there. Pending: it was not, `timeout` seconds long."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        claimed = await self._claims.call(call_id)
+        claimed = await self._claims.call(call_id, self._request_deadline(timeout))
         if claimed is not None:
             return claimed
         arrival = await self._wait(call_id, deadline)
         if arrival is None:
-            raise Pending("there is no output yet", "output_pending", call_id)
+            raise Pending("there is no output yet", "OUTPUT_PENDING", call_id)
         if arrival.error is not None:
             raise arrival.error
         assert arrival.claimed is not None
@@ -73,31 +76,66 @@ class AsyncRetrievals(fork.Forkable):
         deadline = None if timeout is None else time.monotonic() + timeout
         found = Found(call_ids)
         # What is there and did not fit into the answer is asked for again.
-        while found.left and found.take(await self._claims.call_all(found.left)):
+        while not found.is_complete() and found.take(
+            await self._claims.call_all(found.left, self._request_deadline(timeout))
+        ):
             pass
-        if found.left:
+        if not found.is_complete():
             await self._wait_for_all(found, deadline)
         return found.in_order()
 
+    def _request_deadline(self, timeout: float | None) -> float:
+        """Of one that looks what is there, which is more than a look that does not wait."""
+        seconds = self.connection.settings.timeout
+        if timeout is not None:
+            seconds = min(seconds, max(timeout, _LOOK_SECONDS))
+        return time.monotonic() + seconds
+
     async def _wait_for_all(self, found: Found, deadline: float | None) -> None:
-        """Holds meanwhile what is found."""
+        """Holds meanwhile what is found. One subscription for all, and one deadline."""
+        inbox = Inbox[Arrival]()
         try:
             for claim in found.claims():
                 self.hold(claim)
-            for call_id in found.left:
-                seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
-                try:
-                    claimed = await self.claim(call_id, seconds)
-                except Error as error:
-                    found.add(call_id, error)
-                    continue
-                found.add(call_id, claimed)
-                self.hold(claimed.claim)
+            self._enter(found.left, inbox)
+            while not found.is_complete():
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                arrival = await inbox.take(left)
+                if arrival is None:
+                    break
+                self._receive(found, arrival)
         except BaseException:
+            self._leave_all(found, inbox)
             for claim in found.claims():
                 self.let_go(claim)
             self.release_aside(found.claims())
             raise
+        self._leave_all(found, inbox)
+        for call_id in found.left:
+            found.add(call_id, Pending("there is no output yet", "OUTPUT_PENDING", call_id))
+
+    def _enter(self, call_ids: Sequence[str], inbox: Inbox[Arrival]) -> None:
+        with self._guard:
+            if self._is_closed:
+                raise Cancelled("the client is closed")
+            self._arrivals.subscribe(
+                [call_id for call_id in call_ids if self._waiters.add(call_id, inbox)]
+            )
+
+    def _receive(self, found: Found, arrival: Arrival) -> None:
+        claimed = arrival.claimed
+        found.add(arrival.call_id, claimed or arrival.error or Pending())
+        if claimed is not None:
+            self.hold(claimed.claim)
+
+    def _leave_all(self, found: Found, inbox: Inbox[Arrival]) -> None:
+        """What came at the last moment is found too."""
+        with self._guard:
+            self._arrivals.unsubscribe(
+                [call_id for call_id in found.left if self._waiters.remove(call_id, inbox)]
+            )
+        while not inbox.empty():
+            self._receive(found, inbox.get_nowait())
 
     async def _wait(self, call_id: str, deadline: float | None) -> Arrival | None:
         left = None if deadline is None else deadline - time.monotonic()
@@ -223,7 +261,7 @@ class AsyncRetrievals(fork.Forkable):
             return with_claim(claimed, again.claim)
         if again is not None:
             await self.release(again.claim)
-        raise ClaimLost("another client has the output", "claim_lost", claimed.claim.call_id)
+        raise ClaimLost("another client has the output", "CLAIM_LOST", claimed.claim.call_id)
 
     async def release(self, claim: Claim) -> None:
         """Gives it back. That it cannot be given back does no harm: it lapses."""

@@ -22,6 +22,8 @@ class AsyncSource(Protocol):
 
     def forget_before(self, offset: int) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class _OnThread:
     """Reads files and blocking iterators on a thread."""
@@ -38,6 +40,9 @@ class _OnThread:
 
     def forget_before(self, offset: int) -> None:
         self._source.forget_before(offset)
+
+    def close(self) -> None:
+        self._source.close()
 
 
 class _AsyncIteratorSource(SegmentBuffer):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import AsyncIterator
 
-from mayfly.aio.concurrency import Lock, sleep
+from mayfly.aio.concurrency import Lock
 from mayfly.aio.connection import AsyncConnection
-from mayfly.aio.sources import AsyncSource
+from mayfly.aio.sources import AsyncData, AsyncSource, source_of
 from mayfly.aio.streams import Answer
 from mayfly.backoff import Backoff
+from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES
 from mayfly.errors import Error, NotFound, TimedOut
 from mayfly.sources import KEPT_SEGMENTS_MAX
 from mayfly.transmission import Transmission
@@ -32,7 +34,7 @@ async def upload(
                 raise
             if transmission.moved_on:
                 backoff.progressed(connection.deadline())
-            await sleep(backoff.pause_after(error))
+            await connection.closing.sleep(backoff.pause_after(error))
         transmission.go_on_from(await _query_committed(connection, transmission))
 
 
@@ -121,7 +123,25 @@ async def _query_committed(connection: AsyncConnection, transmission: Transmissi
             "QueryUpload", transmission.query(), connection.deadline()
         )
     except NotFound as error:
-        if error.reason != "upload_unknown":
+        if error.reason != "UPLOAD_UNKNOWN":
             raise
         return 0
     return int(response.committed_bytes)
+
+
+@contextlib.asynccontextmanager
+async def reading(data: AsyncData) -> AsyncIterator[tuple[bytes, AsyncSource | None]]:
+    """Of what is put: the whole when it fits a message, otherwise where it comes from."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        if memoryview(data).nbytes <= MESSAGE_DATA_BYTES_MAX:
+            yield bytes(data), None
+            return
+    source = source_of(data)
+    try:
+        head = await source.read(0)
+        if len(head) < SEGMENT_BYTES or not await source.read(SEGMENT_BYTES):
+            yield head, None
+        else:
+            yield b"", source
+    finally:
+        source.close()

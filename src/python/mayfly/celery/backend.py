@@ -9,7 +9,7 @@ from typing import Any, Iterable, Iterator
 
 from celery import states
 from celery.backends.base import BaseBackend
-from celery.exceptions import ImproperlyConfigured, TimeoutError
+from celery.exceptions import ImproperlyConfigured, Reject, TimeoutError
 from celery.result import ResultSet, result_from_tuple
 from celery.utils.log import get_logger
 from kombu.utils.encoding import ensure_bytes
@@ -17,11 +17,13 @@ from vine import promise
 
 from mayfly import CallState, Client, HeldOutput, errors
 from mayfly.celery import chords, metas
-from mayfly.celery.connections import Connections
+from mayfly.celery.connections import RECOVERABLE, Connections
 from mayfly.celery.publishing import PutsInputs
 
 logger = get_logger(__name__)
 
+# Of a request whose success could not be stored.
+_UNSTORED = "mayfly_success_unstored"
 _TTL_SECONDS_MIN = 1
 _TTL_SECONDS_MAX = 86400
 # How long a look waits for an output that somebody else holds, who may be looking too.
@@ -53,12 +55,12 @@ class Backend(BaseBackend):
             raise ImproperlyConfigured("call mayfly.celery.setup(app) where the app is made")
         return {}
 
-    def put_inputs(self, call_ids: Iterable[str]) -> None:
-        """Before the tasks of these ids are sent."""
+    def put_inputs(self, call_ids: Iterable[str]) -> list[str]:
+        """Before the tasks of these ids are sent. Returns those that had no input yet."""
         call_ids = list(call_ids)
         for call_id in call_ids:
             require_call_id(call_id)
-        self.connections.put_inputs(call_ids)
+        return self.connections.put_inputs(call_ids)
 
     def apply_chord(self, header_result_args: Any, body: Any, **_: Any) -> None:
         chords.begin(self, self.app.GroupResult(*header_result_args), body)
@@ -70,13 +72,26 @@ class Backend(BaseBackend):
         # What is put cannot be put again with another content: a task under way leaves no trace.
         if state not in states.READY_STATES:
             return result
+        if getattr(request, _UNSTORED, False):
+            return result  # Celery would store that a success could not be stored, as a failure
         meta = self._get_result_meta(result=result, state=state, traceback=traceback,
                                      request=request)
         meta["task_id"] = task_id
         data = ensure_bytes(self.encode(meta))
         outcome = metas.outcome_of(state, result)
+        worker = self.connections.worker
         try:
-            self.connections.worker.put_output(task_id, data, outcome=outcome, ttl=self.ttl)
+            self.connections.persist(
+                f"task {task_id}: storing its result",
+                lambda: worker.put_output(task_id, data, outcome=outcome, ttl=self.ttl),
+            )
+        except RECOVERABLE as error:
+            logger.error("task %s: its result could not be stored: %s", task_id, error)
+            if state != states.SUCCESS or request is None:
+                raise
+            setattr(request, _UNSTORED, True)
+            # With acks_late the message goes back to the broker.
+            raise Reject(error, requeue=True) from error
         except (errors.Conflict, errors.OutputClaimed):
             logger.warning("task %s ran again: its first result stands", task_id)
         except errors.NotFound as error:
@@ -95,12 +110,27 @@ class Backend(BaseBackend):
         TimeoutError: it was not there in time. mayfly.errors.NotFound: it is not there any more.
         """
         self._ensure_not_eager()
+        if (error := unknown_id(task_id)) is not None:
+            raise error
+        outage = Outage(self.connections.settings.timeout)
         for seconds in slices(timeout, on_interval):
             try:
                 return self.take(task_id, seconds)
+            except errors.Unavailable as error:
+                outage.go_on_after(error)
             except errors.TimedOut:
-                continue
+                outage.is_over()
+        outage.check()
         raise TimeoutError("The operation timed out.")
+
+    def wait_for_pending(self, result: Any, timeout: float | None = None, interval: float = 0.5,
+                         no_ack: bool = True, on_message: Any = None, on_interval: Any = None,
+                         callback: Any = None, propagate: bool = True) -> Any:
+        meta = self.wait_for(result.id, timeout, interval, no_ack, on_interval)
+        result._maybe_set_cache(meta)
+        if on_message is not None:
+            on_message(meta)
+        return result.maybe_throw(propagate=propagate, callback=callback)
 
     def take(self, task_id: str, seconds: float | None) -> dict[str, Any]:
         with self.connections.client.retrieving(task_id, timeout=seconds) as output:
@@ -133,6 +163,8 @@ class Backend(BaseBackend):
                  ) -> Iterator[tuple[str, Any]]:
         """Takes results as they arrive."""
         waited_for = set(task_ids)
+        for error in filter(None, map(unknown_id, waited_for)):
+            raise error
         for seconds in slices(timeout, on_interval):
             try:
                 with self.connections.client.as_completed(waited_for, seconds) as outputs:
@@ -150,6 +182,10 @@ class Backend(BaseBackend):
     # ---- looking
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
+        if self.connections.is_ignored(task_id):
+            return metas.pending()
+        if (unknown := unknown_id(task_id)) is not None:
+            return metas.ended(unknown)
         client = self.connections.client
         if client.describe(task_id).state == CallState.PENDING:
             return metas.pending()
@@ -165,7 +201,7 @@ class Backend(BaseBackend):
         return meta
 
     def exception_safe_to_retry(self, error: Exception) -> bool:
-        return isinstance(error, (errors.Unavailable, errors.LimitExceeded, errors.TimedOut))
+        return isinstance(error, RECOVERABLE)
 
     # ---- forgetting
 
@@ -227,13 +263,48 @@ def slices(timeout: float | None, on_interval: Any) -> Iterator[float | None]:
             on_interval()
 
 
+class Outage:
+    """How long the server has not been there for one wait, which is made of slices."""
+
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
+        self._began = 0.0
+        self._error: errors.Error | None = None
+
+    def go_on_after(self, error: errors.Error) -> None:
+        """Raises the error if it has been away for too long."""
+        if self._error is None:
+            self._began = time.monotonic()
+        self._error = error
+        if time.monotonic() - self._began >= self._seconds_max:
+            raise error
+
+    def is_over(self) -> None:
+        self._error = None
+
+    def check(self) -> None:
+        """Raises its error if it lasts: that says more than that the time is over."""
+        if self._error is not None:
+            raise self._error
+
+
+def is_call_id(task_id: str) -> bool:
+    try:
+        return uuid.UUID(task_id).version == 7
+    except ValueError:
+        return False
+
+
+def unknown_id(task_id: str) -> errors.NotFound | None:
+    """Of an id that no task of this backend can have."""
+    if is_call_id(task_id):
+        return None
+    return errors.NotFound("no task of this backend has an id of this form", "CALL_UNKNOWN", task_id)
+
+
 def require_call_id(task_id: str) -> None:
     """ValueError: Mayfly cannot keep the result of a task with this id."""
-    try:
-        version = uuid.UUID(task_id).version
-    except ValueError:
-        version = None
-    if version != 7:
+    if not is_call_id(task_id):
         raise ValueError(
             f"task_id {task_id} is not a UUID of version 7: take it from mayfly.new_call_id(), "
             "or leave it out and call mayfly.celery.setup(app)"

@@ -7,7 +7,8 @@ too, whenever the tasks themselves will be sent.
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+import datetime
+from typing import Any, Iterator, Mapping
 
 
 def ids_in_body(body: Any) -> list[str]:
@@ -28,6 +29,31 @@ def ids_in_signature(signature: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     _collect(signature, found)
     return found
+
+
+def signatures_in(part: Any) -> Iterator[Mapping[str, Any]]:
+    """Every signature in what a message or a signature leads to."""
+    if isinstance(part, (list, tuple)):
+        for member in part:
+            yield from signatures_in(member)
+    elif isinstance(part, dict) and "task" in part:
+        yield part
+        options, arguments = part.get("options") or {}, part.get("kwargs") or {}
+        if part.get("subtask_type") in ("group", "chain", "chord"):
+            for name in ("tasks", "header", "body"):
+                yield from signatures_in(arguments.get(name))
+        for name in ("link", "link_error", "chain", "chord"):
+            yield from signatures_in(options.get(name))
+
+
+def delay_of(eta: Any, countdown: Any = None) -> float:
+    """Seconds until a task is to run, at the earliest; `eta` is a datetime or its text."""
+    if isinstance(eta, str):
+        eta = datetime.datetime.fromisoformat(eta)
+    if isinstance(eta, datetime.datetime):
+        zone = eta.tzinfo or datetime.timezone.utc
+        return (eta.replace(tzinfo=zone) - datetime.datetime.now(zone)).total_seconds()
+    return float(countdown or 0.0)
 
 
 def _collect(part: Any, found: list[str]) -> None:

@@ -32,16 +32,33 @@ _ASKED_FIRST = 8
 # How long to wait for results of the header that somebody else is looking at.
 _CLAIM_SECONDS = 3.0
 
+# The server is: it may be back soon.
+_AWAY = (errors.Unavailable, errors.TimedOut)
+
 
 def begin(backend: Any, header: Any, body: Any) -> None:
     """Before the tasks of the header are sent. Changes `body`, which is sent with each of them."""
     call_id = new_call_id()
-    backend.put_inputs([
+    put = backend.put_inputs([
         *(member.id for member in members(header)), *canvas.ids_in_signature(body)
     ])
     data = ensure_bytes(backend.encode({"result": header.as_tuple()}))
-    backend.connections.client.put_input(data, ttl=None, call_id=call_id)
+    try:
+        backend.connections.client.put_input(data, ttl=None, call_id=call_id)
+    except BaseException:
+        backend.connections.delete_inputs([*put, call_id])
+        raise
     body[_CALL_ID] = call_id
+
+
+def ids_of(*bodies: Any) -> list[str]:
+    """Of chords with these bodies: their own, and of what follows their headers."""
+    found: list[str] = []
+    for body in bodies:
+        if body is not None:
+            found += canvas.ids_in_signature(body)
+            found += [body[_CALL_ID]] if _CALL_ID in body else []
+    return found
 
 
 def members(header: Any) -> Iterator[Any]:
@@ -59,28 +76,36 @@ def part_returned(backend: Any, request: Any, state: str, result: Any) -> None:
     if call_id is None:
         logger.error("task %s: its chord was not sent with mayfly.celery", request.id)
         return
-    worker = backend.connections.worker
+    connections = backend.connections
+    worker = connections.worker
+    purpose = f"task {request.id}: completing its chord"
     try:
-        stored = backend.decode(worker.get_input(call_id))
+        data = connections.persist(purpose, lambda: worker.get_input(call_id))
     except errors.NotFound:
         return  # It was completed before, and this task ran again.
-    header = result_from_tuple(stored["result"], backend.app)
+    header = result_from_tuple(backend.decode(data)["result"], backend.app)
     call_ids = [member.id for member in members(header)]
-    if request.id in call_ids and is_pending(worker, [request.id]):
+    if request.id in call_ids and connections.persist(
+        purpose, lambda: is_pending(worker, [request.id])
+    ):
         backend.store_result(request.id, result, state, request=request)
-    if not have_ended(worker, call_ids):
+    if not connections.persist(purpose, lambda: have_ended(worker, call_ids)):
         return
     signature = dict(request.chord)
     del signature[_CALL_ID]
     callback = maybe_signature(signature, app=backend.app)
     try:
-        complete(backend, call_id, header, callback)
+        connections.persist(purpose, lambda: complete(backend, call_id, header, callback))
     except Exception as error:
         fail(backend, call_id, callback, error)
 
 
 def is_pending(worker: Any, call_ids: list[str]) -> bool:
-    return any(each.state == CallState.PENDING for each in worker.describe_all(call_ids))
+    described = worker.describe_all(call_ids, return_exceptions=True)
+    for each in described:
+        if isinstance(each, errors.Error):
+            raise each  # and not all of them in one: it is looked at whether it may be over soon
+    return any(each.state == CallState.PENDING for each in described)
 
 
 def have_ended(worker: Any, call_ids: list[str]) -> bool:
@@ -97,16 +122,29 @@ def have_ended(worker: Any, call_ids: list[str]) -> bool:
 
 
 def complete(backend: Any, call_id: str, header: Any, callback: Any) -> None:
-    """Sends the body, unless another worker does."""
+    """Sends the body, unless another worker does. Unavailable, TimedOut: it was not sent."""
     client = backend.connections.client
     backend.connections.worker.put_output(call_id, b"")
-    with client.retrieving_all([call_id], timeout=0) as (chord,):
-        if isinstance(chord, errors.Error):
-            return
-        try:
-            send_body(backend, client, header, callback)
-        except Exception as error:
-            fail(backend, call_id, callback, error)
+    is_sent = False
+    try:
+        with client.retrieving_all([call_id], timeout=_CLAIM_SECONDS) as (chord,):
+            if isinstance(chord, (errors.NotFound, errors.Pending, errors.ClaimLost)):
+                return
+            if isinstance(chord, errors.Error):
+                raise chord
+            try:
+                send_body(backend, client, header, callback)
+            except _AWAY as error:
+                if not isinstance(error, errors.Pending):
+                    raise
+                fail(backend, call_id, callback, error)
+            except Exception as error:
+                fail(backend, call_id, callback, error)
+            is_sent = True
+    except errors.Error as error:
+        if not is_sent:
+            raise
+        logger.warning("chord %s stays until it expires: %s", call_id, error)
 
 
 def send_body(backend: Any, client: Client, header: Any, callback: Any) -> None:
@@ -116,6 +154,8 @@ def send_body(backend: Any, client: Client, header: Any, callback: Any) -> None:
     try:
         with client.retrieving_all(call_ids, timeout=_CLAIM_SECONDS) as outputs:
             for member, output in zip(members(header), outputs):
+                if isinstance(output, _AWAY) and not isinstance(output, errors.Pending):
+                    raise output
                 take_into(backend, member, output)
             with allow_join_result():
                 value = header.join()
@@ -136,7 +176,8 @@ def take_into(backend: Any, member: Any, output: Any) -> None:
             member._maybe_set_cache(meta)
             return
         error = meta["result"]
-    raise ChordError(f"Dependency {member.id} raised {error!r}")
+    cause = error if isinstance(error, BaseException) else None
+    raise ChordError(f"Dependency {member.id} raised {error!r}") from cause
 
 
 def fail(backend: Any, call_id: str, callback: Any, error: Exception) -> None:

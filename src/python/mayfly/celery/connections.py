@@ -7,18 +7,43 @@ of processes is after the fork.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
+import random
 import threading
-from typing import Any, Iterable, Mapping
+import time
+from typing import Any, Callable, Iterable, Mapping, TypeVar
 
 from celery.exceptions import ImproperlyConfigured
+from celery.utils.log import get_logger
 
-from mayfly import Client, InputItem, Worker, errors, fork
+from mayfly import arguments, Client, InputItem, Worker, errors, fork
+from mayfly.calls import CallDescription
+from mayfly.identity import Identity
+from mayfly.settings import Settings
+
+logger = get_logger(__name__)
+
+ResultT = TypeVar("ResultT")
 
 # Ids whose inputs this process has put lately: a chord's body travels with every task of its header.
 _REMEMBERED_MAX = 16384
 
-OPTIONS = ("ca", "cert", "key", "worker_cert", "worker_key")
+_IDENTITIES = ("ca", "cert", "key", "worker_cert", "worker_key")
+# Those of mayfly.Settings that are no identity.
+_SETTINGS = tuple(
+    field.name for field in dataclasses.fields(Settings)
+    if field.name not in ("server", "ca", "cert", "key")
+)
+_STORE_RETRY_MAX = "task_store_retry_max"
+_STORE_RETRY_MAX_SECONDS = 600.0
+OPTIONS = (*_IDENTITIES, _STORE_RETRY_MAX, *_SETTINGS)
+# What may be over when it is tried again; a certificate may be replaced.
+RECOVERABLE = (
+    errors.Unavailable, errors.TimedOut, errors.LimitExceeded, errors.CertificateInvalid,
+)
+# Between two tries of what has to be done in the end.
+_PERSIST_PAUSE_SECONDS = 2.0
 
 
 class Connections(fork.Forkable):
@@ -33,11 +58,21 @@ class Connections(fork.Forkable):
             )
         self._server = server
         self._options = options
+        self._settings = {name: options[name] for name in _SETTINGS if name in options}
+        try:
+            # The files are looked at when they are needed: not everyone has both identities.
+            self.settings = Settings("server", "ca", "cert", "key", **self._settings)
+            self.store_retry_max = arguments.seconds_from(
+                options.get(_STORE_RETRY_MAX, _STORE_RETRY_MAX_SECONDS), _STORE_RETRY_MAX
+            )
+        except (TypeError, errors.InvalidArgument) as error:
+            raise ImproperlyConfigured(f"result_backend_transport_options: {error}") from None
         self.after_fork_in_child()
         fork.register(self)
         self._client: Client | None = None
         self._worker: Worker | None = None
         self._put: collections.OrderedDict[str, None] = collections.OrderedDict()
+        self._ignored: collections.OrderedDict[str, None] = collections.OrderedDict()
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
@@ -59,6 +94,13 @@ class Connections(fork.Forkable):
                 self._worker = self._open(Worker, "worker_", "storing results")
             return self._worker
 
+    def check_worker(self) -> None:
+        """ImproperlyConfigured: results cannot be stored. Opens no connection."""
+        try:
+            Identity(self.worker._settings).current()
+        except errors.Error as error:
+            raise ImproperlyConfigured(f"storing results: {error}") from error
+
     def _open(self, role: Any, prefix: str, purpose: str) -> Any:
         names = [f"{prefix}cert", f"{prefix}key"]
         variables = [f"MAYFLY_{name.upper()}" for name in names]
@@ -73,22 +115,74 @@ class Connections(fork.Forkable):
             )
         try:
             return role.from_env(
-                server=self._server, ca=self._options.get("ca"), cert=cert, key=key
+                server=self._server, ca=self._options.get("ca"), cert=cert, key=key,
+                **self._settings,
             )
         except errors.InvalidArgument as error:
             raise ImproperlyConfigured(f"{purpose}: {error}") from error
 
-    def put_inputs(self, call_ids: Iterable[str]) -> None:
-        """Makes the calls whose outputs will be the results. Those put lately are left out."""
+    def describe(self, call_id: str) -> CallDescription:
+        """With either identity."""
+        try:
+            endpoint: Client | Worker = self.client
+        except ImproperlyConfigured:
+            endpoint = self.worker
+        return endpoint.describe(call_id)
+
+    def put_inputs(self, call_ids: Iterable[str]) -> list[str]:
+        """Makes the calls whose outputs will be the results, and returns which were made. Those put
+        lately are left out."""
         with self._lock:
             wanted = [call for call in dict.fromkeys(call_ids) if call not in self._put]
         if not wanted:
-            return
+            return []
         try:
             self.client.put_inputs([InputItem(b"", call_id=call) for call in wanted])
         except errors.BatchError as batch:
+            failed = {wanted[index] for index in batch.errors}
+            self._delete([call for call in wanted if call not in failed])
             raise batch.errors[min(batch.errors)] from None
         with self._lock:
             self._put.update(dict.fromkeys(wanted))
             while len(self._put) > _REMEMBERED_MAX:
                 self._put.popitem(last=False)
+        return wanted
+
+    def delete_inputs(self, call_ids: Iterable[str]) -> None:
+        """Of tasks that were not sent. One that cannot be deleted expires."""
+        call_ids = list(dict.fromkeys(call_ids))
+        with self._lock:
+            for call_id in call_ids:
+                self._put.pop(call_id, None)
+        self._delete(call_ids)
+
+    def _delete(self, call_ids: list[str]) -> None:
+        if not call_ids:
+            return
+        for error in self.client.delete_all(call_ids, return_exceptions=True):
+            if isinstance(error, errors.Error) and not isinstance(error, errors.NotFound):
+                logger.warning("inputs of tasks that were not sent stay until they expire: %s", error)
+                return
+
+    def remember_ignored(self, call_id: str) -> None:
+        """A task was sent whose result is ignored: there is no call of this id."""
+        with self._lock:
+            self._ignored[call_id] = None
+            while len(self._ignored) > _REMEMBERED_MAX:
+                self._ignored.popitem(last=False)
+
+    def is_ignored(self, call_id: str) -> bool:
+        return call_id in self._ignored
+
+    def persist(self, purpose: str, function: Callable[[], ResultT]) -> ResultT:
+        """Repeats it while the server is away or has no room, for up to task_store_retry_max."""
+        end = time.monotonic() + self.store_retry_max
+        while True:
+            try:
+                return function()
+            except RECOVERABLE as error:
+                pause = max(error.retry_after, _PERSIST_PAUSE_SECONDS * (0.5 + random.random()))
+                if time.monotonic() + pause > end:
+                    raise
+                logger.warning("%s is tried again: %s", purpose, error)
+            time.sleep(pause)

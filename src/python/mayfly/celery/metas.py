@@ -10,7 +10,13 @@ from mayfly import errors
 
 # Of results that are not there any more. Celery is told that they are ready, so that nobody waits
 # for them, and `get` raises NotFound.
-ENDED_STATES = frozenset(("CONSUMED", "DELETED", "EXPIRED", "UNKNOWN"))
+_ENDED_BY_REASON = {
+    "OUTPUT_CONSUMED": "CONSUMED",
+    "CALL_DELETED": "DELETED",
+    "CALL_EXPIRED": "EXPIRED",
+    "CALL_UNKNOWN": "UNKNOWN",
+}
+ENDED_STATES = frozenset(_ENDED_BY_REASON.values())
 
 _TIMEOUTS = frozenset(("TimeLimitExceeded", "SoftTimeLimitExceeded"))
 
@@ -31,7 +37,7 @@ def pending() -> dict[str, Any]:
 
 
 def ended(error: errors.NotFound) -> dict[str, Any]:
-    return Seen(status=error.reason.upper(), result=error)
+    return Seen(status=_ENDED_BY_REASON.get(error.reason, "UNKNOWN"), result=error)
 
 
 def outcome_of(state: str, result: Any) -> str:

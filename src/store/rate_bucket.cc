@@ -1,4 +1,4 @@
-#include "identity/rate_limiter.h"
+#include "store/rate_bucket.h"
 
 #include <algorithm>
 
@@ -8,22 +8,20 @@
 
 namespace mayfly {
 
-absl::Status RateLimiter::Take(absl::string_view tenant, uint64_t operations_per_second_max,
-                               uint64_t count, absl::Duration now) {
+absl::Status RateBucket::Take(uint64_t operations_per_second_max, uint64_t count,
+                              absl::Duration now) {
   const double rate = static_cast<double>(operations_per_second_max);
   const double wanted = static_cast<double>(count);
   MutexLock lock(&mutex_);
-  auto found = buckets_.find(tenant);
-  if (found == buckets_.end()) {
-    found = buckets_.emplace(tenant, Bucket{.tokens = rate, .filled = now}).first;
+  if (!tokens_.has_value()) {
+    tokens_ = rate;
+    filled_ = now;
   }
-  Bucket& bucket = found->second;
-  if (now > bucket.filled) {
-    bucket.tokens =
-        std::min(rate, bucket.tokens + rate * absl::ToDoubleSeconds(now - bucket.filled));
-    bucket.filled = now;
+  if (now > filled_) {
+    tokens_ = std::min(rate, *tokens_ + rate * absl::ToDoubleSeconds(now - filled_));
+    filled_ = now;
   }
-  const double missing = std::min(wanted, rate) - bucket.tokens;
+  const double missing = std::min(wanted, rate) - *tokens_;
   if (missing > 0) {
     return WithRetryDelay(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaRate,
                                     absl::StrCat("the tenant's operations exceed its limit, ",
@@ -31,7 +29,7 @@ absl::Status RateLimiter::Take(absl::string_view tenant, uint64_t operations_per
                           // Rounded up: a retry slightly too early would be rejected again.
                           absl::Ceil(absl::Seconds(missing / rate), absl::Milliseconds(1)));
   }
-  bucket.tokens -= wanted;
+  *tokens_ -= wanted;
   return absl::OkStatus();
 }
 

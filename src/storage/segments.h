@@ -1,0 +1,39 @@
+// Large payloads: their ciphertext, in segments.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+#include "base/slot_ref.h"
+#include "call/state.h"
+#include "storage/sealed.h"
+
+namespace mayfly {
+
+// The largest payload that is kept in its row: longer ones go into segments.
+inline constexpr uint64_t kInlineBytesMax = 64 << 10;
+// Plaintext bytes of every segment but the last.
+inline constexpr uint64_t kSegmentBytes = 1 << 20;
+
+struct SegmentsRef {
+  CallKey key;
+  SlotRef slot;
+  uint32_t count = 0;
+};
+
+// Thread-safe.
+class Segments {
+ public:
+  virtual ~Segments() = default;
+
+  // Segments are written ahead of the row that makes them visible; the row's Sync covers them.
+  virtual absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+                                    const Sealed& segment) = 0;
+  virtual absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) = 0;
+  // For a payload that was refused; committed ones lose theirs with their row.
+  virtual absl::Status RemoveSegments(const SegmentsRef& segments) = 0;
+};
+
+}  // namespace mayfly

@@ -1,0 +1,188 @@
+#!/usr/bin/python3
+"""Certificates that are replaced while a client works, and those that are not good."""
+
+import pathlib
+import threading
+import time
+import unittest
+from typing import Any
+
+import mayfly
+from both_halves import both_halves
+from fake_server import FakeServer
+from mayfly import call_id
+from mayfly.certificates import Certificate
+from python_test_case import LiveTestCase, new_data, until
+
+from certificates import Issuer, replace  # isort: skip
+
+# A certificate is replaced in the middle of its life. Both halves have to be enough for anything that
+# a busy machine holds up.
+LIFE_SECONDS = 16.0
+LARGE_BYTES = 5 << 20
+# A certificate that is refused is known at once; else a call repeats for Settings.timeout, 30 s.
+QUICK_SECONDS = 15.0
+
+
+class CertificateTestCase(LiveTestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.issuer = Issuer(cls.server.path("certificates"))
+
+    def files(self, role: str, cert: bytes, key: bytes, ca: bytes = b"") -> dict[str, str]:
+        directory = self.server.path(self._testMethodName + type(self).__name__ + role)
+        pathlib.Path(directory).mkdir(exist_ok=True)
+        files = {name: f"{directory}/{name}.pem" for name in ("ca", "cert", "key")}
+        contents = {"ca": ca or self.issuer.pem(), "cert": cert, "key": key}
+        for name, path in files.items():
+            replace(path, contents[name])
+        return files
+
+
+@both_halves
+class Replacement(CertificateTestCase):
+    def test_no_call_fails_when_certificates_are_replaced_under_load(self) -> None:
+        files = {role: self.files(role, *self.issuer.issue(role, ends_s=LIFE_SECONDS))
+                 for role in ("client", "worker")}
+        first_expiry = time.time() + LIFE_SECONDS
+        c = self.open(mayfly.Client, "client", **files["client"])
+        w = self.open(mayfly.Worker, "worker", **files["worker"])
+        failures: list[BaseException] = []
+        waited_for = c.put_input(b"")
+        ended = threading.Event()
+
+        def load(size: int) -> None:
+            try:
+                while not ended.is_set():
+                    call = c.put_input(new_data(size))
+                    w.put_output(call, w.get_input(call))
+                    c.retrieve(call, timeout=60)
+            except BaseException as error:
+                failures.append(error)
+
+        results: list[Any] = []
+
+        def wait() -> None:
+            try:
+                results.append(c.retrieve(waited_for))
+            except BaseException as error:
+                failures.append(error)
+
+        waiting = threading.Thread(target=wait)
+        threads = [threading.Thread(target=load, args=(size,)) for size in (10, 10, LARGE_BYTES)]
+        for thread in (waiting, *threads):
+            thread.start()
+        for _ in range(2):  # the second one outlives the first by as much again
+            middle = time.time() + LIFE_SECONDS / 2
+            until(lambda: time.time() >= middle or failures, "half of a certificate's life")
+            for role, paths in files.items():
+                cert, key = self.issuer.issue(role, ends_s=LIFE_SECONDS)
+                replace(paths["key"], key)
+                time.sleep(1.5)  # meanwhile it is not the certificate's
+                replace(paths["cert"], cert)
+        until(lambda: time.time() > first_expiry + 2 or failures, "the first ones have expired")
+        w.put_output(waited_for, b"after it")
+        until(lambda: results or failures, "the wait that began with the first certificate ends")
+        ended.set()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(results, [b"after it"])
+
+
+@both_halves
+class Refusal(CertificateTestCase):
+    def assert_refused(self, files: dict[str, str], sentence: str, **settings: Any) -> None:
+        began = time.monotonic()
+        with self.assertRaisesRegex(mayfly.CertificateInvalid, sentence) as caught:
+            self.open(mayfly.Client, "client", **files, **settings).put_input(b"x")
+        self.assertLess(time.monotonic() - began, QUICK_SECONDS)
+        self.assertIsInstance(caught.exception, mayfly.PermissionDenied)
+
+    def test_what_is_known_before_connecting(self) -> None:
+        good_cert, good_key = self.issuer.issue("client")
+        issue = self.issuer.issue
+        nowhere = "localhost:1"
+        cases = (
+            (issue("client", -7200, -3600), "cert: .*/cert.pem: the certificate of short client has "
+             r"expired at 20\d\d-.* UTC, it is 20.*: replace the files"),
+            (issue("client", 7200, 9000), "short client is not valid before 20.*: wait until then"),
+            ((self.issuer.pem(), good_key), "cert.pem is the certificate of a CA"),
+            ((good_cert, issue("client")[1]), "key.pem is not the key of the certificate in .*cert.pem"),
+            ((b"x", good_key), "cert: .*cert.pem: no certificate in PEM"),
+            ((good_cert, b"x"), "key: .*key.pem is not the key .* or is no key"),
+            ((good_cert, good_key, b"x"), "ca: .*ca.pem: no certificate in PEM"),
+        )
+        for contents, sentence in cases:
+            with self.subTest(sentence):
+                self.assert_refused(self.files("client", *contents), sentence, server=nowhere)
+
+    def test_a_client_works_once_the_files_are_good(self) -> None:
+        files = self.files("client", *self.issuer.issue("client", -7200, -3600))
+        client = self.open(mayfly.Client, "client", **files)
+        with self.assertRaises(mayfly.CertificateInvalid):
+            client.put_input(b"x")
+        self.files("client", *self.issuer.issue("client"))
+
+        def works() -> bool:
+            try:
+                return bool(client.put_input(b"x"))
+            except mayfly.CertificateInvalid:
+                return False
+
+        until(works, "the new files are read")
+
+    def test_a_ca_that_the_server_does_not_trust(self) -> None:
+        cert, key = Issuer().issue("client")
+        files = self.files("client", cert, key)
+        began = time.monotonic()
+        with self.assertRaisesRegex(mayfly.Error, "certificate of short client .*tls.ca_file"):
+            self.open(mayfly.Client, "client", **files, timeout=5.0).put_input(b"x")
+        self.assertLess(time.monotonic() - began, QUICK_SECONDS)
+
+    def test_a_server_of_a_ca_that_the_client_does_not_trust(self) -> None:
+        cert, key = self.issuer.issue("client")
+        files = self.files("client", cert, key, Issuer().pem())
+        self.assert_refused(files, r"the certificate of the server localhost is not accepted: .*; ca \(")
+
+    def test_a_server_of_another_name(self) -> None:
+        files = self.files("client", *self.issuer.issue("client"))
+        self.assert_refused(
+            files, "the server other.example is not accepted: Hostname mismatch.*set server_name",
+            server_name="other.example")
+
+    def test_a_server_whose_certificate_has_expired(self) -> None:
+        directory = pathlib.Path(self.server.path(f"expired{type(self).__name__}"))
+        directory.mkdir()
+        cert, key = self.issuer.issue("server", -7200, -3600)
+        for name, content in (("server.pem", cert), ("server.key", key), ("ca.pem", self.issuer.pem())):
+            (directory / name).write_bytes(content)
+        server = FakeServer(str(directory))
+        self.addCleanup(server.close)
+        self.assert_refused(
+            self.arguments("client"), "the server localhost is not accepted: certificate has expired",
+            server=server.target)
+
+
+class Parsing(CertificateTestCase):
+    def test_of_what_other_programs_issue(self) -> None:
+        for role in ("client", "server"):
+            pem = pathlib.Path(self.server.path(f"certificates/{role}.pem")).read_bytes()
+            found = Certificate.of_pem(pem)
+            self.assertFalse(found.is_ca)
+            self.assertLess(abs(found.not_before.timestamp() - time.time()), 3600)
+            self.assertAlmostEqual(
+                (found.not_after - found.not_before).total_seconds(), 365 * 86400, delta=86400)
+        ca = pathlib.Path(self.server.path("certificates/ca.pem")).read_bytes()
+        self.assertTrue(Certificate.of_pem(ca).is_ca)
+        for cut in range(60, len(pem) - 60, 37):
+            text = pem[:cut] + b"\n-----END CERTIFICATE-----\n"
+            try:
+                Certificate.of_pem(text)
+            except ValueError:
+                pass
+
+
+if __name__ == "__main__":
+    unittest.main()
