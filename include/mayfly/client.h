@@ -81,6 +81,11 @@
 // order. They split batches to fit the server's limits; a request that fails as a whole gives its
 // error to each of its items. Every payload is sent and verified with its checksum (CRC-32C).
 //
+// Methods with a PayloadSource or PayloadSink, and Retrieve, block; run them on a thread of your own.
+// All others have a synchronous form, one with a callback (...Async), and for single calls one with a
+// future (...Future). An upload that was broken off, even by the end of its process, is resumed by the
+// same put: same call id, attempt, metadata and data.
+//
 // Every method can end with the following errors, and lists its others:
 //   UNAVAILABLE          the server was not reached, is starting or draining, after all retries
 //   DEADLINE_EXCEEDED    no answer in time. It may have been carried out; retrying is safe.
@@ -130,8 +135,13 @@ class Client {
   using Future = std::future<absl::StatusOr<T>>;
 
   // Reads the PEM files. The first call opens the connection. INVALID_ARGUMENT when a file cannot
-  // be read or holds no PEM, or an option is out of its range.
+  // be read or holds no PEM, or an option is out of its range. UNAUTHENTICATED (IDENTITY_INVALID)
+  // when no server can accept the certificate: it has expired, is not valid yet, is a CA's, or has
+  // another key. Files that are replaced later are read again: see ClientOptions.
   static absl::StatusOr<Client> Connect(const ClientOptions& options);
+  // The same with MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT and MAYFLY_KEY for target, ca_file,
+  // certificate_file and key_file where `options` has none.
+  static absl::StatusOr<Client> ConnectFromEnvironment(ClientOptions options = {});
 
   // Stores an input. ALREADY_EXISTS: the call has another input. NOT_FOUND: the call has ended.
   absl::StatusOr<Stored> PutInput(Input input, CallOptions options = {}) const;
@@ -238,6 +248,8 @@ class Client {
 
   // Releases claims. NOT_FOUND: the call has ended. FAILED_PRECONDITION: the claim is lost.
   absl::Status ReleaseOutput(Claim claim, CallOptions options = {}) const;
+  void ReleaseOutputAsync(Claim claim, Callback<absl::Status> done, CallOptions options = {}) const;
+  std::future<absl::Status> ReleaseOutputFuture(Claim claim, CallOptions options = {}) const;
   std::vector<absl::Status> ReleaseOutputs(std::vector<Claim> claims,
                                            CallOptions options = {}) const;
   void ReleaseOutputsAsync(std::vector<Claim> claims, Callback<std::vector<absl::Status>> done,
@@ -247,6 +259,10 @@ class Client {
   // ended. FAILED_PRECONDITION: the claim is lost.
   absl::StatusOr<absl::Time> RenewClaim(Claim claim, absl::Duration lease,
                                         CallOptions options = {}) const;
+  void RenewClaimAsync(Claim claim, absl::Duration lease, Callback<absl::StatusOr<absl::Time>> done,
+                       CallOptions options = {}) const;
+  Future<absl::Time> RenewClaimFuture(Claim claim, absl::Duration lease,
+                                      CallOptions options = {}) const;
   Results<absl::Time> RenewClaims(std::vector<Claim> claims, absl::Duration lease,
                                   CallOptions options = {}) const;
   void RenewClaimsAsync(std::vector<Claim> claims, absl::Duration lease,
@@ -255,6 +271,9 @@ class Client {
   // Returns the state of calls, without payloads. An unknown call is kUnknown, not an error.
   absl::StatusOr<CallDescription> DescribeCall(const std::string& call_id,
                                                CallOptions options = {}) const;
+  void DescribeCallAsync(std::string call_id, Callback<absl::StatusOr<CallDescription>> done,
+                         CallOptions options = {}) const;
+  Future<CallDescription> DescribeCallFuture(std::string call_id, CallOptions options = {}) const;
   Results<CallDescription> DescribeCalls(std::vector<std::string> call_ids,
                                          CallOptions options = {}) const;
   void DescribeCallsAsync(std::vector<std::string> call_ids,
@@ -263,6 +282,9 @@ class Client {
   // Ends calls in any state, and returns when their payloads were erased. A call that was deleted
   // before is not an error. NOT_FOUND: the call is unknown or has ended in another way.
   absl::StatusOr<absl::Time> DeleteCall(const std::string& call_id, CallOptions options = {}) const;
+  void DeleteCallAsync(std::string call_id, Callback<absl::StatusOr<absl::Time>> done,
+                       CallOptions options = {}) const;
+  Future<absl::Time> DeleteCallFuture(std::string call_id, CallOptions options = {}) const;
   Results<absl::Time> DeleteCalls(std::vector<std::string> call_ids,
                                   CallOptions options = {}) const;
   void DeleteCallsAsync(std::vector<std::string> call_ids, Callback<Results<absl::Time>> done,

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 
 #include "mayfly/cancellation.h"
@@ -24,9 +26,11 @@ struct RetryPolicy {
 };
 
 struct ClientOptions {
-  std::string target;  // "host:port"; all addresses of the host must be one server's
+  // "host:port", or "host" for port 7443; all addresses of the host must be one server's.
+  std::string target;
 
-  // PEM files, read once by Connect.
+  // PEM files. When they are replaced on disk, the client connects again with their new content,
+  // within a second; a certificate whose key is not there yet is not used.
   std::string ca_file;           // signs the server's certificate
   std::string certificate_file;  // names this client's tenant and role
   std::string key_file;
@@ -37,6 +41,11 @@ struct ClientOptions {
   // The time that a call may take with all its retries. The wait for an output comes on top.
   absl::Duration timeout = absl::Seconds(30);
   RetryPolicy retry;
+
+  // Called when the server cannot be reached, with the reason, while calls are tried again: once for
+  // each reason until a call is answered. It runs on a thread of the client's, and must not wait for
+  // the client.
+  std::function<void(const absl::Status& why)> on_unreachable;
 
   // About how large requests and responses may be, 1..67108864 bytes. A single payload may be
   // larger. The default suits the default limits of gRPC servers and proxies.

@@ -1,5 +1,6 @@
 #include "base/error.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -71,7 +72,7 @@ absl::string_view ReasonName(Reason reason) {
 
 absl::Status MakeError(absl::StatusCode code, Reason reason, absl::string_view message) {
   absl::Status status(code, message);
-  status.SetPayload(kReasonUrl, absl::Cord(absl::StrCat(static_cast<int>(reason))));
+  status.SetPayload(kReasonUrl, absl::Cord(ReasonName(reason)));
   return status;
 }
 
@@ -123,9 +124,10 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
 }
 
 Reason ReasonOf(const absl::Status& status) {
-  const int64_t number = ReadNumber(status, kReasonUrl);
-  return number < 0 || number >= static_cast<int64_t>(kNames.size()) ? Reason::kUnspecified
-                                                                     : static_cast<Reason>(number);
+  const auto payload = status.GetPayload(kReasonUrl);
+  if (!payload.has_value()) return Reason::kUnspecified;
+  const auto found = std::find(kNames.begin(), kNames.end(), std::string(*payload));
+  return found == kNames.end() ? Reason::kUnspecified : static_cast<Reason>(found - kNames.begin());
 }
 
 std::map<std::string, std::string> MetadataOf(const absl::Status& status) {

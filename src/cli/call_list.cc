@@ -47,6 +47,8 @@ absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, i
     ++number;
     line = absl::StripAsciiWhitespace(line);
     if (line.empty() || line[0] == '#') continue;
+    // Behind the id stands the file, if put-input --all has written the list.
+    line = line.substr(0, line.find_first_of(" \t"));
     const absl::StatusOr<CallId> id = CallId::Parse(line);
     if (!id.ok()) {
       return ListError(

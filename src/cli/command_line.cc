@@ -2,10 +2,13 @@
 
 #include <utility>
 
-#include "absl/strings/string_view.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include <CLI/CLI.hpp>
 
+#include "base/call_id.h"
 #include "cli/completion.h"
+#include "cli/mistake.h"
 
 namespace mayfly::cli {
 namespace {
@@ -16,8 +19,9 @@ exit codes:
   2  wrong arguments or settings; nothing was sent
   3  the call or its output is gone, or never existed
   4  the server could not be reached, or did not answer in time
-  5  the server rejected the request, there is no output yet (OUTPUT_PENDING), the key does not
-     belong to the certificate, or a file could not be read or written
+  5  the server rejected the request, there is no output yet (OUTPUT_PENDING), a certificate
+     is not valid, or a file could not be read or written
+  6  retrieved, but the outcome is FAILURE, TIMEOUT or CANCELLED
 With several calls, the code is that of the first error. Ctrl-C releases claims.
 
 environment, used where neither a flag nor the profile of --as has a value, before the config file:
@@ -25,7 +29,7 @@ environment, used where neither a flag nor the profile of --as has a value, befo
   MAYFLY_CONFIG                                       as --config
 
 config file, TOML; relative paths are relative to its directory:
-  server = "mayfly.example:7443"
+  server = "mayfly.example:7443"    # 7443 is the default port
   ca = "ca.pem"
   cert = "client.pem"
   key = "client.key"
@@ -72,35 +76,61 @@ void AddLabels(CLI::App* app, std::map<std::string, std::string>* labels) {
       ->allow_extra_args(false);
 }
 
-void AddPayload(CLI::App* app, CommandLine* line) {
-  app->add_option("FILE", line->payload_file, "the payload; default, or with -: stdin")
-      ->type_name("FILE");
+CLI::Option* AddPayload(CLI::App* app, CommandLine* line) {
+  CLI::Option* file =
+      app->add_option("FILE", line->payload_file, "the payload; default, or with -: stdin")
+          ->type_name("FILE");
   AddDuration(app, "--ttl", &line->ttl,
               "how long it stays readable, at most 24h; default: set by the server");
   app->add_option("--content-type", line->metadata.content_type, "a media type to store with it");
   AddLabels(app, &line->metadata.labels);
+  return file;
 }
 
-void AddCalls(CLI::App* app, CommandLine* line) {
-  app->add_option("CALL", line->call_ids, "the call ids")->required();
+// Empty if it is a call id.
+std::string CallMistake(const std::string& call_id) {
+  const absl::Status status = CallId::Parse(call_id).status();
+  if (status.ok()) return "";
+  return absl::StrCat(call_id, " is no call id, it ",
+                      absl::StripPrefix(status.message(), "call_id "));
+}
+
+CLI::Option* CheckCallIds(CLI::Option* option) {
+  return option->check(CLI::Validator(CallMistake, "", "call id"));
+}
+
+CLI::Option* AddList(CLI::App* app, CommandLine* line, const std::string& purpose) {
+  return app
+      ->add_option("--all", line->list_file,
+                   purpose + ": a file with their ids, one per line; -: stdin")
+      ->type_name("FILE");
+}
+
+// CALL ... or --all.
+void AddCalls(CLI::App* app, CommandLine* line, Verb verb) {
+  CLI::Option* calls =
+      CheckCallIds(app->add_option("CALL", line->call_ids, "the call ids"))->type_name("");
+  AddList(app, line, "the calls of a list")->excludes(calls);
+  app->callback([line, verb] {
+    line->verb = verb;
+    if (line->call_ids.empty() && line->list_file.empty()) {
+      throw CLI::RequiredError("CALL or --all");
+    }
+  });
 }
 
 CLI::Option* AddCall(CLI::App* app, const std::string& name, CommandLine* line,
                      const std::string& description) {
-  return app->add_option_function<std::string>(
-      name, [line](const std::string& call_id) { line->call_ids = {call_id}; }, description);
+  return CheckCallIds(app->add_option_function<std::string>(
+                          name, [line](const std::string& call_id) { line->call_ids = {call_id}; },
+                          description))
+      ->type_name("");
 }
 
 // One of CALL and --all is required.
 void AddCallOrList(CLI::App* retrieve, CommandLine* line) {
   CLI::Option* call = AddCall(retrieve, "CALL", line, "the call id");
-  CLI::Option* list =
-      retrieve
-          ->add_option(
-              "--all", line->list_file,
-              "retrieve many calls as they arrive: a file with their ids, one per line; -: stdin")
-          ->type_name("FILE")
-          ->excludes(call);
+  CLI::Option* list = AddList(retrieve, line, "retrieve many calls as they arrive")->excludes(call);
   CLI::Option* directory =
       retrieve
           ->add_option(
@@ -110,6 +140,11 @@ void AddCallOrList(CLI::App* retrieve, CommandLine* line) {
           ->type_name("DIR")
           ->needs(list);
   list->needs(directory);
+  retrieve
+      ->add_option("--missing", line->missing_file,
+                   "with --all: the file for the ids of calls that have no output yet")
+      ->type_name("FILE")
+      ->needs(list);
   retrieve->callback([line] {
     line->verb = Verb::kRetrieve;
     if (line->call_ids.empty() && line->list_file.empty()) {
@@ -135,8 +170,15 @@ CLI::App* AddVerb(CLI::App* app, CommandLine* line, Verb verb, const std::string
 void AddVerbs(CLI::App* app, CommandLine* line) {
   CLI::App* put_input = AddVerb(app, line, Verb::kPutInput, "put-input",
                                 "Store the input of a call and print the call's id.");
-  AddCall(put_input, "--call-id", line, "default: a new id");
-  AddPayload(put_input, line);
+  CLI::Option* call_id = AddCall(put_input, "--call-id", line, "default: a new id");
+  CLI::Option* file = AddPayload(put_input, line);
+  put_input
+      ->add_option("--all", line->payload_paths,
+                   "an input for each of these files, and of the files in these directories; "
+                   "prints a line with id and file for each")
+      ->type_name("FILE")
+      ->excludes(call_id)
+      ->excludes(file);
 
   CLI::App* get_input =
       AddVerb(app, line, Verb::kGetInput, "get-input", "Read the input of a call (workers).");
@@ -165,10 +207,10 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
 
   AddCalls(AddVerb(app, line, Verb::kDescribe, "describe",
                    "Print the state of calls, also of UNKNOWN and EXPIRED ones, without payloads."),
-           line);
+           line, Verb::kDescribe);
   AddCalls(AddVerb(app, line, Verb::kDelete, "delete",
                    "End calls in any state: the server erases input and output."),
-           line);
+           line, Verb::kDelete);
 }
 
 void AddCompletion(CLI::App* app, std::string* shell) {
@@ -181,7 +223,8 @@ void AddCompletion(CLI::App* app, std::string* shell) {
 }
 
 void AddEverywhere(CLI::App* app, CommandLine* line) {
-  app->add_option("--server", line->settings.server, "host:port")->type_name("HOST:PORT");
+  app->add_option("--server", line->settings.server, "host:port; default port: 7443")
+      ->type_name("HOST:PORT");
   app->add_option("--ca", line->settings.ca, "PEM file: CA certificates for the server")
       ->type_name("FILE");
   app->add_option("--cert", line->settings.cert, "PEM file: your certificate")->type_name("FILE");
@@ -193,10 +236,29 @@ void AddEverywhere(CLI::App* app, CommandLine* line) {
   app->add_flag("--json", line->json,
                 "one JSON object per result on stdout, and per error on stderr");
   AddDuration(app, "--timeout", &line->timeout,
-              "how long to wait without reply or progress, in addition to --wait; default: 10s");
+              "how long to try to reach the server, and to wait without reply or progress in "
+              "addition to --wait; default: 10s");
 }
 
 }  // namespace
+
+std::string VerbName(Verb verb) {
+  switch (verb) {
+    case Verb::kPutInput:
+      return "put-input";
+    case Verb::kGetInput:
+      return "get-input";
+    case Verb::kPutOutput:
+      return "put-output";
+    case Verb::kRetrieve:
+      return "retrieve";
+    case Verb::kDescribe:
+      return "describe";
+    case Verb::kDelete:
+      return "delete";
+  }
+  return "";
+}
 
 std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
                                                      std::ostream* out, std::ostream* err) {
@@ -217,7 +279,8 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
       app.exit(error, *out, *err);
       return kExitDone;
     }
-    *err << "mayfly: " << error.what() << "; see mayfly --help\n";
+    *err << "mayfly: " << MistakeText(app, error, std::vector<std::string>(argv + 1, argv + argc))
+         << "\n";
     return kExitUsage;
   }
   if (shell.empty()) return line;

@@ -21,19 +21,25 @@ enum ExitCode : int {
   kExitGone = 3,
   kExitNotReached = 4,
   kExitRefused = 5,
+  kExitOutcome = 6,  // retrieved, but the run was not successful
 };
 
 enum class Verb { kPutInput, kGetInput, kPutOutput, kRetrieve, kDescribe, kDelete };
+
+// As on the command line.
+std::string VerbName(Verb verb);
 
 struct CommandLine {
   Verb verb = Verb::kPutInput;
   // One, or several for describe and delete. Empty: put-input generates one.
   std::vector<std::string> call_ids;
-  std::string payload_file = "-";  // "-": stdin
-  std::string output_file;         // empty: stdout
-  std::string list_file;           // call ids to retrieve; "-": stdin
-  std::string directory;           // for their outputs
-  client::Payload metadata;        // without data
+  std::string payload_file = "-";          // "-": stdin
+  std::vector<std::string> payload_paths;  // many inputs: files, and directories of files
+  std::string output_file;                 // empty: stdout
+  std::string list_file;                   // call ids for retrieve, describe, delete; "-": stdin
+  std::string directory;                   // for the outputs of list_file
+  std::string missing_file;                // for the ids of those without; empty: none
+  client::Payload metadata;                // without data
   absl::Duration ttl = absl::ZeroDuration();
   uint32_t attempt = 1;
   client::Outcome outcome = client::Outcome::kSuccess;

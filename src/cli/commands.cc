@@ -5,11 +5,15 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "cli/call_list.h"
 #include "cli/descriptor_sink.h"
 #include "cli/json.h"
 #include "cli/map_retrieval.h"
 #include "cli/output_file.h"
 #include "cli/payload_file.h"
+#include "cli/put_many.h"
+#include "cli/reach.h"
+#include "cli/waiting.h"
 
 namespace mayfly::cli {
 namespace {
@@ -29,26 +33,6 @@ std::string DescriptionText(const client::CallDescription& call) {
   return text;
 }
 
-// Reads the payload into `data` if it is small enough for a message. Returns whether that is the
-// whole payload.
-absl::StatusOr<bool> ReadIfItFits(client::PayloadSource* source, std::string* data) {
-  const uint64_t size_max = client::kMessageDataBytesMax;
-  if (source->SizeBytes().value_or(0) > size_max) return false;
-  data->resize(size_max + 1);
-  size_t filled = 0;
-  while (filled < data->size()) {
-    const absl::StatusOr<size_t> count =
-        source->ReadAt(filled, data->data() + filled, data->size() - filled);
-    RETURN_IF_ERROR(count.status());
-    if (*count == 0) break;
-    filled += *count;
-  }
-  const bool fits = filled <= size_max;
-  data->resize(fits ? filled : 0);
-  data->shrink_to_fit();
-  return fits;
-}
-
 }  // namespace
 
 ExitCode Commands::Run() {
@@ -58,7 +42,7 @@ ExitCode Commands::Run() {
   }
   switch (line_.verb) {
     case Verb::kPutInput:
-      return PutInput();
+      return line_.payload_paths.empty() ? PutInput() : PutMany(client_, line_, context_).Run();
     case Verb::kGetInput:
       return GetInput();
     case Verb::kPutOutput:
@@ -66,9 +50,9 @@ ExitCode Commands::Run() {
     case Verb::kRetrieve:
       return line_.list_file.empty() ? Retrieve() : MapRetrieval(client_, line_, context_).Run();
     case Verb::kDescribe:
-      return Describe();
+      return ForEachCall(&Commands::Describe);
     case Verb::kDelete:
-      return Delete();
+      return ForEachCall(&Commands::Delete);
   }
   return kExitUsage;
 }
@@ -168,38 +152,51 @@ ExitCode Commands::GetInput() {
 }
 
 ExitCode Commands::RetrieveAsJson() {
+  ExitCode outcome = kExitDone;
   const absl::StatusOr<absl::Time> erased = client_.Retrieve(
       call_id(),
-      [this](const client::ClaimedOutput& output) {
+      [&](const client::ClaimedOutput& output) {
+        outcome = report()->NoteOutcome(output);
         return report()->Object(ToJson(output, /*with_data=*/true)) ? absl::OkStatus()
                                                                     : StdoutError();
       },
       RetrievalOptions());
-  return erased.ok() ? kExitDone : ReportError(call_id(), erased.status());
+  return erased.ok() ? outcome : ReportError(call_id(), erased.status());
 }
 
 ExitCode Commands::Retrieve() {
+  if (const absl::Status status = ReachServer(client_, call_id(), line_, context_); !status.ok()) {
+    return ReportError(call_id(), status);
+  }
   if (report()->json() && line_.output_file.empty()) return RetrieveAsJson();
-  const std::unique_ptr<client::PayloadSink> sink = NewSink();
+  const std::unique_ptr<client::PayloadSink> target = NewSink();
+  Waiting waiting(context_.bar);
+  SinkAfterWaiting sink(target.get(), &waiting);
   const absl::StatusOr<client::Retrieved> retrieved =
-      client_.RetrieveInto(call_id(), sink.get(), RetrievalOptions());
+      client_.RetrieveInto(call_id(), &sink, RetrievalOptions());
+  waiting.Stop();
   if (!retrieved.ok()) return ReportError(call_id(), retrieved.status());
   context_.bar->End();
   return ReportRetrieved(retrieved->output);
 }
 
 ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
-  if (report()->json()) {
-    if (report()->Object(ToJson(output, /*with_data=*/false))) return kExitDone;
+  if (report()->json() && !report()->Object(ToJson(output, /*with_data=*/false))) {
     return report()->Error(call_id(), StdoutError());
   }
-  report()->NoteOutcome(output);
-  return kExitDone;
+  return report()->NoteOutcome(output);
 }
 
-ExitCode Commands::Describe() {
+ExitCode Commands::ForEachCall(ExitCode (Commands::*command)(const std::vector<std::string>&)) {
+  if (line_.list_file.empty()) return (this->*command)(line_.call_ids);
+  const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
+  if (!call_ids.ok()) return report()->UsageError(call_ids.status());
+  return (this->*command)(*call_ids);
+}
+
+ExitCode Commands::Describe(const std::vector<std::string>& call_ids) {
   ExitCode code = kExitDone;
-  const auto results = client_.DescribeCalls(line_.call_ids);
+  const auto results = client_.DescribeCalls(call_ids);
   for (size_t i = 0; i < results.size(); ++i) {
     absl::Status status = results[i].status();
     if (status.ok()) {
@@ -208,17 +205,17 @@ ExitCode Commands::Describe() {
       if (!written) status = StdoutError();
     }
     if (status.ok()) continue;
-    const ExitCode error = report()->Error(line_.call_ids[i], status);
+    const ExitCode error = report()->Error(call_ids[i], status);
     if (code == kExitDone) code = error;
   }
   return code;
 }
 
-ExitCode Commands::Delete() {
+ExitCode Commands::Delete(const std::vector<std::string>& call_ids) {
   ExitCode code = kExitDone;
-  const auto results = client_.DeleteCalls(line_.call_ids);
+  const auto results = client_.DeleteCalls(call_ids);
   for (size_t i = 0; i < results.size(); ++i) {
-    const std::string& id = line_.call_ids[i];
+    const std::string& id = call_ids[i];
     if (!results[i].ok()) {
       const ExitCode error = report()->Error(id, results[i].status());
       if (code == kExitDone) code = error;

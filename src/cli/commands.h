@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
@@ -25,8 +26,10 @@ class Commands {
   ExitCode GetInput();
   ExitCode PutOutput();
   ExitCode Retrieve();
-  ExitCode Describe();
-  ExitCode Delete();
+  // With the calls of the command line or of its list.
+  ExitCode ForEachCall(ExitCode (Commands::*command)(const std::vector<std::string>& call_ids));
+  ExitCode Describe(const std::vector<std::string>& call_ids);
+  ExitCode Delete(const std::vector<std::string>& call_ids);
 
   // Prints everything, including the data, in one JSON object. It must fit into memory.
   ExitCode GetInputAsJson();

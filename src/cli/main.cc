@@ -1,9 +1,12 @@
 // mayfly: puts inputs, gets inputs, puts outputs and retrieves outputs from a shell.
 #include <iostream>
+#include <memory>
 #include <optional>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include "absl/strings/str_cat.h"
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
@@ -20,22 +23,31 @@ namespace {
 bool CleansUp(Verb verb) { return verb == Verb::kGetInput || verb == Verb::kRetrieve; }
 
 ExitCode Run(const CommandLine& line, Interruption* interruption) {
-  Report report(&std::cout, &std::cerr, line.json);
+  // Shared with the client, which may report for a moment longer.
+  const auto report = std::make_shared<Report>(&std::cout, &std::cerr, line.json, line.verb);
+  const auto bar = std::make_shared<ProgressBar>(TerminalFor(line));
   const auto settings = LoadSettings(line.settings, line.file,
                                      [](const char* name) -> const char* { return getenv(name); });
-  if (!settings.ok()) return report.UsageError(settings.status());
-  const auto client = client::Client::Connect({.target = settings->server,
-                                               .ca_file = settings->ca,
-                                               .certificate_file = settings->cert,
-                                               .key_file = settings->key,
-                                               .timeout = line.timeout});
-  if (!client.ok()) return report.UsageError(client.status());
-  ProgressBar bar(TerminalFor(line));
+  if (!settings.ok()) return report->UsageError(settings.status());
+  const auto client =
+      client::Client::Connect({.target = settings->server,
+                               .ca_file = settings->ca,
+                               .certificate_file = settings->cert,
+                               .key_file = settings->key,
+                               .timeout = line.timeout,
+                               .on_unreachable = [report, bar](const absl::Status& why) {
+                                 // An error that ends the command is reported by the command.
+                                 if (!absl::IsUnavailable(why)) return;
+                                 bar->Hide();
+                                 report->Note(absl::StrCat(why.message(), "; trying again"));
+                               }});
+  if (absl::IsUnauthenticated(client.status())) return report->Error("", client.status());
+  if (!client.ok()) return report->UsageError(client.status());
   return Commands(*client, line,
                   {.standard_input = STDIN_FILENO,
                    .standard_output = STDOUT_FILENO,
-                   .report = &report,
-                   .bar = &bar,
+                   .report = report.get(),
+                   .bar = bar.get(),
                    .file_system = PosixFileSystem(),
                    .interruption = interruption})
       .Run();

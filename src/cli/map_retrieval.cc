@@ -14,8 +14,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/call_list.h"
-#include "cli/json.h"
 #include "cli/output_file.h"
+#include "cli/reach.h"
 
 namespace mayfly::cli {
 namespace {
@@ -33,16 +33,10 @@ constexpr size_t kSubscribedMax = 65536;
 constexpr absl::Duration kWaitMin = absl::Seconds(1);
 // In each round later attempts replaced some outputs.
 constexpr int kRoundsMax = 10;
+// The progress of other threads is drawn at least this often.
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(200);
 
 absl::Time Now() { return absl::UnixEpoch() + SystemClock().Read().boottime; }
-
-absl::Duration WaitOf(const CommandLine& line) { return std::max(line.wait, kWaitMin); }
-
-absl::Status PendingError(absl::string_view calls, absl::Duration wait) {
-  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kOutputPending,
-                   absl::StrCat(calls, " calls have no output yet, and none arrived for ",
-                                absl::FormatDuration(wait)));
-}
 
 absl::Status DirectoryError(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("--dir ", what));
@@ -104,7 +98,11 @@ class MapRetrieval::CountingSink : public client::PayloadSink {
 };
 
 MapRetrieval::MapRetrieval(client::Client client, const CommandLine& line, const Context& context)
-    : client_(std::move(client)), line_(line), context_(context), acks_(std::make_shared<Acks>()) {}
+    : client_(std::move(client)),
+      line_(line),
+      context_(context),
+      wait_(std::max(line.wait, kWaitMin)),
+      acks_(std::make_shared<Acks>()) {}
 
 MapRetrieval::~MapRetrieval() = default;
 
@@ -113,14 +111,16 @@ ExitCode MapRetrieval::Run() {
   if (!call_ids.ok()) return context_.report->UsageError(call_ids.status());
   absl::Status status = PrepareDirectory();
   if (status.ok()) status = FindMissing(*call_ids);
+  if (status.ok() && !line_.missing_file.empty()) status = CheckOutputPath(line_.missing_file);
   if (!status.ok()) return context_.report->UsageError(status);
-  if (missing_.empty()) return kExitDone;
-  status = ReachServer();
-  if (!status.ok()) return context_.report->Error("", status);
-  RetrieveMissing();
+  if (!missing_.empty()) {
+    status = ReachServer(client_, missing_[0], line_, context_);
+    if (!status.ok()) return context_.report->Error("", status);
+    RetrieveMissing();
+  }
   ReportRest();
   MutexLock lock(&console_mutex_);
-  return exit_code_;
+  return exit_code_ == kExitDone ? outcome_ : exit_code_;
 }
 
 absl::Status MapRetrieval::PrepareDirectory() const {
@@ -156,17 +156,12 @@ absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids)
   return absl::OkStatus();
 }
 
-absl::Status MapRetrieval::ReachServer() const {
-  return client_.DescribeCall(missing_[0], {.cancellation = context_.interruption->cancellation()})
-      .status();
-}
-
 void MapRetrieval::RetrieveMissing() {
   stream_ = std::make_unique<client::OutputStream>(client_.StreamOutputs(
       {.window_items = kWindowItems, .data_bytes_max = client::kMessageDataBytesMax}));
   {
     MutexLock lock(&mutex_);
-    untold_count_ = missing_.size();
+    pending_.insert(missing_.begin(), missing_.end());
   }
   context_.interruption->SetAction([this] { Stop(); });
   ShowProgress();
@@ -202,15 +197,16 @@ void MapRetrieval::Write() {
 
 absl::StatusOr<client::OutputEvent> MapRetrieval::NextEvent() {
   while (true) {
-    absl::StatusOr<client::OutputEvent> event = stream_->Next(WaitLeft());
+    absl::StatusOr<client::OutputEvent> event = stream_->Next(std::min(WaitLeft(), kProgressInterval));
     const bool must_wait_on =
         absl::IsDeadlineExceeded(event.status()) && WaitLeft() > absl::ZeroDuration();
     if (!must_wait_on) return event;
+    ShowProgress();
   }
 }
 
 void MapRetrieval::Take(client::OutputEvent event, std::vector<client::ClaimedOutput>* group) {
-  SubscribeNext();
+  SubscribeNext(event.call_id);
   if (!event.output.ok()) {
     if (!IsAboutTheCall(event.output.status())) return StopForAll(event.output.status());
     return ReportError(event.call_id, event.output.status());
@@ -291,7 +287,7 @@ std::vector<std::string> MapRetrieval::FinishAcks() {
     again.push_back(refusal.call_id);
   }
   MutexLock lock(&mutex_);
-  untold_count_ += again.size();
+  pending_.insert(again.begin(), again.end());
   return again;
 }
 
@@ -312,11 +308,11 @@ void MapRetrieval::SubscribeUnlessStopped(std::vector<std::string> call_ids) {
   if (stopping_) stream_->Unsubscribe(call_ids);
 }
 
-void MapRetrieval::SubscribeNext() {
+void MapRetrieval::SubscribeNext(const std::string& told) {
   std::string next;
   {
     MutexLock lock(&mutex_);
-    --untold_count_;
+    pending_.erase(told);
     active_ = Now();
     if (to_subscribe_.empty() || stopping_) return;
     next = std::move(to_subscribe_.front());
@@ -344,53 +340,7 @@ void MapRetrieval::NoteActivity() {
 
 absl::Duration MapRetrieval::WaitLeft() {
   MutexLock lock(&mutex_);
-  return std::max(absl::ZeroDuration(), active_ + WaitOf(line_) - Now());
-}
-
-void MapRetrieval::ReportError(const std::string& call_id, const absl::Status& status) {
-  MutexLock lock(&console_mutex_);
-  context_.bar->Hide();
-  const ExitCode code = context_.report->Error(call_id, status);
-  if (exit_code_ == kExitDone) exit_code_ = code;
-}
-
-absl::Status MapRetrieval::ReportOutput(const client::ClaimedOutput& output) {
-  MutexLock lock(&console_mutex_);
-  if (context_.report->json()) {
-    if (context_.report->Object(ToJson(output, /*with_data=*/false))) return absl::OkStatus();
-    return absl::FailedPreconditionError("stdout cannot be written to");
-  }
-  if (output.outcome != client::Outcome::kSuccess) context_.bar->Hide();
-  context_.report->NoteOutcome(output);
-  return absl::OkStatus();
-}
-
-// Reports the calls without a result.
-void MapRetrieval::ReportRest() {
-  size_t rest = 0;
-  {
-    MutexLock lock(&mutex_);
-    rest = untold_count_;
-  }
-  const std::string of_total = absl::StrCat(" of ", kept_count_ + missing_.size());
-  if (context_.interruption->IsInterrupted()) {
-    ReportError("", absl::CancelledError(
-                        absl::StrCat("interrupted, ", kept_count_ + written_count_, of_total,
-                                     " outputs are saved; run the same command again to resume")));
-    return;
-  }
-  if (rest > 0 && !stopping_) {
-    const absl::Status reached = ReachServer();
-    ReportError("",
-                reached.ok() ? PendingError(absl::StrCat(rest, of_total), WaitOf(line_)) : reached);
-  }
-  MutexLock lock(&console_mutex_);
-  if (exit_code_ == kExitDone) context_.bar->End();
-}
-
-void MapRetrieval::ShowProgress() {
-  MutexLock lock(&console_mutex_);
-  context_.bar->ShowOutputs(kept_count_ + written_count_, kept_count_ + missing_.size(), bytes_);
+  return std::max(absl::ZeroDuration(), active_ + wait_ - Now());
 }
 
 std::string MapRetrieval::PathOf(const std::string& call_id) const {

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -43,8 +44,6 @@ class MapRetrieval {
   absl::Status PrepareDirectory() const;
   // Fills missing_ with the calls whose file does not exist.
   absl::Status FindMissing(const std::vector<std::string>& call_ids);
-  // Distinguishes an unreachable server from outputs that are not ready.
-  absl::Status ReachServer() const;
   void RetrieveMissing() EXCLUDES_LOCK(mutex_);
 
   // Runs until every call was reported, or none was for too long.
@@ -63,7 +62,8 @@ class MapRetrieval {
 
   void Subscribe(std::vector<std::string> call_ids) EXCLUDES_LOCK(mutex_);
   void SubscribeUnlessStopped(std::vector<std::string> call_ids);
-  void SubscribeNext() EXCLUDES_LOCK(mutex_);
+  // In place of a call of which the stream has told.
+  void SubscribeNext(const std::string& told) EXCLUDES_LOCK(mutex_);
   // Stops taking outputs.
   void Stop() EXCLUDES_LOCK(mutex_);
   void StopForAll(const absl::Status& status) EXCLUDES_LOCK(mutex_);
@@ -74,12 +74,16 @@ class MapRetrieval {
       EXCLUDES_LOCK(console_mutex_);
   absl::Status ReportOutput(const client::ClaimedOutput& output) EXCLUDES_LOCK(console_mutex_);
   void ReportRest() EXCLUDES_LOCK(mutex_, console_mutex_);
+  // In the order of the list.
+  std::vector<std::string> PendingCalls() EXCLUDES_LOCK(mutex_);
+  void WriteMissing(const std::vector<std::string>& pending) EXCLUDES_LOCK(console_mutex_);
   void ShowProgress() EXCLUDES_LOCK(console_mutex_);
   std::string PathOf(const std::string& call_id) const;
 
   const client::Client client_;
   const CommandLine& line_;
   const Context context_;
+  const absl::Duration wait_;  // for the next output
   std::vector<std::string> missing_;
   size_t kept_count_ = 0;
   std::unique_ptr<client::OutputStream> stream_;
@@ -87,14 +91,16 @@ class MapRetrieval {
   std::atomic<bool> stopping_ = false;
   std::atomic<uint64_t> bytes_ = 0;
   std::atomic<size_t> written_count_ = 0;
+  std::atomic<size_t> ended_count_ = 0;  // calls that were reported with an error
 
   Mutex mutex_;
   std::deque<std::string> to_subscribe_ GUARDED_BY(mutex_);
-  size_t untold_count_ GUARDED_BY(mutex_) = 0;  // calls of missing_ not reported yet
+  absl::flat_hash_set<std::string> pending_ GUARDED_BY(mutex_);  // of missing_, not told of yet
   absl::Time active_ GUARDED_BY(mutex_);
 
   Mutex console_mutex_;  // a blocked terminal must not block anything else
   ExitCode exit_code_ GUARDED_BY(console_mutex_) = kExitDone;
+  ExitCode outcome_ GUARDED_BY(console_mutex_) = kExitDone;  // of all that was retrieved
 };
 
 }  // namespace mayfly::cli

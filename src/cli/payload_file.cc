@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "mayfly/client_options.h"
 
 namespace mayfly::cli {
 namespace {
@@ -135,6 +136,24 @@ absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::st
   if (!S_ISREG(about.st_mode) || begin < 0) return std::make_unique<Pipe>(std::move(file));
   const off_t size = std::max<off_t>(about.st_size - begin, 0);
   return std::make_unique<RegularFile>(std::move(file), begin, size);
+}
+
+absl::StatusOr<bool> ReadIfItFits(client::PayloadSource* source, std::string* data) {
+  const uint64_t size_max = client::kMessageDataBytesMax;
+  if (source->SizeBytes().value_or(0) > size_max) return false;
+  data->resize(size_max + 1);
+  size_t filled = 0;
+  while (filled < data->size()) {
+    const absl::StatusOr<size_t> count =
+        source->ReadAt(filled, data->data() + filled, data->size() - filled);
+    RETURN_IF_ERROR(count.status());
+    if (*count == 0) break;
+    filled += *count;
+  }
+  const bool fits = filled <= size_max;
+  data->resize(fits ? filled : 0);
+  data->shrink_to_fit();
+  return fits;
 }
 
 }  // namespace mayfly::cli

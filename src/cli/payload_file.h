@@ -22,4 +22,8 @@ inline constexpr size_t kPipeKeptBytes = 16 << 20;
 absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::string& path,
                                                                    int standard_input);
 
+// Reads the payload into `data` if it is small enough for a message. Returns whether that is the
+// whole payload.
+absl::StatusOr<bool> ReadIfItFits(client::PayloadSource* source, std::string* data);
+
 }  // namespace mayfly::cli

@@ -15,11 +15,11 @@ double PerSecond(uint64_t before, uint64_t after, absl::Duration elapsed) {
 
 // The measure of progress from which the remaining time is computed.
 uint64_t WorkDone(const ProgressFigures& figures) {
-  return figures.outputs.value_or(figures.bytes);
+  return figures.outputs.has_value() ? figures.outputs->Finished() : figures.bytes;
 }
 
 uint64_t WorkTotal(const ProgressFigures& figures) {
-  return figures.outputs.has_value() ? figures.outputs_total : figures.bytes_total.value_or(0);
+  return figures.outputs.has_value() ? figures.outputs->total : figures.bytes_total.value_or(0);
 }
 
 }  // namespace
@@ -28,11 +28,23 @@ void ProgressBar::ShowBytes(uint64_t bytes, std::optional<uint64_t> bytes_total)
   Show({.bytes = bytes, .bytes_total = bytes_total});
 }
 
-void ProgressBar::ShowOutputs(uint64_t outputs, uint64_t outputs_total, uint64_t bytes) {
-  Show({.bytes = bytes, .outputs = outputs, .outputs_total = outputs_total});
+void ProgressBar::ShowOutputs(const OutputCounts& outputs, uint64_t bytes) {
+  Show({.bytes = bytes, .outputs = outputs});
+}
+
+void ProgressBar::ShowWait(absl::Duration waited) {
+  if (terminal_.out == nullptr) return;
+  MutexLock lock(&mutex_);
+  if (first_.has_value() || !IsTimeToDraw(terminal_.now())) return;
+  Draw(WaitLine(waited, terminal_.columns()));
 }
 
 void ProgressBar::Hide() {
+  MutexLock lock(&mutex_);
+  HideLocked();
+}
+
+void ProgressBar::HideLocked() {
   if (!is_drawn_) return;
   *terminal_.out << kEraseLine << std::flush;
   is_drawn_ = false;
@@ -40,10 +52,11 @@ void ProgressBar::Hide() {
 }
 
 void ProgressBar::End() {
-  if (!first_.has_value()) return;
+  MutexLock lock(&mutex_);
+  if (!first_.has_value()) return HideLocked();
   ProgressFigures figures = Measure(*first_);
   figures.left = absl::InfiniteDuration();
-  Draw(figures);
+  Draw(ProgressLine(figures, terminal_.columns()));
   *terminal_.out << "\n" << std::flush;
   is_drawn_ = false;
   first_.reset();
@@ -52,16 +65,22 @@ void ProgressBar::End() {
 
 void ProgressBar::Show(const ProgressFigures& figures) {
   if (terminal_.out == nullptr) return;
+  MutexLock lock(&mutex_);
+  if (terminal_.only_waits) return HideLocked();
   const absl::Time now = terminal_.now();
   recent_.push_back({now, figures});
   while (recent_.size() > 2 && recent_[1].time <= now - kRateWindow) recent_.pop_front();
   if (!first_.has_value()) first_ = recent_.back();
-  if (now - drawn_ < kDrawInterval) return;
-  drawn_ = now;
-  Draw(Measure(recent_.front()));
+  if (IsTimeToDraw(now)) Draw(ProgressLine(Measure(recent_.front()), terminal_.columns()));
 }
 
-ProgressFigures ProgressBar::Measure(const Sample& since) const {
+bool ProgressBar::IsTimeToDraw(absl::Time now) {
+  if (now - drawn_ < kDrawInterval) return false;
+  drawn_ = now;
+  return true;
+}
+
+ProgressFigures ProgressBar::Measure(const Sample& since) {
   const Sample& latest = recent_.back();
   const absl::Duration elapsed = latest.time - since.time;
   ProgressFigures figures = latest.figures;
@@ -75,8 +94,8 @@ ProgressFigures ProgressBar::Measure(const Sample& since) const {
   return figures;
 }
 
-void ProgressBar::Draw(const ProgressFigures& figures) {
-  *terminal_.out << kEraseLine << ProgressLine(figures, terminal_.columns()) << std::flush;
+void ProgressBar::Draw(const std::string& line) {
+  *terminal_.out << kEraseLine << line << std::flush;
   is_drawn_ = true;
 }
 

@@ -15,8 +15,9 @@ constexpr int kBarColumnsMin = 10;
 // The share done, 0..1, if the total is known.
 std::optional<double> Share(const ProgressFigures& figures) {
   if (figures.outputs.has_value()) {
-    if (figures.outputs_total == 0) return std::nullopt;
-    return static_cast<double>(*figures.outputs) / static_cast<double>(figures.outputs_total);
+    if (figures.outputs->total == 0) return std::nullopt;
+    return static_cast<double>(figures.outputs->Finished()) /
+           static_cast<double>(figures.outputs->total);
   }
   if (figures.bytes_total.value_or(0) == 0) return std::nullopt;
   const double share =
@@ -26,7 +27,12 @@ std::optional<double> Share(const ProgressFigures& figures) {
 
 std::string AmountText(const ProgressFigures& figures) {
   if (figures.outputs.has_value()) {
-    return absl::StrCat(*figures.outputs, " of ", figures.outputs_total, " outputs, ",
+    const OutputCounts& outputs = *figures.outputs;
+    const std::string ended =
+        outputs.ended > 0 ? absl::StrCat(outputs.ended, " without output, ") : "";
+    const uint64_t pending = outputs.total - outputs.Finished();
+    return absl::StrCat(outputs.saved, " of ", outputs.total, " outputs, ", ended,
+                        pending > 0 ? absl::StrCat(pending, " pending, ") : "",
                         BytesText(figures.bytes));
   }
   if (!figures.bytes_total.has_value()) return BytesText(figures.bytes);
@@ -39,6 +45,16 @@ std::string BarText(double share, int columns) {
 }
 
 }  // namespace
+
+std::string WaitLine(absl::Duration waited, int columns) {
+  constexpr absl::string_view kTurns = "|/-\\";
+  const auto turn = static_cast<size_t>(absl::ToInt64Milliseconds(waited) / 250);
+  const std::string line =
+      absl::StrCat(kTurns.substr(turn % kTurns.size(), 1), " waiting for the output, ",
+                   absl::StrFormat("%d:%02d", absl::ToInt64Seconds(waited) / 60,
+                                   absl::ToInt64Seconds(waited) % 60));
+  return line.substr(0, static_cast<size_t>(std::max(columns, 0)));
+}
 
 std::string BytesText(uint64_t bytes) {
   constexpr std::array<const char*, 6> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

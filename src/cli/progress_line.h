@@ -9,12 +9,20 @@
 
 namespace mayfly::cli {
 
+// Of a transfer of many outputs.
+struct OutputCounts {
+  uint64_t saved = 0;
+  uint64_t ended = 0;  // without an output, or with an error
+  uint64_t total = 0;
+
+  uint64_t Finished() const { return saved + ended; }
+};
+
 struct ProgressFigures {
   uint64_t bytes = 0;                   // transferred so far
   std::optional<uint64_t> bytes_total;  // once known
-  // For a transfer of many outputs. If set, these determine the percentage and the time left.
-  std::optional<uint64_t> outputs;
-  uint64_t outputs_total = 0;
+  // If set, these determine the percentage and the time left.
+  std::optional<OutputCounts> outputs;
   double bytes_per_second = 0;
   absl::Duration left = absl::InfiniteDuration();  // infinite: unknown
 };
@@ -23,6 +31,9 @@ struct ProgressFigures {
 // characters. If there is too little room, the bar is shortened, then omitted, then the rest is
 // truncated.
 std::string ProgressLine(const ProgressFigures& figures, int columns);
+
+// "| waiting for the output, 0:12", with a sign that turns.
+std::string WaitLine(absl::Duration waited, int columns);
 
 // "0 B", "1023 B", "1.0 KiB", "143.2 MiB".
 std::string BytesText(uint64_t bytes);

@@ -1,6 +1,9 @@
 #include "cli/report.h"
 
+#include <utility>
+
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include <nlohmann/json.hpp>
@@ -40,10 +43,61 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
-nlohmann::json ErrorObject(const std::string& call_id, const absl::Status& status) {
+// Options of the client, and fields of the wire, as the command line has them.
+std::string AsArguments(absl::string_view text) {
+  return absl::StrReplaceAll(text, {{"certificate_file ", "--cert "},
+                                    {"ca_file ", "--ca "},
+                                    {"key_file ", "--key "},
+                                    {"target is ", "--server is "},
+                                    {"as the target or as server_name", "in --server"}});
+}
+
+// "items[3].ttl is 25h" is about --ttl: a command has one of each.
+std::string WithoutPlace(absl::string_view text) {
+  static constexpr std::pair<absl::string_view, absl::string_view> kFields[] = {
+      {"ttl", "--ttl"},         {"payload.content_type", "--content-type"},
+      {"labels", "--label"},    {"payload.labels", "--label"},
+      {"attempt", "--attempt"}, {"outcome", "--outcome"},
+      {"call_id", "CALL"}};
+  const size_t close = text.find(']');
+  const bool has_place = close != absl::string_view::npos && close + 1 < text.size() &&
+                         (text[close + 1] == '.' || text[close + 1] == ':') &&
+                         text.substr(0, close).find(' ') == absl::string_view::npos;
+  if (has_place) text = absl::StripLeadingAsciiWhitespace(text.substr(close + 2));
+  for (const auto& [field, argument] : kFields) {
+    const bool is_it = absl::StartsWith(text, field) &&
+                       (text.size() == field.size() || !absl::ascii_isalnum(text[field.size()]));
+    if (is_it) return absl::StrCat(argument, text.substr(field.size()));
+  }
+  return std::string(text);
+}
+
+absl::string_view RoleFor(Verb verb) {
+  return verb == Verb::kGetInput || verb == Verb::kPutOutput ? "worker" : "client";
+}
+
+// In one line, in the words of the command line.
+std::string MessageOf(const absl::Status& status, Verb verb) {
+  std::string message = AsArguments(OneLine(status.message()));
+  switch (ReasonOf(status)) {
+    case Reason::kRoleRequired:
+      return absl::StrCat(VerbName(verb), " takes a certificate with the role ", RoleFor(verb),
+                          ", and the server says: ", message, "; give the one of a ", RoleFor(verb),
+                          " with --cert and --key, or its profile with --as; "
+                          "deploy/make-certificates makes one for each role");
+    case Reason::kFieldInvalid:
+    case Reason::kIdOutsideWindow:
+      return WithoutPlace(message);
+    default:
+      return message;
+  }
+}
+
+nlohmann::json ErrorObject(const std::string& call_id, const absl::Status& status,
+                           const std::string& message) {
   nlohmann::json error = {{"code", absl::StatusCodeToString(status.code())},
                           {"reason", ReasonText(status)},
-                          {"message", std::string(status.message())}};
+                          {"message", message}};
   if (!call_id.empty()) error["call_id"] = call_id;
   return {{"error", std::move(error)}};
 }
@@ -59,29 +113,46 @@ bool Report::Line(absl::string_view text) {
 
 bool Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
 
-void Report::NoteOutcome(const client::ClaimedOutput& output) {
-  if (json_ || output.outcome == client::Outcome::kSuccess) return;
-  *err_ << absl::StrCat("mayfly: call ", output.claim.call_id, ": the outcome of attempt ",
-                        output.attempt, " is ", client::ToString(output.outcome), "\n");
+ExitCode Report::NoteOutcome(const client::ClaimedOutput& output) {
+  if (output.outcome == client::Outcome::kSuccess) return kExitDone;
+  if (!json_) {
+    *err_ << absl::StrCat("mayfly: call ", output.claim.call_id, ": the outcome of attempt ",
+                          output.attempt, " is ", client::ToString(output.outcome), "\n");
+  }
+  return kExitOutcome;
+}
+
+void Report::Note(absl::string_view text) {
+  if (json_) return;
+  MutexLock lock(&mutex_);
+  has_noted_ = true;
+  *err_ << absl::StrCat("mayfly: ", AsArguments(OneLine(text)), "\n") << std::flush;
+}
+
+bool Report::HasNoted() {
+  MutexLock lock(&mutex_);
+  return has_noted_;
 }
 
 ExitCode Report::Error(const std::string& call_id, const absl::Status& status) {
+  const std::string message = MessageOf(status, verb_);
   if (json_) {
-    *err_ << ToText(ErrorObject(call_id, status)) << "\n";
+    *err_ << ToText(ErrorObject(call_id, status, message)) << "\n";
     return ExitCodeOf(status);
   }
   const std::string reason = ReasonText(status);
   *err_ << absl::StrCat("mayfly: ", call_id.empty() ? "" : absl::StrCat("call ", call_id, ": "),
-                        Words(status.code()), ": ", OneLine(status.message()),
+                        Words(status.code()), ": ", message,
                         reason.empty() ? "" : absl::StrCat(" (", reason, ")"), "\n");
   return ExitCodeOf(status);
 }
 
 ExitCode Report::UsageError(const absl::Status& status) {
+  const std::string message = MessageOf(status, verb_);
   if (json_) {
-    *err_ << ToText(ErrorObject("", status)) << "\n";
+    *err_ << ToText(ErrorObject("", status, message)) << "\n";
   } else {
-    *err_ << absl::StrCat("mayfly: ", OneLine(status.message()), "\n");
+    *err_ << absl::StrCat("mayfly: ", message, "\n");
   }
   return kExitUsage;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include <nlohmann/json_fwd.hpp>
 
+#include "base/mutex.h"
 #include "cli/command_line.h"
 
 namespace mayfly::cli {
@@ -15,19 +16,23 @@ namespace mayfly::cli {
 class Report {
  public:
   // The streams must outlive this object.
-  Report(std::ostream* out, std::ostream* err, bool json) : out_(out), err_(err), json_(json) {}
+  Report(std::ostream* out, std::ostream* err, bool json, Verb verb)
+      : out_(out), err_(err), json_(json), verb_(verb) {}
 
   bool json() const { return json_; }
 
   // Prints one line. Returns false if writing fails.
   bool Line(absl::string_view text);
   bool Object(const nlohmann::json& object);
-  // Notes that the run did not succeed, which is not an error of the command. Not with JSON, where
-  // the result contains the outcome.
-  void NoteOutcome(const client::ClaimedOutput& output);
+  // kExitOutcome if the run did not succeed, and a note of that: not with JSON, where the result
+  // contains the outcome.
+  ExitCode NoteOutcome(const client::ClaimedOutput& output);
+  // Prints "mayfly: TEXT" on stderr, for people: not with JSON. Thread-safe.
+  void Note(absl::string_view text) EXCLUDES_LOCK(mutex_);
+  bool HasNoted() EXCLUDES_LOCK(mutex_);
 
   // Prints "mayfly: call ID: not found: TEXT (REASON)" and returns the exit code. `call_id` may be
-  // empty.
+  // empty. Names of the client's options and of the wire become those of the command line.
   ExitCode Error(const std::string& call_id, const absl::Status& status);
   // Prints an error in the user's arguments and returns kExitUsage.
   ExitCode UsageError(const absl::Status& status);
@@ -36,6 +41,9 @@ class Report {
   std::ostream* const out_;
   std::ostream* const err_;
   const bool json_;
+  const Verb verb_;
+  Mutex mutex_;
+  bool has_noted_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace mayfly::cli

@@ -15,6 +15,7 @@
 #include <toml++/toml.h>
 
 #include "base/error.h"
+#include "cli/mistake.h"
 
 namespace mayfly::cli {
 namespace {
@@ -115,8 +116,12 @@ class SettingsFile {
     const SettingSource* source = FindSource(key);
     const std::string shown(key);
     if (source == nullptr) {
-      return Error(absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
-                                ", expected server, ca, cert, key or profiles"));
+      std::vector<std::string> known = {std::string(kProfilesKey)};
+      for (const SettingSource& other : kSources) known.emplace_back(other.key);
+      const std::string hint = DidYouMean(shown, known);
+      return Error(
+          absl::StrCat("line ", value.source().begin.line, ": unknown key ", shown,
+                       hint.empty() ? ", expected server, ca, cert, key or profiles" : hint));
     }
     const auto text = value.value_exact<std::string>();
     if (!text.has_value()) {

@@ -39,8 +39,10 @@ bool PayloadIsOnTerminal(const CommandLine& line) {
 }  // namespace
 
 ProgressBar::Terminal TerminalFor(const CommandLine& line) {
-  if (line.json || isatty(STDERR_FILENO) == 0 || PayloadIsOnTerminal(line)) return {};
-  return {.out = &std::cerr, .columns = Columns, .now = Now};
+  const bool is_on_terminal = PayloadIsOnTerminal(line);
+  const bool waits = line.verb == Verb::kRetrieve;
+  if (line.json || isatty(STDERR_FILENO) == 0 || (is_on_terminal && !waits)) return {};
+  return {.out = &std::cerr, .columns = Columns, .now = Now, .only_waits = is_on_terminal};
 }
 
 }  // namespace mayfly::cli

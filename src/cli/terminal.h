@@ -7,7 +7,8 @@
 namespace mayfly::cli {
 
 // stderr, if it is a terminal, the payload is neither read from nor written to a terminal, and the
-// results are not JSON; otherwise none.
+// results are not JSON; otherwise none. Before an output that is written to a terminal, only the
+// wait is shown.
 ProgressBar::Terminal TerminalFor(const CommandLine& line);
 
 }  // namespace mayfly::cli

@@ -1,5 +1,6 @@
 #include "mayfly/client.h"
 
+#include <stdlib.h>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -20,6 +21,14 @@ namespace {
 
 constexpr size_t kCallIdRandomBytes = 10;
 
+// For a batch of one.
+template <typename T>
+Client::Callback<Client::Results<T>> OnlyResult(Client::Callback<absl::StatusOr<T>> done) {
+  return [done = std::move(done)](Client::Results<T> results) mutable {
+    done(std::move(results.front()));
+  };
+}
+
 }  // namespace
 
 std::string MintCallId() {
@@ -28,11 +37,23 @@ std::string MintCallId() {
   return CallId::Mint(absl::Now(), ByteSpan(random)).ToString();
 }
 
+absl::StatusOr<Client> Client::ConnectFromEnvironment(ClientOptions options) {
+  const auto take = [](const char* name, std::string* option) {
+    const char* const value = getenv(name);
+    if (option->empty() && value != nullptr) *option = value;
+  };
+  take("MAYFLY_SERVER", &options.target);
+  take("MAYFLY_CA", &options.ca_file);
+  take("MAYFLY_CERT", &options.certificate_file);
+  take("MAYFLY_KEY", &options.key_file);
+  return Connect(options);
+}
+
 absl::StatusOr<Client> Client::Connect(const ClientOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
-  auto credentials = ReadCredentials(options);
-  RETURN_IF_ERROR(credentials.status());
-  return Client(std::make_shared<Core>(*std::move(credentials), options));
+  absl::StatusOr<std::shared_ptr<Connections>> connections = Connections::Open(options);
+  RETURN_IF_ERROR(connections.status());
+  return Client(std::make_shared<Core>(*std::move(connections), options));
 }
 
 Client::Client(std::shared_ptr<Core> core) : core_(std::move(core)) {}
@@ -198,6 +219,17 @@ absl::StatusOr<CallDescription> Client::DescribeCall(const std::string& call_id,
   return std::move(DescribeCalls({call_id}, options).front());
 }
 
+void Client::DescribeCallAsync(std::string call_id, Callback<absl::StatusOr<CallDescription>> done,
+                               CallOptions options) const {
+  DescribeCallsAsync({std::move(call_id)}, OnlyResult(std::move(done)), std::move(options));
+}
+
+Client::Future<CallDescription> Client::DescribeCallFuture(std::string call_id,
+                                                           CallOptions options) const {
+  return FutureOf<absl::StatusOr<CallDescription>>(
+      [&](auto done) { DescribeCallAsync(std::move(call_id), std::move(done), options); });
+}
+
 // ---- DeleteCalls
 
 void Client::DeleteCallsAsync(std::vector<std::string> call_ids, Callback<Results<absl::Time>> done,
@@ -216,6 +248,17 @@ Client::Results<absl::Time> Client::DeleteCalls(std::vector<std::string> call_id
 absl::StatusOr<absl::Time> Client::DeleteCall(const std::string& call_id,
                                               CallOptions options) const {
   return std::move(DeleteCalls({call_id}, options).front());
+}
+
+void Client::DeleteCallAsync(std::string call_id, Callback<absl::StatusOr<absl::Time>> done,
+                             CallOptions options) const {
+  DeleteCallsAsync({std::move(call_id)}, OnlyResult(std::move(done)), std::move(options));
+}
+
+Client::Future<absl::Time> Client::DeleteCallFuture(std::string call_id,
+                                                    CallOptions options) const {
+  return FutureOf<absl::StatusOr<absl::Time>>(
+      [&](auto done) { DeleteCallAsync(std::move(call_id), std::move(done), options); });
 }
 
 }  // namespace mayfly::client

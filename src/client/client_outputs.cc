@@ -101,11 +101,20 @@ std::vector<absl::Status> Client::ReleaseOutputs(std::vector<Claim> claims,
       *core_, [&](auto done) { ReleaseOutputsAsync(std::move(claims), std::move(done), options); });
 }
 
+void Client::ReleaseOutputAsync(Claim claim, Callback<absl::Status> done,
+                                CallOptions options) const {
+  core_->awaited_outputs()->holdings()->Release(core_, std::move(claim), TimeoutOf(*core_, options),
+                                                options.cancellation, std::move(done));
+}
+
 absl::Status Client::ReleaseOutput(Claim claim, CallOptions options) const {
-  return Await<absl::Status>(*core_, [&](auto done) {
-    core_->awaited_outputs()->holdings()->Release(
-        core_, std::move(claim), TimeoutOf(*core_, options), options.cancellation, std::move(done));
-  });
+  return Await<absl::Status>(
+      *core_, [&](auto done) { ReleaseOutputAsync(std::move(claim), std::move(done), options); });
+}
+
+std::future<absl::Status> Client::ReleaseOutputFuture(Claim claim, CallOptions options) const {
+  return FutureOf<absl::Status>(
+      [&](auto done) { ReleaseOutputAsync(std::move(claim), std::move(done), options); });
 }
 
 // ---- RenewClaims
@@ -129,6 +138,22 @@ Client::Results<absl::Time> Client::RenewClaims(std::vector<Claim> claims, absl:
 absl::StatusOr<absl::Time> Client::RenewClaim(Claim claim, absl::Duration lease,
                                               CallOptions options) const {
   return std::move(RenewClaims({std::move(claim)}, lease, options).front());
+}
+
+void Client::RenewClaimAsync(Claim claim, absl::Duration lease,
+                             Callback<absl::StatusOr<absl::Time>> done, CallOptions options) const {
+  RenewClaimsAsync(
+      {std::move(claim)}, lease,
+      [done = std::move(done)](Results<absl::Time> results) mutable {
+        done(std::move(results.front()));
+      },
+      std::move(options));
+}
+
+Client::Future<absl::Time> Client::RenewClaimFuture(Claim claim, absl::Duration lease,
+                                                    CallOptions options) const {
+  return FutureOf<absl::StatusOr<absl::Time>>(
+      [&](auto done) { RenewClaimAsync(std::move(claim), lease, std::move(done), options); });
 }
 
 // ---- Retrieve, AwaitOutput

@@ -3,19 +3,16 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
 #include <thread>
-#include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
-#include <grpcpp/security/credentials.h>
 
+#include "client/connections.h"
 #include "client/deadlines.h"
 #include "client/dispatcher.h"
 #include "mayfly/client_options.h"
-#include "mayfly/v1/function_io.grpc.pb.h"
 
 namespace mayfly::client {
 
@@ -27,15 +24,12 @@ class TransferPool;
 // may be dropped on the core's own thread.
 class Core {
  public:
-  // Connects on first use.
-  Core(const std::shared_ptr<grpc::ChannelCredentials>& credentials, const ClientOptions& options);
+  Core(std::shared_ptr<Connections> connections, const ClientOptions& options);
   ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
 
-  v1::FunctionIo::StubInterface* stub() const { return stub_.get(); }
-  // For a streamed payload: the connections for large payloads take turns.
-  v1::FunctionIo::StubInterface* NextLargeStub();
+  Connections* connections() const { return connections_.get(); }
   const std::shared_ptr<Dispatcher>& dispatcher() const { return dispatcher_; }
   const std::shared_ptr<Deadlines>& deadlines() const { return deadlines_; }
   grpc::CompletionQueue* queue() const { return dispatcher_->queue(); }
@@ -51,9 +45,7 @@ class Core {
 
  private:
   const ClientOptions options_;
-  const std::unique_ptr<v1::FunctionIo::StubInterface> stub_;
-  std::vector<std::unique_ptr<v1::FunctionIo::StubInterface>> large_stubs_;
-  std::atomic<size_t> next_large_stub_ = 0;
+  const std::shared_ptr<Connections> connections_;
   std::thread thread_;
   std::shared_ptr<Dispatcher> dispatcher_;
   std::shared_ptr<Deadlines> deadlines_;
@@ -72,9 +64,5 @@ absl::Duration TimeoutOf(const Core& core, const Options& options) {
 
 // INVALID_ARGUMENT, naming the field, when an option is out of its range.
 absl::Status CheckOptions(const ClientOptions& options);
-
-// Reads the PEM files. INVALID_ARGUMENT when one cannot be read or holds no PEM.
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ReadCredentials(
-    const ClientOptions& options);
 
 }  // namespace mayfly::client

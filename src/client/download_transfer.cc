@@ -110,7 +110,8 @@ absl::Status DownloadTransfer::ReceiveOnce() {
   watch_->Attach(&context);
   request_.set_offset_bytes(offset_);
   finished_ = false;
-  const auto reader = core_->NextLargeStub()->Download(&context, request_);
+  const auto stub = core_->connections()->NextLargeStub();
+  const auto reader = stub->Download(&context, request_);
   v1::DownloadResponse response;
   absl::Status taken;
   while (taken.ok() && reader->Read(&response)) {
@@ -129,7 +130,7 @@ absl::Status DownloadTransfer::ReceiveOnce() {
     }
   }
   if (!taken.ok()) context.TryCancel();
-  const absl::Status status = StatusFromGrpc(reader->Finish());
+  const absl::Status status = core_->connections()->Explain(StatusFromGrpc(reader->Finish()), stub);
   watch_->Attach(nullptr);
   RETURN_IF_ERROR(taken);
   RETURN_IF_ERROR(status);

@@ -160,8 +160,9 @@ void OutputFeed::Flush() {
 void OutputFeed::StartStream(const std::shared_ptr<Core>& core) {
   if (Elapsed() < start_at_) return start_deadline_.Set(start_at_, weak_from_this());
   queue_.StartStream(NewClaimToken());
+  stub_ = core->connections()->NextStub();
   stream_ =
-      Stream::Start(core->dispatcher(), core->stub(),
+      Stream::Start(core->dispatcher(), stub_.get(),
                     &v1::FunctionIo::StubInterface::PrepareAsyncStreamOutputs, weak_from_this());
 }
 
@@ -181,15 +182,18 @@ Completion::Then OutputFeed::OnResponse(v1::StreamOutputsResponse* response) {
   if (listener_.expired()) return nullptr;
   FeedQueue::Answered answered;
   std::shared_ptr<Dispatcher> dispatcher;
+  std::shared_ptr<Core> recovered;
   bool is_closed = false;
   {
     MutexLock lock(&mutex_);
     is_closed = closed_;
-    failures_ = 0;
+    if (std::exchange(failures_, 0) > 0) recovered = core_.lock();
     answered = queue_.TakeAnswered(*response);
     if (queue_.HasMoreToSubscribe()) dispatcher = RequestFlush();
   }
   FlushWith(dispatcher);
+  if (recovered != nullptr) recovered->connections()->OnAnswer();
+  recovered = nullptr;
   if (!is_closed) Bring(answered, response);
   for (size_t i = 0; i < answered.acks.size(); ++i) {
     const v1::AckResult& result = response->ack_results(static_cast<int>(i));
@@ -227,7 +231,19 @@ void OutputFeed::Bring(const FeedQueue::Answered& answered, v1::StreamOutputsRes
   }
 }
 
-Completion::Then OutputFeed::OnBroken(const absl::Status& status) {
+absl::Status OutputFeed::Explain(const absl::Status& status) {
+  std::shared_ptr<Core> core;
+  std::shared_ptr<Connections::Stub> used;
+  {
+    MutexLock lock(&mutex_);
+    core = core_.lock();
+    used = stub_;
+  }
+  return core == nullptr ? status : core->connections()->Explain(status, used);
+}
+
+Completion::Then OutputFeed::OnBroken(const absl::Status& grpc_status) {
+  const absl::Status status = Explain(grpc_status);
   const absl::Status broken = absl::UnavailableError("the stream broke before the answer");
   FeedQueue::Answered unanswered;
   std::vector<std::string> ended;

@@ -82,6 +82,7 @@ class OutputFeed : public Flushable,
   void FlushWith(const std::shared_ptr<Dispatcher>& dispatcher);
   void StartStream(const std::shared_ptr<Core>& core) REQUIRES_LOCK(mutex_);
   bool IsOfStream(const Claim& claim) REQUIRES_LOCK(mutex_);
+  absl::Status Explain(const absl::Status& status) EXCLUDES_LOCK(mutex_);
   // To the listener.
   void Bring(const FeedQueue::Answered& answered, v1::StreamOutputsResponse* response);
 
@@ -95,6 +96,7 @@ class OutputFeed : public Flushable,
   bool closed_ GUARDED_BY(mutex_) = false;
   bool flush_requested_ GUARDED_BY(mutex_) = false;
   FeedQueue queue_ GUARDED_BY(mutex_);
+  std::shared_ptr<Connections::Stub> stub_ GUARDED_BY(mutex_);  // of stream_
   std::shared_ptr<Stream> stream_ GUARDED_BY(mutex_);
   bool writable_ GUARDED_BY(mutex_) = false;
   v1::StreamOutputsRequest request_ GUARDED_BY(mutex_);

@@ -46,7 +46,8 @@ class RpcCall : public Operation, public Completion {
     response_->Clear();
     // Before the call: it may end on the core's thread before this one has come back from it.
     self_ = this->shared_from_this();
-    reader_ = (core_->stub()->*method_)(&*context_, *request_, core_->queue());
+    stub_ = core_->connections()->NextStub();
+    reader_ = (stub_.get()->*method_)(&*context_, *request_, core_->queue());
     reader_->Finish(response_, &grpc_status_, static_cast<Completion*>(this));
   }
 
@@ -102,6 +103,7 @@ class RpcCall : public Operation, public Completion {
 
   Then OnAnswer() {
     if (!grpc_status_.ok()) return OnFailure(StatusFromGrpc(grpc_status_));
+    core_->connections()->OnAnswer();
     switch (OnResponse(response_)) {
       case Next::kEnd:
         break;
@@ -118,6 +120,7 @@ class RpcCall : public Operation, public Completion {
 
   Then OnFailure(absl::Status status) {
     if (cancelled_) return EndWith(CancelledByCaller());
+    status = core_->connections()->Explain(status, stub_);
     if (absl::IsDeadlineExceeded(status)) {
       status = NoAnswerWithin(budget_.total());
     } else if (!absl::IsUnavailable(status)) {
@@ -163,6 +166,7 @@ class RpcCall : public Operation, public Completion {
   Response* const response_;
   grpc::Status grpc_status_;
   std::optional<grpc::ClientContext> context_;
+  std::shared_ptr<Connections::Stub> stub_;  // of the attempt under way
   std::unique_ptr<grpc::ClientAsyncResponseReaderInterface<Response>> reader_;
 };
 

@@ -14,6 +14,7 @@
 #include "client/random.h"
 #include "client/status.h"
 #include "client/time_budget.h"
+#include "client/upload_id.h"
 
 namespace mayfly::client {
 namespace {
@@ -41,15 +42,14 @@ UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource*
       progress_(options.progress),
       watch_(TransferWatch::Start(*core, options)),
       crc32c_before_(1, 0),
-      size_(source->SizeBytes()) {
-  header_.set_upload_id(NewClaimToken());
-}
+      size_(source->SizeBytes()) {}
 
 UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Input input,
                                PayloadSource* source, const CallOptions& options)
     : UploadTransfer(core, source, options) {
   ToProto(std::move(input), header_.mutable_input());
   header_.mutable_input()->mutable_payload()->clear_crc32c();
+  SetUploadId();
 }
 
 UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Output output,
@@ -57,6 +57,19 @@ UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Output output,
     : UploadTransfer(core, source, options) {
   ToProto(std::move(output), header_.mutable_output());
   header_.mutable_output()->mutable_payload()->clear_crc32c();
+  SetUploadId();
+}
+
+void UploadTransfer::SetUploadId() {
+  if (size_.has_value()) header_.set_size_bytes(*size_);
+  header_.set_upload_id(UploadIdOf(header_));
+}
+
+bool UploadTransfer::MayBeginAnew(const absl::Status& status) {
+  if (ReasonOf(status) != Reason::kChecksumMismatch) return false;
+  // The server has dropped the data. It is sent again, once.
+  committed_ = 0;
+  return std::exchange(resumes_anothers_, false);
 }
 
 absl::StatusOr<Stored> UploadTransfer::Run() {
@@ -65,6 +78,7 @@ absl::StatusOr<Stored> UploadTransfer::Run() {
   while (true) {
     absl::StatusOr<Stored> stored = SendOnce();
     RETURN_IF_ERROR(source_error_);
+    if (MayBeginAnew(stored.status())) continue;
     if (stored.ok() || !MayGoOn(stored.status())) {
       return stored.ok() ? stored : watch_->Verdict(stored.status());
     }
@@ -95,13 +109,14 @@ absl::StatusOr<Stored> UploadTransfer::SendOnce() {
   grpc::ClientContext context;
   watch_->Attach(&context);
   v1::UploadResponse response;
-  const auto writer = core_->NextLargeStub()->Upload(&context, &response);
+  const auto stub = core_->connections()->NextLargeStub();
+  const auto writer = stub->Upload(&context, &response);
   WriteHeader();
   absl::Status status;
   if (writer->Write(request_)) status = SendSegments(writer.get());
   if (!status.ok()) context.TryCancel();  // the part that was sent must not look like the whole
   writer->WritesDone();
-  absl::Status answer = StatusFromGrpc(writer->Finish());
+  absl::Status answer = core_->connections()->Explain(StatusFromGrpc(writer->Finish()), stub);
   watch_->Attach(nullptr);
   RETURN_IF_ERROR(status);
   RETURN_IF_ERROR(answer);
@@ -172,20 +187,39 @@ absl::Status UploadTransfer::QueryCommitted() {
   v1::QueryUploadRequest request;
   request.set_upload_id(header_.upload_id());
   v1::QueryUploadResponse response;
-  const absl::Status status =
-      StatusFromGrpc(core_->stub()->QueryUpload(&context, request, &response));
+  const auto stub = core_->connections()->NextStub();
+  const absl::Status status = core_->connections()->Explain(
+      StatusFromGrpc(stub->QueryUpload(&context, request, &response)), stub);
   watch_->Attach(nullptr);
   committed_ = 0;
   if (ReasonOf(status) == Reason::kUploadUnknown) return absl::OkStatus();
   RETURN_IF_ERROR(status);
-  const uint64_t sent_bytes_max =
-      whole_was_read_ ? *size_ : (crc32c_before_.size() - 1) * kSegmentBytes;
-  if (response.committed_bytes() > sent_bytes_max) {
-    return absl::InternalError(
-        absl::StrCat("the server kept ", response.committed_bytes(), " bytes of ", sent_bytes_max));
-  }
-  committed_ = response.committed_bytes();
+  RETURN_IF_ERROR(ReadUpTo(response.committed_bytes()));
   most_committed_ = std::max(most_committed_, committed_);
+  return absl::OkStatus();
+}
+
+absl::Status UploadTransfer::ReadUpTo(uint64_t committed) {
+  committed_ = committed;
+  // Whole segments; a last one that is shorter is read where it is known.
+  uint64_t read = whole_was_read_ ? *size_ : (crc32c_before_.size() - 1) * kSegmentBytes;
+  if (committed <= read) return absl::OkStatus();
+  if (whole_was_read_) {
+    return absl::InternalError(absl::StrCat("the server kept ", committed, " bytes of ", read));
+  }
+  resumes_anothers_ = true;
+  while (read < committed) {
+    source_error_ = ReadSegment(read);
+    RETURN_IF_ERROR(source_error_);
+    const size_t bytes = request_.segment().data().size();
+    read += bytes;
+    if (bytes < kSegmentBytes) break;
+  }
+  if (read >= committed) return absl::OkStatus();
+  // Of another payload, which was longer: the server sweeps it.
+  header_.set_upload_id(NewClaimToken());
+  committed_ = 0;
+  resumes_anothers_ = false;
   return absl::OkStatus();
 }
 

@@ -1,6 +1,6 @@
 // An UploadTransfer streams one payload to the server, in segments. When the stream breaks it
-// resumes after the bytes that the server has kept. It blocks its thread, and lives on that
-// thread's stack.
+// resumes after the bytes that the server has kept. So it does when another process has begun the
+// same upload. It blocks its thread, and lives on that thread's stack.
 #pragma once
 
 #include <memory>
@@ -33,6 +33,10 @@ class UploadTransfer {
   UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource* source,
                  const CallOptions& options);
 
+  // Once the header has its item.
+  void SetUploadId();
+  // Whether to begin again because the server has kept other data, of another process.
+  bool MayBeginAnew(const absl::Status& status);
   // One stream, from committed_ on. Sets source_error_.
   absl::StatusOr<Stored> SendOnce();
   absl::Status SendSegments(grpc::ClientWriterInterface<v1::UploadRequest>* writer);
@@ -41,6 +45,8 @@ class UploadTransfer {
   void WriteHeader();
   // Asks the server from where to resume, after a stream that broke.
   absl::Status QueryCommitted();
+  // Of the data that another process has sent: reads it for the checksum.
+  absl::Status ReadUpTo(uint64_t committed);
 
   const std::shared_ptr<Core> core_;
   PayloadSource* const source_;
@@ -53,7 +59,8 @@ class UploadTransfer {
       crc32c_before_;             // of the data before each segment, and after the last one read
   std::optional<uint64_t> size_;  // when known from the source or its end
   bool whole_was_read_ = false;
-  uint64_t most_committed_ = 0;  // so far
+  uint64_t most_committed_ = 0;    // so far
+  bool resumes_anothers_ = false;  // the server has kept data that this process has not sent
   absl::Status source_error_;
 };
 

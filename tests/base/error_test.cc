@@ -37,6 +37,12 @@ TEST(Error, NamesEveryReasonOnce) {
   EXPECT_EQ(ReasonName(Reason::kStorageDown), "STORAGE_DOWN");
 }
 
+// As in the contract, wherever a status is printed.
+TEST(Error, PrintsTheReasonsName) {
+  EXPECT_EQ(MakeError(absl::StatusCode::kNotFound, Reason::kOutputConsumed, "gone").ToString(),
+            "NOT_FOUND: gone [mayfly/reason='OUTPUT_CONSUMED']");
+}
+
 TEST(Error, HasNoReasonAndNoAdviceByDefault) {
   EXPECT_EQ(ReasonOf(absl::OkStatus()), Reason::kUnspecified);
   EXPECT_EQ(ReasonOf(absl::InternalError("x")), Reason::kUnspecified);

@@ -1,7 +1,10 @@
 // Runs the program against a fake server with certificates.
+#include <algorithm>
+#include <filesystem>
 #include <stdlib.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -13,6 +16,7 @@
 namespace mayfly {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -43,6 +47,10 @@ std::string OwnVariable(const char* name) {
   const char* value = getenv(name);
   return value == nullptr ? "" : value;
 }
+
+// Of calls that were never put.
+constexpr char kNever[] = "01a20d9f-dceb-7674-89e9-9062898f8747";
+constexpr char kNobodys[] = "01a20d9f-dcec-7674-89e9-9062898f8747";
 
 struct Finished {
   int exit_code = -1;
@@ -116,7 +124,7 @@ TEST_F(BinaryTest, ALifeCycleEndsWithTheOutputGone) {
 TEST_F(BinaryTest, SaysThatAKeyIsNotTheCertificates) {
   const Finished run = Mayfly({"--key", scratch_->Path("server.key"), "describe", PutInput("in")});
   EXPECT_EQ(run.exit_code, 5);
-  EXPECT_THAT(run.err, HasSubstr("the key must be the certificate's"));
+  EXPECT_THAT(run.err, HasSubstr("(CN=client) has another key than --key "));
 }
 
 TEST_F(BinaryTest, FilesGoInAndOut) {
@@ -150,7 +158,7 @@ TEST_F(BinaryTest, JsonIsOneObjectPerResultAndPerError) {
   EXPECT_EQ(output["attempt"], 2);
   EXPECT_EQ(output["outcome"], "SUCCESS");
   EXPECT_EQ(output["data_base64"], "NDI=");
-  const Finished gone = Mayfly({"--json", "delete", id, "never"});
+  const Finished gone = Mayfly({"--json", "delete", id, kNever});
   EXPECT_EQ(gone.exit_code, 3);
   EXPECT_EQ(gone.out, "");
   std::istringstream lines(gone.err);
@@ -159,7 +167,7 @@ TEST_F(BinaryTest, JsonIsOneObjectPerResultAndPerError) {
   EXPECT_EQ(nlohmann::json::parse(line)["error"]["reason"], "OUTPUT_CONSUMED");
   std::getline(lines, line);
   EXPECT_EQ(nlohmann::json::parse(line)["error"]["code"], "NOT_FOUND");
-  EXPECT_EQ(nlohmann::json::parse(line)["error"]["call_id"], "never");
+  EXPECT_EQ(nlohmann::json::parse(line)["error"]["call_id"], kNever);
 }
 
 TEST_F(BinaryTest, NoOutputYetIsRefused) {
@@ -174,23 +182,28 @@ TEST_F(BinaryTest, RefusalsExitWithFive) {
                                                     Reason::kRoleRequired, "wants a client")});
   const Finished run = Mayfly({"put-input"}, "x");
   EXPECT_EQ(run.exit_code, 5);
-  EXPECT_THAT(run.err, HasSubstr("permission denied: wants a client (ROLE_REQUIRED)"));
+  EXPECT_THAT(
+      run.err,
+      AllOf(HasSubstr("permission denied: put-input takes a certificate with the role "
+                      "client, and the server says: wants a client; give the one of a client"),
+            HasSubstr("(ROLE_REQUIRED)")));
 }
 
 TEST_F(BinaryTest, AServerThatIsNotThereExitsWithFour) {
-  const Finished run = Mayfly({"describe", "x", "--server", "127.0.0.1:1", "--timeout", "300ms"});
+  const Finished run =
+      Mayfly({"describe", kNobodys, "--server", "127.0.0.1:1", "--timeout", "300ms"});
   EXPECT_EQ(run.exit_code, 4);
   // On a busy machine the connection is not refused before the timeout.
-  EXPECT_THAT(run.err, AnyOf(HasSubstr("mayfly: call x: unavailable: "),
-                             HasSubstr("mayfly: call x: deadline exceeded: ")));
-  EXPECT_EQ(run.err.find('\n'), run.err.size() - 1) << run.err;
+  const std::string call = absl::StrCat("mayfly: call ", kNobodys, ": ");
+  EXPECT_THAT(run.err, AnyOf(HasSubstr(call + "unavailable: cannot reach 127.0.0.1:1: "),
+                             HasSubstr(call + "deadline exceeded: ")));
 }
 
-TEST_F(BinaryTest, AServerOfAnotherAuthorityExitsWithFour) {
+TEST_F(BinaryTest, AServerOfAnotherAuthorityExitsWithFive) {
   // The client's certificate is no authority that the server's could be of.
-  const Finished run =
-      Mayfly({"describe", "x", "--ca", scratch_->Path("client.pem"), "--timeout", "300ms"});
-  EXPECT_EQ(run.exit_code, 4) << run.err;
+  const Finished run = Mayfly({"describe", kNobodys, "--ca", scratch_->Path("client.pem")});
+  EXPECT_EQ(run.exit_code, 5) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("(CN=server) was issued by a CA (CN=ca) that is not in --ca "));
   EXPECT_EQ(server_.CountOf("DescribeCalls"), 0);
 }
 
@@ -198,14 +211,14 @@ TEST_F(BinaryTest, MistakesExitWithTwo) {
   EXPECT_EQ(Mayfly({"retrieve"}).exit_code, 2);
   EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 2);
   EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 2);
-  const Finished nowhere = Mayfly({"retrieve", "x", "--output", "/nonexistent/out"});
+  const Finished nowhere = Mayfly({"retrieve", kNobodys, "--output", "/nonexistent/out"});
   EXPECT_EQ(nowhere.exit_code, 2);
   EXPECT_EQ(nowhere.err,
             "mayfly: --output /nonexistent/out is in a directory that does not exist\n");
-  EXPECT_EQ(Mayfly({"retrieve", "x", "--output", "/dev/null"}).exit_code, 2);
-  const Finished run = Mayfly({"describe", "x", "--key", "/nonexistent"});
+  EXPECT_EQ(Mayfly({"retrieve", kNobodys, "--output", "/dev/null"}).exit_code, 2);
+  const Finished run = Mayfly({"describe", kNobodys, "--key", "/nonexistent"});
   EXPECT_EQ(run.exit_code, 2);
-  EXPECT_EQ(run.err, "mayfly: key_file is /nonexistent, not readable: No such file or directory\n");
+  EXPECT_EQ(run.err, "mayfly: --key is /nonexistent, not readable: No such file or directory\n");
   EXPECT_TRUE(server_.Events().empty());
 }
 
@@ -224,18 +237,85 @@ TEST_F(BinaryTest, AnOutcomeThatIsNoSuccessIsSaidBesideTheOutput) {
   EXPECT_EQ(Mayfly({"put-output", id, "--attempt", "3", "--outcome", "failure"}, "boom").exit_code,
             0);
   const Finished run = Mayfly({"retrieve", id});
-  EXPECT_EQ(run.exit_code, 0);
+  EXPECT_EQ(run.exit_code, 6);
   EXPECT_EQ(run.out, "boom");
   EXPECT_EQ(run.err, "mayfly: call " + id + ": the outcome of attempt 3 is FAILURE\n");
 }
 
 TEST_F(BinaryTest, ManyCallsAreAllAnsweredAndTheFirstErrorDecides) {
   const std::string id = PutInput("x");
-  const Finished run = Mayfly({"delete", "never", id});
+  const Finished run = Mayfly({"delete", kNever, id});
   EXPECT_EQ(run.exit_code, 3);
-  EXPECT_THAT(run.err, HasSubstr("call never: not found"));
-  EXPECT_THAT(Mayfly({"describe", id, "never"}).out,
-              testing::AllOf(HasSubstr(" DELETED"), HasSubstr("never UNKNOWN\n")));
+  EXPECT_THAT(run.err, HasSubstr(absl::StrCat("call ", kNever, ": not found")));
+  EXPECT_THAT(Mayfly({"describe", id, kNever}).out,
+              testing::AllOf(HasSubstr(" DELETED"), HasSubstr(absl::StrCat(kNever, " UNKNOWN\n"))));
+}
+
+TEST_F(BinaryTest, AnOutcomeThatIsNoSuccessHasAnExitCodeWithJsonToo) {
+  const std::string id = PutInput("x");
+  EXPECT_EQ(Mayfly({"put-output", id, "--outcome", "timeout"}, "late").exit_code, 0);
+  const Finished run = Mayfly({"retrieve", id, "--json"});
+  EXPECT_EQ(run.exit_code, 6);
+  EXPECT_EQ(nlohmann::json::parse(run.out)["outcome"], "TIMEOUT");
+  EXPECT_EQ(run.err, "");
+}
+
+// Nobody could answer: the port is checked, and a missing one is Mayfly's.
+TEST_F(BinaryTest, AnAddressThatCannotBeIsRefused) {
+  const Finished run = Mayfly({"describe", kNobodys, "--server", "127.0.0.1:99999"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_EQ(run.err, "mayfly: --server is 127.0.0.1:99999, range of the port is 1 to 65535\n");
+}
+
+TEST_F(BinaryTest, AWaitForAServerThatIsNotThereIsSaidAtOnceAndEndsWithTheTimeout) {
+  const Finished run = Mayfly({"retrieve", kNobodys, "--server", "127.0.0.1:1", "--timeout", "2s"});
+  EXPECT_EQ(run.exit_code, 4);
+  EXPECT_EQ(
+      run.err.rfind("mayfly: cannot reach 127.0.0.1:1: Connection refused; trying again\n", 0), 0)
+      << run.err;
+}
+
+TEST_F(BinaryTest, ErrorsOfTheServerNameTheArgument) {
+  server_.FailNext("PutInputs",
+                   {.status = RpcError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
+                                       "items[0].ttl is 25h, range is 1s to 24h")});
+  EXPECT_THAT(Mayfly({"put-input", "--ttl", "25h"}, "x").err,
+              HasSubstr("invalid argument: --ttl is 25h, range is 1s to 24h (FIELD_INVALID)"));
+}
+
+TEST_F(BinaryTest, ManyFilesArePutTogetherAndTheirListGoesEverywhere) {
+  std::filesystem::create_directory(scratch_->Path("inputs"));
+  for (const char* name : {"b", "a", ".hidden"}) {
+    scratch_->Write(absl::StrCat("inputs/", name), absl::StrCat("input ", name));
+  }
+  const std::string large = scratch_->Write("large", std::string(3 << 20, 'x'));
+  const Finished put = Mayfly({"put-input", "--all", scratch_->Path("inputs"), large});
+  EXPECT_EQ(put.exit_code, 0) << put.err;
+  const std::vector<std::string> lines = absl::StrSplit(put.out, '\n');
+  ASSERT_EQ(lines.size(), 4) << put.out;
+  EXPECT_THAT(lines[0], testing::EndsWith("\t" + scratch_->Path("inputs/a")));
+  EXPECT_THAT(lines[1], testing::EndsWith("\t" + scratch_->Path("inputs/b")));
+  EXPECT_THAT(lines[2], testing::EndsWith("\t" + large));
+  EXPECT_EQ(server_.InputOf(lines[1].substr(0, 36)), "input b");
+  EXPECT_EQ(server_.CountOf("PutInputs"), 1);
+
+  const std::string list = scratch_->Write("list", put.out);
+  const Finished described = Mayfly({"describe", "--all", list});
+  EXPECT_EQ(std::count(described.out.begin(), described.out.end(), '\n'), 3) << described.err;
+  EXPECT_EQ(Mayfly({"delete", "--all", list}).exit_code, 0);
+  EXPECT_THAT(Mayfly({"describe", lines[0].substr(0, 36)}).out, HasSubstr(" DELETED"));
+}
+
+TEST_F(BinaryTest, AFileThatCannotBeReadDoesNotStopTheOthers) {
+  const std::string good = scratch_->Write("good", "x");
+  const std::string directory = scratch_->Path("listed");
+  std::filesystem::create_directory(directory);
+  std::filesystem::create_symlink("/proc/self/mem", directory + "/bad");
+  const Finished run = Mayfly({"put-input", "--all", directory, good});
+  EXPECT_EQ(run.exit_code, 5) << run.err;
+  EXPECT_THAT(run.err, HasSubstr(directory + "/bad: "));
+  EXPECT_THAT(run.out, HasSubstr("\t" + good));
+  EXPECT_EQ(Mayfly({"put-input", "--all", "/nonexistent"}).exit_code, 2);
 }
 
 }  // namespace

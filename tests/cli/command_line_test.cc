@@ -11,6 +11,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+constexpr char kCall[] = "01a20d9f-dceb-7674-89e9-9062898f8747";
+
 class CommandLineTest : public testing::Test {
  protected:
   std::variant<CommandLine, ExitCode> Parse(std::vector<const char*> arguments) {
@@ -26,10 +28,10 @@ class CommandLineTest : public testing::Test {
 
 TEST_F(CommandLineTest, ReadsEverythingOfAPut) {
   const auto line = std::get<CommandLine>(Parse(
-      {"put-output", "the-id", "the-file", "--attempt", "3", "--outcome", "timeout", "--ttl",
-       "1h30m", "--content-type", "text/plain", "--label", "a=b=c", "--label", "d=", "--json"}));
+      {"put-output", kCall, "the-file", "--attempt", "3", "--outcome", "timeout", "--ttl", "1h30m",
+       "--content-type", "text/plain", "--label", "a=b=c", "--label", "d=", "--json"}));
   EXPECT_EQ(line.verb, Verb::kPutOutput);
-  EXPECT_THAT(line.call_ids, ElementsAre("the-id"));
+  EXPECT_THAT(line.call_ids, ElementsAre(kCall));
   EXPECT_EQ(line.payload_file, "the-file");
   EXPECT_EQ(line.attempt, 3);
   EXPECT_EQ(line.outcome, client::Outcome::kTimeout);
@@ -46,7 +48,7 @@ TEST_F(CommandLineTest, ALabelDoesNotSwallowTheFile) {
 
 TEST_F(CommandLineTest, GlobalFlagsStandAnywhere) {
   const auto line = std::get<CommandLine>(
-      Parse({"--server", "a:1", "retrieve", "x", "--timeout", "3s", "--wait", "2m"}));
+      Parse({"--server", "a:1", "retrieve", kCall, "--timeout", "3s", "--wait", "2m"}));
   EXPECT_EQ(line.settings.server, "a:1");
   EXPECT_EQ(line.timeout, absl::Seconds(3));
   EXPECT_EQ(line.wait, absl::Minutes(2));
@@ -66,24 +68,27 @@ TEST_F(CommandLineTest, EveryMistakeIsAUsageErrorOfOneLine) {
            {},
            {"fly"},
            {"retrieve"},
-           {"retrieve", "a", "b"},
-           {"retrieve", "a", "--all", "f", "--dir", "d"},
+           {"retrieve", kCall, kCall},
+           {"retrieve", kCall, "--all", "f", "--dir", "d"},
            {"retrieve", "--all", "f"},
            {"retrieve", "--dir", "d"},
-           {"retrieve", "a", "--dir", "d"},
+           {"retrieve", kCall, "--dir", "d"},
            {"retrieve", "--all", "f", "--dir", "d", "--output", "o"},
            {"describe"},
-           {"retrieve", "a", "--wait"},
-           {"retrieve", "a", "--wait", "soon"},
-           {"retrieve", "a", "--wait", "-1s"},
-           {"put-output", "a", "--attempt", "0"},
-           {"put-output", "a", "--attempt", "4294967296"},
-           {"put-output", "a", "--outcome", "sad"},
+           {"retrieve", kCall, "--wait"},
+           {"retrieve", kCall, "--wait", "soon"},
+           {"retrieve", kCall, "--wait", "-1s"},
+           {"put-output", kCall, "--attempt", "0"},
+           {"put-output", kCall, "--attempt", "4294967296"},
+           {"put-output", kCall, "--outcome", "sad"},
            {"put-input", "--label", "=x"},
            {"put-input", "--label", "x"},
            {"completion"},
            {"completion", "fish"},
-           {"put-input", "--colour"}}) {
+           {"put-input", "--colour"},
+           {"describe", kCall, "--all", "f"},
+           {"put-input", "f", "--all", "d"},
+           {"retrieve", kCall, "--missing", "f"}}) {
     const auto result = Parse(arguments);
     ASSERT_TRUE(std::holds_alternative<ExitCode>(result)) << testing::PrintToString(arguments);
     EXPECT_EQ(std::get<ExitCode>(result), kExitUsage);
@@ -91,6 +96,27 @@ TEST_F(CommandLineTest, EveryMistakeIsAUsageErrorOfOneLine) {
     EXPECT_THAT(err_.str(), testing::StartsWith("mayfly: "));
     EXPECT_EQ(err_.str().find('\n'), err_.str().size() - 1) << err_.str();
   }
+}
+
+TEST_F(CommandLineTest, AMistakeNamesTheWordAndWhatWasMeant) {
+  const auto error = [this](const std::vector<const char*>& arguments) {
+    EXPECT_TRUE(std::holds_alternative<ExitCode>(Parse(arguments)));
+    return err_.str();
+  };
+  EXPECT_EQ(error({"put-inptu"}), "mayfly: put-inptu is no command, did you mean put-input?\n");
+  EXPECT_EQ(error({"--server", "retrieve", "retreive"}),
+            "mayfly: retreive is no command, did you mean retrieve?\n");
+  EXPECT_THAT(error({"frobnicate"}), HasSubstr("frobnicate is no command, expected put-input, "));
+  EXPECT_THAT(error({}), HasSubstr("expected a command: put-input, get-input, "));
+  EXPECT_EQ(error({"put-input", "a", "b", "c"}),
+            "mayfly: b is one argument too many for put-input; see mayfly put-input --help\n");
+  EXPECT_EQ(error({"describe", "--sever", "x", kCall}),
+            "mayfly: --sever is no option of describe, did you mean --server?; see mayfly describe "
+            "--help\n");
+  EXPECT_EQ(error({"retrieve", "abc"}),
+            "mayfly: CALL: abc is no call id, it has 3 characters, a UUID has 36; see mayfly "
+            "retrieve --help\n");
+  EXPECT_THAT(error({"put-input", "--call-id", "abc"}), HasSubstr("--call-id: abc is no call id"));
 }
 
 TEST_F(CommandLineTest, HelpTellsExitCodesAndEnvironment) {

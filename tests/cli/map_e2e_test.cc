@@ -120,11 +120,16 @@ TEST_F(MapTest, WhatHasEndedIsReportedAndTheOthersGoOn) {
 TEST_F(MapTest, WhatIsPendingIsToldAndTheNextRunGoesOn) {
   const std::vector<std::string> call_ids = NewCalls(3);
   PutOutputs({call_ids[0]});
-  const Finished first = Run(RetrievePlan(call_ids, "1s"));
+  ProgramPlan plan = RetrievePlan(call_ids, "1s");
+  plan.words.insert(plan.words.end(), {"--missing", scratch_.Path("missing")});
+  const Finished first = Run(std::move(plan));
   EXPECT_EQ(first.end.exit_code, 5);
   EXPECT_EQ(first.err,
-            "mayfly: failed precondition: 2 of 3 calls have no output yet, and none arrived for "
-            "1s (OUTPUT_PENDING)\n");
+            absl::StrCat("mayfly: failed precondition: 2 of 3 calls have no output yet, and none "
+                         "arrived for 1s: ",
+                         call_ids[1], ", ", call_ids[2], "; see ", scratch_.Path("missing"),
+                         " (OUTPUT_PENDING)\n"));
+  EXPECT_EQ(scratch_.Read("missing"), call_ids[1] + "\n" + call_ids[2] + "\n");
   // An existing file is kept, whatever its content, and its call is skipped.
   scratch_.Write("outputs/" + call_ids[0], "mine");
   PutOutputs({call_ids[1], call_ids[2]});

@@ -92,7 +92,7 @@ TEST_F(MapRetrievalTest, AnOutcomeThatIsNoSuccessIsSaid) {
                               .outcome = client::Outcome::kFailure,
                               .payload = {.data = "boom"}})
                   .ok());
-  EXPECT_EQ(Retrieve({id}), kExitDone);
+  EXPECT_EQ(Retrieve({id, NewReadyCall("42")}), kExitOutcome);
   EXPECT_EQ(err_.str(), "mayfly: call " + id + ": the outcome of attempt 3 is FAILURE\n");
 }
 

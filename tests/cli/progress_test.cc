@@ -42,10 +42,23 @@ TEST(ProgressLine, MakesNoGuessesWithoutATotal) {
 }
 
 TEST(ProgressLine, CountsOutputsOfAMap) {
-  const std::string line =
-      ProgressLine({.bytes = 7 * kMiB, .outputs = 2500, .outputs_total = 10'000}, 80);
+  const std::string line = ProgressLine(
+      {.bytes = 7 * kMiB, .outputs = OutputCounts{.saved = 2500, .total = 10'000}}, 90);
   EXPECT_THAT(line, HasSubstr(" 25 % [#"));
-  EXPECT_THAT(line, EndsWith("] 2500 of 10000 outputs, 7.0 MiB, 0 B/s"));
+  EXPECT_THAT(line, EndsWith("] 2500 of 10000 outputs, 7500 pending, 7.0 MiB, 0 B/s"));
+}
+
+TEST(ProgressLine, CallsThatEndedWithoutOutputAreDoneToo) {
+  const std::string line =
+      ProgressLine({.bytes = 1, .outputs = OutputCounts{.saved = 8, .ended = 2, .total = 10}}, 90);
+  EXPECT_THAT(line, HasSubstr("100 % [#"));
+  EXPECT_THAT(line, EndsWith("] 8 of 10 outputs, 2 without output, 1 B, 0 B/s"));
+}
+
+TEST(ProgressLine, AWaitTellsItsTime) {
+  EXPECT_EQ(WaitLine(absl::ZeroDuration(), 80), "| waiting for the output, 0:00");
+  EXPECT_EQ(WaitLine(absl::Milliseconds(72'300), 80), "/ waiting for the output, 1:12");
+  EXPECT_EQ(WaitLine(absl::Seconds(1), 9), "| waiting");
 }
 
 TEST(ProgressLine, APayloadThatGrewIsNoMoreThanWhole) {
@@ -145,10 +158,29 @@ TEST_F(ProgressBarTest, NothingIsDrawnWhenNothingWasTransferred) {
   EXPECT_EQ(Drawn(), "");
 }
 
+TEST_F(ProgressBarTest, AWaitGivesWayToTheTransfer) {
+  bar_.ShowWait(absl::Seconds(1));
+  EXPECT_THAT(Drawn(), HasSubstr("waiting for the output, 0:01"));
+  now_ += absl::Seconds(1);
+  bar_.ShowBytes(1, kMiB);
+  Drawn();
+  now_ += absl::Seconds(1);
+  bar_.ShowWait(absl::Seconds(2));
+  EXPECT_EQ(Drawn(), "");
+}
+
+TEST_F(ProgressBarTest, NothingStaysOfAWait) {
+  bar_.ShowWait(absl::Seconds(1));
+  Drawn();
+  bar_.End();
+  EXPECT_EQ(Drawn(), "\r\x1b[K");
+}
+
 TEST(ProgressBar, WithoutATerminalIsSilent) {
   ProgressBar bar{{}};
   bar.ShowBytes(1, 2);
-  bar.ShowOutputs(1, 2, 3);
+  bar.ShowOutputs({.saved = 1, .total = 2}, 3);
+  bar.ShowWait(absl::Seconds(1));
   bar.Hide();
   bar.End();
 }

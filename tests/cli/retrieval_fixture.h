@@ -35,7 +35,7 @@ class RetrievalFixture : public client::ClientFixture {
     RecordingFileSystem files([this](const std::string& event) { Log(event); });
     files.FailOperation(failing_operation);
     line.verb = Verb::kRetrieve;
-    Report report(&out_, &err_, /*json=*/false);
+    Report report(&out_, &err_, /*json=*/false, Verb::kRetrieve);
     ProgressBar bar{{}};
     Interruption interruption;
     return Commands(client_, line,

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,7 +62,7 @@ TEST_F(SettingsTest, TheFileOfTheHomeNeedNotBeThere) {
                 {"MAYFLY_KEY", "d"}};
   EXPECT_EQ(Load()->cert, "c");
   EXPECT_THAT(std::string(Load({}, scratch_.Path("none.toml")).status().message()),
-              HasSubstr("cannot be read: No such file"));
+              HasSubstr(scratch_.Path("none.toml") + ": cannot be read: No such file"));
 }
 
 TEST_F(SettingsTest, AProfileIsBeforeTheEnvironmentAndAfterFlags) {
@@ -86,10 +87,13 @@ TEST_F(SettingsTest, AProfileThatIsNotThereIsNamedWithThoseThatAre) {
 }
 
 TEST_F(SettingsTest, MistakesInTheFileNameTheirLine) {
-  EXPECT_THAT(Error("ca = 'x'\nport = 1\n"), HasSubstr("line 2: unknown key port"));
+  EXPECT_THAT(Error("ca = 'x'\nport = 1\n"),
+              HasSubstr("line 2: unknown key port, expected server, ca, cert, key or profiles"));
+  EXPECT_EQ(Error("sever = 'x'\n"), absl::StrCat("config file ", scratch_.Path("config.toml"),
+                                                 ": line 1: unknown key sever, did you mean "
+                                                 "server?"));
   EXPECT_THAT(Error("[profiles.worker]\nrole = 'x'\n"), HasSubstr("line 2: unknown key role"));
   EXPECT_THAT(Error("profiles.worker = 1\n"), HasSubstr("line 1: a profile must be a table"));
-  EXPECT_THAT(Error("port = 1\n"), HasSubstr(scratch_.Path("config.toml")));
   EXPECT_THAT(Error("server = 7443\n"), HasSubstr("line 1: server must be a string"));
   EXPECT_THAT(Error("\nserver = \n"), HasSubstr("line 2: not TOML"));
 }

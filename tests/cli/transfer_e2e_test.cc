@@ -76,6 +76,29 @@ TEST_F(TransferTest, AnUploadGoesOnAfterCuts) {
   }
 }
 
+TEST_F(TransferTest, TheSameCommandResumesAnUploadThatWasKilled) {
+  WritePattern(24 * kMiB);
+  const std::string call = NewCall();
+  const uint64_t before = proxy_.PassedBytes(TcpProxy::kToServer);
+  const std::string worker = server_->certificates() + "/worker";
+  const std::vector<std::string> put = {
+      "put-output",    call,    scratch_.Path("pattern"), "--cert",
+      worker + ".pem", "--key", worker + ".key"};
+  Program killed(Plan(put));
+  while (proxy_.PassedBytes(TcpProxy::kToServer) < before + 12 * kMiB) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  proxy_.Stall(TcpProxy::kToServer);
+  killed.Signal(SIGKILL);
+  killed.Wait();
+  proxy_.GoOn();
+  const Finished again = Mayfly(put);
+  EXPECT_EQ(again.end.exit_code, 0) << again.err;
+  // What was in flight is sent again, not what the server had.
+  EXPECT_LT(proxy_.PassedBytes(TcpProxy::kToServer) - before, 34 * kMiB);
+  EXPECT_EQ(Shell("mayfly retrieve " + call + " | cmp - pattern").err, "");
+}
+
 TEST_F(TransferTest, ADownloadGoesOnAfterCuts) {
   const std::string pattern = Pattern(24 * kMiB);
   scratch_.Write("pattern", pattern);

@@ -42,6 +42,17 @@ TEST_F(AwaitTest, ManyWaitsShareOneStream) {
   EXPECT_EQ(server_.CountOf("AckOutputs"), 0);
 }
 
+TEST_F(AwaitTest, EverySingleCallHasAFuture) {
+  const std::string id = NewReadyCall("42");
+  EXPECT_EQ(client_.DescribeCallFuture(id).get()->state, CallState::kReady);
+  const absl::StatusOr<ClaimedOutput> output = client_.AwaitOutputFuture(id).get();
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_TRUE(client_.RenewClaimFuture(output->claim, absl::Seconds(30)).get().ok());
+  EXPECT_EQ(client_.ReleaseOutputFuture(output->claim).get(), absl::OkStatus());
+  EXPECT_TRUE(client_.DeleteCallFuture(id).get().ok());
+  EXPECT_EQ(client_.DescribeCallFuture(id).get()->state, CallState::kDeleted);
+}
+
 TEST_F(AwaitTest, ARetrievalWaitsOnTheStreamAndSurvivesItsBreaking) {
   server_.FailNext("StreamOutputs", {.when = When::kBroken, .item = 0});
   server_.FailNext("StreamOutputs", {});

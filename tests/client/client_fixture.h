@@ -15,6 +15,11 @@
 
 namespace mayfly::client {
 
+inline std::shared_ptr<Core> NewInsecureCore(const ClientOptions& options) {
+  return std::make_shared<Core>(
+      std::make_shared<Connections>(grpc::InsecureChannelCredentials(), options), options);
+}
+
 class ClientFixture : public testing::Test {
  protected:
   // Short pauses; the timeout is long enough never to matter unless a test says so.
@@ -26,7 +31,7 @@ class ClientFixture : public testing::Test {
 
   std::shared_ptr<Core> NewCore(ClientOptions options = QuickOptions()) {
     options.target = server_.target();
-    return std::make_shared<Core>(grpc::InsecureChannelCredentials(), options);
+    return NewInsecureCore(options);
   }
   Client NewClient(const ClientOptions& options = QuickOptions()) {
     return Client(NewCore(options));

@@ -355,15 +355,18 @@ TEST(ClientConnect, NamesTheOptionThatIsWrong) {
   EXPECT_THAT(error({.target = "a:1"}), HasSubstr("ca_file is empty"));
   EXPECT_EQ(error({.target = "a:1", .ca_file = "/nonexistent/ca.pem"}),
             "ca_file is /nonexistent/ca.pem, not readable: No such file or directory");
-  EXPECT_THAT(error({.target = "a:1", .ca_file = "/dev/null"}),
-              HasSubstr("ca_file is /dev/null, not PEM"));
+  EXPECT_THAT(error({.target = "a:1",
+                     .ca_file = "/dev/null",
+                     .certificate_file = "/dev/null",
+                     .key_file = "/dev/null"}),
+              HasSubstr("ca_file is /dev/null, expected certificates of CAs in PEM"));
 }
 
 TEST(ClientConnect, UnreachableServersAreUnavailable) {
-  const Client client(std::make_shared<Core>(grpc::InsecureChannelCredentials(),
-                                             ClientOptions{.target = "127.0.0.1:1"}));
+  const Client client(NewInsecureCore({.target = "127.0.0.1:1"}));
   const absl::Status status = client.DescribeCall("x", {.timeout = absl::Seconds(2)}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cannot reach 127.0.0.1:1: "));
   EXPECT_THAT(std::string(status.message()), HasSubstr("refused"));
 }
 

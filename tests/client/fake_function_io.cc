@@ -141,6 +141,16 @@ bool FakeFunctionIo::WaitFor(const std::string& rpc, int count) {
   return true;
 }
 
+bool FakeFunctionIo::WaitForPeer(const std::string& common_name) {
+  MutexLock lock(&mutex_);
+  const absl::Time until = absl::Now() + absl::Seconds(60);
+  while (!peers_.contains(common_name)) {
+    if (absl::Now() >= until) return false;
+    changed_.WaitFor(&mutex_, until - absl::Now());
+  }
+  return true;
+}
+
 std::optional<Fault> FakeFunctionIo::TakeFault(const std::string& rpc) {
   std::deque<Fault>& queue = faults_[rpc];
   if (!queue.empty()) {

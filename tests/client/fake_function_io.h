@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -108,6 +109,8 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   bool WaitFor(const std::string& rpc, int count);
   template <typename Request>
   std::vector<Request> RequestsOf();
+  // Waits for a call with a certificate of this common name. False after 60 s.
+  bool WaitForPeer(const std::string& common_name);
 
   grpc::Status PutInputs(grpc::ServerContext* context, const v1::PutInputsRequest* request,
                          v1::PutInputsResponse* response) override;
@@ -193,6 +196,7 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   std::map<std::string, Fault> lasting_faults_ GUARDED_BY(mutex_);
   std::function<void()> on_ack_ GUARDED_BY(mutex_);
   std::vector<std::string> events_ GUARDED_BY(mutex_);
+  std::set<std::string> peers_ GUARDED_BY(mutex_);  // common names
   std::vector<std::unique_ptr<google::protobuf::Message>> requests_ GUARDED_BY(mutex_);
   std::string target_;
   std::unique_ptr<grpc::Server> server_;
@@ -209,6 +213,9 @@ template <typename Request, typename Response, typename Work>
 grpc::Status FakeFunctionIo::Serve(const std::string& rpc, grpc::ServerContext* context,
                                    const Request& request, Response* response, Work work) {
   MutexLock lock(&mutex_);
+  for (const auto& name : context->auth_context()->FindPropertyValues("x509_common_name")) {
+    peers_.emplace(name.data(), name.size());
+  }
   Record(rpc, request);
   const std::optional<Fault> fault = TakeFault(rpc);
   if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;

@@ -37,7 +37,7 @@ TEST_F(ReconnectTest, BreakingAtAnyByteOnlyDelaysACall) {
       ClientOptions options = QuickOptions();
       options.target = absl::StrCat("localhost:", proxy.port());
       options.retry.attempts_max = 10'000;
-      const Client client(std::make_shared<Core>(grpc::InsecureChannelCredentials(), options));
+      const Client client(NewInsecureCore(options));
       for (int cut = 0; cut < kCuts; ++cut) {
         proxy.CutAfter(random() % 2 == 0 ? TcpProxy::kToServer : TcpProxy::kToClient,
                        random() % 1'000,

@@ -1,4 +1,6 @@
 // Payloads that are streamed to the server.
+#include <set>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -84,6 +86,64 @@ TEST_F(UploadTest, OneThatTheServerHasSweptBeginsAnew) {
   ASSERT_TRUE(put.ok()) << put.status();
   EXPECT_TRUE(server_.InputOf(put->call_id) == data);
   EXPECT_THAT(StreamOffsets(), ElementsAre(0, 0));
+}
+
+// As after kill -9: the first client does not try again.
+TEST_F(UploadTest, AnotherProcessResumesTheSamePut) {
+  const std::string id = client_.PutInput({})->call_id;
+  const std::string data = Pattern(3 * kMiB + 5);
+  ClientOptions once = QuickOptions();
+  once.retry.attempts_max = 1;
+  server_.FailNext("Upload", {.when = When::kBroken, .item = 1});
+  const Output output{.call_id = id,
+                      .payload = {.data = data, .labels = {{"a", "1"}, {"b", "2"}, {"c", "3"}}}};
+  EXPECT_TRUE(absl::IsUnavailable(NewClient(once).PutOutput(output).status()));
+  EXPECT_EQ(NewClient().PutOutput(output).status(), absl::OkStatus());
+  EXPECT_THAT(StreamOffsets(), ElementsAre(0, 0, 2 * kMiB));
+  EXPECT_TRUE(client_.AwaitOutput(id)->payload.data == data);
+}
+
+TEST_F(UploadTest, OtherDataThanAnotherProcessHasSentIsSentFromItsStart) {
+  const std::string id = client_.PutInput({})->call_id;
+  ClientOptions once = QuickOptions();
+  once.retry.attempts_max = 1;
+  server_.FailNext("Upload", {.when = When::kBroken, .item = 1});
+  const std::string first(3 * kMiB + 5, 'x');
+  EXPECT_FALSE(NewClient(once).PutOutput({.call_id = id, .payload = {.data = first}}).ok());
+  const std::string data = Pattern(first.size());
+  EXPECT_EQ(client_.PutOutput({.call_id = id, .payload = {.data = data}}).status(),
+            absl::OkStatus());
+  EXPECT_THAT(StreamOffsets(), ElementsAre(0, 0, 2 * kMiB, 0));
+  EXPECT_TRUE(client_.AwaitOutput(id)->payload.data == data);
+}
+
+// Of unknown size, as from a pipe, and shorter than what the server has kept.
+TEST_F(UploadTest, ShorterDataThanAnotherProcessHasSentIsAnotherUpload) {
+  const std::string id = client_.PutInput({})->call_id;
+  ClientOptions once = QuickOptions();
+  once.retry.attempts_max = 1;
+  server_.FailNext("Upload", {.when = When::kBroken, .item = 2});
+  TestSource first(Pattern(4 * kMiB));
+  EXPECT_FALSE(NewClient(once).UploadOutput({.call_id = id}, &first).ok());
+  const std::string data = Pattern(2 * kMiB + 1);
+  TestSource second(data);
+  EXPECT_EQ(client_.UploadOutput({.call_id = id}, &second).status(), absl::OkStatus());
+  EXPECT_TRUE(client_.AwaitOutput(id)->payload.data == data);
+}
+
+TEST_F(UploadTest, OtherAttemptsAndOtherMetadataAreOtherUploads) {
+  const std::string id = client_.PutInput({})->call_id;
+  const std::string data = Pattern(2 * kMiB);
+  std::set<std::string> ids;
+  for (const Output& output :
+       {Output{.call_id = id, .payload = {.data = data}},
+        Output{.call_id = id, .payload = {.data = data}},
+        Output{.call_id = id, .attempt = 2, .payload = {.data = data}},
+        Output{.call_id = id, .attempt = 3, .payload = {.data = data, .labels = {{"a", "b"}}}}}) {
+    EXPECT_EQ(client_.PutOutput(output).status(), absl::OkStatus());
+  }
+  for (const auto& header : server_.RequestsOf<v1::UploadHeader>()) ids.insert(header.upload_id());
+  EXPECT_EQ(ids.size(), 3);
 }
 
 // The server knows the content again by what the second header says, and need not read it.

@@ -37,7 +37,7 @@ LIBRARIES = [
     ("RocksDB", re.compile(r"rocksdb/"), re.compile(r"src/storage/")),
     ("librados", re.compile(r"rados/"), re.compile(r"src/storage/")),
     ("OpenSSL", re.compile(r"openssl/"),
-     re.compile(r"src/(crypto/|rpc/tls|client/core\.cc|server/main\.cc)")),
+     re.compile(r"src/(crypto/|rpc/tls|client/(tls_|server_probe|upload_id)|server/main\.cc)")),
     ("gRPC", re.compile(r"(grpc|grpcpp|grpc\+\+)/|.*\.grpc\.pb\.h$"),
      re.compile(r"src/(rpc|client|cli|server)/")),
     ("Protobuf", re.compile(r"google/|.*\.pb\.h$"), re.compile(r"src/(rpc|client|cli|server)/")),

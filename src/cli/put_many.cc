@@ -1,0 +1,111 @@
+#include "cli/put_many.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "base/error.h"
+#include "cli/json.h"
+#include "cli/payload_file.h"
+
+namespace mayfly::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// As many as the server takes in one request, and as much as is sent at a time.
+constexpr size_t kGroupFilesMax = 512;
+constexpr size_t kGroupBytesMax = 16 << 20;
+
+absl::Status PathError(const std::string& path, const std::error_code& error) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--all ", path, " cannot be read: ", error ? error.message() : "no file or directory"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string>& paths) {
+  std::vector<std::string> files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    const fs::file_status status = fs::status(path, error);
+    if (!fs::exists(status)) return PathError(path, error);
+    if (!fs::is_directory(status)) {
+      files.push_back(path);
+      continue;
+    }
+    const size_t first = files.size();
+    for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+         entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
+      if (name[0] != '.' && entry->is_regular_file(error)) files.push_back(entry->path().string());
+    }
+    if (error) return PathError(path, error);
+    std::sort(files.begin() + static_cast<ptrdiff_t>(first), files.end());
+  }
+  return files;
+}
+
+ExitCode PutMany::Run() {
+  const auto files = ListFiles(line_.payload_paths);
+  if (!files.ok()) return context_.report->UsageError(files.status());
+  Group group;
+  for (const std::string& file : *files) Put(file, &group);
+  Send(&group);
+  return exit_code_;
+}
+
+void PutMany::Put(const std::string& file, Group* group) {
+  client::Input input{.call_id = client::MintCallId(), .payload = line_.metadata, .ttl = line_.ttl};
+  const std::string id = input.call_id;
+  const auto source = OpenPayload(file, context_.standard_input);
+  if (!source.ok()) return ReportError(file, "", source.status());
+  const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &input.payload.data);
+  if (!fits.ok()) return ReportError(file, "", fits.status());
+  if (!*fits) {
+    Send(group);  // results in order
+    return ReportStored(file, id, client_.UploadInput(std::move(input), source->get()));
+  }
+  group->bytes += input.payload.data.size();
+  group->files.push_back(file);
+  group->inputs.push_back(std::move(input));
+  if (group->files.size() >= kGroupFilesMax || group->bytes >= kGroupBytesMax) Send(group);
+}
+
+void PutMany::Send(Group* group) {
+  const Group sent = std::exchange(*group, Group());
+  if (sent.files.empty()) return;
+  const auto results = client_.PutInputs(sent.inputs);
+  for (size_t i = 0; i < results.size(); ++i) {
+    ReportStored(sent.files[i], sent.inputs[i].call_id, results[i]);
+  }
+}
+
+void PutMany::ReportStored(const std::string& file, const std::string& call_id,
+                           const absl::StatusOr<client::Stored>& stored) {
+  if (!stored.ok()) return ReportError(file, call_id, stored.status());
+  bool written = true;
+  if (context_.report->json()) {
+    nlohmann::json object = ToJson(*stored);
+    object["file"] = file;
+    written = context_.report->Object(object);
+  } else {
+    written = context_.report->Line(absl::StrCat(stored->call_id, "\t", file));
+  }
+  if (!written) {
+    ReportError(file, call_id, absl::FailedPreconditionError("stdout cannot be written to"));
+  }
+}
+
+void PutMany::ReportError(const std::string& file, const std::string& call_id,
+                          const absl::Status& status) {
+  absl::Status named(status.code(), absl::StrCat(file, ": ", status.message()));
+  status.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
+  const ExitCode code = context_.report->Error(call_id, named);
+  if (exit_code_ == kExitDone) exit_code_ = code;
+}
+
+}  // namespace mayfly::cli

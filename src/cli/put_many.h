@@ -1,0 +1,49 @@
+// Puts an input for each of many files, over one connection.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+#include "cli/command_line.h"
+#include "cli/context.h"
+#include "mayfly/client.h"
+
+namespace mayfly::cli {
+
+// The files of `paths` in order; of a directory its regular files in the order of their names,
+// without hidden ones. INVALID_ARGUMENT: there is no such path, or a directory cannot be read.
+absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string>& paths);
+
+class PutMany {
+ public:
+  // `line` must outlive this object.
+  PutMany(client::Client client, const CommandLine& line, const Context& context)
+      : client_(std::move(client)), line_(line), context_(context) {}
+
+  // Prints a line "CALL<tab>FILE" for each file when its input is stored. Files that cannot be read
+  // and inputs that are refused are reported, and the others continue.
+  ExitCode Run();
+
+ private:
+  // The inputs that travel together.
+  struct Group {
+    std::vector<std::string> files;
+    std::vector<client::Input> inputs;
+    size_t bytes = 0;
+  };
+
+  void Put(const std::string& file, Group* group);
+  void Send(Group* group);
+  void ReportStored(const std::string& file, const std::string& call_id,
+                    const absl::StatusOr<client::Stored>& stored);
+  void ReportError(const std::string& file, const std::string& call_id, const absl::Status& status);
+
+  const client::Client client_;
+  const CommandLine& line_;
+  const Context context_;
+  ExitCode exit_code_ = kExitDone;
+};
+
+}  // namespace mayfly::cli
