@@ -102,9 +102,10 @@ absl::Status Machine::BeforeOperation(DiskOperation operation) {
     for (int64_t i = dice_.Between(1, 3); i > 0; --i) meanwhile_();
     --depth_;
   }
+  // Secrets within a group are read for comparisons. An output that cannot be read has its claim
+  // released later, which the model does not know.
   const bool is_read = operation == DiskOperation::kReadCall ||
-                       operation == DiskOperation::kReadRow ||
-                       operation == DiskOperation::kReadSlot;
+                       (operation == DiskOperation::kReadSlot && Deferral::Current() != nullptr);
   if (is_read && reads_fail_ && dice_.OneIn(20)) {
     a_read_has_failed_ = true;
     return absl::UnavailableError("a bad sector");
