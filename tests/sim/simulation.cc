@@ -467,7 +467,7 @@ void Simulation::ComeToRest() {
   machine_.RunAll();
   JudgeWhatWasTold();
   // Long enough for a sweep, and now and then for leases to lapse.
-  Advance(dice_.OneIn(3) ? dice_.Between(20, 45) * kSecondMs : 1100);
+  Advance(1100 + (dice_.OneIn(3) ? dice_.Between(20, 45) * kSecondMs : 0));
   Tick();
   machine_.RunAll();
   Tick();
