@@ -107,6 +107,7 @@ class Machine final : public Stepper, private Executor {
   bool sync_has_failed_ = false;
   bool reads_fail_ = false;
   bool a_read_has_failed_ = false;
+  bool is_ticking_ = false;
   bool has_failed_ = false;
   bool is_serving_ = false;
   bool is_crashing_ = false;
