@@ -141,6 +141,7 @@ void Claims::ReadOutputs(std::shared_ptr<Job> job, PollAnswer answer) {
 
 void Claims::ExplainMissing(Tenant* tenant, const std::vector<NewClaim>& missing,
                             Callback<Missing> done) {
+  if (missing.empty()) return done({});
   std::vector<Reads::Question> questions;
   std::vector<CallId> call_ids;
   for (const NewClaim& claim : missing) {

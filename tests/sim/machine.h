@@ -71,7 +71,8 @@ class Machine final : public Stepper, private Executor {
   void RunAll();
   // Maintenance and sweep, while other things go on.
   void Tick();
-  // Reads of calls, rows and secrets fail now and then, and no more than the answer they were for.
+  // Reads of calls and of secrets that are compared fail now and then, which costs the answer that they
+  // were for and nothing else.
   void FailReads(bool fail) { reads_fail_ = fail; }
   // In this life.
   bool a_read_has_failed() const { return a_read_has_failed_; }
@@ -106,6 +107,7 @@ class Machine final : public Stepper, private Executor {
   bool sync_has_failed_ = false;
   bool reads_fail_ = false;
   bool a_read_has_failed_ = false;
+  bool is_ticking_ = false;
   bool has_failed_ = false;
   bool is_serving_ = false;
   bool is_crashing_ = false;

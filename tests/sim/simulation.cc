@@ -16,6 +16,7 @@ constexpr int kLivesMax = 4;
 constexpr int kEventsMax = 120;
 constexpr int64_t kSecondMs = 1000;
 constexpr int64_t kMinuteMs = 60 * kSecondMs;
+constexpr int64_t kTickMs = 100;
 constexpr size_t kInFlightMax = 3;  // of one call
 
 // Mostly small, now and then with segments.
@@ -467,7 +468,7 @@ void Simulation::ComeToRest() {
   machine_.RunAll();
   JudgeWhatWasTold();
   // Long enough for a sweep, and now and then for leases to lapse.
-  Advance(dice_.OneIn(3) ? dice_.Between(20, 45) * kSecondMs : 1100);
+  Advance(1100 + (dice_.OneIn(3) ? dice_.Between(20, 45) * kSecondMs : 0));
   Tick();
   machine_.RunAll();
   Tick();
@@ -476,7 +477,8 @@ void Simulation::ComeToRest() {
   if (has_failed()) return;
   for (const auto& [number, asked] : in_flight_) {
     const Operation& operation = asked.operation;
-    if (operation.wait_until_ms <= machine_.now_ms()) {
+    // Timers are up to a tick late.
+    if (operation.wait_until_ms + kTickMs <= machine_.now_ms()) {
       return Fail(absl::StrCat(Describe(operation), " is not answered"));
     }
     if (calls_[asked.call].judge.IsReadyForCertain(machine_.now_ms())) {
