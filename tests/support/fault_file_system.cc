@@ -136,7 +136,7 @@ class FaultFileSystem::FaultFile : public File {
   absl::Status Sync() override {
     MutexLock lock(&disk_->mutex);
     if (disk_->plan->ShouldFail()) {
-      inode_->sync_failed = true;
+      inode_->sync_failed |= !disk_->plan->is_dead();
       return Injected("sync");
     }
     if (inode_->sync_failed) return absl::OkStatus();

@@ -34,15 +34,26 @@ class FaultPlan {
     operations_ = 0;
     fail_at_ = operation;
     and_all_after_ = and_all_after;
+    is_dead_ = false;
     has_failed_ = false;
   }
-  void FailFromNowOn() { FailAt(1, /*and_all_after=*/true); }
+  void FailFromNowOn() EXCLUDES_LOCK(mutex_) {
+    FailAt(1, /*and_all_after=*/true);
+    MutexLock lock(&mutex_);
+    is_dead_ = true;
+  }
   void NeverFail() { FailAt(0); }
 
   // Operations asked for since the last FailAt, failed ones included.
   uint64_t operations() const EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     return operations_;
+  }
+  // Since FailFromNowOn. What a background thread still tries was never done: of a sync that fails
+  // then no disk has lost anything.
+  bool is_dead() const EXCLUDES_LOCK(mutex_) {
+    MutexLock lock(&mutex_);
+    return is_dead_;
   }
   bool has_failed() const EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
@@ -54,6 +65,7 @@ class FaultPlan {
   uint64_t operations_ GUARDED_BY(mutex_) = 0;
   uint64_t fail_at_ GUARDED_BY(mutex_) = 0;  // 0: none
   bool and_all_after_ GUARDED_BY(mutex_) = false;
+  bool is_dead_ GUARDED_BY(mutex_) = false;
   bool has_failed_ GUARDED_BY(mutex_) = false;
 };
 

@@ -65,7 +65,7 @@ class FaultRocksFileSystem::FaultFile : public rocksdb::FSWritableFileOwnerWrapp
     const IOStatus status =
         fails ? InjectedFault() : FSWritableFileOwnerWrapper::Sync(options, debug);
     MutexLock lock(&extent_->mutex);
-    extent_->sync_failed |= !status.ok();
+    extent_->sync_failed |= !status.ok() && !plan_->is_dead();
     if (!extent_->sync_failed) extent_->synced = std::max(extent_->synced, covered);
     return status;
   }

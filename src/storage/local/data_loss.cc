@@ -115,6 +115,7 @@ void LocalStorage::RecordFilesSoon() {
 }
 
 absl::Status LocalStorage::RecordFiles() {
+  RETURN_IF_ERROR(health_.Check());
   MutexLock lock(&file_record_mutex_);
   const auto files = FilesInUse();
   // A directory that cannot be listed now, for example for want of a descriptor, is listed again the
