@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <string>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 
 #include "base/error.h"
+#include "call/refusal.h"
 
 namespace mayfly {
 namespace {
@@ -29,63 +28,6 @@ bool IsForgotten(const Tombstone& tombstone, const ApplyContext& context) {
   const int64_t forget_ms =
       std::max(tombstone.forget_ms, tombstone.ended_ms + context.tombstone_ttl_ms);
   return forget_ms <= context.now.steady_ms;
-}
-
-absl::Status EndedError(EndReason reason) {
-  switch (reason) {
-    case EndReason::kConsumed:
-      return MakeError(absl::StatusCode::kNotFound, Reason::kOutputConsumed,
-                       "the output was retrieved and acknowledged");
-    case EndReason::kDeleted:
-      return MakeError(absl::StatusCode::kNotFound, Reason::kCallDeleted, "the call was deleted");
-    case EndReason::kExpired:
-      break;
-  }
-  return MakeError(absl::StatusCode::kNotFound, Reason::kCallExpired,
-                   "the call is past its deadline");
-}
-
-absl::Status UnknownError() {
-  return MakeError(absl::StatusCode::kNotFound, Reason::kCallUnknown, "no such call");
-}
-
-// The put's own ttl expired while it was queued.
-absl::Status TooLateError() {
-  return MakeError(absl::StatusCode::kNotFound, Reason::kCallExpired,
-                   "the put was processed after its own deadline");
-}
-
-absl::Status DamagedError() {
-  return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
-                   "the stored payload is damaged");
-}
-
-absl::Status UploadEndedError() {
-  return MakeError(absl::StatusCode::kNotFound, Reason::kUploadUnknown,
-                   "the upload has ended with its call");
-}
-
-absl::Status ClaimLostError() {
-  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost,
-                   "the claim has lapsed, was released, or belongs to another client");
-}
-
-// `ahead_ms`: of the id's time from now; negative for an id of the past.
-absl::Status OutsideWindowError(int64_t ahead_ms, int64_t limit_ms) {
-  const std::string distance = absl::FormatDuration(absl::Milliseconds(std::abs(ahead_ms)));
-  const std::string limit = absl::StrCat(
-      "limit is ", absl::FormatDuration(absl::Milliseconds(limit_ms)), " (limits.id_window)");
-  absl::Status status = MakeError(
-      absl::StatusCode::kInvalidArgument, Reason::kIdOutsideWindow,
-      ahead_ms > 0
-          ? absl::StrCat("the time in call_id is ", distance, " ahead of the server's clock, ",
-                         limit, ": set your clock")
-          : absl::StrCat("the time in call_id is ", distance, " behind the server's clock, ", limit,
-                         ": put an input soon after its id was generated, and set your clock"));
-  status = WithMetadata(std::move(status), "field", "call_id");
-  status = WithMetadata(std::move(status), "value", absl::StrCat(ahead_ms));
-  status = WithMetadata(std::move(status), "limit", absl::StrCat(limit_ms));
-  return WithMetadata(std::move(status), "unit", "ms");
 }
 
 // Applies one operation to one call. The state is `before` without payloads and claims that have

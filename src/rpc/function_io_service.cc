@@ -9,13 +9,13 @@
 #include <google/protobuf/descriptor.h>
 
 #include "base/error.h"
-#include "base/mutex.h"
 #include "rpc/answer.h"
 #include "rpc/checked_handler.h"
 #include "rpc/download_call.h"
 #include "rpc/output_stream.h"
 #include "rpc/put_stream.h"
 #include "rpc/server_info.h"
+#include "rpc/shared_outcome.h"
 #include "rpc/status.h"
 #include "rpc/upload_call.h"
 #include "rpc/valid_items.h"
@@ -43,28 +43,6 @@ grpc::ServerUnaryReactor* SubmitItems(UnaryCall* call, ValidItems<Value, Result>
   });
   return call;
 }
-
-// Ends a call after `count` answers, with the first error among them, if any.
-class SharedOutcome {
- public:
-  SharedOutcome(UnaryCall* call, int count) : call_(call), awaited_(count) {}
-
-  void Arrive(const absl::Status& status) EXCLUDES_LOCK(mutex_) {
-    {
-      MutexLock lock(&mutex_);
-      if (status_.ok()) status_ = status;
-      if (--awaited_ > 0) return;
-    }
-    if (absl::IsCancelled(status_)) return call_->FinishCancelled();
-    call_->FinishWith(status_);
-  }
-
- private:
-  UnaryCall* const call_;
-  Mutex mutex_;
-  int awaited_ GUARDED_BY(mutex_);
-  absl::Status status_ GUARDED_BY(mutex_);
-};
 
 absl::Status MalformedRequestError(Rpc rpc) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid,
