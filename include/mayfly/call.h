@@ -120,6 +120,39 @@ struct CallDescription {
   CallState state = CallState::kUnknown;
   std::optional<PayloadDescription> input;
   std::optional<PayloadDescription> output;
+  std::optional<absl::Time> lease_end;  // kClaimed: when the claim lapses
+  std::optional<absl::Time> end;        // kConsumed, kDeleted, kExpired
+};
+
+// In force for the caller's tenant. The names are those of the settings in mayfly.toml.
+struct ServerLimits {
+  absl::Duration id_window;
+  absl::Duration default_ttl;
+  absl::Duration max_ttl;
+  absl::Duration tombstone_ttl;
+  absl::Duration wait_max;
+  absl::Duration lease_default;
+  absl::Duration lease_max;
+  absl::Duration lease_total_max;
+  absl::Duration upload_idle_timeout;
+  uint64_t payload_bytes_max = 0;
+  uint64_t message_bytes_max = 0;
+  uint64_t batch_items_max = 0;
+  uint64_t stream_subscriptions_max = 0;
+  // Quotas of the tenant; 0: none.
+  uint64_t live_calls_max = 0;
+  uint64_t live_bytes_max = 0;
+  uint64_t operations_per_second_max = 0;
+  uint64_t claims_max = 0;
+  uint64_t uploads_max = 0;
+};
+
+struct ServerInfo {
+  std::string version;
+  absl::Time time;     // by which the server judges call ids and deadlines
+  std::string tenant;  // the caller's, as the server reads its certificate
+  std::string role;
+  ServerLimits limits;
 };
 
 }  // namespace mayfly::client

@@ -290,6 +290,12 @@ class Client {
   void DeleteCallsAsync(std::vector<std::string> call_ids, Callback<Results<absl::Time>> done,
                         CallOptions options = {}) const;
 
+  // Returns the server's version and time, who the caller is, and its limits.
+  absl::StatusOr<ServerInfo> GetServerInfo(CallOptions options = {}) const;
+  void GetServerInfoAsync(Callback<absl::StatusOr<ServerInfo>> done,
+                          CallOptions options = {}) const;
+  Future<ServerInfo> GetServerInfoFuture(CallOptions options = {}) const;
+
   // For Connect and tests; users cannot make a Core.
   explicit Client(std::shared_ptr<Core> core);
 

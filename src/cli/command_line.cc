@@ -211,6 +211,8 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
   AddCalls(AddVerb(app, line, Verb::kDelete, "delete",
                    "End calls in any state: the server erases input and output."),
            line, Verb::kDelete);
+  AddVerb(app, line, Verb::kInfo, "info",
+          "Print the server's version and time, your tenant and role, and the limits.");
 }
 
 void AddCompletion(CLI::App* app, std::string* shell) {
@@ -256,6 +258,8 @@ std::string VerbName(Verb verb) {
       return "describe";
     case Verb::kDelete:
       return "delete";
+    case Verb::kInfo:
+      return "info";
   }
   return "";
 }

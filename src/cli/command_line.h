@@ -24,7 +24,7 @@ enum ExitCode : int {
   kExitOutcome = 6,  // retrieved, but the run was not successful
 };
 
-enum class Verb { kPutInput, kGetInput, kPutOutput, kRetrieve, kDescribe, kDelete };
+enum class Verb { kPutInput, kGetInput, kPutOutput, kRetrieve, kDescribe, kDelete, kInfo };
 
 // As on the command line.
 std::string VerbName(Verb verb);

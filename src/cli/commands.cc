@@ -30,6 +30,8 @@ std::string DescriptionText(const client::CallDescription& call) {
     absl::StrAppend(&text, ", output of attempt ", call.output->attempt, ", ",
                     call.output->size_bytes, " bytes until ", TimeText(call.output->deadline));
   }
+  if (call.lease_end) absl::StrAppend(&text, ", claim until ", TimeText(*call.lease_end));
+  if (call.end) absl::StrAppend(&text, " since ", TimeText(*call.end));
   return text;
 }
 
@@ -53,6 +55,8 @@ ExitCode Commands::Run() {
       return ForEachCall(&Commands::Describe);
     case Verb::kDelete:
       return ForEachCall(&Commands::Delete);
+    case Verb::kInfo:
+      return Info();
   }
   return kExitUsage;
 }
@@ -209,6 +213,21 @@ ExitCode Commands::Describe(const std::vector<std::string>& call_ids) {
     if (code == kExitDone) code = error;
   }
   return code;
+}
+
+ExitCode Commands::Info() {
+  const auto info = client_.GetServerInfo();
+  if (!info.ok()) return report()->Error("", info.status());
+  const nlohmann::json object = ToJson(*info);
+  // For people, the same facts with a line each.
+  bool written = !report()->json() || report()->Object(object);
+  if (!report()->json()) {
+    for (const auto& [name, value] : object.items()) {
+      const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+      written = written && report()->Line(absl::StrCat(name, ": ", text));
+    }
+  }
+  return written ? kExitDone : report()->Error("", StdoutError());
 }
 
 ExitCode Commands::Delete(const std::vector<std::string>& call_ids) {

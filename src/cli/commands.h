@@ -29,6 +29,7 @@ class Commands {
   // With the calls of the command line or of its list.
   ExitCode ForEachCall(ExitCode (Commands::*command)(const std::vector<std::string>& call_ids));
   ExitCode Describe(const std::vector<std::string>& call_ids);
+  ExitCode Info();
   ExitCode Delete(const std::vector<std::string>& call_ids);
 
   // Prints everything, including the data, in one JSON object. It must fit into memory.

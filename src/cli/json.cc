@@ -39,7 +39,35 @@ nlohmann::json ToJson(const client::CallDescription& description) {
                            {"state", client::ToString(description.state)}};
   if (description.input.has_value()) object["input"] = ToJson(*description.input);
   if (description.output.has_value()) object["output"] = ToJson(*description.output);
+  if (description.lease_end) object["lease_end"] = TimeText(*description.lease_end);
+  if (description.end) object["end"] = TimeText(*description.end);
   return object;
+}
+
+nlohmann::json ToJson(const client::ServerInfo& info) {
+  const client::ServerLimits& limits = info.limits;
+  return {{"version", info.version},
+          {"time", TimeText(info.time)},
+          {"tenant", info.tenant},
+          {"role", info.role},
+          {"id_window", absl::FormatDuration(limits.id_window)},
+          {"default_ttl", absl::FormatDuration(limits.default_ttl)},
+          {"max_ttl", absl::FormatDuration(limits.max_ttl)},
+          {"tombstone_ttl", absl::FormatDuration(limits.tombstone_ttl)},
+          {"wait_max", absl::FormatDuration(limits.wait_max)},
+          {"lease_default", absl::FormatDuration(limits.lease_default)},
+          {"lease_max", absl::FormatDuration(limits.lease_max)},
+          {"lease_total_max", absl::FormatDuration(limits.lease_total_max)},
+          {"upload_idle_timeout", absl::FormatDuration(limits.upload_idle_timeout)},
+          {"payload_bytes_max", limits.payload_bytes_max},
+          {"message_bytes_max", limits.message_bytes_max},
+          {"batch_items_max", limits.batch_items_max},
+          {"stream_subscriptions_max", limits.stream_subscriptions_max},
+          {"live_calls_max", limits.live_calls_max},
+          {"live_bytes_max", limits.live_bytes_max},
+          {"operations_per_second_max", limits.operations_per_second_max},
+          {"claims_max", limits.claims_max},
+          {"uploads_max", limits.uploads_max}};
 }
 
 nlohmann::json ToJson(const client::StoredInput& input, bool with_data) {

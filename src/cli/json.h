@@ -12,6 +12,8 @@ std::string TimeText(absl::Time time);
 
 nlohmann::json ToJson(const client::Stored& stored);
 nlohmann::json ToJson(const client::CallDescription& description);
+// Durations as absl formats them: "24h", "1m30s".
+nlohmann::json ToJson(const client::ServerInfo& info);
 // `with_data` adds "data_base64".
 nlohmann::json ToJson(const client::StoredInput& input, bool with_data);
 nlohmann::json ToJson(const client::ClaimedOutput& output, bool with_data);

@@ -197,7 +197,8 @@ void MapRetrieval::Write() {
 
 absl::StatusOr<client::OutputEvent> MapRetrieval::NextEvent() {
   while (true) {
-    absl::StatusOr<client::OutputEvent> event = stream_->Next(std::min(WaitLeft(), kProgressInterval));
+    absl::StatusOr<client::OutputEvent> event =
+        stream_->Next(std::min(WaitLeft(), kProgressInterval));
     const bool must_wait_on =
         absl::IsDeadlineExceeded(event.status()) && WaitLeft() > absl::ZeroDuration();
     if (!must_wait_on) return event;

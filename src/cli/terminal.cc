@@ -31,6 +31,7 @@ bool PayloadIsOnTerminal(const CommandLine& line) {
       return line.output_file.empty() && line.directory.empty() && isatty(STDOUT_FILENO) != 0;
     case Verb::kDescribe:
     case Verb::kDelete:
+    case Verb::kInfo:
       break;
   }
   return false;

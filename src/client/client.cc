@@ -15,6 +15,7 @@
 #include "client/large_payloads.h"
 #include "client/random.h"
 #include "client/rpcs.h"
+#include "client/server_info_call.h"
 
 namespace mayfly::client {
 namespace {
@@ -228,6 +229,23 @@ Client::Future<CallDescription> Client::DescribeCallFuture(std::string call_id,
                                                            CallOptions options) const {
   return FutureOf<absl::StatusOr<CallDescription>>(
       [&](auto done) { DescribeCallAsync(std::move(call_id), std::move(done), options); });
+}
+
+// ---- GetServerInfo
+
+void Client::GetServerInfoAsync(Callback<absl::StatusOr<ServerInfo>> done,
+                                CallOptions options) const {
+  ServerInfoCall::Begin(core_, options, std::move(done));
+}
+
+absl::StatusOr<ServerInfo> Client::GetServerInfo(CallOptions options) const {
+  return Await<absl::StatusOr<ServerInfo>>(
+      *core_, [&](auto done) { GetServerInfoAsync(std::move(done), options); });
+}
+
+Client::Future<ServerInfo> Client::GetServerInfoFuture(CallOptions options) const {
+  return FutureOf<absl::StatusOr<ServerInfo>>(
+      [&](auto done) { GetServerInfoAsync(std::move(done), options); });
 }
 
 // ---- DeleteCalls

@@ -123,10 +123,40 @@ CallDescription FromProto(const v1::CallDescription& description) {
       .call_id = description.call_id(),
       .state = InRange(description.state(), CallState::kUnknown, CallState::kUnknown),
       .input = std::nullopt,
-      .output = std::nullopt};
+      .output = std::nullopt,
+      .lease_end = std::nullopt,
+      .end = std::nullopt};
   if (description.has_input()) result.input = Read(description.input());
   if (description.has_output()) result.output = Read(description.output());
+  if (description.has_lease_end_time()) result.lease_end = FromProto(description.lease_end_time());
+  if (description.has_end_time()) result.end = FromProto(description.end_time());
   return result;
+}
+
+ServerInfo FromProto(const v1::GetServerInfoResponse& info) {
+  const v1::ServerLimits& limits = info.limits();
+  return {.version = info.version(),
+          .time = FromProto(info.server_time()),
+          .tenant = info.tenant(),
+          .role = info.role(),
+          .limits = {.id_window = FromProto(limits.id_window()),
+                     .default_ttl = FromProto(limits.default_ttl()),
+                     .max_ttl = FromProto(limits.max_ttl()),
+                     .tombstone_ttl = FromProto(limits.tombstone_ttl()),
+                     .wait_max = FromProto(limits.wait_max()),
+                     .lease_default = FromProto(limits.lease_default()),
+                     .lease_max = FromProto(limits.lease_max()),
+                     .lease_total_max = FromProto(limits.lease_total_max()),
+                     .upload_idle_timeout = FromProto(limits.upload_idle_timeout()),
+                     .payload_bytes_max = limits.payload_bytes_max(),
+                     .message_bytes_max = limits.message_bytes_max(),
+                     .batch_items_max = limits.batch_items_max(),
+                     .stream_subscriptions_max = limits.stream_subscriptions_max(),
+                     .live_calls_max = limits.live_calls_max(),
+                     .live_bytes_max = limits.live_bytes_max(),
+                     .operations_per_second_max = limits.operations_per_second_max(),
+                     .claims_max = limits.claims_max(),
+                     .uploads_max = limits.uploads_max()}};
 }
 
 }  // namespace mayfly::client

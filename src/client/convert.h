@@ -45,4 +45,6 @@ absl::StatusOr<ClaimedOutput> FromProto(const std::string& token, v1::ClaimedOut
 
 CallDescription FromProto(const v1::CallDescription& description);
 
+ServerInfo FromProto(const v1::GetServerInfoResponse& info);
+
 }  // namespace mayfly::client

@@ -189,6 +189,17 @@ TEST_F(BinaryTest, RefusalsExitWithFive) {
             HasSubstr("(ROLE_REQUIRED)")));
 }
 
+TEST_F(BinaryTest, InfoTellsOfTheServerAndWhoOneIs) {
+  const Finished run = Mayfly({"info"});
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("version: 1.2.3\n"));
+  EXPECT_THAT(run.out, HasSubstr("tenant: acme\n"));
+  EXPECT_THAT(run.out, HasSubstr("id_window: 5m\n"));
+  const auto object = nlohmann::json::parse(Mayfly({"info", "--json"}).out);
+  EXPECT_EQ(object["role"], "client");
+  EXPECT_EQ(object["claims_max"], 10'000);
+}
+
 TEST_F(BinaryTest, AServerThatIsNotThereExitsWithFour) {
   const Finished run =
       Mayfly({"describe", kNobodys, "--server", "127.0.0.1:1", "--timeout", "300ms"});

@@ -55,6 +55,20 @@ TEST_F(ClientTest, SendsWhatItIsGiven) {
   EXPECT_EQ(item.payload().crc32c(), 0xe3069283u);
 }
 
+TEST_F(ClientTest, TellsOfTheServer) {
+  const absl::StatusOr<ServerInfo> info = client_.GetServerInfo();
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->version, "1.2.3");
+  EXPECT_EQ(info->tenant, "acme");
+  EXPECT_EQ(info->role, "client");
+  EXPECT_EQ(info->limits.id_window, absl::Minutes(5));
+  EXPECT_EQ(info->limits.claims_max, 10'000u);
+  EXPECT_EQ(client_.GetServerInfoFuture().get()->version, "1.2.3");
+  Cancellation cancelled;
+  cancelled.Cancel();
+  EXPECT_TRUE(absl::IsCancelled(client_.GetServerInfo({.cancellation = cancelled}).status()));
+}
+
 TEST_F(ClientTest, ALifeCycleEndsWithTheOutputGone) {
   const std::string id =
       client_.PutInput({.payload = {.data = "6 * 7", .labels = {{"a", "b"}}}})->call_id;

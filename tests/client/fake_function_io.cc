@@ -365,6 +365,19 @@ grpc::Status FakeFunctionIo::DescribeCalls(grpc::ServerContext* context,
   });
 }
 
+grpc::Status FakeFunctionIo::GetServerInfo(grpc::ServerContext* context,
+                                           const v1::GetServerInfoRequest* request,
+                                           v1::GetServerInfoResponse* response) {
+  return Serve("GetServerInfo", context, *request, response, [&](Table*) {
+    response->set_version("1.2.3");
+    response->mutable_server_time()->set_seconds(kDeadlineSeconds);
+    response->set_tenant("acme");
+    response->set_role("client");
+    response->mutable_limits()->mutable_id_window()->set_seconds(300);
+    response->mutable_limits()->set_claims_max(10'000);
+  });
+}
+
 grpc::Status FakeFunctionIo::DeleteCalls(grpc::ServerContext* context,
                                          const v1::DeleteCallsRequest* request,
                                          v1::DeleteCallsResponse* response) {

@@ -129,6 +129,9 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
                            v1::RenewClaimsResponse* response) override;
   grpc::Status DescribeCalls(grpc::ServerContext* context, const v1::DescribeCallsRequest* request,
                              v1::DescribeCallsResponse* response) override;
+  // Version "1.2.3", a time of kDeadlineSeconds, role "client", an id_window of 5 min.
+  grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
+                             v1::GetServerInfoResponse* response) override;
   grpc::Status DeleteCalls(grpc::ServerContext* context, const v1::DeleteCallsRequest* request,
                            v1::DeleteCallsResponse* response) override;
   grpc::Status Upload(grpc::ServerContext* context, grpc::ServerReader<v1::UploadRequest>* reader,
