@@ -66,10 +66,12 @@ void UploadTransfer::SetUploadId() {
 }
 
 bool UploadTransfer::MayBeginAnew(const absl::Status& status) {
-  if (ReasonOf(status) != Reason::kChecksumMismatch) return false;
+  if (ReasonOf(status) != Reason::kChecksumMismatch || !has_resumed_ || has_begun_anew_)
+    return false;
   // The server has dropped the data. It is sent again, once.
   committed_ = 0;
-  return std::exchange(resumes_anothers_, false);
+  has_begun_anew_ = true;
+  return true;
 }
 
 absl::StatusOr<Stored> UploadTransfer::Run() {
@@ -201,14 +203,11 @@ absl::Status UploadTransfer::QueryCommitted() {
 
 absl::Status UploadTransfer::ReadUpTo(uint64_t committed) {
   committed_ = committed;
+  has_resumed_ |= committed > 0;
   // Whole segments; a last one that is shorter is read where it is known.
   uint64_t read = whole_was_read_ ? *size_ : (crc32c_before_.size() - 1) * kSegmentBytes;
   if (committed <= read) return absl::OkStatus();
-  if (whole_was_read_) {
-    return absl::InternalError(absl::StrCat("the server kept ", committed, " bytes of ", read));
-  }
-  resumes_anothers_ = true;
-  while (read < committed) {
+  while (!whole_was_read_ && read < committed) {
     source_error_ = ReadSegment(read);
     RETURN_IF_ERROR(source_error_);
     const size_t bytes = request_.segment().data().size();
@@ -219,7 +218,6 @@ absl::Status UploadTransfer::ReadUpTo(uint64_t committed) {
   // Of another payload, which was longer: the server sweeps it.
   header_.set_upload_id(NewClaimToken());
   committed_ = 0;
-  resumes_anothers_ = false;
   return absl::OkStatus();
 }
 

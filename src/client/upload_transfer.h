@@ -59,8 +59,11 @@ class UploadTransfer {
       crc32c_before_;             // of the data before each segment, and after the last one read
   std::optional<uint64_t> size_;  // when known from the source or its end
   bool whole_was_read_ = false;
-  uint64_t most_committed_ = 0;    // so far
-  bool resumes_anothers_ = false;  // the server has kept data that this process has not sent
+  uint64_t most_committed_ = 0;  // so far
+  // The server had data of this upload. It may be another process's, of another payload: this process
+  // may have read as much before it learns of it.
+  bool has_resumed_ = false;
+  bool has_begun_anew_ = false;
   absl::Status source_error_;
 };
 

@@ -74,10 +74,14 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> OpenStorage(const Config& config,
 // Payloads are counted by their slots: the rows of usage know nothing of what damage has taken.
 void LogRecovered(LocalStorage* storage, Log* log) {
   const auto tenants = storage->Tenants();
-  if (!tenants.ok()) return;
+  const auto usage = storage->LoadUsage();
+  if (!tenants.ok() || !usage.ok()) return;
+  int64_t live_calls = 0;
+  for (const TenantUsage& tenant : *usage) live_calls += tenant.live_calls;
   log->Write(Config::LogLevel::kInfo, "recovered",
              {{"boot", static_cast<int64_t>(storage->boot_number())},
               {"tenants", static_cast<int64_t>(tenants->size())},
+              {"live_calls", live_calls},
               {"payloads", static_cast<int64_t>(storage->slots().Counts().live)}});
 }
 

@@ -33,8 +33,12 @@ std::vector<std::vector<std::string>> ReadyCalls(TestClient* client, TestClient*
     v1::PutOutputsRequest outputs;
     for (int i = 0; i < batch_items; ++i) {
       batch.push_back(NewCallId());
-      inputs.add_items()->set_call_id(batch.back());
-      outputs.add_items()->set_call_id(batch.back());
+      v1::InputItem* const input = inputs.add_items();
+      input->set_call_id(batch.back());
+      input->mutable_payload();
+      v1::OutputItem* const output = outputs.add_items();
+      output->set_call_id(batch.back());
+      output->mutable_payload();
     }
     v1::PutInputsResponse input_results;
     v1::PutOutputsResponse output_results;
