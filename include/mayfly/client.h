@@ -96,9 +96,9 @@
 //   INTERNAL             the server broke the protocol
 //
 // A Client is a handle: copies share their connections and one thread, and calls under way outlive
-// the copies. Thread-safe. Callbacks run on that thread, one at a time. They must not block; a
-// method that waits ends the process when a callback calls it. The callback of an empty batch runs
-// at once.
+// the copies. Thread-safe. Callbacks of operations run on that thread, one at a time. They must not
+// block; a method that waits ends the process when a callback calls it. The callback of an empty
+// batch runs at once. `progress` and `on_unreachable` are called by other threads.
 #pragma once
 
 #include <future>

@@ -14,7 +14,7 @@
 // One Sync may serve the erasures of one group and the commits of the next.
 //
 // Every error of Commit, Sync and Erase is final, for the process or for the shard, as its kind says
-// (storage_error.h). No call is ever retried. A read that fails is not: it concerns the calls it was
+// (storage_error.h). No call is retried. A read that fails is not: it concerns the calls it was
 // for, which are told DATA_LOSS (AUTHENTICATION_FAILED) when what is stored is damaged, and UNAVAILABLE
 // (STORAGE_DOWN) when the disk would not read it. Walks over all rows step over what cannot be read.
 //

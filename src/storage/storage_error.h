@@ -5,7 +5,8 @@
 //   kUncertain   The write was done or not. The shard is dropped; its next owner finds out.
 //   kUnreadable  This row, and nothing else: the calls it was for are refused.
 //
-// store/failure.h acts on it. No write is ever retried, whatever the kind.
+// store/failure.h acts on it. No write is retried, whatever the kind; an error
+// after which nothing was written (no descriptor, no room to grow a file) is none of these.
 #pragma once
 
 #include <cstdint>

@@ -22,7 +22,8 @@
 //
 // An answer says what is durable: puts are on the disk (durability = "sync"), acks and deletes are
 // on the disk and their secrets overwritten, whatever the durability. After a failed write or sync
-// every item answers STORAGE_DOWN, and on_fatal is called once, for the process to end and recover.
+// every item answers STORAGE_DOWN. If the error is of the kind kFailed, on_fatal is called once, for the
+// process to end and recover (failure.h).
 //
 // Thread-safe.
 #pragma once
@@ -77,7 +78,8 @@ struct DescribeResult {
 struct CallStoreOptions {
   const Config* config = nullptr;  // outlives the store
   Clock* clock = nullptr;          // outlives the store
-  // A write or sync has failed: end the process. Called once, from any thread.
+  // A write or sync has failed (StorageErrorKind::kFailed): end the process. Called once, from any
+  // thread.
   Failure::OnFatal on_fatal;
   // What an operator should know, one line at a time.
   Upkeep::OnLog on_log;
