@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/cord.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,9 +50,9 @@ TEST(Error, HasNoReasonAndNoAdviceByDefault) {
   EXPECT_EQ(RetryDelayOf(absl::InternalError("x")), absl::ZeroDuration());
 }
 
-TEST(Error, DoesNotBelieveAReasonOutOfRange) {
-  const Reason beyond = static_cast<Reason>(kReasonCount);
-  const absl::Status status = MakeError(absl::StatusCode::kInternal, beyond, "x");
+TEST(Error, DoesNotBelieveAReasonThatIsNone) {
+  absl::Status status = absl::InternalError("x");
+  status.SetPayload("mayfly/reason", absl::Cord("NO_SUCH_REASON"));
   EXPECT_EQ(ReasonOf(status), Reason::kUnspecified);
 }
 
