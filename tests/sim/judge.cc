@@ -153,10 +153,10 @@ void CallJudge::Crash(int64_t now_ms) {
   pending_.clear();
 }
 
-bool CallJudge::IsReadyForCertain(int64_t now_ms) const {
-  return std::all_of(worlds_.begin(), worlds_.end(), [now_ms](const World& world) {
+bool CallJudge::IsReadyForCertain(int64_t now_ms, int64_t lapse_late_ms) const {
+  return std::all_of(worlds_.begin(), worlds_.end(), [=](const World& world) {
     const ModelCall& call = world.call;
-    const bool is_claimed = call.claim && call.claim->lease_end_ms > now_ms;
+    const bool is_claimed = call.claim && call.claim->lease_end_ms + lapse_late_ms > now_ms;
     return call.output && call.output->deadline_ms > now_ms && !is_claimed;
   });
 }

@@ -39,8 +39,9 @@ class CallJudge {
   bool IsPending(uint64_t number) const { return pending_.contains(number); }
   const std::map<uint64_t, Operation>& pending() const { return pending_; }
   size_t world_count() const { return worlds_.size(); }
-  // In every world the output can be claimed by whoever waits for it.
-  bool IsReadyForCertain(int64_t now_ms) const;
+  // In every world the output can be claimed by whoever waits for it, also if the end of a lease is
+  // noticed that late.
+  bool IsReadyForCertain(int64_t now_ms, int64_t lapse_late_ms) const;
   std::string Describe() const;
 
  private:

@@ -477,11 +477,11 @@ void Simulation::ComeToRest() {
   if (has_failed()) return;
   for (const auto& [number, asked] : in_flight_) {
     const Operation& operation = asked.operation;
-    // Timers are up to a tick late.
+    // Timers are up to a tick late, those of leases too.
     if (operation.wait_until_ms + kTickMs <= machine_.now_ms()) {
       return Fail(absl::StrCat(Describe(operation), " is not answered"));
     }
-    if (calls_[asked.call].judge.IsReadyForCertain(machine_.now_ms())) {
+    if (calls_[asked.call].judge.IsReadyForCertain(machine_.now_ms(), kTickMs)) {
       return Fail(absl::StrCat(Describe(operation), " waits for an output that is there\n",
                                calls_[asked.call].judge.Describe()));
     }
