@@ -1,4 +1,4 @@
-// What a MapRetrieval tells: results, errors, progress, and the calls that are left.
+// The output of a MapRetrieval: results, errors, progress, and the calls that are left.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"

@@ -31,7 +31,7 @@ constexpr absl::Duration kFilesInterval = absl::Seconds(1);
 constexpr absl::Duration kProbeInterval = absl::Seconds(1);
 // How long a finding explains further failures: longer than the pauses between attempts.
 constexpr absl::Duration kFindingTime = absl::Seconds(10);
-// What gRPC 1.51 says, under round_robin and pick_first, when no connection comes about.
+// The texts of gRPC 1.51, under round_robin and pick_first, when no connection comes about.
 constexpr absl::string_view kNoConnection[] = {"connections to all backends failing",
                                                "failed to connect to all addresses",
                                                "DNS resolution failed", "empty address list"};

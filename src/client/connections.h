@@ -40,8 +40,8 @@ class Connections : public std::enable_shared_from_this<Connections> {
   // For a streamed payload: the connections for large payloads take turns.
   std::shared_ptr<Stub> NextLargeStub() EXCLUDES_LOCK(mutex_);
 
-  // What to make of an error of a call on `used`. UNAVAILABLE when trying again may help, with
-  // what keeps the server from being reached; UNAUTHENTICATED when a certificate is at fault.
+  // Explains the error of a call on `used`: UNAVAILABLE when trying again may help, with the reason
+  // why the server cannot be reached; UNAUTHENTICATED when a certificate is at fault.
   // Errors that are no connection's are returned as they are. The first time it may not know yet,
   // and finds out meanwhile.
   absl::Status Explain(const absl::Status& status, const std::shared_ptr<Stub>& used)

@@ -169,7 +169,7 @@ std::string NamesOf(const X509* certificate) {
   return text.empty() ? "no name" : text;
 }
 
-// What is wrong with the certificate of the server, and what to do.
+// Tells the fault of the server's certificate, and what to do.
 std::string Verdict(long error, const X509* certificate, const std::string& name,
                     const ClientOptions& options) {
   switch (error) {

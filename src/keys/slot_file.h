@@ -138,8 +138,8 @@ class SlotFile {
   uint64_t erasure_count() const EXCLUDES_LOCK(mutex_);
   // The rows of the first `erasure_count` erased slots are gone for good.
   void RowsSynced(uint64_t erasure_count) EXCLUDES_LOCK(mutex_);
-  // Whoever keeps rows has ended the calls of those whose slots are erased, and removed those whose
-  // slots the last crash took. `all`: as far as it could find out all of them. Then a row whose slot
+  // The caller has ended the calls of rows whose slots are erased, and removed the rows whose slots
+  // the last crash took. `all`: as far as it could find out all of them. Then a row whose slot
   // was synced and does not hold it is damaged from now on, those of this boot included.
   void OrphansRemoved(bool all) EXCLUDES_LOCK(mutex_);
 

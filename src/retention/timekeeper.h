@@ -67,7 +67,7 @@ class Timekeeper {
   // of time services. It is also the maximum undetected delay of destruction.
   static constexpr absl::Duration kAgreementTolerance = absl::Seconds(2);
 
-  // What the store may hold when there is no record.
+  // Says what the store may hold when there is no record.
   enum class Stored { kAnything, kNothing };
 
   // `saved` is the last record, or nullopt if there is none that can be decoded. An empty (unknown)

@@ -15,7 +15,7 @@ from mayfly.checksum import crc32c
 from mayfly.errors import InvalidArgument
 from mayfly.v1 import function_io_pb2 as pb
 
-# What an item has beside its data, about.
+# The approximate size of an item without its data.
 ITEM_OVERHEAD_BYTES = 96
 
 # An item of a put as the arguments of its message, which is made in its request: a message that is
