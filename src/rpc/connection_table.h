@@ -41,8 +41,8 @@ struct ConnectionLimits {
                                               uint64_t descriptors_max);
 };
 
-// Says which limit to raise when `limits`, which For returned, are below server.connections_max; empty
-// when they are not.
+// Says which limit to raise when `limits`, which For returned, are below server.connections_max;
+// empty when they are not.
 std::string ConnectionShortage(const Config::Server& config, const ConnectionLimits& limits,
                                uint64_t descriptors_max);
 
