@@ -27,34 +27,50 @@ absl::Status NoEpochKeyError() {
                    "the epoch key of the deadline is not in the keyring yet");
 }
 
-// What must not be exchanged between payloads. All fields have fixed widths but the first, which
-// is preceded by its length; a segment's context is longer by its number.
-std::string ContextOf(const CallKey& key, PayloadKind kind, const StoredPayload& stored) {
-  std::string context;
-  context.reserve(1 + kContextFormat.size() + 45 + 4);
-  AppendBigEndian<uint8_t>(&context, kContextFormat.size());
-  absl::StrAppend(&context, kContextFormat);
-  AppendBigEndian(&context, static_cast<uint32_t>(key.tenant));
-  absl::StrAppend(&context, AsText(key.id.bytes()));
-  AppendBigEndian(&context, static_cast<uint8_t>(kind));
-  AppendBigEndian(&context, stored.attempt);
-  AppendBigEndian(&context, static_cast<uint64_t>(stored.deadline_ms));
-  AppendBigEndian(&context, stored.slot.slot);
-  AppendBigEndian(&context, stored.slot.generation);
-  return context;
-}
+// What must not be exchanged between payloads, as associated data. All fields have fixed widths but
+// the first, which is preceded by its length; a segment's context is longer by its number. On the
+// stack, because every payload that is sealed or opened makes one.
+class Context {
+ public:
+  Context(const CallKey& key, PayloadKind kind, const StoredPayload& stored) {
+    Append(static_cast<uint8_t>(kContextFormat.size()));
+    Append(AsBytes(kContextFormat));
+    Append(static_cast<uint32_t>(key.tenant));
+    Append(key.id.bytes());
+    Append(static_cast<uint8_t>(kind));
+    Append(stored.attempt);
+    Append(static_cast<uint64_t>(stored.deadline_ms));
+    Append(stored.slot.slot);
+    Append(stored.slot.generation);
+  }
+  Context(const CallKey& key, PayloadKind kind, const StoredPayload& stored, uint32_t number)
+      : Context(key, kind, stored) {
+    Append(number);
+  }
 
-std::string SegmentContext(std::string context, uint32_t number) {
-  AppendBigEndian(&context, number);
-  return context;
-}
+  ByteSpan bytes() const { return {bytes_.data(), size_}; }
 
-Sealed SealParts(const InputKey& key, const std::string& context,
+ private:
+  template <typename Integer>
+  void Append(Integer value) {
+    StoreBigEndian(bytes_.data() + size_, value);
+    size_ += sizeof value;
+  }
+  void Append(ByteSpan field) {
+    std::copy(field.begin(), field.end(), bytes_.begin() + size_);
+    size_ += field.size();
+  }
+
+  std::array<uint8_t, 1 + kContextFormat.size() + 45 + 4> bytes_;
+  size_t size_ = 0;
+};
+
+Sealed SealParts(const InputKey& key, const Context& context,
                  std::initializer_list<ByteSpan> parts) {
   size_t plaintext_bytes = 0;
   for (const ByteSpan part : parts) plaintext_bytes += part.size();
   return Sealed::Make(SealedSize(plaintext_bytes), [&](MutableByteSpan out) {
-    Seal(key, AsBytes(context), absl::MakeConstSpan(parts.begin(), parts.size()), out);
+    Seal(key, context.bytes(), absl::MakeConstSpan(parts.begin(), parts.size()), out);
   });
 }
 
@@ -131,16 +147,15 @@ absl::Status ReadMetadata(Reader* reader, PayloadMetadata* metadata) {
 
 // Opens a row: what comes before the data is returned, and the data, which a payload in segments
 // does not have in its row, fills `data`.
-absl::StatusOr<std::string> OpenRow(const InputKey& key, const std::string& context,
-                                    const Sealed& row, std::string* data) {
+absl::StatusOr<std::string> OpenRow(const InputKey& key, const Context& context, const Sealed& row,
+                                    std::string* data) {
   const auto opened_bytes = OpenedSize(row.size());
   RETURN_IF_ERROR(opened_bytes.status());
   const uint64_t data_bytes = data != nullptr ? data->size() : 0;
   if (data_bytes > *opened_bytes) return DoesNotVerify("its size is another");
   std::string head(*opened_bytes - data_bytes, '\0');
   const MutableByteSpan data_bytes_out = data != nullptr ? AsMutableBytes(data) : MutableByteSpan();
-  RETURN_IF_ERROR(
-      Open(key, AsBytes(context), row.bytes(), {AsMutableBytes(&head), data_bytes_out}));
+  RETURN_IF_ERROR(Open(key, context.bytes(), row.bytes(), {AsMutableBytes(&head), data_bytes_out}));
   return head;
 }
 
@@ -204,18 +219,18 @@ absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKin
   const auto extracted = ExtractForNew(*stored, secret);
   if (!extracted.ok()) return NoEpochKeyError();
   const InputKey input_key(extracted->ExposeBytes());
-  const std::string context = ContextOf(key, kind, *stored);
   stored->segment_count = 0;
   if (payload.data.size() <= kInlineBytesMax) {
     const std::string metadata = EncodeMetadata(payload.metadata);
     stored->fingerprint =
         ComputeFingerprint(input_key, payload.metadata, metadata, payload.data.size());
-    return SealParts(input_key, context, {AsBytes(WithLength(metadata)), AsBytes(payload.data)});
+    return SealParts(input_key, Context(key, kind, *stored),
+                     {AsBytes(WithLength(metadata)), AsBytes(payload.data)});
   }
 
   Sha256 commitments;
   for (size_t offset = 0; offset < payload.data.size(); offset += kSegmentBytes) {
-    const Sealed segment = SealParts(input_key, SegmentContext(context, stored->segment_count),
+    const Sealed segment = SealParts(input_key, Context(key, kind, *stored, stored->segment_count),
                                      {AsBytes(payload.data.substr(offset, kSegmentBytes))});
     commitments.Update(CommitmentOf(segment.bytes()));
     RETURN_IF_ERROR(write_segment(stored->segment_count, segment));
@@ -235,7 +250,7 @@ absl::StatusOr<Payload> PayloadCipher::OpenPayload(const CallKey& key, PayloadKi
     RETURN_IF_ERROR(extracted.status());
     const InputKey input_key(extracted->ExposeBytes());
     payload.data.resize(stored.size_bytes);
-    auto head = OpenRow(input_key, ContextOf(key, kind, stored), row, &payload.data);
+    auto head = OpenRow(input_key, Context(key, kind, stored), row, &payload.data);
     RETURN_IF_ERROR(head.status());
     Reader reader(*head);
     RETURN_IF_ERROR(ReadMetadata(&reader, &payload.metadata));
@@ -269,8 +284,7 @@ absl::StatusOr<Sealed> PayloadCipher::SealSegment(const CallKey& key, PayloadKin
   const auto extracted = Extract(stored, secret);
   if (!extracted.ok()) return NoEpochKeyError();
   const InputKey input_key(extracted->ExposeBytes());
-  return SealParts(input_key, SegmentContext(ContextOf(key, kind, stored), number),
-                   {AsBytes(data)});
+  return SealParts(input_key, Context(key, kind, stored, number), {AsBytes(data)});
 }
 
 absl::StatusOr<std::string> PayloadCipher::OpenSegment(const CallKey& key, PayloadKind kind,
@@ -281,8 +295,8 @@ absl::StatusOr<std::string> PayloadCipher::OpenSegment(const CallKey& key, Paylo
   RETURN_IF_ERROR(extracted.status());
   const InputKey input_key(extracted->ExposeBytes());
   std::string data;
-  RETURN_IF_ERROR(Open(input_key, AsBytes(SegmentContext(ContextOf(key, kind, stored), number)),
-                       segment.bytes(), &data));
+  RETURN_IF_ERROR(
+      Open(input_key, Context(key, kind, stored, number).bytes(), segment.bytes(), &data));
   return data;
 }
 
@@ -298,7 +312,7 @@ absl::StatusOr<Sealed> PayloadCipher::SealHeader(const CallKey& key, PayloadKind
       ComputeFingerprint(input_key, header.metadata, metadata, stored->size_bytes);
   const std::string encoded = EncodeSegmentedHeader(metadata, stored->size_bytes,
                                                     stored->segment_count, header.commitments);
-  return SealParts(input_key, ContextOf(key, kind, *stored), {AsBytes(encoded)});
+  return SealParts(input_key, Context(key, kind, *stored), {AsBytes(encoded)});
 }
 
 absl::StatusOr<SegmentedHeader> PayloadCipher::OpenHeader(const CallKey& key, PayloadKind kind,
@@ -308,7 +322,7 @@ absl::StatusOr<SegmentedHeader> PayloadCipher::OpenHeader(const CallKey& key, Pa
   const auto extracted = Extract(stored, secret);
   RETURN_IF_ERROR(extracted.status());
   const InputKey input_key(extracted->ExposeBytes());
-  const auto head = OpenRow(input_key, ContextOf(key, kind, stored), row, /*data=*/nullptr);
+  const auto head = OpenRow(input_key, Context(key, kind, stored), row, /*data=*/nullptr);
   RETURN_IF_ERROR(head.status());
   Reader reader(*head);
   SegmentedHeader header;
@@ -330,7 +344,7 @@ absl::StatusOr<Sealed> PayloadCipher::SealMetadata(const CallKey& key, PayloadKi
   const auto extracted = ExtractForNew(stored, secret);
   if (!extracted.ok()) return NoEpochKeyError();
   const InputKey input_key(extracted->ExposeBytes());
-  return SealParts(input_key, SegmentContext(ContextOf(key, kind, stored), kMetadataNumber),
+  return SealParts(input_key, Context(key, kind, stored, kMetadataNumber),
                    {AsBytes(EncodeMetadata(metadata))});
 }
 

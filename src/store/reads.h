@@ -34,7 +34,7 @@ struct InputResult {
 struct ReadItem {
   CallKey key;
   StoredPayload stored;
-  absl::StatusOr<Payload> payload = absl::UnknownError("not read yet");
+  absl::StatusOr<Payload> payload = absl::StatusOr<Payload>();  // UNKNOWN until it is read
 };
 
 class Reads {

@@ -135,9 +135,11 @@ void Group::Decide(Request request) {
       if (event.kind != GroupEvent::Kind::kNone) immediate_.push_back(std::move(event));
       return request.Complete(std::move(applied.result));
     case Stage::kCommitted:
+      if (committed_.empty()) committed_.reserve(request_count_);
       committed_.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
     case Stage::kErased:
+      if (removed_.answers.empty()) removed_.answers.reserve(request_count_);
       removed_.answers.push_back({std::move(request), std::move(applied.result), std::move(event)});
       return;
   }
