@@ -31,7 +31,28 @@ void CallJudge::Expand(int64_t now_ms) {
         if (worlds_.insert(next).second) open.push_back(std::move(next));
       }
     }
+    for (World& next : AfterReading(world, now_ms)) {
+      if (worlds_.insert(next).second) open.push_back(std::move(next));
+    }
   }
+}
+
+std::vector<CallJudge::World> CallJudge::AfterReading(const World& world, int64_t now_ms) const {
+  std::vector<World> worlds;
+  for (size_t i = 0; i < world.decided.size(); ++i) {
+    const Decided& decided = world.decided[i];
+    const Operation& operation = pending_.at(decided.number);
+    if (operation.kind != Kind::kClaim || decided.reply.content == 0) continue;
+    for (const Outcome& outcome : Decide(world.call, operation, now_ms)) {
+      if (outcome.reply.content != 0) continue;
+      World next = world;
+      next.decided[i].reply = outcome.reply;
+      next.decided[i].claim = 0;
+      next.decided[i].changes = next.changes.size();
+      worlds.push_back(std::move(next));
+    }
+  }
+  return worlds;
 }
 
 void CallJudge::MakeStand(size_t change_count, World* world) {
@@ -53,13 +74,6 @@ void CallJudge::BindFence(uint64_t claim, uint64_t fence, World* world) {
   for (Change& change : world->changes) bind(&change.after);
 }
 
-bool CallJudge::IsReplyNow(const ModelCall& call, const Operation& operation, const Reply& reply,
-                           int64_t now_ms) {
-  const std::vector<Outcome> outcomes = Decide(call, operation, now_ms);
-  return std::any_of(outcomes.begin(), outcomes.end(),
-                     [&](const Outcome& outcome) { return outcome.reply == reply; });
-}
-
 bool CallJudge::Answer(uint64_t number, const Reply& reply, uint64_t fence, int64_t now_ms) {
   Expand(now_ms);
   const Operation operation = pending_.at(number);
@@ -73,13 +87,7 @@ bool CallJudge::Answer(uint64_t number, const Reply& reply, uint64_t fence, int6
     if (decided == world.decided.end()) continue;
     const Decided told = *decided;
     world.decided.erase(decided);
-    if (told.reply != reply) {
-      // An output is read after it was claimed: by then its call may have ended.
-      if (operation.kind == Kind::kClaim && IsReplyNow(world.call, operation, reply, now_ms)) {
-        left.insert(std::move(world));
-      }
-      continue;
-    }
+    if (told.reply != reply) continue;
     if (told.claim != 0) {
       const auto known = fence_of_claim_.find(told.claim);
       const bool is_new = known == fence_of_claim_.end();
