@@ -34,6 +34,11 @@ void CallJudge::Expand(int64_t now_ms) {
     for (World& next : AfterReading(world, now_ms)) {
       if (worlds_.insert(next).second) open.push_back(std::move(next));
     }
+    if (world.call.claim && unread_claims_.contains(world.call.claim->made_by)) {
+      World next = world;
+      next.call.claim.reset();
+      if (worlds_.insert(next).second) open.push_back(std::move(next));
+    }
   }
 }
 
@@ -119,6 +124,7 @@ bool CallJudge::Refuse(uint64_t number, int64_t now_ms) {
 
 void CallJudge::Forget(uint64_t number, int64_t now_ms) {
   Expand(now_ms);
+  if (pending_.at(number).kind == Kind::kClaim) unread_claims_.insert(number);
   pending_.erase(number);
   std::set<World> left;
   for (World world : worlds_) {
@@ -159,6 +165,7 @@ void CallJudge::Crash(int64_t now_ms) {
   }
   worlds_ = std::move(left);
   pending_.clear();
+  unread_claims_.clear();
 }
 
 bool CallJudge::IsReadyForCertain(int64_t now_ms, int64_t lapse_late_ms) const {

@@ -74,6 +74,8 @@ class CallJudge {
 
   std::map<uint64_t, Operation> pending_;
   std::set<World> worlds_ = {World()};
+  // Whose output could not be read: the store gives these claims back, sooner or later.
+  std::set<uint64_t> unread_claims_;
   std::map<uint64_t, uint64_t> fence_of_claim_;  // as far as it is known which claim it was
   std::set<uint64_t> fences_;
 };
