@@ -71,7 +71,8 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> OpenStorage(const Config& config,
   return storage;
 }
 
-// Payloads are counted by their slots: the rows of usage know nothing of what damage has taken.
+// Payloads are counted by their slots: the rows of usage know nothing of what damage has taken. Damage
+// is what the start has met: rows that cannot be read, and slots with a bad checksum.
 void LogRecovered(LocalStorage* storage, Log* log) {
   const auto tenants = storage->Tenants();
   const auto usage = storage->LoadUsage();
@@ -82,7 +83,8 @@ void LogRecovered(LocalStorage* storage, Log* log) {
              {{"boot", static_cast<int64_t>(storage->boot_number())},
               {"tenants", static_cast<int64_t>(tenants->size())},
               {"live_calls", live_calls},
-              {"payloads", static_cast<int64_t>(storage->slots().Counts().live)}});
+              {"payloads", static_cast<int64_t>(storage->slots().Counts().live)},
+              {"damage", static_cast<int64_t>(storage->alarms() + storage->slots().alarms())}});
 }
 
 // The last words of a process whose storage has failed.

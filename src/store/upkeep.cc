@@ -22,6 +22,11 @@ constexpr int64_t kKeysMs = 60'000;
 constexpr int64_t kScrubMs = 3'600'000;
 // What is due for longer than this was missed by the sweep, and is offered again.
 constexpr int64_t kStragglerS = 60;
+// A sweep that is so far behind is reported, when it is still so a round later: after a suspended
+// machine wakes up the first round comes before the sweep's.
+constexpr int64_t kSweepLagMs = 5'000;
+constexpr int kSweepLagRounds = 5;
+constexpr int64_t kDayMs = 86'400'000;
 constexpr int64_t kLastSecond = int64_t{1} << 40;
 constexpr size_t kPageMax = 4096;
 
@@ -81,6 +86,7 @@ void Upkeep::Maintain() {
   context_.failure.Report(context_.storage.Health());
   const Now now = context_.time.Read();
   ReportClocks(now);
+  ReportSweepLag(now);
   ApplyPostponedRetention(now);
   if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) {
     SyncRows();
@@ -130,6 +136,24 @@ void Upkeep::ReportClocks(const Now& now) {
   } else {
     on_log_(Config::LogLevel::kInfo, "the clocks agree again");
   }
+}
+
+void Upkeep::ReportSweepLag(const Now& now) {
+  const int64_t held_back_ms = now.erase_ms == Now::kNeverMs ? 0 : now.read_ms - now.erase_ms;
+  const int64_t lag_ms = sweeper_.lag_ms(now) - held_back_ms;
+  if (now.erase_ms == Now::kNeverMs || lag_ms < kSweepLagMs) {
+    if (std::exchange(late_rounds_, 0) >= kSweepLagRounds) {
+      on_log_(Config::LogLevel::kInfo, "the sweep has caught up");
+    }
+    return;
+  }
+  if (++late_rounds_ != kSweepLagRounds) return;
+  const std::string lag = lag_ms < kDayMs ? absl::FormatDuration(absl::Milliseconds(lag_ms))
+                                          : std::string("more than a day");
+  on_log_(Config::LogLevel::kWarning,
+          absl::StrCat("the sweep is ", lag,
+                       " behind: payloads cannot be read past their deadline, but are erased that "
+                       "much later; a larger retention.sweep_batch_calls makes it faster"));
 }
 
 void Upkeep::MaintainKeys(const Now& now) {

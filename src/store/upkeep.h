@@ -64,6 +64,7 @@ class Upkeep {
 
   void SyncRows();
   void ReportClocks(const Now& now);
+  void ReportSweepLag(const Now& now);
   void MaintainKeys(const Now& now);
   void OnKeyringError(absl::string_view what, const absl::Status& status);
   void ApplyPostponedRetention(const Now& now);
@@ -93,6 +94,7 @@ class Upkeep {
   int64_t scrubbed_ms_ = 0;
   bool clocks_disagreed_ = false;
   bool waits_for_clock_ = false;
+  int late_rounds_ = 0;  // in a row in which the sweep was far behind
   bool postponed_is_logged_ = false;
   bool acceptance_is_reported_ = false;
   bool has_undated_ = false;   // payloads that the sweep does not know of

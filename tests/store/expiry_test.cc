@@ -1,10 +1,12 @@
 // The promise "24 hours": no payload is readable at its deadline, and the sweep erases due
 // payloads.
 
+#include <algorithm>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "gtest/gtest.h"
 
 #include "base/error.h"
@@ -49,6 +51,33 @@ TEST(Expiry, TheSweepErasesWhatIsDueAndNothingElse) {
   EXPECT_EQ(harness.tenant()->ledger.live_calls(), 100);
   for (const CallId& id : due) EXPECT_EQ(harness.Phase(id), CallPhase::kExpired);
   for (const CallId& id : kept) EXPECT_EQ(harness.GetInput(id).payload->data, "in");
+}
+
+TEST(Expiry, ASweepThatFallsBehindIsReportedOnceAndWhenItHasCaughtUp) {
+  StoreHarness harness;
+  bool fails = false;
+  harness.hooks.due = [&] { return fails ? absl::UnavailableError("no") : absl::OkStatus(); };
+  harness.Open();
+  harness.Settle();
+  const auto reports = [&](absl::string_view text) {
+    const std::vector<std::string> log = harness.log();
+    return std::count_if(log.begin(), log.end(),
+                         [&](const std::string& line) { return absl::StrContains(line, text); });
+  };
+  // A clock that jumps is no lag.
+  harness.clock.Advance(absl::Minutes(10));
+  for (int round = 0; round < 9; ++round) harness.store()->Tick();
+  EXPECT_EQ(reports("behind"), 0);
+
+  fails = true;
+  harness.clock.Advance(absl::Minutes(10));
+  for (int round = 0; round < 9; ++round) harness.store()->Tick();
+  EXPECT_EQ(reports("the sweep is 10m behind"), 1);
+  EXPECT_EQ(harness.store()->health().sweep_lag_ms, 600'000);
+  fails = false;
+  for (int round = 0; round < 9; ++round) harness.store()->Tick();
+  EXPECT_EQ(reports("behind"), 1);
+  EXPECT_EQ(reports("the sweep has caught up"), 1);
 }
 
 TEST(Expiry, WhatFellDueWhileTheServerWasDownIsErasedAfterTheStart) {

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "storage/storage.h"
 
 namespace mayfly {
@@ -22,6 +23,7 @@ struct StorageHooks {
   std::function<absl::Status()> sync;      // of both kinds
   std::function<absl::Status()> read_row;  // of each
   std::function<absl::Status()> read_secret;
+  std::function<absl::Status()> due;
   // Called with what Load and Peek have found.
   std::function<void(absl::Span<const CallKey>, absl::Span<LoadedCall>)> loaded;
   std::function<absl::Status()> write_segment;
@@ -80,6 +82,7 @@ class InterposedStorage final : public Storage {
   }
   absl::StatusOr<std::vector<DuePayload>> Due(int64_t from_s, int64_t until_s, size_t limit,
                                               const std::optional<DuePayload>& after) override {
+    RETURN_IF_ERROR(Ask(hooks_.due));
     return storage_->Due(from_s, until_s, limit, after);
   }
   absl::StatusOr<std::vector<SlotLease>> ReserveSlots(size_t count) override {
