@@ -48,13 +48,19 @@ std::vector<CallJudge::World> CallJudge::AfterReading(const World& world, int64_
     const Decided& decided = world.decided[i];
     const Operation& operation = pending_.at(decided.number);
     if (operation.kind != Kind::kClaim || decided.reply.content == 0) continue;
-    for (const Outcome& outcome : Decide(world.call, operation, now_ms)) {
-      if (outcome.reply.content != 0) continue;
+    const auto may_say = [&](const Reply& reply) {
       World next = world;
-      next.decided[i].reply = outcome.reply;
+      next.decided[i].reply = reply;
       next.decided[i].claim = 0;
       next.decided[i].changes = next.changes.size();
       worlds.push_back(std::move(next));
+    };
+    for (const Outcome& outcome : Decide(world.call, operation, now_ms)) {
+      if (outcome.reply.content == 0) may_say(outcome.reply);
+    }
+    const std::optional<ModelClaim>& claim = world.call.claim;
+    if (!claim || claim->made_by != decided.claim || claim->lease_end_ms <= now_ms) {
+      may_say({.pending = true});
     }
   }
   return worlds;

@@ -66,8 +66,9 @@ class CallJudge {
   };
 
   void Expand(int64_t now_ms);
-  // An output is read after it was claimed, and by then its call may have ended: the worlds in which
-  // one of the claims in flight has found that.
+  // An output is read after it was claimed, and by then its call may have ended, or the claim: then
+  // another attempt may have taken the output's place. The worlds in which one of the claims in flight
+  // has found that.
   std::vector<World> AfterReading(const World& world, int64_t now_ms) const;
   static void MakeStand(size_t change_count, World* world);
   static void BindFence(uint64_t claim, uint64_t fence, World* world);

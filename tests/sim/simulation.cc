@@ -383,12 +383,8 @@ void Simulation::JudgeWhatWasTold() {
     ++report_.answers;
     in_flight_.erase(found);
     const bool is_claim = asked.operation.kind == Kind::kClaim;
-    // It was claimed, and lost before it was read: its lease had run out, and another attempt may have
-    // taken the output's place.
-    const bool may_be_lost = is_claim && told.reply.pending &&
-                             machine_.now_ms() >= asked.asked_ms + asked.operation.lease_ms;
     // A read has failed. An output that was claimed is released then.
-    if (may_be_lost || (is_claim && is_down && machine_.a_read_has_failed())) {
+    if (is_claim && is_down && machine_.a_read_has_failed()) {
       call.judge.Forget(told.number, machine_.now_ms());
       continue;
     }
