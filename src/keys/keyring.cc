@@ -34,6 +34,11 @@ bool Keyring::Exists(FileSystem* file_system, const std::string& directory) {
   return file_system->Exists(PathOf(directory, kFileName));
 }
 
+absl::Status Keyring::CheckRootKey(FileSystem* file_system, const std::string& directory,
+                                   const SecretBytes& root_key) {
+  return Load(file_system, PathOf(directory, kFileName), root_key).status();
+}
+
 absl::StatusOr<std::unique_ptr<Keyring>> Keyring::Create(FileSystem* file_system,
                                                          const std::string& directory,
                                                          const SecretBytes& root_key,

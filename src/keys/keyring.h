@@ -47,6 +47,9 @@ constexpr EpochHour EpochOfDeadline(int64_t deadline_ms) {
 class Keyring {
  public:
   static bool Exists(FileSystem* file_system, const std::string& directory);
+  // The error of Open for this root key; changes nothing.
+  static absl::Status CheckRootKey(FileSystem* file_system, const std::string& directory,
+                                   const SecretBytes& root_key);
 
   // A new keyring with keys for the hours ahead of `now_ms`. ALREADY_EXISTS when there is one:
   // a keyring that is made anew makes all that was sealed before unreadable.

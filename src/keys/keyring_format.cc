@@ -52,7 +52,11 @@ std::string ContextOf(EpochHour hour) {
   return context;
 }
 
-absl::Status Damaged() { return absl::DataLossError("keyring is damaged"); }
+absl::Status Damaged() {
+  return absl::DataLossError(
+      "the keyring keys/keyring is damaged: restore the data directory, or move it "
+      "away to start empty");
+}
 
 }  // namespace
 
@@ -102,8 +106,9 @@ absl::StatusOr<KeyringContent> DecodeKeyring(const SecretBytes& root_key,
   if (!EqualInConstantTime(bytes.subspan(kRootCheckOffset, kRootCheckSize),
                            RootCheckOf(root_key))) {
     return absl::FailedPreconditionError(
-        "the root key is not the one that keys/keyring was made or last rotated with: put that one "
-        "back, or move the whole data directory away to start empty");
+        "the root key is not the one that keys/keyring was made or last rotated with: let "
+        "keys.root_key_file or keys.root_key_credential name that one, which after "
+        "--rotate-root-key is the new one, or move the whole data directory away to start empty");
   }
   const size_t count = LoadBigEndian<uint32_t>(bytes.data() + kCountOffset);
   if (count > kEpochKeyCountMax || checked_size != kKeysOffset + count * kEntrySize) {

@@ -166,10 +166,17 @@ void DrainAndShutdown(const Config& config, CallStore* store, Server* server) {
   server->Shutdown(timeout - grace);
 }
 
+// Workers, shards, the sweep, maintenance, syncs; and what gRPC and RocksDB start.
+int ThreadsOf(const Config& config) {
+  constexpr int kOfLibraries = 32;
+  return static_cast<int>(config.server.worker_threads + config.storage.shards) + kOfLibraries;
+}
+
 }  // namespace
 
 absl::Status RunDaemon(const Config& config, Log* log) {
   BlockStopSignals();
+  RETURN_IF_ERROR(CheckThreads(ThreadsOf(config)));
   SystemClock clock;
   const absl::Duration begun = clock.Read().boottime;
   std::unique_ptr<CallStore> store;

@@ -56,7 +56,11 @@ absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
   if (arguments.new_root_key_file.empty()) return RunDaemon(config, log);
   absl::Status status = RotateRootKey(config, arguments.new_root_key_file, log);
   if (status.ok()) {
-    std::puts("the keys are wrapped with the new root key; the old one is no longer needed");
+    std::printf(
+        "the keys are wrapped with the root key in %s: let keys.root_key_file name that file "
+        "before "
+        "the next start; the old root key is no longer needed\n",
+        arguments.new_root_key_file.c_str());
   }
   return status;
 }

@@ -18,6 +18,7 @@
 #include "rpc/tls_validity.h"
 #include "storage/local/data_directory.h"
 #include "storage/local/disk_advice.h"
+#include "storage/local/local_storage.h"
 
 namespace mayfly {
 namespace {
@@ -48,7 +49,11 @@ void CheckRootKey(const Config& config, Preflight* found) {
                                            "service"));
     return;
   }
-  AddFault(LoadConfiguredRootKey(config).status(), found);
+  const auto root_key = LoadConfiguredRootKey(config);
+  AddFault(root_key.status(), found);
+  if (root_key.ok() && Exists(config.storage.data_dir)) {
+    AddFault(LocalStorage::CheckKeys(config.storage.data_dir, *root_key), found);
+  }
   if (Exists(keys.root_key_file) && Exists(config.storage.data_dir)) {
     AddFault(CheckOutside(keys.root_key_file, config.storage.data_dir), found);
   }
@@ -61,6 +66,11 @@ void CheckStorage(const Config& config, Preflight* found) {
   AddFault(directory, found);
   if (directory.ok() && !Exists(storage.data_dir + "/db/CURRENT")) {
     AddFault(CheckRoomForNewStore(storage.data_dir, DiskSettingsOf(config)), found);
+  }
+  if (const int holder = DataDirectory::Holder(storage.data_dir); holder != 0) {
+    found->warnings.push_back(absl::StrCat("storage.data_dir ", storage.data_dir,
+                                           " is in use by process ", holder,
+                                           ": a second server would not start on it"));
   }
   if (storage.accept_data_loss) {
     found->warnings.emplace_back(
@@ -92,6 +102,11 @@ void CheckWritable(absl::string_view setting, const std::string& path, Preflight
   if (path.empty()) return;
   const std::string directory = std::filesystem::absolute(path).parent_path().string();
   const bool is_there = Exists(path);
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    found->faults.push_back(absl::StrCat(setting, " ", path, " is a directory: name a file in it"));
+    return;
+  }
   if (access(is_there ? path.c_str() : directory.c_str(), W_OK) == 0) return;
   found->faults.push_back(absl::StrCat(
       setting, " ", path, " cannot be ", is_there ? "written" : "made", " by user ", geteuid(),

@@ -121,6 +121,48 @@ class Operator(called_server_case.CalledServerCase):
             self.assertIn(f"mayflyd: {setting} ", text)
         self.assertEqual(os.listdir(data), [])
 
+    def test_a_check_finds_keys_that_do_not_open_the_data(self) -> None:
+        self.server.start()
+        self.assertEqual(self.put(b"kept"), 0)
+        self.server.stop()
+        self.assertEqual(self.check()[0], 0)
+        key = self.server.path("root.key")
+        keyring, slots = self.server.path("data/keys/keyring"), self.server.path("data/keys/slots")
+
+        def write(path: str, content: bytes) -> None:
+            with open(path, "wb") as file:
+                file.write(content)
+
+        faults: List[Tuple[str, Callable[[], None], str]] = [
+            (key, lambda: write(key, b"ab" * 32),
+             "the root key is not the one that keys/keyring was made or last rotated with: let "
+             "keys.root_key_file or keys.root_key_credential name that one"),
+            (keyring, lambda: os.remove(keyring), "the keyring is missing while the database holds"),
+            (keyring, lambda: write(keyring, b"?"), "the keyring keys/keyring is damaged: restore"),
+            (slots, lambda: os.remove(slots), "the slot file is missing while the database holds"),
+        ]
+        for path, damage, sentence in faults:
+            shutil.copy2(path, path + ".kept")
+            damage()
+            os.chmod(self.server.path("root.key"), 0o600)
+            code, text = self.check()
+            self.assertEqual(code, 1, text)
+            self.assertIn(f"mayflyd: {sentence}", text)
+            self.assertIn(sentence, self.server.start_refused())
+            os.rename(path + ".kept", path)
+        self.server.start()
+        code, text = self.check()
+        self.assertEqual(code, 0, text)
+        self.assertIn("is in use by process", text)
+
+    def test_too_few_threads_are_said_and_not_waited_for(self) -> None:
+        ended = subprocess.run(
+            ["prlimit", "--as=300000000", self.mayflyd, "--config", self.server.path("mayfly.toml")],
+            capture_output=True, text=True, timeout=WAIT_TIMEOUT_S)
+        self.assertEqual(ended.returncode, 1, ended.stderr)
+        self.assertIn("more threads, and needs ", ended.stderr)
+        self.assertIn("TasksMax=", ended.stderr)
+
     def test_a_check_changes_nothing_and_disturbs_nobody(self) -> None:
         before = sorted(os.listdir(self.server.directory))
         self.assertEqual(self.check()[0], 0)

@@ -116,8 +116,12 @@ TEST_F(KeyringTest, SaysWhyItDoesNotOpen) {
   Create();
   EXPECT_EQ(Open(2).status(),
             absl::FailedPreconditionError(
-                "the root key is not the one that keys/keyring was made or last rotated with: put "
-                "that one back, or move the whole data directory away to start empty"));
+                "the root key is not the one that keys/keyring was made or last rotated with: let "
+                "keys.root_key_file or keys.root_key_credential name that one, which after "
+                "--rotate-root-key is the new one, or move the whole data directory away to start "
+                "empty"));
+  EXPECT_EQ(Keyring::CheckRootKey(files_, directory_.path(), Key(2)), Open(2).status());
+  EXPECT_EQ(Keyring::CheckRootKey(files_, directory_.path(), Key(1)), absl::OkStatus());
 }
 
 TEST_F(KeyringTest, NoticesEveryFlippedByteAndEveryCut) {
@@ -132,7 +136,11 @@ TEST_F(KeyringTest, NoticesEveryFlippedByteAndEveryCut) {
         << "cut at " << i;
     if (i % 100 != 0) continue;
     WriteRaw(path_, bad);
-    ASSERT_EQ(Open().status(), absl::DataLossError("keyring is damaged")) << i;
+    ASSERT_EQ(
+        Open().status(),
+        absl::DataLossError("the keyring keys/keyring is damaged: restore the data directory, or "
+                            "move it away to start empty"))
+        << i;
   }
   EXPECT_FALSE(DecodeKeyring(Key(1), good + "x").ok());
   WriteRaw(path_, good);

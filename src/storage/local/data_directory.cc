@@ -108,7 +108,7 @@ std::string ParentOf(const std::string& path) {
 }
 
 // RocksDB makes CURRENT before any file that holds data, and syncs the directory in between.
-absl::StatusOr<bool> HasData(const std::string& database_path) {
+absl::StatusOr<bool> DatabaseHasData(const std::string& database_path) {
   bool has_current = false;
   bool has_files = false;
   std::error_code error;
@@ -153,6 +153,15 @@ absl::Status DataDirectory::Check(const std::string& path, bool allow_unsafe_fil
   return allow_unsafe_filesystem ? absl::OkStatus() : CheckFileSystemOf(parent);
 }
 
+int DataDirectory::Holder(const std::string& path) { return LockHolder(path + "/lock"); }
+
+absl::StatusOr<bool> DataDirectory::HasData(const std::string& path) {
+  const std::string database = path + "/db";
+  std::error_code error;
+  if (!std::filesystem::exists(database, error)) return false;
+  return DatabaseHasData(database);
+}
+
 absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::string& path,
                                                                    FileSystem* file_system) {
   RETURN_IF_ERROR(OwnDirectory(path, kSetting));
@@ -165,7 +174,7 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
   RETURN_IF_ERROR(OwnDirectory(directory->database_path_, kDatabase));
   RETURN_IF_ERROR(file_system->SyncDirectory(path));
   RETURN_IF_ERROR(file_system->SyncDirectory(ParentOf(path)));
-  auto has_data = HasData(directory->database_path_);
+  auto has_data = DatabaseHasData(directory->database_path_);
   RETURN_IF_ERROR(has_data.status());
   directory->has_data_ = *has_data;
   return directory;

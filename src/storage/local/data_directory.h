@@ -24,6 +24,12 @@ class DataDirectory {
   // or locking anything.
   static absl::Status Check(const std::string& path, bool allow_unsafe_filesystem);
 
+  // Of the process that holds the lock of `path`; 0 when there is none, or when nobody tells.
+  static int Holder(const std::string& path);
+  // Whether the database in `path` was ever made. FAILED_PRECONDITION when it has lost the files that
+  // say so.
+  static absl::StatusOr<bool> HasData(const std::string& path);
+
   // Makes what is missing, and takes the lock. FAILED_PRECONDITION when another process holds it,
   // when others than the owner may enter a directory, or when the database has lost files that
   // say that there is data.

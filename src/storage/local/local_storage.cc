@@ -37,7 +37,26 @@ absl::Status RefuseSlots(const absl::Status& status) {
       ": restore it, or set storage.accept_data_loss for one start to give up what is lost"));
 }
 
+// Keys are made only where there is no data.
+absl::Status CheckPresent(bool has_data, bool has_keyring, bool has_slots) {
+  if (!has_data || (has_keyring && has_slots)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the ", has_keyring ? "slot file" : "keyring",
+                   " is missing while the database holds data: restore it, or move the whole data "
+                   "directory away to start empty"));
+}
+
 }  // namespace
+
+absl::Status LocalStorage::CheckKeys(const std::string& data_dir, const SecretBytes& root_key) {
+  const auto has_data = DataDirectory::HasData(data_dir);
+  RETURN_IF_ERROR(has_data.status());
+  FileSystem* const files = PosixFileSystem();
+  const std::string keys = data_dir + "/keys";
+  const bool has_keyring = Keyring::Exists(files, keys);
+  RETURN_IF_ERROR(CheckPresent(*has_data, has_keyring, SlotFile::Exists(files, keys)));
+  return has_keyring ? Keyring::CheckRootKey(files, keys, root_key) : absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOptions options) {
   if (options.file_system == nullptr) options.file_system = PosixFileSystem();
@@ -88,16 +107,7 @@ absl::Status LocalStorage::OpenKeys() {
 
   const bool has_keyring = Keyring::Exists(options_.file_system, keys);
   const bool has_slots = SlotFile::Exists(options_.file_system, keys);
-  if (directory_->has_data() && !has_keyring) {
-    return absl::FailedPreconditionError(
-        "the keyring is missing while the database holds data: restore it, or move the whole data "
-        "directory away to start empty");
-  }
-  if (directory_->has_data() && !has_slots) {
-    return absl::FailedPreconditionError(
-        "the slot file is missing while the database holds data: restore it, or move the whole "
-        "data directory away to start empty");
-  }
+  RETURN_IF_ERROR(CheckPresent(directory_->has_data(), has_keyring, has_slots));
   SlotFileOptions slot_options = {.accept_data_loss = options_.accept_data_loss,
                                   .waits_for_rows = true};
   if (has_keyring) {
