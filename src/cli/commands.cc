@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 #include "base/error.h"
 #include "cli/call_list.h"
@@ -13,7 +14,6 @@
 #include "cli/payload_file.h"
 #include "cli/put_many.h"
 #include "cli/reach.h"
-#include "cli/waiting.h"
 
 namespace mayfly::cli {
 namespace {
@@ -61,13 +61,6 @@ ExitCode Commands::Run() {
   return kExitUsage;
 }
 
-std::unique_ptr<client::PayloadSink> Commands::NewSink() const {
-  if (!line_.output_file.empty()) {
-    return std::make_unique<OutputFile>(context_.file_system, line_.output_file);
-  }
-  return std::make_unique<DescriptorSink>(context_.standard_output, context_.interruption);
-}
-
 client::Progress Commands::NewProgress() const {
   return [bar = context_.bar](uint64_t bytes, std::optional<uint64_t> bytes_total) {
     if (bytes_total.value_or(UINT64_MAX) > client::kMessageDataBytesMax) {
@@ -88,8 +81,10 @@ client::RetrieveOptions Commands::RetrievalOptions() const {
 
 ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& status) {
   context_.bar->Hide();
+  if (!absl::IsCancelled(status)) return report()->Error(call_id, status);
   return report()->Error(call_id,
-                         absl::IsCancelled(status) ? absl::CancelledError("interrupted") : status);
+                         absl::CancelledError(absl::StrReplaceAll(
+                             status.message(), {{"cancelled by the caller", "interrupted"}})));
 }
 
 ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
@@ -146,9 +141,11 @@ ExitCode Commands::GetInputAsJson() {
 
 ExitCode Commands::GetInput() {
   if (report()->json() && line_.output_file.empty()) return GetInputAsJson();
-  const std::unique_ptr<client::PayloadSink> sink = NewSink();
+  DescriptorSink sink(context_.standard_output, context_.interruption);
   const absl::StatusOr<client::StoredInput> input =
-      client_.DownloadInput(call_id(), sink.get(), TransferOptions());
+      line_.output_file.empty()
+          ? client_.DownloadInput(call_id(), &sink, TransferOptions())
+          : GetInputIntoFile(client_, call_id(), OutputTarget(), TransferOptions());
   if (!input.ok()) return ReportError(call_id(), input.status());
   context_.bar->End();
   if (!report()->json() || report()->Object(ToJson(*input, /*with_data=*/false))) return kExitDone;
@@ -173,15 +170,24 @@ ExitCode Commands::Retrieve() {
     return ReportError(call_id(), status);
   }
   if (report()->json() && line_.output_file.empty()) return RetrieveAsJson();
-  const std::unique_ptr<client::PayloadSink> target = NewSink();
   Waiting waiting(context_.bar);
-  SinkAfterWaiting sink(target.get(), &waiting);
-  const absl::StatusOr<client::Retrieved> retrieved =
-      client_.RetrieveInto(call_id(), &sink, RetrievalOptions());
+  const absl::StatusOr<client::ClaimedOutput> output =
+      line_.output_file.empty()
+          ? RetrieveToStdout(&waiting)
+          : RetrieveIntoFile(client_, call_id(), OutputTarget(), RetrievalOptions(), &waiting);
   waiting.Stop();
-  if (!retrieved.ok()) return ReportError(call_id(), retrieved.status());
+  if (!output.ok()) return ReportError(call_id(), output.status());
   context_.bar->End();
-  return ReportRetrieved(retrieved->output);
+  return ReportRetrieved(*output);
+}
+
+absl::StatusOr<client::ClaimedOutput> Commands::RetrieveToStdout(Waiting* waiting) {
+  DescriptorSink stdout_sink(context_.standard_output, context_.interruption);
+  SinkAfterWaiting sink(&stdout_sink, waiting);
+  absl::StatusOr<client::Retrieved> retrieved =
+      client_.RetrieveInto(call_id(), &sink, RetrievalOptions());
+  RETURN_IF_ERROR(retrieved.status());
+  return std::move(retrieved->output);
 }
 
 ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {

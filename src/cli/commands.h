@@ -1,7 +1,6 @@
 // Executes one command.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +8,8 @@
 
 #include "cli/command_line.h"
 #include "cli/context.h"
+#include "cli/file_transfer.h"
+#include "cli/waiting.h"
 #include "mayfly/client.h"
 
 namespace mayfly::cli {
@@ -36,8 +37,8 @@ class Commands {
   ExitCode GetInputAsJson();
   ExitCode RetrieveAsJson();
 
-  // The destination of the payload: --output, or stdout.
-  std::unique_ptr<client::PayloadSink> NewSink() const;
+  absl::StatusOr<client::ClaimedOutput> RetrieveToStdout(Waiting* waiting);
+  FileTarget OutputTarget() const { return {context_.file_system, line_.output_file}; }
   // Draws the progress bar; none for payloads that complete at once.
   client::Progress NewProgress() const;
   client::CallOptions TransferOptions() const;

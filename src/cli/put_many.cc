@@ -101,10 +101,8 @@ void PutMany::ReportStored(const std::string& file, const std::string& call_id,
 
 void PutMany::ReportError(const std::string& file, const std::string& call_id,
                           const absl::Status& status) {
-  absl::Status named(status.code(), absl::StrCat(file, ": ", status.message()));
-  status.ForEachPayload(
-      [&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
-  const ExitCode code = context_.report->Error(call_id, named);
+  const ExitCode code =
+      context_.report->Error(call_id, Reworded(status, absl::StrCat(file, ": ", status.message())));
   if (exit_code_ == kExitDone) exit_code_ = code;
 }
 

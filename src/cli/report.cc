@@ -104,6 +104,13 @@ nlohmann::json ErrorObject(const std::string& call_id, const absl::Status& statu
 
 }  // namespace
 
+absl::Status Reworded(const absl::Status& status, absl::string_view text) {
+  absl::Status reworded(status.code(), text);
+  status.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { reworded.SetPayload(url, payload); });
+  return reworded;
+}
+
 bool Report::Line(absl::string_view text) {
   out_->write(text.data(), static_cast<std::streamsize>(text.size()));
   out_->put('\n');

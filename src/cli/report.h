@@ -13,6 +13,9 @@
 
 namespace mayfly::cli {
 
+// The same error, with another text.
+absl::Status Reworded(const absl::Status& status, absl::string_view text);
+
 class Report {
  public:
   // The streams must outlive this object.

@@ -187,8 +187,7 @@ absl::StatusOr<Retrieved> Client::RetrieveInto(const std::string& call_id, Paylo
       core_->awaited_outputs()->holdings()->Hold(core_, *output, options.lease);
     } else {
       RETURN_IF_ERROR(
-          sink->KeptBytes({.attempt = output->attempt, .size_bytes = output->size_bytes})
-              .status());
+          sink->KeptBytes({.attempt = output->attempt, .size_bytes = output->size_bytes}).status());
       const std::string data = std::exchange(output->payload.data, std::string());
       if (!data.empty()) RETURN_IF_ERROR(sink->WriteAt(0, data));
       RETURN_IF_ERROR(sink->Finish(data.size()));

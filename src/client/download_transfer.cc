@@ -102,8 +102,8 @@ absl::Status DownloadTransfer::ReadKept(const PayloadVersion& version) {
   std::string piece(std::min<uint64_t>(*kept, kSegmentBytes), '\0');
   while (offset_ < *kept) {
     RETURN_IF_ERROR(watch_->Verdict(absl::OkStatus()));
-    const absl::StatusOr<size_t> read = sink_->ReadKept(
-        offset_, piece.data(), std::min<uint64_t>(*kept - offset_, piece.size()));
+    const absl::StatusOr<size_t> read =
+        sink_->ReadKept(offset_, piece.data(), std::min<uint64_t>(*kept - offset_, piece.size()));
     RETURN_IF_ERROR(read.status());
     if (*read == 0) break;
     crc32c_ = ExtendCrc32c(crc32c_, AsBytes(absl::string_view(piece.data(), *read)));
@@ -183,15 +183,14 @@ absl::Status DownloadTransfer::Take(const v1::DownloadHeader& header) {
   const bool is_another_version =
       request_.kind() == v1::PAYLOAD_KIND_OUTPUT &&
       (header.attempt() != version_.attempt || header.size_bytes() != version_.size_bytes);
-  const bool is_another = is_another_version ||
-                          (header_.has_value() &&
-                           (header.size_bytes() != header_->size_bytes() ||
-                            header.payload().crc32c() != header_->payload().crc32c()));
+  const bool is_another =
+      is_another_version ||
+      (header_.has_value() && (header.size_bytes() != header_->size_bytes() ||
+                               header.payload().crc32c() != header_->payload().crc32c()));
   const uint64_t asked_for = offset_;
   header_ = header;
   if (!is_another) return absl::OkStatus();
-  RETURN_IF_ERROR(
-      BeginVersion({.attempt = header.attempt(), .size_bytes = header.size_bytes()}));
+  RETURN_IF_ERROR(BeginVersion({.attempt = header.attempt(), .size_bytes = header.size_bytes()}));
   if (offset_ == asked_for) return absl::OkStatus();
   return absl::UnavailableError("the payload was replaced while it was downloaded");
 }
