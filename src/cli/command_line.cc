@@ -267,6 +267,7 @@ std::string VerbName(Verb verb) {
 std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
                                                      std::ostream* out, std::ostream* err) {
   CommandLine line;
+  if (argc > 0) line.program = argv[0];
   CLI::App app("Put inputs of function calls, and retrieve each output once.", "mayfly");
   app.footer(kFooter);
   app.set_version_flag("--version", "mayfly " MAYFLY_VERSION);

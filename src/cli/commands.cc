@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 
 #include "base/error.h"
 #include "cli/call_list.h"
@@ -14,6 +13,7 @@
 #include "cli/payload_file.h"
 #include "cli/put_many.h"
 #include "cli/reach.h"
+#include "cli/resume_command.h"
 
 namespace mayfly::cli {
 namespace {
@@ -79,17 +79,19 @@ client::RetrieveOptions Commands::RetrievalOptions() const {
           .progress = NewProgress()};
 }
 
-ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& status) {
+ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& status,
+                               const std::string& resume) {
   context_.bar->Hide();
-  if (!absl::IsCancelled(status)) return report()->Error(call_id, status);
-  return report()->Error(call_id,
-                         absl::CancelledError(absl::StrReplaceAll(
-                             status.message(), {{"cancelled by the caller", "interrupted"}})));
+  return report()->Error(call_id, status, resume);
 }
 
 ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
                                 const std::string& call_id) {
-  if (!stored.ok()) return ReportError(call_id, stored.status());
+  if (!stored.ok()) {
+    const bool is_resumable = line_.verb == Verb::kPutInput && IsResumable(stored.status());
+    return ReportError(call_id, stored.status(),
+                       is_resumable ? ResumeCommand(line_, call_id, line_.payload_file) : "");
+  }
   context_.bar->End();
   bool written = true;
   if (report()->json()) {
@@ -101,19 +103,31 @@ ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
 }
 
 ExitCode Commands::PutInput() {
-  const auto source = OpenPayload(line_.payload_file, context_.standard_input);
+  const auto source =
+      OpenPayload(line_.payload_file, context_.standard_input, context_.interruption);
   if (!source.ok()) return report()->UsageError(source.status());
   // Generated here, so that an error message names the call even if the server may have created it.
   client::Input input{.call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0],
                       .payload = line_.metadata,
                       .ttl = line_.ttl};
-  const std::string id = input.call_id;
   const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &input.payload.data);
-  if (!fits.ok()) return ReportError(id, fits.status());
-  return ReportStored(*fits
-                          ? client_.PutInput(std::move(input), TransferOptions())
-                          : client_.UploadInput(std::move(input), source->get(), TransferOptions()),
-                      id);
+  if (absl::IsCancelled(fits.status())) return kExitRefused;  // nothing was sent
+  if (!fits.ok()) return ReportError(input.call_id, fits.status());
+  const absl::StatusOr<client::Stored> stored = PutWithId(&input, source->get(), *fits);
+  return ReportStored(stored, input.call_id);
+}
+
+absl::StatusOr<client::Stored> Commands::PutWithId(client::Input* input,
+                                                   client::PayloadSource* source, bool fits) {
+  const auto put = [&] {
+    return fits ? client_.PutInput(*input, TransferOptions())
+                : client_.UploadInput(*input, source, TransferOptions());
+  };
+  absl::StatusOr<client::Stored> stored = put();
+  const bool may_have_another_id = line_.call_ids.empty();
+  if (!may_have_another_id || ReasonOf(stored.status()) != Reason::kIdOutsideWindow) return stored;
+  input->call_id = client::MintCallId();  // by the server's time, which is known now
+  return put();
 }
 
 ExitCode Commands::PutOutput() {

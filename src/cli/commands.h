@@ -45,9 +45,13 @@ class Commands {
   client::RetrieveOptions RetrievalOptions() const;
 
   ExitCode ReportStored(const absl::StatusOr<client::Stored>& stored, const std::string& call_id);
+  // The id was generated here unless the command line has one.
+  absl::StatusOr<client::Stored> PutWithId(client::Input* input, client::PayloadSource* source,
+                                           bool fits);
   ExitCode ReportRetrieved(const client::ClaimedOutput& output);
   // Removes the bar before the error, or keeps its last state above it.
-  ExitCode ReportError(const std::string& call_id, const absl::Status& status);
+  ExitCode ReportError(const std::string& call_id, const absl::Status& status,
+                       const std::string& resume = "");
 
   const std::string& call_id() const { return line_.call_ids[0]; }
   Report* report() const { return context_.report; }
