@@ -172,7 +172,7 @@ TEST_F(TransferTest, CtrlCWhileThePipeIsSilentEndsAPut) {
     }
     // It must be past the setup of its signals, when it opens the pipe.
     const std::string status = absl::StrCat("/proc/", program.pid(), "/status");
-    while (ReadWholeFile(status).find("SigBlk:\t0000000000004003") == std::string::npos) {
+    while (ReadWholeFile(status).find("SigBlk:\t000000000000400") == std::string::npos) {
       absl::SleepFor(absl::Milliseconds(1));
     }
     program.Signal(SIGINT);
