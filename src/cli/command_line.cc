@@ -22,7 +22,8 @@ exit codes:
   5  the server rejected the request, there is no output yet (OUTPUT_PENDING), a certificate
      is not valid, or a file could not be read or written
   6  retrieved, but the outcome is FAILURE, TIMEOUT or CANCELLED
-With several calls, the code is that of the first error. Ctrl-C releases claims.
+With several calls, the code is that of the first error. Ctrl-C releases claims. A transfer from or
+to a file that was broken off is resumed by the same command; put-input prints the command to use.
 
 environment, used where neither a flag nor the profile of --as has a value, before the config file:
   MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY   as --server, --ca, --cert, --key
