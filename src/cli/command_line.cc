@@ -92,6 +92,7 @@ CLI::Option* AddPayload(CLI::App* app, CommandLine* line) {
 std::string CallMistake(const std::string& call_id) {
   const absl::Status status = CallId::Parse(call_id).status();
   if (status.ok()) return "";
+  if (call_id.empty()) return "it is empty, expected a call id";
   return absl::StrCat(call_id, " is no call id, it ",
                       absl::StripPrefix(status.message(), "call_id "));
 }
