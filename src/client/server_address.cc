@@ -52,10 +52,10 @@ absl::StatusOr<ServerAddress> ParseServerAddress(const std::string& target) {
   size_t colon = absl::string_view::npos;
   if (absl::StartsWith(text, "[")) {
     const size_t close = text.find(']');
-    if (close == absl::string_view::npos) {
+    if (close != absl::string_view::npos) address.host = std::string(text.substr(1, close - 1));
+    if (!IsIpv6(address.host)) {
       return TargetError(target, "expected an IPv6 address in brackets, such as [::1]:7443");
     }
-    address.host = std::string(text.substr(1, close - 1));
     if (close + 1 < text.size()) colon = close + 1;
     if (colon != absl::string_view::npos && text[colon] != ':') {
       return TargetError(target, "expected [address]:port");
