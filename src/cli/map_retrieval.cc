@@ -251,6 +251,8 @@ absl::Status MapRetrieval::WriteFile(Written* written) {
   if (!written->output.data_omitted) return WriteData(&written->output);
   auto opened = KeptDownload::Open(context_.file_system, PathOf(written->output.claim.call_id),
                                    written->output.claim.call_id, DirectorySync::kByCaller);
+  // Writing the next file would fail too; not if another process has this one.
+  if (!opened.ok() && !absl::IsAborted(opened.status())) Stop();
   RETURN_IF_ERROR(opened.status());
   written->download = *std::move(opened);
   const absl::Status status = Download(written);

@@ -25,7 +25,8 @@ class MintedIds {
 
   // Given the result of an item: whether it has another id now, with which it is sent again.
   bool MintAgain(size_t index, const absl::Status& status, v1::InputItem* item) {
-    if (!LearnServerTime(item->call_id(), status) || !is_minted_[index]) return false;
+    if (status.ok() || !LearnServerTime(item->call_id(), status) || !is_minted_[index])
+      return false;
     is_minted_[index] = false;
     item->set_call_id(MintCallId());
     return true;
