@@ -106,7 +106,7 @@ TEST_F(ResumeTest, ANetworkThatIsCutKeepsWhatCame) {
   const std::string call = NewReadyCall(pattern_);
   const uint64_t before = Passed();
   std::vector<std::string> impatient = Retrieve(call);
-  impatient.insert(impatient.end(), {"--timeout", "2s"});
+  impatient.insert(impatient.end(), {"--timeout", "5s"});
   Program program(Plan(impatient));
   StallAt(before + kBefore);
   EXPECT_EQ(program.Wait().exit_code, 4);
