@@ -120,8 +120,13 @@
 namespace mayfly::client {
 
 // A new call id: a UUIDv7 of the current time, as text. Mint it yourself if you may repeat the put
-// after an error: a put with another id is another call. Thread-safe.
+// after an error: a put with another id is another call. Servers reject ids whose time is more than 5
+// min off (ID_OUTSIDE_WINDOW). When one has done so, this process knows the server's time, and mints
+// ids by it; ids that the library has minted are replaced, and put again. Thread-safe.
 std::string MintCallId();
+
+// A new token for RetrieveOptions.claim_token or ClaimOptions.token. A secret while the claim lasts.
+std::string MintClaimToken();
 
 class Core;
 
@@ -202,7 +207,8 @@ class Client {
       RetrieveOptions options = {}) const;
   // The same into a sink, of any size. Finish of the sink is called right before the ack. When a
   // later attempt replaces the output during the download, WriteAt starts again at 0; a sink that
-  // cannot start again returns an error.
+  // cannot start again returns an error. With a sink that keeps data (PayloadSink::KeptBytes) and
+  // RetrieveOptions.claim_token, another process can resume what one has begun.
   absl::StatusOr<Retrieved> RetrieveInto(const std::string& call_id, PayloadSink* sink,
                                          RetrieveOptions options = {}) const;
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 
+#include "mayfly/call.h"
 #include "mayfly/cancellation.h"
 #include "mayfly/payload_io.h"
 
@@ -106,6 +107,13 @@ struct RetrieveOptions {
   absl::Duration timeout = absl::ZeroDuration();  // beyond `wait`, as in CallOptions
   std::optional<Cancellation> cancellation;
   Progress progress;
+  // 16 bytes of MintClaimToken, to retrieve an output that may be claimed with this token already, as
+  // by a process that has died. Such a claim is taken over at once; without the token, it lasts until
+  // its lease ends. Empty: a new one.
+  std::string claim_token;
+  // For RetrieveInto: called between Finish of the sink and the ack, with the output without its data.
+  // An error releases the output and is the result.
+  std::function<absl::Status(const ClaimedOutput& output)> before_ack;
 };
 
 }  // namespace mayfly::client

@@ -30,12 +30,30 @@ class PayloadSource {
   virtual absl::StatusOr<size_t> ReadAt(uint64_t offset, char* buffer, size_t size) = 0;
 };
 
+// Tells a payload from one that replaced it: the data of an attempt never changes, nor does that of
+// an input.
+struct PayloadVersion {
+  uint32_t attempt = 0;     // of an output, from 1; 0: an input
+  uint64_t size_bytes = 0;  // of an output; of an input it is not known yet
+};
+
 class PayloadSink {
  public:
   virtual ~PayloadSink() = default;
 
-  // Writes the next piece of the payload: in order, without gaps or overlaps, from 0 on. The data
-  // is not verified before Finish.
+  // Called before the first piece of a version. A sink that still has the beginning of this version,
+  // from a download that broke off, perhaps in another process, returns how many bytes. The library
+  // reads them for the checksum and downloads the rest.
+  virtual absl::StatusOr<uint64_t> KeptBytes(const PayloadVersion& /*version*/) { return 0; }
+
+  // Reads up to `size` of the kept bytes from `offset` on; 0: there are no more.
+  virtual absl::StatusOr<size_t> ReadKept(uint64_t /*offset*/, char* /*buffer*/, size_t /*size*/) {
+    return 0;
+  }
+
+  // Writes the next piece of the payload: in order, without gaps or overlaps, from the end of the
+  // kept bytes on. At 0 it starts again: the kept bytes were others, or a later attempt has replaced
+  // the output. The data is not verified before Finish.
   virtual absl::Status WriteAt(uint64_t offset, absl::string_view data) = 0;
 
   // Called once, when all `size` bytes were written and verified. The output is erased after this

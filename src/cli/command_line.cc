@@ -22,7 +22,8 @@ exit codes:
   5  the server rejected the request, there is no output yet (OUTPUT_PENDING), a certificate
      is not valid, or a file could not be read or written
   6  retrieved, but the outcome is FAILURE, TIMEOUT or CANCELLED
-With several calls, the code is that of the first error. Ctrl-C releases claims.
+With several calls, the code is that of the first error. Ctrl-C releases claims. A transfer from or
+to a file that was broken off is resumed by the same command; put-input prints the command to use.
 
 environment, used where neither a flag nor the profile of --as has a value, before the config file:
   MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY   as --server, --ca, --cert, --key
@@ -91,6 +92,7 @@ CLI::Option* AddPayload(CLI::App* app, CommandLine* line) {
 std::string CallMistake(const std::string& call_id) {
   const absl::Status status = CallId::Parse(call_id).status();
   if (status.ok()) return "";
+  if (call_id.empty()) return "it is empty, expected a call id";
   return absl::StrCat(call_id, " is no call id, it ",
                       absl::StripPrefix(status.message(), "call_id "));
 }
@@ -267,6 +269,7 @@ std::string VerbName(Verb verb) {
 std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const* argv,
                                                      std::ostream* out, std::ostream* err) {
   CommandLine line;
+  if (argc > 0) line.program = argv[0];
   CLI::App app("Put inputs of function calls, and retrieve each output once.", "mayfly");
   app.footer(kFooter);
   app.set_version_flag("--version", "mayfly " MAYFLY_VERSION);

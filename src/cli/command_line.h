@@ -30,6 +30,7 @@ enum class Verb { kPutInput, kGetInput, kPutOutput, kRetrieve, kDescribe, kDelet
 std::string VerbName(Verb verb);
 
 struct CommandLine {
+  std::string program = "mayfly";  // as it was called
   Verb verb = Verb::kPutInput;
   // One, or several for describe and delete. Empty: put-input generates one.
   std::vector<std::string> call_ids;

@@ -13,7 +13,7 @@
 #include "cli/payload_file.h"
 #include "cli/put_many.h"
 #include "cli/reach.h"
-#include "cli/waiting.h"
+#include "cli/resume_command.h"
 
 namespace mayfly::cli {
 namespace {
@@ -61,13 +61,6 @@ ExitCode Commands::Run() {
   return kExitUsage;
 }
 
-std::unique_ptr<client::PayloadSink> Commands::NewSink() const {
-  if (!line_.output_file.empty()) {
-    return std::make_unique<OutputFile>(context_.file_system, line_.output_file);
-  }
-  return std::make_unique<DescriptorSink>(context_.standard_output, context_.interruption);
-}
-
 client::Progress Commands::NewProgress() const {
   return [bar = context_.bar](uint64_t bytes, std::optional<uint64_t> bytes_total) {
     if (bytes_total.value_or(UINT64_MAX) > client::kMessageDataBytesMax) {
@@ -86,15 +79,19 @@ client::RetrieveOptions Commands::RetrievalOptions() const {
           .progress = NewProgress()};
 }
 
-ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& status) {
+ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& status,
+                               const std::string& resume) {
   context_.bar->Hide();
-  return report()->Error(call_id,
-                         absl::IsCancelled(status) ? absl::CancelledError("interrupted") : status);
+  return report()->Error(call_id, status, resume);
 }
 
 ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
                                 const std::string& call_id) {
-  if (!stored.ok()) return ReportError(call_id, stored.status());
+  if (!stored.ok()) {
+    const bool is_resumable = line_.verb == Verb::kPutInput && IsResumable(stored.status());
+    return ReportError(call_id, stored.status(),
+                       is_resumable ? ResumeCommand(line_, call_id, line_.payload_file) : "");
+  }
   context_.bar->End();
   bool written = true;
   if (report()->json()) {
@@ -106,19 +103,31 @@ ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
 }
 
 ExitCode Commands::PutInput() {
-  const auto source = OpenPayload(line_.payload_file, context_.standard_input);
+  const auto source =
+      OpenPayload(line_.payload_file, context_.standard_input, context_.interruption);
   if (!source.ok()) return report()->UsageError(source.status());
   // Generated here, so that an error message names the call even if the server may have created it.
   client::Input input{.call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0],
                       .payload = line_.metadata,
                       .ttl = line_.ttl};
-  const std::string id = input.call_id;
   const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &input.payload.data);
-  if (!fits.ok()) return ReportError(id, fits.status());
-  return ReportStored(*fits
-                          ? client_.PutInput(std::move(input), TransferOptions())
-                          : client_.UploadInput(std::move(input), source->get(), TransferOptions()),
-                      id);
+  if (absl::IsCancelled(fits.status())) return kExitRefused;  // nothing was sent
+  if (!fits.ok()) return ReportError(input.call_id, fits.status());
+  const absl::StatusOr<client::Stored> stored = PutWithId(&input, source->get(), *fits);
+  return ReportStored(stored, input.call_id);
+}
+
+absl::StatusOr<client::Stored> Commands::PutWithId(client::Input* input,
+                                                   client::PayloadSource* source, bool fits) {
+  const auto put = [&] {
+    return fits ? client_.PutInput(*input, TransferOptions())
+                : client_.UploadInput(*input, source, TransferOptions());
+  };
+  absl::StatusOr<client::Stored> stored = put();
+  const bool may_have_another_id = line_.call_ids.empty();
+  if (!may_have_another_id || ReasonOf(stored.status()) != Reason::kIdOutsideWindow) return stored;
+  input->call_id = client::MintCallId();  // by the server's time, which is known now
+  return put();
 }
 
 ExitCode Commands::PutOutput() {
@@ -146,9 +155,11 @@ ExitCode Commands::GetInputAsJson() {
 
 ExitCode Commands::GetInput() {
   if (report()->json() && line_.output_file.empty()) return GetInputAsJson();
-  const std::unique_ptr<client::PayloadSink> sink = NewSink();
+  DescriptorSink sink(context_.standard_output, context_.interruption);
   const absl::StatusOr<client::StoredInput> input =
-      client_.DownloadInput(call_id(), sink.get(), TransferOptions());
+      line_.output_file.empty()
+          ? client_.DownloadInput(call_id(), &sink, TransferOptions())
+          : GetInputIntoFile(client_, call_id(), OutputTarget(), TransferOptions());
   if (!input.ok()) return ReportError(call_id(), input.status());
   context_.bar->End();
   if (!report()->json() || report()->Object(ToJson(*input, /*with_data=*/false))) return kExitDone;
@@ -173,15 +184,24 @@ ExitCode Commands::Retrieve() {
     return ReportError(call_id(), status);
   }
   if (report()->json() && line_.output_file.empty()) return RetrieveAsJson();
-  const std::unique_ptr<client::PayloadSink> target = NewSink();
   Waiting waiting(context_.bar);
-  SinkAfterWaiting sink(target.get(), &waiting);
-  const absl::StatusOr<client::Retrieved> retrieved =
-      client_.RetrieveInto(call_id(), &sink, RetrievalOptions());
+  const absl::StatusOr<client::ClaimedOutput> output =
+      line_.output_file.empty()
+          ? RetrieveToStdout(&waiting)
+          : RetrieveIntoFile(client_, call_id(), OutputTarget(), RetrievalOptions(), &waiting);
   waiting.Stop();
-  if (!retrieved.ok()) return ReportError(call_id(), retrieved.status());
+  if (!output.ok()) return ReportError(call_id(), output.status());
   context_.bar->End();
-  return ReportRetrieved(retrieved->output);
+  return ReportRetrieved(*output);
+}
+
+absl::StatusOr<client::ClaimedOutput> Commands::RetrieveToStdout(Waiting* waiting) {
+  DescriptorSink stdout_sink(context_.standard_output, context_.interruption);
+  SinkAfterWaiting sink(&stdout_sink, waiting);
+  absl::StatusOr<client::Retrieved> retrieved =
+      client_.RetrieveInto(call_id(), &sink, RetrievalOptions());
+  RETURN_IF_ERROR(retrieved.status());
+  return std::move(retrieved->output);
 }
 
 ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {

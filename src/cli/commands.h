@@ -1,7 +1,6 @@
 // Executes one command.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +8,8 @@
 
 #include "cli/command_line.h"
 #include "cli/context.h"
+#include "cli/file_transfer.h"
+#include "cli/waiting.h"
 #include "mayfly/client.h"
 
 namespace mayfly::cli {
@@ -36,17 +37,21 @@ class Commands {
   ExitCode GetInputAsJson();
   ExitCode RetrieveAsJson();
 
-  // The destination of the payload: --output, or stdout.
-  std::unique_ptr<client::PayloadSink> NewSink() const;
+  absl::StatusOr<client::ClaimedOutput> RetrieveToStdout(Waiting* waiting);
+  FileTarget OutputTarget() const { return {context_.file_system, line_.output_file}; }
   // Draws the progress bar; none for payloads that complete at once.
   client::Progress NewProgress() const;
   client::CallOptions TransferOptions() const;
   client::RetrieveOptions RetrievalOptions() const;
 
   ExitCode ReportStored(const absl::StatusOr<client::Stored>& stored, const std::string& call_id);
+  // The id was generated here unless the command line has one.
+  absl::StatusOr<client::Stored> PutWithId(client::Input* input, client::PayloadSource* source,
+                                           bool fits);
   ExitCode ReportRetrieved(const client::ClaimedOutput& output);
   // Removes the bar before the error, or keeps its last state above it.
-  ExitCode ReportError(const std::string& call_id, const absl::Status& status);
+  ExitCode ReportError(const std::string& call_id, const absl::Status& status,
+                       const std::string& resume = "");
 
   const std::string& call_id() const { return line_.call_ids[0]; }
   Report* report() const { return context_.report; }

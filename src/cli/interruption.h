@@ -1,5 +1,5 @@
-// An Interruption passes the user's request to stop to operations in progress. They release claims
-// and leave no partial files. Thread-safe.
+// An Interruption passes the user's request to stop to operations in progress. They release claims,
+// and leave only files with which the same command resumes. Thread-safe.
 #pragma once
 
 #include <functional>

@@ -19,8 +19,10 @@
 namespace mayfly::cli {
 namespace {
 
-// The other commands have nothing to release or clean up, and may be reading from a pipe.
-bool CleansUp(Verb verb) { return verb == Verb::kGetInput || verb == Verb::kRetrieve; }
+// The other commands have nothing to release, to clean up or to tell, and may be reading from a pipe.
+bool CleansUp(Verb verb) {
+  return verb == Verb::kGetInput || verb == Verb::kRetrieve || verb == Verb::kPutInput;
+}
 
 ExitCode Run(const CommandLine& line, Interruption* interruption) {
   // Shared with the client, which may report for a moment longer.

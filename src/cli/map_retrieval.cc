@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/call_list.h"
+#include "cli/file_transfer.h"
 #include "cli/output_file.h"
 #include "cli/reach.h"
 
@@ -57,44 +58,62 @@ class MapRetrieval::Acks {
   struct Refusal {
     std::string call_id;
     absl::Status status;
+    std::shared_ptr<KeptDownload> download;
   };
 
-  void OnAnswer(const std::string& call_id, const absl::Status& status) EXCLUDES_LOCK(mutex_) {
-    if (status.ok()) return;
+  void OnAnswer(const std::string& call_id, const absl::Status& status,
+                std::shared_ptr<KeptDownload> download) EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
-    refusals_.push_back({call_id, status});
+    if (!status.ok()) {
+      refusals_.push_back({call_id, status, std::move(download)});
+    } else if (download != nullptr) {
+      finished_.push_back(std::move(download));
+    }
   }
   std::vector<Refusal> TakeRefusals() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     return std::exchange(refusals_, {});
   }
+  // Of the outputs that are acknowledged, there is nothing to resume.
+  void RemoveFinished() EXCLUDES_LOCK(mutex_) {
+    std::vector<std::shared_ptr<KeptDownload>> finished;
+    {
+      MutexLock lock(&mutex_);
+      finished.swap(finished_);
+    }
+    for (const auto& download : finished) download->Remove();
+  }
 
  private:
   Mutex mutex_;
   std::vector<Refusal> refusals_ GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<KeptDownload>> finished_ GUARDED_BY(mutex_);
 };
 
 // Writes one file and counts the progress of all.
 class MapRetrieval::CountingSink : public client::PayloadSink {
  public:
-  CountingSink(MapRetrieval* map, OutputFile* file) : map_(map), file_(file) {}
+  CountingSink(MapRetrieval* map, client::PayloadSink* file) : map_(map), file_(file) {}
 
+  absl::StatusOr<uint64_t> KeptBytes(const client::PayloadVersion& version) override {
+    return file_->KeptBytes(version);
+  }
+  absl::StatusOr<size_t> ReadKept(uint64_t offset, char* buffer, size_t size) override {
+    map_->NoteActivity();
+    return file_->ReadKept(offset, buffer, size);
+  }
   absl::Status WriteAt(uint64_t offset, absl::string_view data) override {
-    status_ = file_->WriteAt(offset, data);
+    const absl::Status status = file_->WriteAt(offset, data);
     map_->bytes_ += data.size();
     map_->NoteActivity();
     map_->ShowProgress();
-    return status_;
+    return status;
   }
-  absl::Status Finish(uint64_t size) override { return status_ = file_->Finish(size); }
-
-  // The status of the file.
-  const absl::Status& status() const { return status_; }
+  absl::Status Finish(uint64_t size) override { return file_->Finish(size); }
 
  private:
   MapRetrieval* const map_;
-  OutputFile* const file_;
-  absl::Status status_;
+  client::PayloadSink* const file_;
 };
 
 MapRetrieval::MapRetrieval(client::Client client, const CommandLine& line, const Context& context)
@@ -145,7 +164,9 @@ absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids)
   for (const std::string& call_id : call_ids) {
     std::error_code error;
     const fs::file_status status = fs::status(PathOf(call_id), error);
-    if (!fs::exists(status)) {
+    const bool is_broken_off = KeptDownload::IsKept(PathOf(call_id), call_id);
+    if (is_broken_off) broken_off_.push_back(call_id);
+    if (!fs::exists(status) || is_broken_off) {
       missing_.push_back(call_id);
     } else if (fs::is_regular_file(status)) {
       ++kept_count_;
@@ -165,7 +186,7 @@ void MapRetrieval::RetrieveMissing() {
   }
   context_.interruption->SetAction([this] { Stop(); });
   ShowProgress();
-  std::vector<std::string> call_ids = missing_;
+  std::vector<std::string> call_ids = ResumeBrokenOff();
   for (int round = 0; round < kRoundsMax && !call_ids.empty() && !stopping_; ++round) {
     Subscribe(std::move(call_ids));
     RunWriters();
@@ -185,7 +206,7 @@ void MapRetrieval::Write() {
   while (true) {
     absl::StatusOr<client::OutputEvent> event = NextEvent();
     if (!event.ok()) return;
-    std::vector<client::ClaimedOutput> group;
+    std::vector<Written> group;
     for (size_t taken = 1; event.ok(); ++taken) {
       Take(*std::move(event), &group);
       if (taken == kGroupMax) break;
@@ -206,16 +227,16 @@ absl::StatusOr<client::OutputEvent> MapRetrieval::NextEvent() {
   }
 }
 
-void MapRetrieval::Take(client::OutputEvent event, std::vector<client::ClaimedOutput>* group) {
+void MapRetrieval::Take(client::OutputEvent event, std::vector<Written>* group) {
   SubscribeNext(event.call_id);
   if (!event.output.ok()) {
     if (!IsAboutTheCall(event.output.status())) return StopForAll(event.output.status());
     return ReportError(event.call_id, event.output.status());
   }
-  client::ClaimedOutput& output = *event.output;
-  if (stopping_) return stream_->Release(output.claim);
-  const client::Claim claim = output.claim;
-  const absl::Status status = WriteFile(&output);
+  const client::Claim claim = event.output->claim;
+  if (stopping_) return stream_->Release(claim);
+  Written written{.output = *std::move(event.output), .download = nullptr};
+  const absl::Status status = WriteFile(&written);
   if (!status.ok()) {
     stream_->Release(claim);
     if (!absl::IsCancelled(status)) ReportError(event.call_id, status);
@@ -223,27 +244,43 @@ void MapRetrieval::Take(client::OutputEvent event, std::vector<client::ClaimedOu
   }
   ++written_count_;
   ShowProgress();
-  group->push_back(std::move(output));
+  group->push_back(std::move(written));
 }
 
-absl::Status MapRetrieval::WriteFile(client::ClaimedOutput* output) {
-  OutputFile file(context_.file_system, PathOf(output->claim.call_id),
-                  OutputFile::DirectorySync::kByCaller);
+absl::Status MapRetrieval::WriteFile(Written* written) {
+  if (!written->output.data_omitted) return WriteData(&written->output);
+  auto opened = KeptDownload::Open(context_.file_system, PathOf(written->output.claim.call_id),
+                                   written->output.claim.call_id, DirectorySync::kByCaller);
+  // Writing the next file would fail too; not if another process has this one.
+  if (!opened.ok() && !absl::IsAborted(opened.status())) Stop();
+  RETURN_IF_ERROR(opened.status());
+  written->download = *std::move(opened);
+  const absl::Status status = Download(written);
+  if (status.ok()) return status;
+  if (written->download->failed()) Stop();
+  return EndDownload(status, written->download.get());
+}
+
+absl::Status MapRetrieval::WriteData(client::ClaimedOutput* output) {
+  OutputFile file(context_.file_system, PathOf(output->claim.call_id), DirectorySync::kByCaller);
   CountingSink sink(this, &file);
-  absl::Status status;
-  if (output->data_omitted) {
-    absl::StatusOr<client::ClaimedOutput> whole = client_.DownloadOutput(
-        *output, &sink, {.cancellation = context_.interruption->cancellation()});
-    status = whole.status();
-    if (whole.ok()) *output = *std::move(whole);
-  } else {
-    const std::string data = std::exchange(output->payload.data, std::string());
-    if (!data.empty()) status = sink.WriteAt(0, data);
-    if (status.ok()) status = sink.Finish(data.size());
-  }
+  const std::string data = std::exchange(output->payload.data, std::string());
+  absl::Status status = data.empty() ? absl::OkStatus() : sink.WriteAt(0, data);
+  if (status.ok()) status = sink.Finish(data.size());
   // Writing the next file would fail too.
-  if (!sink.status().ok()) Stop();
+  if (!status.ok()) Stop();
   return status;
+}
+
+absl::Status MapRetrieval::Download(Written* written) {
+  RETURN_IF_ERROR(written->download->PrepareClaim(written->output.claim.token));
+  CountingSink sink(this, written->download.get());
+  absl::StatusOr<client::ClaimedOutput> whole = client_.DownloadOutput(
+      written->output, &sink, {.cancellation = context_.interruption->cancellation()});
+  RETURN_IF_ERROR(whole.status());
+  written->output = *std::move(whole);
+  RETURN_IF_ERROR(written->download->RecordComplete(written->output));
+  return written->download->Place();
 }
 
 absl::Status MapRetrieval::SyncDirectory() const {
@@ -253,23 +290,27 @@ absl::Status MapRetrieval::SyncDirectory() const {
       absl::StrCat("the output files cannot be synced: ", status.message()));
 }
 
-void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
+void MapRetrieval::Acknowledge(std::vector<Written> group) {
   NoteActivity();
+  acks_->RemoveFinished();
   if (group.empty()) return;
   absl::Status status = SyncDirectory();
-  for (const client::ClaimedOutput& output : group) {
-    const std::string& call_id = output.claim.call_id;
-    if (status.ok()) status = ReportOutput(output);
+  for (Written& written : group) {
+    const std::string& call_id = written.output.claim.call_id;
+    if (status.ok()) status = ReportOutput(written.output);
     if (status.ok()) {
-      stream_->Ack(output.claim, [acks = acks_, call_id](const absl::StatusOr<absl::Time>& erased) {
-        acks->OnAnswer(call_id, erased.status());
-      });
+      stream_->Ack(written.output.claim,
+                   [acks = acks_, call_id, download = std::move(written.download)](
+                       const absl::StatusOr<absl::Time>& erased) mutable {
+                     acks->OnAnswer(call_id, erased.status(), std::move(download));
+                   });
       continue;
     }
     // Remove the file, so that the next run retrieves the call again.
     context_.file_system->Remove(PathOf(call_id)).IgnoreError();
+    if (written.download != nullptr) written.download->Remove();
     --written_count_;
-    stream_->Release(output.claim);
+    stream_->Release(written.output.claim);
   }
   if (!status.ok()) StopForAll(status);
 }
@@ -277,12 +318,16 @@ void MapRetrieval::Acknowledge(std::vector<client::ClaimedOutput> group) {
 std::vector<std::string> MapRetrieval::FinishAcks() {
   const absl::Status flushed = stream_->Flush(line_.timeout);
   if (!flushed.ok()) ReportError("", flushed);
+  acks_->RemoveFinished();
   std::vector<std::string> again;
   for (const Acks::Refusal& refusal : acks_->TakeRefusals()) {
     if (ReasonOf(refusal.status) != Reason::kClaimLost || stopping_) {
-      ReportError(refusal.call_id, refusal.status);
+      ReportError(refusal.call_id, refusal.download == nullptr
+                                       ? refusal.status
+                                       : EndDownload(refusal.status, refusal.download.get()));
       continue;
     }
+    if (refusal.download != nullptr) refusal.download->Remove();
     context_.file_system->Remove(PathOf(refusal.call_id)).IgnoreError();
     --written_count_;
     again.push_back(refusal.call_id);

@@ -5,7 +5,8 @@
 // syncing. Each takes the available outputs, up to a group, writes and syncs the files, syncs the
 // directory once, and then acknowledges them. So memory is bounded by the stream's window, whatever
 // the payloads' sizes. A file with the name of a call is complete and durable, so the next run
-// skips that call.
+// skips that call. What a run that was broken off has of a large output, the next one keeps: see
+// kept_download.h.
 //
 // An error of one call is reported, and the others continue. A file that cannot be written, a
 // stream that is rejected, or an interruption ends the run; unacknowledged outputs are released.
@@ -25,6 +26,7 @@
 #include "base/mutex.h"
 #include "cli/command_line.h"
 #include "cli/context.h"
+#include "cli/kept_download.h"
 #include "mayfly/client.h"
 
 namespace mayfly::cli {
@@ -41,22 +43,35 @@ class MapRetrieval {
   class Acks;
   class CountingSink;
 
+  // An output whose file is written.
+  struct Written {
+    client::ClaimedOutput output;
+    std::shared_ptr<KeptDownload> download;  // null if it came in a message
+  };
+
   absl::Status PrepareDirectory() const;
-  // Fills missing_ with the calls whose file does not exist.
+  // Fills missing_ with the calls whose file does not exist, and broken_off_ with those of them, and
+  // of the files that exist, whose download an earlier run has not finished.
   absl::Status FindMissing(const std::vector<std::string>& call_ids);
   void RetrieveMissing() EXCLUDES_LOCK(mutex_);
+  // Finishes broken_off_, as far as the outputs can be claimed. Returns the calls of missing_ that are
+  // left.
+  std::vector<std::string> ResumeBrokenOff() EXCLUDES_LOCK(mutex_);
+  // False when the call is left to the stream.
+  bool Resume(const std::string& call_id) EXCLUDES_LOCK(mutex_);
 
   // Runs until every call was reported, or none was for too long.
   void RunWriters() EXCLUDES_LOCK(mutex_);
   void Write() EXCLUDES_LOCK(mutex_);
   absl::StatusOr<client::OutputEvent> NextEvent() EXCLUDES_LOCK(mutex_);
   // Writes the output and adds it to the group to be acknowledged.
-  void Take(client::OutputEvent event, std::vector<client::ClaimedOutput>* group)
-      EXCLUDES_LOCK(mutex_);
+  void Take(client::OutputEvent event, std::vector<Written>* group) EXCLUDES_LOCK(mutex_);
   // Frees the output's data. Afterwards its claim is the one to acknowledge.
-  absl::Status WriteFile(client::ClaimedOutput* output);
+  absl::Status WriteFile(Written* written);
+  absl::Status WriteData(client::ClaimedOutput* output);
+  absl::Status Download(Written* written);
   absl::Status SyncDirectory() const;
-  void Acknowledge(std::vector<client::ClaimedOutput> group) EXCLUDES_LOCK(mutex_);
+  void Acknowledge(std::vector<Written> group) EXCLUDES_LOCK(mutex_);
   // Returns the calls to retrieve again, because a later attempt has replaced the written output.
   std::vector<std::string> FinishAcks() EXCLUDES_LOCK(mutex_);
 
@@ -85,6 +100,7 @@ class MapRetrieval {
   const Context context_;
   const absl::Duration wait_;  // for the next output
   std::vector<std::string> missing_;
+  std::vector<std::string> broken_off_;
   size_t kept_count_ = 0;
   std::unique_ptr<client::OutputStream> stream_;
   std::shared_ptr<Acks> acks_;

@@ -13,6 +13,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The process id distinguishes concurrent retrievals into one directory.
+std::string NeighbourOf(const fs::path& path) {
+  return (fs::path(DirectoryOf(path.string())) /
+          absl::StrCat(".", path.filename().string(), ".", getpid(), ".mayfly"))
+      .string();
+}
+
+}  // namespace
+
 std::string FollowLinks(const std::string& path) {
   std::error_code error;
   const fs::path target = fs::canonical(path, error);
@@ -24,20 +33,11 @@ std::string DirectoryOf(const std::string& path) {
   return directory.empty() ? "." : directory.string();
 }
 
-// The process id distinguishes concurrent retrievals into one directory.
-std::string NeighbourOf(const fs::path& path) {
-  return (fs::path(DirectoryOf(path.string())) /
-          absl::StrCat(".", path.filename().string(), ".", getpid(), ".mayfly"))
-      .string();
-}
-
-absl::Status FileError(const absl::Status& status) {
+absl::Status OutputFileError(const absl::Status& status) {
   if (status.ok()) return status;
   return absl::FailedPreconditionError(
       absl::StrCat("the output file cannot be written: ", status.message()));
 }
-
-}  // namespace
 
 absl::Status CheckOutputPath(const std::string& path) {
   std::error_code error;
@@ -66,13 +66,13 @@ OutputFile::~OutputFile() {
 }
 
 absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view data) {
-  return FileError(Write(offset, data));
+  return OutputFileError(Write(offset, data));
 }
 
 absl::Status OutputFile::Finish(uint64_t size) {
   // An empty payload has no first piece that starts the file.
   const absl::Status status = size == 0 ? Begin() : absl::OkStatus();
-  return FileError(status.ok() ? Replace() : status);
+  return OutputFileError(status.ok() ? Replace() : status);
 }
 
 absl::Status OutputFile::Begin() {

@@ -20,13 +20,19 @@ namespace mayfly::cli {
 // device, or its directory does not exist.
 absl::Status CheckOutputPath(const std::string& path);
 
+enum class DirectorySync {
+  kNow,
+  kByCaller,  // a caller that writes many files syncs their directory once
+};
+
+// The path itself, or what it is a link to.
+std::string FollowLinks(const std::string& path);
+std::string DirectoryOf(const std::string& path);
+// FAILED_PRECONDITION for an error of the disk.
+absl::Status OutputFileError(const absl::Status& status);
+
 class OutputFile : public client::PayloadSink {
  public:
-  enum class DirectorySync {
-    kNow,
-    kByCaller,  // a caller that writes many files syncs their directory once
-  };
-
   OutputFile(FileSystem* file_system, const std::string& path,
              DirectorySync directory_sync = DirectorySync::kNow);
   // Removes the temporary file unless it was renamed.

@@ -73,7 +73,8 @@ class RegularFile : public client::PayloadSource {
 
 class Pipe : public client::PayloadSource {
  public:
-  explicit Pipe(Descriptor file) : file_(std::move(file)) {
+  Pipe(Descriptor file, const Interruption* interruption)
+      : file_(std::move(file)), interruption_(interruption) {
     // Reserve now: growing would need the memory twice. Unused memory takes no pages.
     kept_.reserve(2 * kPipeKeptBytes + kPieceBytesMax);
   }
@@ -101,6 +102,9 @@ class Pipe : public client::PayloadSource {
       const int error = errno;
       kept_.resize(before + static_cast<size_t>(std::max<ssize_t>(count, 0)));
       if (count < 0 && error != EINTR) return absl::FailedPreconditionError(ReadErrorText(error));
+      if (count < 0 && interruption_ != nullptr && interruption_->IsInterrupted()) {
+        return absl::CancelledError("interrupted");
+      }
       if (count == 0) ended_ = true;
     }
     Forget();
@@ -116,6 +120,7 @@ class Pipe : public client::PayloadSource {
   }
 
   const Descriptor file_;
+  const Interruption* const interruption_;
   std::string kept_;  // the data read, from kept_offset_ on
   uint64_t kept_offset_ = 0;
   bool ended_ = false;
@@ -123,8 +128,8 @@ class Pipe : public client::PayloadSource {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::string& path,
-                                                                   int standard_input) {
+absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(
+    const std::string& path, int standard_input, const Interruption* interruption) {
   const bool is_ours = path != "-";
   Descriptor file(is_ours ? open(path.c_str(), O_RDONLY | O_CLOEXEC) : standard_input, is_ours);
   struct stat about = {};
@@ -133,7 +138,9 @@ absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::st
   }
   if (S_ISDIR(about.st_mode)) return OpenError(path, EISDIR);
   const off_t begin = lseek(file.number(), 0, SEEK_CUR);
-  if (!S_ISREG(about.st_mode) || begin < 0) return std::make_unique<Pipe>(std::move(file));
+  if (!S_ISREG(about.st_mode) || begin < 0) {
+    return std::make_unique<Pipe>(std::move(file), interruption);
+  }
   const off_t size = std::max<off_t>(about.st_size - begin, 0);
   return std::make_unique<RegularFile>(std::move(file), begin, size);
 }

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 
+#include "cli/interruption.h"
 #include "mayfly/payload_io.h"
 
 namespace mayfly::cli {
@@ -19,8 +20,10 @@ inline constexpr size_t kPipeKeptBytes = 16 << 20;
 // which remains owned by the caller. A regular file has a known length and can be read again from
 // anywhere. A pipe or a device has no known length, and can be read again from kPipeKeptBytes back.
 // INVALID_ARGUMENT if it cannot be read.
-absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(const std::string& path,
-                                                                   int standard_input);
+//
+// CANCELLED when a wait for a pipe is interrupted; `interruption` may be null.
+absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(
+    const std::string& path, int standard_input, const Interruption* interruption = nullptr);
 
 // Reads the payload into `data` if it is small enough for a message. Returns whether that is the
 // whole payload.

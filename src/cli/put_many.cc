@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/json.h"
 #include "cli/payload_file.h"
+#include "cli/resume_command.h"
 
 namespace mayfly::cli {
 namespace {
@@ -52,21 +53,29 @@ ExitCode PutMany::Run() {
   const auto files = ListFiles(line_.payload_paths);
   if (!files.ok()) return context_.report->UsageError(files.status());
   Group group;
-  for (const std::string& file : *files) Put(file, &group);
-  Send(&group);
+  for (const std::string& file : *files) {
+    if (!context_.interruption->IsInterrupted()) Put(file, &group);
+  }
+  if (!context_.interruption->IsInterrupted()) Send(&group);
+  if (context_.interruption->IsInterrupted()) {
+    const ExitCode code = context_.report->Error(
+        "", absl::CancelledError(absl::StrCat("interrupted, ", stored_count_, " of ", files->size(),
+                                              " inputs are stored")));
+    if (exit_code_ == kExitDone) exit_code_ = code;
+  }
   return exit_code_;
 }
 
 void PutMany::Put(const std::string& file, Group* group) {
   client::Input input{.call_id = client::MintCallId(), .payload = line_.metadata, .ttl = line_.ttl};
-  const std::string id = input.call_id;
-  const auto source = OpenPayload(file, context_.standard_input);
+  const auto source = OpenPayload(file, context_.standard_input, context_.interruption);
   if (!source.ok()) return ReportError(file, "", source.status());
   const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &input.payload.data);
   if (!fits.ok()) return ReportError(file, "", fits.status());
   if (!*fits) {
     Send(group);  // results in order
-    return ReportStored(file, id, client_.UploadInput(std::move(input), source->get()));
+    const absl::StatusOr<client::Stored> stored = Upload(&input, source->get());
+    return ReportStored(file, input.call_id, stored);
   }
   group->bytes += input.payload.data.size();
   group->files.push_back(file);
@@ -75,17 +84,44 @@ void PutMany::Put(const std::string& file, Group* group) {
 }
 
 void PutMany::Send(Group* group) {
-  const Group sent = std::exchange(*group, Group());
+  Group sent = std::exchange(*group, Group());
   if (sent.files.empty()) return;
-  const auto results = client_.PutInputs(sent.inputs);
+  const auto results = PutAll(&sent.inputs);
   for (size_t i = 0; i < results.size(); ++i) {
     ReportStored(sent.files[i], sent.inputs[i].call_id, results[i]);
   }
 }
 
+std::vector<absl::StatusOr<client::Stored>> PutMany::PutAll(
+    std::vector<client::Input>* inputs) const {
+  const client::CallOptions options{.cancellation = context_.interruption->cancellation()};
+  auto results = client_.PutInputs(*inputs, options);
+  std::vector<size_t> refused;
+  std::vector<client::Input> again;
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (ReasonOf(results[i].status()) != Reason::kIdOutsideWindow) continue;
+    (*inputs)[i].call_id = client::MintCallId();  // by the server's time, which is known now
+    refused.push_back(i);
+    again.push_back((*inputs)[i]);
+  }
+  auto second_results = client_.PutInputs(std::move(again), options);
+  for (size_t i = 0; i < refused.size(); ++i) results[refused[i]] = std::move(second_results[i]);
+  return results;
+}
+
+absl::StatusOr<client::Stored> PutMany::Upload(client::Input* input,
+                                               client::PayloadSource* source) const {
+  const client::CallOptions options{.cancellation = context_.interruption->cancellation()};
+  absl::StatusOr<client::Stored> stored = client_.UploadInput(*input, source, options);
+  if (ReasonOf(stored.status()) != Reason::kIdOutsideWindow) return stored;
+  input->call_id = client::MintCallId();
+  return client_.UploadInput(*input, source, options);
+}
+
 void PutMany::ReportStored(const std::string& file, const std::string& call_id,
                            const absl::StatusOr<client::Stored>& stored) {
   if (!stored.ok()) return ReportError(file, call_id, stored.status());
+  ++stored_count_;
   bool written = true;
   if (context_.report->json()) {
     nlohmann::json object = ToJson(*stored);
@@ -101,10 +137,9 @@ void PutMany::ReportStored(const std::string& file, const std::string& call_id,
 
 void PutMany::ReportError(const std::string& file, const std::string& call_id,
                           const absl::Status& status) {
-  absl::Status named(status.code(), absl::StrCat(file, ": ", status.message()));
-  status.ForEachPayload(
-      [&](absl::string_view url, const absl::Cord& payload) { named.SetPayload(url, payload); });
-  const ExitCode code = context_.report->Error(call_id, named);
+  const ExitCode code = context_.report->Error(
+      call_id, Reworded(status, absl::StrCat(file, ": ", status.message())),
+      IsResumable(status) && !call_id.empty() ? ResumeCommand(line_, call_id, file) : "");
   if (exit_code_ == kExitDone) exit_code_ = code;
 }
 

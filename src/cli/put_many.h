@@ -23,7 +23,7 @@ class PutMany {
       : client_(std::move(client)), line_(line), context_(context) {}
 
   // Prints a line "CALL<tab>FILE" for each file when its input is stored. Files that cannot be read
-  // and inputs that are refused are reported, and the others continue.
+  // and inputs that are refused are reported, and the others continue. An interruption ends it.
   ExitCode Run();
 
  private:
@@ -35,6 +35,9 @@ class PutMany {
   };
 
   void Put(const std::string& file, Group* group);
+  // Results in the order of the inputs, whose ids may be replaced.
+  std::vector<absl::StatusOr<client::Stored>> PutAll(std::vector<client::Input>* inputs) const;
+  absl::StatusOr<client::Stored> Upload(client::Input* input, client::PayloadSource* source) const;
   void Send(Group* group);
   void ReportStored(const std::string& file, const std::string& call_id,
                     const absl::StatusOr<client::Stored>& stored);
@@ -43,6 +46,7 @@ class PutMany {
   const client::Client client_;
   const CommandLine& line_;
   const Context context_;
+  size_t stored_count_ = 0;
   ExitCode exit_code_ = kExitDone;
 };
 

@@ -49,7 +49,8 @@ std::string AsArguments(absl::string_view text) {
                                     {"ca_file ", "--ca "},
                                     {"key_file ", "--key "},
                                     {"target is ", "--server is "},
-                                    {"as the target or as server_name", "in --server"}});
+                                    {"as the target or as server_name", "in --server"},
+                                    {"cancelled by the caller", "interrupted"}});
 }
 
 // "items[3].ttl is 25h" is about --ttl: a command has one of each.
@@ -104,6 +105,13 @@ nlohmann::json ErrorObject(const std::string& call_id, const absl::Status& statu
 
 }  // namespace
 
+absl::Status Reworded(const absl::Status& status, absl::string_view text) {
+  absl::Status reworded(status.code(), text);
+  status.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { reworded.SetPayload(url, payload); });
+  return reworded;
+}
+
 bool Report::Line(absl::string_view text) {
   out_->write(text.data(), static_cast<std::streamsize>(text.size()));
   out_->put('\n');
@@ -134,16 +142,20 @@ bool Report::HasNoted() {
   return has_noted_;
 }
 
-ExitCode Report::Error(const std::string& call_id, const absl::Status& status) {
+ExitCode Report::Error(const std::string& call_id, const absl::Status& status,
+                       const std::string& resume) {
   const std::string message = MessageOf(status, verb_);
   if (json_) {
-    *err_ << ToText(ErrorObject(call_id, status, message)) << "\n";
+    nlohmann::json object = ErrorObject(call_id, status, message);
+    if (!resume.empty()) object["error"]["resume"] = resume;
+    *err_ << ToText(object) << "\n";
     return ExitCodeOf(status);
   }
   const std::string reason = ReasonText(status);
   *err_ << absl::StrCat("mayfly: ", call_id.empty() ? "" : absl::StrCat("call ", call_id, ": "),
                         Words(status.code()), ": ", message,
                         reason.empty() ? "" : absl::StrCat(" (", reason, ")"), "\n");
+  if (!resume.empty()) *err_ << absl::StrCat("mayfly: to resume, run: ", resume, "\n");
   return ExitCodeOf(status);
 }
 

@@ -13,6 +13,9 @@
 
 namespace mayfly::cli {
 
+// The same error, with another text.
+absl::Status Reworded(const absl::Status& status, absl::string_view text);
+
 class Report {
  public:
   // The streams must outlive this object.
@@ -32,8 +35,10 @@ class Report {
   bool HasNoted() EXCLUDES_LOCK(mutex_);
 
   // Prints "mayfly: call ID: not found: TEXT (REASON)" and returns the exit code. `call_id` may be
-  // empty. Names of the client's options and of the wire become those of the command line.
-  ExitCode Error(const std::string& call_id, const absl::Status& status);
+  // empty. Names of the client's options and of the wire become those of the command line. A command
+  // that resumes what has failed follows on a line of its own, unless it is empty.
+  ExitCode Error(const std::string& call_id, const absl::Status& status,
+                 const std::string& resume = "");
   // Prints an error in the user's arguments and returns kExitUsage.
   ExitCode UsageError(const absl::Status& status);
 

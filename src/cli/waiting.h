@@ -32,21 +32,32 @@ class Waiting {
   std::thread thread_;
 };
 
-// A sink that stops the waiting before it takes anything.
+// A sink that stops the waiting, if there is one, before it takes anything.
 class SinkAfterWaiting : public client::PayloadSink {
  public:
   SinkAfterWaiting(client::PayloadSink* sink, Waiting* waiting) : sink_(sink), waiting_(waiting) {}
 
+  absl::StatusOr<uint64_t> KeptBytes(const client::PayloadVersion& version) override {
+    StopWaiting();
+    return sink_->KeptBytes(version);
+  }
+  absl::StatusOr<size_t> ReadKept(uint64_t offset, char* buffer, size_t size) override {
+    return sink_->ReadKept(offset, buffer, size);
+  }
   absl::Status WriteAt(uint64_t offset, absl::string_view data) override {
-    waiting_->Stop();
+    StopWaiting();
     return sink_->WriteAt(offset, data);
   }
   absl::Status Finish(uint64_t size) override {
-    waiting_->Stop();
+    StopWaiting();
     return sink_->Finish(size);
   }
 
  private:
+  void StopWaiting() const {
+    if (waiting_ != nullptr) waiting_->Stop();
+  }
+
   client::PayloadSink* const sink_;
   Waiting* const waiting_;
 };

@@ -68,7 +68,8 @@ void AwaitedOutputs::Await(const std::shared_ptr<Core>& core, std::string call_i
   const auto wait = std::make_shared<Wait>(shared_from_this(), core, std::move(call_id), options,
                                            std::move(done));
   if (!wait->CancelWith(options.cancellation)) return;
-  const bool by_stream = options.wait > absl::ZeroDuration() && options.lease == stream_lease_;
+  const bool by_stream = options.wait > absl::ZeroDuration() && options.lease == stream_lease_ &&
+                         options.claim_token.empty();
   if (!by_stream) return Ask(core, wait, options.wait);
   {
     MutexLock lock(&mutex_);
@@ -87,6 +88,7 @@ void AwaitedOutputs::Ask(const std::shared_ptr<Core>& core, const std::shared_pt
                     .count_max = 1,
                     .bytes_max = kMessageDataBytesMax,
                     .claim_larger = true,
+                    .token = wait->options().claim_token,
                     .timeout = wait->timeout(),
                     .cancellation = wait->options().cancellation},
                    [self = shared_from_this(), wait,

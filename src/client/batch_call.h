@@ -3,7 +3,8 @@
 // and gathers one result for each item.
 //
 // Items that come back UNAVAILABLE are sent again, without their neighbours; so are items whose
-// payload did not fit into the response. rpcs.h says for each RPC how items and results are read.
+// payload did not fit into the response, and inputs whose id was minted by another clock than the
+// server's. rpcs.h says for each RPC how items and results are read.
 // The parts share the BatchCall, and run on the core's thread.
 #pragma once
 
@@ -94,7 +95,7 @@ class BatchCall : public Operation {
   }
 
   // Takes the next items that fit into one request; empty when there are none.
-  std::vector<size_t> Cut(Request* request) EXCLUDES_LOCK(mutex_) {
+  std::vector<size_t> Cut(Request* request, typename Rpc::Ids* ids) EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     std::vector<size_t> places;
     size_t request_bytes = 0;
@@ -108,6 +109,7 @@ class BatchCall : public Operation {
       }
       request_bytes += bytes;
       if (!places.empty() && request_bytes > core_->options().batch_bytes_max) break;
+      ids->Add(&items_[next_]);
       Rpc::Add(std::move(items_[next_]), request);
       places.push_back(next_);
     }
@@ -160,7 +162,7 @@ class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
 
   // False when no items are left.
   bool Fill() {
-    places_ = batch_->Cut(this->request());
+    places_ = batch_->Cut(this->request(), &ids_);
     return !places_.empty();
   }
 
@@ -174,6 +176,7 @@ class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
     }
     std::vector<size_t> left;  // indexes into the request
     bool unavailable = false;
+    bool has_new_ids = false;
     uint64_t smallest_left = std::numeric_limits<uint64_t>::max();
     for (size_t i = 0; i < places_.size(); ++i) {
       auto* answer = answers->Mutable(static_cast<int>(i));
@@ -188,12 +191,15 @@ class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
       if (absl::IsUnavailable(StatusOf(result))) {
         unavailable = true;
         left.push_back(i);
+      } else if (ids_.MintAgain(i, StatusOf(result), ItemAt(i))) {
+        has_new_ids = true;
+        left.push_back(i);
       }
       batch_->results_[places_[i]] = std::move(result);
     }
     // Without this, a server that never sends a payload would be asked for ever.
     const bool has_more_room = MakeRoom(smallest_left);
-    const bool moved_on = left.size() < places_.size() || has_more_room;
+    const bool moved_on = left.size() < places_.size() || has_more_room || has_new_ids;
     Keep(left);
     if (left.empty() || (!unavailable && !moved_on)) return Next::kEnd;
     return unavailable ? Next::kAgainLater : Next::kAgain;
@@ -226,7 +232,12 @@ class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
     for (size_t place : places_) batch_->results_[place] = status;
   }
 
+  auto* ItemAt(size_t index) {
+    return Rpc::Items(this->request())->Mutable(static_cast<int>(index));
+  }
+
   void Keep(const std::vector<size_t>& left) {
+    ids_.Keep(left);
     auto* items = Rpc::Items(this->request());
     for (size_t i = 0; i < left.size(); ++i) {
       items->SwapElements(static_cast<int>(i), static_cast<int>(left[i]));
@@ -239,6 +250,7 @@ class BatchCall<Rpc>::Part : public RpcCall<Request, Response> {
 
   const std::shared_ptr<BatchCall> batch_;
   std::vector<size_t> places_;  // of the request's items in the batch
+  [[no_unique_address]] typename Rpc::Ids ids_;
 };
 
 }  // namespace mayfly::client

@@ -232,7 +232,10 @@ class Batcher<Rpc>::Call : public RpcCall<typename Rpc::Request, typename Rpc::R
     if constexpr (requires { this->request()->set_max_bytes(1); }) {
       this->request()->set_max_bytes(core_of_client->options().batch_bytes_max);
     }
-    for (const auto& single : singles_) Rpc::Add(std::move(single->item), this->request());
+    for (const auto& single : singles_) {
+      ids_.Add(&single->item);
+      Rpc::Add(std::move(single->item), this->request());
+    }
   }
 
  private:
@@ -248,6 +251,7 @@ class Batcher<Rpc>::Call : public RpcCall<typename Rpc::Request, typename Rpc::R
     results_.reserve(singles_.size());
     std::vector<size_t> left;  // indexes into the request
     bool unavailable = false;
+    bool has_new_ids = false;
     for (size_t i = 0; i < singles_.size(); ++i) {
       auto* answer = answers->Mutable(static_cast<int>(i));
       if (Rpc::DidNotFit(*answer) && !IsLarge(*answer)) {
@@ -256,12 +260,19 @@ class Batcher<Rpc>::Call : public RpcCall<typename Rpc::Request, typename Rpc::R
         continue;
       }
       results_.push_back(Rpc::Read(answer));
-      if (!absl::IsUnavailable(StatusOf(results_.back()))) continue;
-      unavailable = true;
+      const absl::Status& status = StatusOf(results_.back());
+      if (absl::IsUnavailable(status)) {
+        unavailable = true;
+      } else if (ids_.MintAgain(i, status, Rpc::Items(this->request())->Mutable(i))) {
+        has_new_ids = true;
+      } else {
+        continue;
+      }
       left.push_back(i);
     }
     // Each response has at least one payload. A server that sends none would be asked for ever.
-    if (left.empty() || (!unavailable && left.size() == singles_.size())) return Next::kEnd;
+    const bool moved_on = left.size() < singles_.size() || has_new_ids;
+    if (left.empty() || (!unavailable && !moved_on)) return Next::kEnd;
     AnswerAllBut(left);
     return unavailable ? Next::kAgainLater : Next::kAgain;
   }
@@ -299,6 +310,7 @@ class Batcher<Rpc>::Call : public RpcCall<typename Rpc::Request, typename Rpc::R
       answered.push_back(std::move(singles_[i]));
       results.push_back(std::move(results_[i]));
     }
+    ids_.Keep(left);
     const int count = static_cast<int>(kept.size());
     items->DeleteSubrange(count, items->size() - count);
     singles_ = std::move(kept);
@@ -313,6 +325,7 @@ class Batcher<Rpc>::Call : public RpcCall<typename Rpc::Request, typename Rpc::R
   const std::shared_ptr<Message> message_;
   Singles singles_;  // of the request's items, in their order
   std::vector<Result> results_;
+  [[no_unique_address]] typename Rpc::Ids ids_;
 };
 
 }  // namespace mayfly::client

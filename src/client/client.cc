@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 #include "base/call_id.h"
 #include "base/error.h"
 #include "client/await.h"
@@ -16,6 +14,7 @@
 #include "client/random.h"
 #include "client/rpcs.h"
 #include "client/server_info_call.h"
+#include "client/server_time.h"
 
 namespace mayfly::client {
 namespace {
@@ -35,8 +34,10 @@ Client::Callback<Client::Results<T>> OnlyResult(Client::Callback<absl::StatusOr<
 std::string MintCallId() {
   uint8_t random[kCallIdRandomBytes];
   FillFromKernel(MutableByteSpan(random));
-  return CallId::Mint(absl::Now(), ByteSpan(random)).ToString();
+  return CallId::Mint(ServerTime(), ByteSpan(random)).ToString();
 }
+
+std::string MintClaimToken() { return NewClaimToken(); }
 
 absl::StatusOr<Client> Client::ConnectFromEnvironment(ClientOptions options) {
   const auto take = [](const char* name, std::string* option) {
@@ -63,9 +64,6 @@ Client::Client(std::shared_ptr<Core> core) : core_(std::move(core)) {}
 
 void Client::PutInputsAsync(std::vector<Input> inputs, Callback<Results<Stored>> done,
                             CallOptions options) const {
-  for (Input& input : inputs) {
-    if (input.call_id.empty()) input.call_id = MintCallId();
-  }
   BatchCall<PutInputsRpc>::Start(core_, std::move(inputs), {},
                                  TimeBudget(TimeoutOf(*core_, options)), std::move(done),
                                  options.cancellation);
@@ -78,7 +76,6 @@ Client::Results<Stored> Client::PutInputs(std::vector<Input> inputs, CallOptions
 
 void Client::PutInputAsync(Input input, Callback<absl::StatusOr<Stored>> done,
                            CallOptions options) const {
-  if (input.call_id.empty()) input.call_id = MintCallId();
   if (IsLarge(input)) {
     return QueueUpload(core_, std::move(input), std::move(options), std::move(done));
   }
@@ -89,7 +86,6 @@ void Client::PutInputAsync(Input input, Callback<absl::StatusOr<Stored>> done,
 absl::StatusOr<Stored> Client::PutInput(Input input, CallOptions options) const {
   if (IsLarge(input)) {
     core_->CheckMayWait();
-    if (input.call_id.empty()) input.call_id = MintCallId();
     return UploadData(core_, std::move(input), options);
   }
   return Await<absl::StatusOr<Stored>>(
@@ -103,7 +99,6 @@ Client::Future<Stored> Client::PutInputFuture(Input input, CallOptions options) 
 
 absl::StatusOr<Stored> Client::UploadInput(Input input, PayloadSource* source,
                                            CallOptions options) const {
-  if (input.call_id.empty()) input.call_id = MintCallId();
   return UploadFrom(core_, std::move(input), source, options);
 }
 

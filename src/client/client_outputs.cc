@@ -186,13 +186,15 @@ absl::StatusOr<Retrieved> Client::RetrieveInto(const std::string& call_id, Paylo
       *output = *std::move(whole);
       core_->awaited_outputs()->holdings()->Hold(core_, *output, options.lease);
     } else {
+      RETURN_IF_ERROR(
+          sink->KeptBytes({.attempt = output->attempt, .size_bytes = output->size_bytes}).status());
       const std::string data = std::exchange(output->payload.data, std::string());
       if (!data.empty()) RETURN_IF_ERROR(sink->WriteAt(0, data));
       RETURN_IF_ERROR(sink->Finish(data.size()));
       output->data_omitted = true;
     }
     retrieved.output = *output;
-    return absl::OkStatus();
+    return options.before_ack ? options.before_ack(*output) : absl::OkStatus();
   };
   const absl::StatusOr<absl::Time> erased = Retrieval(core_, call_id, write, options).Run();
   RETURN_IF_ERROR(erased.status());

@@ -60,6 +60,7 @@ DownloadTransfer::DownloadTransfer(const std::shared_ptr<Core>& core, PayloadSin
 absl::StatusOr<StoredInput> DownloadTransfer::RunInput(const std::string& call_id) {
   request_.set_call_id(call_id);
   request_.set_kind(v1::PAYLOAD_KIND_INPUT);
+  RETURN_IF_ERROR(BeginVersion({}));
   RETURN_IF_ERROR(Run());
   return StoredInput{.call_id = call_id,
                      .payload = WithoutData(header_->mutable_payload()),
@@ -72,6 +73,7 @@ absl::StatusOr<ClaimedOutput> DownloadTransfer::RunOutput(ClaimedOutput output) 
   request_.set_kind(v1::PAYLOAD_KIND_OUTPUT);
   request_.set_claim_token(output.claim.token);
   request_.set_fence(output.claim.fence);
+  RETURN_IF_ERROR(BeginVersion({.attempt = output.attempt, .size_bytes = output.size_bytes}));
   RETURN_IF_ERROR(Run());
   output.claim.token = request_.claim_token();
   output.claim.fence = request_.fence();
@@ -84,6 +86,44 @@ absl::StatusOr<ClaimedOutput> DownloadTransfer::RunOutput(ClaimedOutput output) 
   return output;
 }
 
+absl::Status DownloadTransfer::BeginVersion(const PayloadVersion& version) {
+  watch_->BeginCallersTurn();
+  sink_error_ = ReadKept(version);
+  watch_->EndCallersTurn();
+  return sink_error_;
+}
+
+absl::Status DownloadTransfer::ReadKept(const PayloadVersion& version) {
+  version_ = version;
+  offset_ = 0;
+  crc32c_ = 0;
+  const absl::StatusOr<uint64_t> kept = sink_->KeptBytes(version);
+  RETURN_IF_ERROR(kept.status());
+  std::string piece(std::min<uint64_t>(*kept, kSegmentBytes), '\0');
+  while (offset_ < *kept) {
+    RETURN_IF_ERROR(watch_->Verdict(absl::OkStatus()));
+    const absl::StatusOr<size_t> read =
+        sink_->ReadKept(offset_, piece.data(), std::min<uint64_t>(*kept - offset_, piece.size()));
+    RETURN_IF_ERROR(read.status());
+    if (*read == 0) break;
+    crc32c_ = ExtendCrc32c(crc32c_, AsBytes(absl::string_view(piece.data(), *read)));
+    offset_ += *read;
+  }
+  has_resumed_ = offset_ > 0;
+  return absl::OkStatus();
+}
+
+bool DownloadTransfer::MayBeginAnew(const absl::Status& status) {
+  const Reason reason = ReasonOf(status);
+  const bool kept_is_another =
+      reason == Reason::kChecksumMismatch || reason == Reason::kOffsetMismatch;
+  if (!kept_is_another || !has_resumed_ || has_begun_anew_) return false;
+  offset_ = 0;
+  crc32c_ = 0;
+  has_begun_anew_ = true;
+  return true;
+}
+
 absl::Status DownloadTransfer::Run() {
   const RetryPolicy& policy = core_->options().retry;
   int failures = 0;  // since something was received
@@ -92,6 +132,7 @@ absl::Status DownloadTransfer::Run() {
     absl::Status status = ReceiveOnce();
     if (status.ok()) return sink_->Finish(offset_);
     RETURN_IF_ERROR(sink_error_);
+    if (MayBeginAnew(status)) continue;
     failures = moved_on_ ? 1 : failures + 1;
     const bool claim_was_lost = ReasonOf(status) == Reason::kClaimLost;
     // OVERLOADED: other downloads fill the server's send buffers.
@@ -139,15 +180,18 @@ absl::Status DownloadTransfer::ReceiveOnce() {
 }
 
 absl::Status DownloadTransfer::Take(const v1::DownloadHeader& header) {
+  const bool is_another_version =
+      request_.kind() == v1::PAYLOAD_KIND_OUTPUT &&
+      (header.attempt() != version_.attempt || header.size_bytes() != version_.size_bytes);
   const bool is_another =
-      header_.has_value() &&
-      (header.size_bytes() != header_->size_bytes() || header.attempt() != header_->attempt() ||
-       header.payload().crc32c() != header_->payload().crc32c());
+      is_another_version ||
+      (header_.has_value() && (header.size_bytes() != header_->size_bytes() ||
+                               header.payload().crc32c() != header_->payload().crc32c()));
   const uint64_t asked_for = offset_;
   header_ = header;
-  if (!is_another || asked_for == 0) return absl::OkStatus();
-  offset_ = 0;
-  crc32c_ = 0;
+  if (!is_another) return absl::OkStatus();
+  RETURN_IF_ERROR(BeginVersion({.attempt = header.attempt(), .size_bytes = header.size_bytes()}));
+  if (offset_ == asked_for) return absl::OkStatus();
   return absl::UnavailableError("the payload was replaced while it was downloaded");
 }
 

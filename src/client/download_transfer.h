@@ -2,7 +2,8 @@
 // resumes where the sink is. It blocks its thread, and lives on that thread's stack.
 //
 // It reclaims an output whose claim was lost during the download. If a later attempt replaced the
-// output meanwhile, the sink gets the later one, from offset 0 on.
+// output meanwhile, the sink gets the later one, from offset 0 on. It goes on behind data that the
+// sink has from another process; if the whole has not the payload's checksum, it begins again, once.
 #pragma once
 
 #include <memory>
@@ -31,6 +32,11 @@ class DownloadTransfer {
 
  private:
   absl::Status Run();
+  // Begins behind what the sink has of this version.
+  absl::Status BeginVersion(const PayloadVersion& version);
+  absl::Status ReadKept(const PayloadVersion& version);
+  // Whether to begin again because what the sink had is not the beginning of the payload.
+  bool MayBeginAnew(const absl::Status& status);
   // One stream, from offset_ on.
   absl::Status ReceiveOnce();
   absl::Status Take(const v1::DownloadHeader& header);
@@ -47,6 +53,9 @@ class DownloadTransfer {
   std::optional<v1::DownloadHeader> header_;
   uint64_t offset_ = 0;  // of the next segment
   uint32_t crc32c_ = 0;  // of the data before offset_
+  PayloadVersion version_;
+  bool has_resumed_ = false;  // with data that the sink had
+  bool has_begun_anew_ = false;
   bool finished_ = false;
   bool moved_on_ = false;  // in the stream under way
   absl::Status sink_error_;

@@ -11,6 +11,7 @@
 #include <google/protobuf/repeated_field.h>
 
 #include "client/convert.h"
+#include "client/minted_ids.h"
 #include "client/rpc_call.h"
 #include "mayfly/call.h"
 
@@ -24,6 +25,7 @@ struct ItemsRpc {
   using Response = ResponseMessage;
   using Item = ItemValue;
   using Result = ResultValue;
+  using Ids = GivenIds;
 
   static auto* Items(Request* request) { return request->mutable_items(); }
   static void Add(Item item, Request* request) { ToProto(std::move(item), request->add_items()); }
@@ -44,6 +46,7 @@ struct CallIdsRpc {
   using Response = ResponseMessage;
   using Item = std::string;
   using Result = ResultValue;
+  using Ids = GivenIds;
 
   static auto* Items(Request* request) { return request->mutable_call_ids(); }
   static void Add(Item item, Request* request) { request->add_call_ids(std::move(item)); }
@@ -64,6 +67,7 @@ absl::StatusOr<Stored> ReadStored(Answer* answer) {
 
 struct PutInputsRpc
     : ItemsRpc<v1::PutInputsRequest, v1::PutInputsResponse, Input, absl::StatusOr<Stored>> {
+  using Ids = MintedIds;
   static constexpr RpcMethod<Request, Response> kMethod =
       &v1::FunctionIo::StubInterface::AsyncPutInputs;
   static Result Read(v1::PutInputResult* answer) { return ReadStored(answer); }

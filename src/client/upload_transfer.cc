@@ -12,9 +12,11 @@
 #include "client/limits.h"
 #include "client/pause.h"
 #include "client/random.h"
+#include "client/server_time.h"
 #include "client/status.h"
 #include "client/time_budget.h"
 #include "client/upload_id.h"
+#include "mayfly/client.h"
 
 namespace mayfly::client {
 namespace {
@@ -47,8 +49,9 @@ UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource*
 UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Input input,
                                PayloadSource* source, const CallOptions& options)
     : UploadTransfer(core, source, options) {
+  id_is_minted_ = input.call_id.empty();
+  if (id_is_minted_) input.call_id = MintCallId();
   ToProto(std::move(input), header_.mutable_input());
-  header_.mutable_input()->mutable_payload()->clear_crc32c();
   SetUploadId();
 }
 
@@ -56,13 +59,27 @@ UploadTransfer::UploadTransfer(const std::shared_ptr<Core>& core, Output output,
                                PayloadSource* source, const CallOptions& options)
     : UploadTransfer(core, source, options) {
   ToProto(std::move(output), header_.mutable_output());
-  header_.mutable_output()->mutable_payload()->clear_crc32c();
   SetUploadId();
 }
 
+v1::Payload* UploadTransfer::payload() {
+  return header_.has_input() ? header_.mutable_input()->mutable_payload()
+                             : header_.mutable_output()->mutable_payload();
+}
+
 void UploadTransfer::SetUploadId() {
+  payload()->clear_crc32c();
   if (size_.has_value()) header_.set_size_bytes(*size_);
   header_.set_upload_id(UploadIdOf(header_));
+}
+
+bool UploadTransfer::MayMintAgain(const absl::Status& status) {
+  if (!header_.has_input() || !LearnServerTime(header_.input().call_id(), status)) return false;
+  if (!std::exchange(id_is_minted_, false)) return false;
+  header_.mutable_input()->set_call_id(MintCallId());
+  SetUploadId();
+  committed_ = 0;
+  return true;
 }
 
 bool UploadTransfer::MayBeginAnew(const absl::Status& status) {
@@ -80,7 +97,7 @@ absl::StatusOr<Stored> UploadTransfer::Run() {
   while (true) {
     absl::StatusOr<Stored> stored = SendOnce();
     RETURN_IF_ERROR(source_error_);
-    if (MayBeginAnew(stored.status())) continue;
+    if (MayMintAgain(stored.status()) || MayBeginAnew(stored.status())) continue;
     if (stored.ok() || !MayGoOn(stored.status())) {
       return stored.ok() ? stored : watch_->Verdict(stored.status());
     }
@@ -98,12 +115,10 @@ absl::StatusOr<Stored> UploadTransfer::Run() {
 }
 
 void UploadTransfer::WriteHeader() {
-  v1::Payload* payload = header_.has_input() ? header_.mutable_input()->mutable_payload()
-                                             : header_.mutable_output()->mutable_payload();
   header_.set_offset_bytes(committed_);
   if (size_.has_value()) header_.set_size_bytes(*size_);
   // So that a payload whose answer was lost is recognised before it is sent again.
-  if (whole_was_read_) payload->set_crc32c(crc32c_before_.back());
+  if (whole_was_read_) payload()->set_crc32c(crc32c_before_.back());
   *request_.mutable_header() = header_;
 }
 

@@ -33,8 +33,12 @@ class UploadTransfer {
   UploadTransfer(const std::shared_ptr<Core>& core, PayloadSource* source,
                  const CallOptions& options);
 
+  v1::Payload* payload();  // of the header's item
   // Once the header has its item.
   void SetUploadId();
+  // Whether to begin again with another call id, because the server rejected the time in the one that
+  // was minted here.
+  bool MayMintAgain(const absl::Status& status);
   // Whether to begin again because the server has kept other data, of another process.
   bool MayBeginAnew(const absl::Status& status);
   // One stream, from committed_ on. Sets source_error_.
@@ -53,6 +57,7 @@ class UploadTransfer {
   const Progress progress_;
   const std::shared_ptr<TransferWatch> watch_;
   v1::UploadHeader header_;
+  bool id_is_minted_ = false;  // here, and not for the second time
   v1::UploadRequest request_;
   uint64_t committed_ = 0;  // the next stream begins here
   std::vector<uint32_t>

@@ -220,6 +220,7 @@ TEST_F(BinaryTest, AServerOfAnotherAuthorityExitsWithFive) {
 
 TEST_F(BinaryTest, MistakesExitWithTwo) {
   EXPECT_EQ(Mayfly({"retrieve"}).exit_code, 2);
+  EXPECT_THAT(Mayfly({"retrieve", ""}).err, HasSubstr("CALL: it is empty, expected a call id"));
   EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 2);
   EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 2);
   const Finished nowhere = Mayfly({"retrieve", kNobodys, "--output", "/nonexistent/out"});
@@ -276,6 +277,11 @@ TEST_F(BinaryTest, AnAddressThatCannotBeIsRefused) {
   const Finished run = Mayfly({"describe", kNobodys, "--server", "127.0.0.1:99999"});
   EXPECT_EQ(run.exit_code, 2);
   EXPECT_EQ(run.err, "mayfly: --server is 127.0.0.1:99999, range of the port is 1 to 65535\n");
+  for (const char* const address : {"b:1:2", "[b]:7443", "https://127.0.0.1:7443", "[::1"}) {
+    const Finished other = Mayfly({"describe", kNobodys, "--server", address});
+    EXPECT_EQ(other.exit_code, 2) << address;
+    EXPECT_THAT(other.err, HasSubstr(absl::StrCat("mayfly: --server is ", address, ", expected ")));
+  }
 }
 
 TEST_F(BinaryTest, AWaitForAServerThatIsNotThereIsSaidAtOnceAndEndsWithTheTimeout) {

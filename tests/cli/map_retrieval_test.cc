@@ -84,6 +84,25 @@ TEST_F(MapRetrievalTest, AnAckThatIsRefusedIsReported) {
   EXPECT_THAT(err_.str(), HasSubstr("call " + id + ": not found"));
 }
 
+// As a run that died between the two leaves it.
+TEST_F(MapRetrievalTest, AnOutputThatIsInPlaceAndNotAcknowledgedIsAcknowledged) {
+  const std::string id = NewReadyCall("42");
+  CommandLine line;
+  line.call_ids = {id};
+  line.output_file = scratch_.Path("outputs/" + id);
+  line.wait = absl::ZeroDuration();
+  constexpr int kSyncBeforeAck = 13;
+  EXPECT_THROW(Run(line, /*failing_operation=*/0, kSyncBeforeAck), Crash);
+  client_ = NewClient();
+  EXPECT_EQ(Output(id), "42");
+  EXPECT_EQ(client_.DescribeCall(id)->state, client::CallState::kClaimed);
+  const int claims = server_.CountOf("ClaimOutputs");
+  EXPECT_EQ(Retrieve({id}), kExitDone) << err_.str();
+  EXPECT_EQ(client_.DescribeCall(id)->state, client::CallState::kConsumed);
+  EXPECT_EQ(server_.CountOf("ClaimOutputs"), claims);
+  EXPECT_EQ(FileCount(), 1);
+}
+
 TEST_F(MapRetrievalTest, AnOutcomeThatIsNoSuccessIsSaid) {
   const std::string id = client_.PutInput({.payload = {.data = "input"}})->call_id;
   ASSERT_TRUE(client_

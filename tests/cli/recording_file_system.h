@@ -12,14 +12,19 @@
 
 namespace mayfly {
 
+// The process dies, as far as its files are concerned.
+struct Crash {};
+
 class RecordingFileSystem : public FileSystem {
  public:
   // `log` is called with "create", "write", "sync", "rename", "remove" and "sync directory".
   explicit RecordingFileSystem(std::function<void(const std::string&)> log)
       : log_(std::move(log)) {}
 
-  // The operation of this number, from 1, fails; 0: none.
+  // The operation of this number, from 1, fails; 0: none. Removals do not count.
   void FailOperation(int number) { fails_ = number; }
+  // The operation of this number, from 1, throws Crash and does nothing; 0: none. Removals count.
+  void CrashAtOperation(int number) { crashes_ = number; }
 
   absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) override {
     absl::Status status = Count("create");
@@ -33,6 +38,7 @@ class RecordingFileSystem : public FileSystem {
     return status.ok() ? PosixFileSystem()->Rename(from, to) : status;
   }
   absl::Status Remove(const std::string& path) override {
+    CountForCrash();
     log_("remove");
     return PosixFileSystem()->Remove(path);
   }
@@ -66,7 +72,11 @@ class RecordingFileSystem : public FileSystem {
     const std::unique_ptr<File> file_;
   };
 
+  void CountForCrash() {
+    if (++all_operations_ == crashes_) throw Crash();
+  }
   absl::Status Count(const std::string& operation) {
+    CountForCrash();
     log_(operation);
     return ++operations_ == fails_ ? absl::UnavailableError(operation + " failed: disk on fire")
                                    : absl::OkStatus();
@@ -75,6 +85,8 @@ class RecordingFileSystem : public FileSystem {
   const std::function<void(const std::string&)> log_;
   int operations_ = 0;
   int fails_ = 0;
+  int all_operations_ = 0;
+  int crashes_ = 0;
 };
 
 }  // namespace mayfly

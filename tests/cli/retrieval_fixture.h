@@ -30,10 +30,11 @@ class RetrievalFixture : public client::ClientFixture {
     return std::exchange(log_, {});
   }
 
-  // The operation on the disk of this number, from 1, fails; 0: none.
-  ExitCode Run(CommandLine line, int failing_operation) {
+  // The operation on the disk of this number, from 1, fails, or throws Crash; 0: none.
+  ExitCode Run(CommandLine line, int failing_operation, int crashing_operation = 0) {
     RecordingFileSystem files([this](const std::string& event) { Log(event); });
     files.FailOperation(failing_operation);
+    files.CrashAtOperation(crashing_operation);
     line.verb = Verb::kRetrieve;
     Report report(&out_, &err_, /*json=*/false, Verb::kRetrieve);
     ProgressBar bar{{}};

@@ -1,9 +1,12 @@
 // The program transfers payloads of any size: through pipes in bounded memory, over connections
 // that break, and to full disks.
+#include <fcntl.h>
 #include <iostream>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "cli/real_server_fixture.h"
 
@@ -97,6 +100,86 @@ TEST_F(TransferTest, TheSameCommandResumesAnUploadThatWasKilled) {
   // What was in flight is sent again, not what the server had.
   EXPECT_LT(proxy_.PassedBytes(TcpProxy::kToServer) - before, 34 * kMiB);
   EXPECT_EQ(Shell("mayfly retrieve " + call + " | cmp - pattern").err, "");
+}
+
+// put-input mints an id, which the command that it prints has.
+TEST_F(TransferTest, AnInputThatIsInterruptedSaysHowToResume) {
+  WritePattern(24 * kMiB);
+  const uint64_t before = proxy_.PassedBytes(TcpProxy::kToServer);
+  Program program(
+      Plan({"put-input", scratch_.Path("pattern"), "--label", "name=it's", "--ttl", "1h"}));
+  while (proxy_.PassedBytes(TcpProxy::kToServer) < before + 12 * kMiB) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  proxy_.Stall(TcpProxy::kToServer);
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait().signal, SIGINT);
+  proxy_.GoOn();
+  const std::string told = scratch_.Read("stderr");
+  EXPECT_THAT(told, HasSubstr(": cancelled: interrupted\nmayfly: to resume, run: "));
+  const std::string command = told.substr(told.find("run: ") + 5);
+  EXPECT_THAT(command, HasSubstr("mayfly put-input --call-id "));
+  EXPECT_THAT(command, HasSubstr(" --ttl 1h --label 'name=it'\\''s' "));
+  const Finished again = Shell(command);
+  ASSERT_EQ(again.end.exit_code, 0) << again.err;
+  EXPECT_LT(proxy_.PassedBytes(TcpProxy::kToServer) - before, 34 * kMiB);
+  EXPECT_THAT(command, HasSubstr(" --call-id " + again.out.substr(0, 36)));
+  EXPECT_EQ(Shell("as_worker get-input " + again.out.substr(0, 36) + " | cmp - pattern").err, "");
+}
+
+TEST_F(TransferTest, ManyInputsThatAreInterruptedSayHowToResume) {
+  ASSERT_EQ(Shell("mkdir many; for i in 1 2 3; do head -c 12000000 /dev/urandom > many/$i; done")
+                .end.exit_code,
+            0);
+  Program program(Plan({"put-input", "--all", scratch_.Path("many")}));
+  while (scratch_.Read("stdout").empty()) absl::SleepFor(absl::Milliseconds(1));
+  proxy_.Stall(TcpProxy::kToServer);
+  program.Signal(SIGINT);
+  EXPECT_EQ(program.Wait().signal, SIGINT);
+  proxy_.GoOn();
+  const std::string told = scratch_.Read("stderr");
+  EXPECT_THAT(told, testing::ContainsRegex(
+                        "many/[23]: interrupted\nmayfly: to resume, run: .* --call-id .*/[23]\n"
+                        "mayfly: cancelled: interrupted, [12] of 3 inputs are stored\n"));
+  const size_t run = told.find("run: ") + 5;
+  EXPECT_EQ(Shell(told.substr(run, told.find('\n', run) - run)).end.exit_code, 0);
+}
+
+TEST_F(TransferTest, AnInputWhoseServerHasGoneSaysHowToResume) {
+  WritePattern(3 * kMiB);
+  proxy_.Stall(TcpProxy::kToServer);
+  const Finished run = Shell("cat pattern | mayfly --timeout 1s --json put-input 2>&1 || true");
+  EXPECT_THAT(run.out, testing::ContainsRegex("\"resume\":\"[^\"]*mayfly --json --timeout 1s "
+                                              "put-input --call-id [-0-9a-f]+\""));
+  proxy_.GoOn();
+}
+
+TEST_F(TransferTest, CtrlCWhileThePipeIsSilentEndsAPut) {
+  const std::string pipe = scratch_.Path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const int writer = open(pipe.c_str(), O_RDWR | O_CLOEXEC);
+  for (const size_t sent : {size_t{0}, 3 * kMiB}) {
+    ProgramPlan plan = Plan({"put-input"});
+    plan.in = pipe;
+    const uint64_t before = proxy_.PassedBytes(TcpProxy::kToServer);
+    Program program(std::move(plan));
+    const std::string data(sent, 'x');
+    for (size_t done = 0; done < sent;) {
+      done += static_cast<size_t>(write(writer, data.data() + done, sent - done));
+    }
+    while (proxy_.PassedBytes(TcpProxy::kToServer) < before + sent / 2) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    // It must be past the setup of its signals, when it opens the pipe.
+    const std::string status = absl::StrCat("/proc/", program.pid(), "/status");
+    while (ReadWholeFile(status).find("SigBlk:\t000000000000400") == std::string::npos) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    program.Signal(SIGINT);
+    EXPECT_EQ(program.Wait().signal, SIGINT);
+    EXPECT_EQ(scratch_.Read("stderr").find("to resume") != std::string::npos, sent > 0);
+  }
+  close(writer);
 }
 
 TEST_F(TransferTest, ADownloadGoesOnAfterCuts) {

@@ -151,6 +151,67 @@ TEST_F(DownloadTest, AClaimThatWasLostOnTheWayIsMadeAgain) {
   EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kConsumed);
 }
 
+TEST_F(DownloadTest, WhatTheSinkKeepsIsNotSentAgain) {
+  for (const size_t kept : {size_t{1}, kMiB + 5, data_.size()}) {
+    sink_ = TestSink();
+    sink_.kept = data_.substr(0, kept);
+    const absl::StatusOr<std::string> output = Retrieve(NewReadyCall(data_));
+    ASSERT_TRUE(output.ok()) << output.status();
+    EXPECT_TRUE(*output == data_);
+    EXPECT_EQ(StreamOffsets().back(), kept);
+    EXPECT_THAT(sink_.versions, ElementsAre(testing::Pair(1, data_.size())));
+  }
+}
+
+TEST_F(DownloadTest, OfAnInputTheSinkKeepsWhateverThereIs) {
+  sink_.kept = data_.substr(0, kMiB);
+  sink_.kept_attempt = 0;
+  ASSERT_TRUE(client_.DownloadInput(NewInput(data_), &sink_).ok());
+  EXPECT_TRUE(sink_.data == data_);
+  EXPECT_THAT(StreamOffsets(), ElementsAre(kMiB));
+}
+
+TEST_F(DownloadTest, WhatTheSinkKeepsOfAnotherPayloadIsFoundOutAndSentAgainOnce) {
+  sink_.kept = Pattern(2 * kMiB, 7);
+  const absl::StatusOr<std::string> output = Retrieve(NewReadyCall(data_));
+  ASSERT_TRUE(output.ok()) << output.status();
+  EXPECT_TRUE(*output == data_);
+  EXPECT_THAT(StreamOffsets(), ElementsAre(2 * kMiB, 0));
+  EXPECT_THAT(sink_.sizes, ElementsAre(data_.size()));
+
+  sink_ = TestSink();
+  sink_.kept = Pattern(2 * kMiB, 7);
+  server_.FailNext("Download", {.when = When::kCorrupted});
+  server_.FailNext("Download", {.when = When::kCorrupted});
+  EXPECT_TRUE(absl::IsDataLoss(Retrieve(NewReadyCall(data_)).status()));
+  EXPECT_THAT(sink_.sizes, IsEmpty());
+}
+
+TEST_F(DownloadTest, AClaimOfAnotherProcessIsTakenOverByItsToken) {
+  const std::string id = NewReadyCall(data_);
+  const std::string token = MintClaimToken();
+  ASSERT_EQ(NewClient().ClaimOutputs({id}, {.claim_larger = true, .token = token})->outputs.size(),
+            1);
+  EXPECT_EQ(ReasonOf(Retrieve(id).status()), Reason::kOutputPending);
+  for (const absl::Duration wait : {absl::ZeroDuration(), absl::Hours(1)}) {
+    const auto retrieved = client_.RetrieveInto(
+        id, &sink_,
+        {.wait = wait, .claim_token = token, .before_ack = [&](const ClaimedOutput& output) {
+           EXPECT_THAT(sink_.sizes, testing::Not(IsEmpty()));
+           EXPECT_EQ(output.size_bytes, data_.size());
+           EXPECT_EQ(server_.CountOf("Ack"), 0);
+           return wait == absl::ZeroDuration() ? absl::AbortedError("not yet") : absl::OkStatus();
+         }});
+    if (wait == absl::ZeroDuration()) {
+      EXPECT_EQ(retrieved.status(), absl::AbortedError("not yet"));
+      EXPECT_TRUE(WaitForState(id, CallState::kReady));
+    } else {
+      ASSERT_TRUE(retrieved.ok()) << retrieved.status();
+    }
+  }
+  EXPECT_EQ(client_.DescribeCall(id)->state, CallState::kConsumed);
+}
+
 // The pauses are long enough for another to come between.
 class SlowRetryDownloadTest : public DownloadTest {
  protected:

@@ -8,6 +8,7 @@
 #include "google/rpc/error_details.pb.h"
 #include <grpcpp/server_builder.h>
 
+#include "base/call_id.h"
 #include "base/check.h"
 #include "base/crc32c.h"
 
@@ -42,6 +43,16 @@ google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::s
   return status;
 }
 
+google::rpc::Status IdTimeError(absl::Duration id_ahead) {
+  google::rpc::Status status =
+      ItemError(absl::StatusCode::kInvalidArgument, Reason::kIdOutsideWindow, "another time");
+  google::rpc::ErrorInfo info;
+  Check(status.details(0).UnpackTo(&info), "it is an ErrorInfo");
+  (*info.mutable_metadata())["value"] = absl::StrCat(absl::ToInt64Milliseconds(id_ahead));
+  status.mutable_details(0)->PackFrom(info);
+  return status;
+}
+
 grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message,
                       absl::Duration retry_delay) {
   return grpc::Status(static_cast<grpc::StatusCode>(code), message,
@@ -72,6 +83,11 @@ void FakeFunctionIo::FailNext(const std::string& rpc, Fault fault) {
 void FakeFunctionIo::FailAlways(const std::string& rpc, Fault fault) {
   MutexLock lock(&mutex_);
   lasting_faults_[rpc] = std::move(fault);
+}
+
+void FakeFunctionIo::SetClock(absl::Duration ahead) {
+  MutexLock lock(&mutex_);
+  table_.clock_ahead = ahead;
 }
 
 void FakeFunctionIo::ForgetClaims() {
@@ -181,8 +197,17 @@ google::rpc::Status FakeFunctionIo::Table::CheckClaim(const std::string& call_id
   return ItemError(absl::StatusCode::kFailedPrecondition, Reason::kClaimLost, "claim lost");
 }
 
+google::rpc::Status FakeFunctionIo::Table::CheckIdTime(const std::string& call_id) const {
+  if (!clock_ahead.has_value()) return {};
+  const absl::Duration id_ahead = CallId::Parse(call_id)->time() - (absl::Now() + *clock_ahead);
+  if (absl::AbsDuration(id_ahead) <= absl::Minutes(5)) return {};
+  return IdTimeError(id_ahead);
+}
+
 void FakeFunctionIo::Table::PutInput(const v1::InputItem& item, v1::PutInputResult* result) {
   result->set_call_id(item.call_id());
+  *result->mutable_status() = CheckIdTime(item.call_id());
+  if (result->status().code() != 0) return;
   Call& call = calls[item.call_id()];
   if (call.input.has_value() && call.input->data() != item.payload().data()) {
     *result->mutable_status() =

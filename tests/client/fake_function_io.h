@@ -28,6 +28,8 @@ constexpr int64_t kDeadlineSeconds = 2'000'000'000;
 // With google.rpc details as the real server sends them.
 google::rpc::Status ItemError(absl::StatusCode code, Reason reason, const std::string& message,
                               absl::Duration retry_delay = absl::ZeroDuration());
+// Of a put whose id is so far ahead of the server's clock.
+google::rpc::Status IdTimeError(absl::Duration id_ahead);
 grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message,
                       absl::Duration retry_delay = absl::ZeroDuration());
 
@@ -88,6 +90,9 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   // As long as set, meets all calls of `rpc`.
   void FailAlways(const std::string& rpc, Fault fault);
 
+  // From now on the server's clock is so far ahead of this machine's, and inputs are refused whose ids
+  // are more than 5 min off it. Before, all ids are taken.
+  void SetClock(absl::Duration ahead);
   // As a restart does: all claims are forgotten, and fences start anew.
   void ForgetClaims();
   // Puts an output as a worker would.
@@ -161,6 +166,7 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   };
   struct Table {
     google::rpc::Status CheckLive(const std::string& call_id) const;
+    google::rpc::Status CheckIdTime(const std::string& call_id) const;
     google::rpc::Status CheckClaim(const std::string& call_id, const std::string& token,
                                    uint64_t fence) const;
 
@@ -176,6 +182,7 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
     std::map<std::string, Call> calls;
     std::map<std::string, UnfinishedUpload> uploads;
     uint64_t next_fence = 1;
+    std::optional<absl::Duration> clock_ahead;  // none: the time of an id does not matter
   };
 
   // Runs `work` on the table, between the faults, under the lock.

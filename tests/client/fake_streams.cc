@@ -38,6 +38,10 @@ grpc::Status FakeFunctionIo::Upload(grpc::ServerContext* context,
     Record("Upload", header);
     fault = TakeFault("Upload");
     if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
+    if (header.has_input()) {
+      const google::rpc::Status status = table_.CheckIdTime(header.input().call_id());
+      if (status.code() != 0) return FromItem(status);
+    }
     UnfinishedUpload& upload = table_.uploads[header.upload_id()];
     upload.header = header;
     if (header.offset_bytes() != upload.data.size()) {

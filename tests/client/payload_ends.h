@@ -49,6 +49,15 @@ class TestSource : public PayloadSource {
 
 class TestSink : public PayloadSink {
  public:
+  absl::StatusOr<uint64_t> KeptBytes(const PayloadVersion& version) override {
+    versions.push_back({version.attempt, version.size_bytes});
+    return version.attempt == kept_attempt ? kept.size() : 0;
+  }
+  absl::StatusOr<size_t> ReadKept(uint64_t offset, char* buffer, size_t size) override {
+    size = kept.copy(buffer, size, offset);
+    if (data.size() < offset + size) data = kept.substr(0, offset + size);
+    return size;
+  }
   absl::Status WriteAt(uint64_t offset, absl::string_view piece) override {
     offsets.push_back(offset);
     if (!error.ok() && offset >= error_from) return error;
@@ -68,6 +77,9 @@ class TestSink : public PayloadSink {
   absl::Status error;
   uint64_t error_from = 0;
   absl::Status finish_error;
+  std::string kept;                                     // of an earlier download
+  uint32_t kept_attempt = 1;                            // 0: of an input
+  std::vector<std::pair<uint32_t, uint64_t>> versions;  // that it was asked for: attempt, size
 };
 
 }  // namespace mayfly::client

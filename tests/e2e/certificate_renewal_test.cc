@@ -14,9 +14,11 @@
 namespace mayfly::client {
 namespace {
 
-constexpr absl::Duration kLifetime = absl::Seconds(16);
-constexpr absl::Duration kRenewal = absl::Seconds(8);
-constexpr int kRenewals = 4;
+struct Renewals {
+  absl::Duration lifetime;  // of a certificate
+  absl::Duration interval;
+  int count = 0;
+};
 
 class CertificateRenewalTest : public testing::Test {
  protected:
@@ -25,10 +27,10 @@ class CertificateRenewalTest : public testing::Test {
   std::string Path(const std::string& name) const { return server_.certificates() + "/" + name; }
 
   // In the place of the one before: first the key, and the certificate a while later.
-  void Renew(const std::string& role) const {
+  void Renew(const std::string& role, absl::Duration lifetime) const {
     const std::string next = role + "-next";
     server_.MakeCertificate(next, "URI:spiffe://mayfly.local/tenant/default/" + role,
-                            absl::Now() - absl::Seconds(2), absl::Now() + kLifetime);
+                            absl::Now() - absl::Seconds(2), absl::Now() + lifetime);
     std::filesystem::rename(Path(next + ".key"), Path(role + "-short.key"));
     absl::SleepFor(absl::Milliseconds(100));
     std::filesystem::rename(Path(next + ".pem"), Path(role + "-short.pem"));
@@ -43,11 +45,14 @@ class CertificateRenewalTest : public testing::Test {
     return *client;
   }
 
+  // Small and large calls all the time, with not one that fails.
+  void LiveThrough(const Renewals& renewals);
+
   TestServer server_;
 };
 
-TEST_F(CertificateRenewalTest, NoCallFailsWhileCertificatesAreReplaced) {
-  for (const char* role : {"client", "worker"}) Renew(role);
+void CertificateRenewalTest::LiveThrough(const Renewals& renewals) {
+  for (const char* role : {"client", "worker"}) Renew(role, renewals.lifetime);
   const Client client = Connect("client");
   const Client worker = Connect("worker");
   std::atomic<bool> is_over = false;
@@ -72,14 +77,25 @@ TEST_F(CertificateRenewalTest, NoCallFailsWhileCertificatesAreReplaced) {
   std::thread large_caller([&] {
     while (!is_over && !HasFailure()) live(large);
   });
-  for (int i = 0; i < kRenewals; ++i) {
-    absl::SleepFor(kRenewal);
-    for (const char* role : {"client", "worker"}) Renew(role);
+  for (int i = 0; i < renewals.count; ++i) {
+    absl::SleepFor(renewals.interval);
+    for (const char* role : {"client", "worker"}) Renew(role, renewals.lifetime);
   }
+  // Until all but the last have expired.
+  absl::SleepFor(renewals.lifetime - renewals.interval + absl::Seconds(1));
   is_over = true;
   small_caller.join();
   large_caller.join();
   EXPECT_GT(lives, 50);
+}
+
+TEST_F(CertificateRenewalTest, NoCallFailsWhileCertificatesAreReplaced) {
+  LiveThrough({.lifetime = absl::Seconds(16), .interval = absl::Seconds(8), .count = 4});
+}
+
+// 161 s.
+TEST_F(CertificateRenewalTest, SlowNoCallFailsWithCertificatesOfAMinute) {
+  LiveThrough({.lifetime = absl::Seconds(60), .interval = absl::Seconds(50), .count = 3});
 }
 
 }  // namespace
