@@ -50,7 +50,7 @@ from kombu.utils.uuid import uuid as kombu_uuid
 
 from mayfly import new_call_id
 from mayfly.celery.backend import Backend
-from mayfly.celery.publishing import PutsInputs, wrap_groups
+from mayfly.celery.publishing import PutsInputs, wrap_groups, wrap_sending
 from mayfly.celery.starting import NeedsWorkerCertificate
 
 __all__ = ["Backend", "setup"]
@@ -97,6 +97,7 @@ def setup(
     amqp = symbol_by_name(app.amqp_cls)
     app.steps["worker"].add(NeedsWorkerCertificate)
     wrap_groups()
+    wrap_sending(app)
     if not issubclass(amqp, PutsInputs):
         app.amqp_cls = type(amqp.__name__, (PutsInputs, amqp), {})
         vars(app).pop("amqp", None)

@@ -18,6 +18,8 @@ from mayfly.errors import InvalidArgument, TimedOut, Unavailable
 _KNOWN = "mayfly_call_ids"
 # No store keeps an input for longer, whatever its settings.
 _TTL_SECONDS_MAX = 86400
+# Options of tasks whose inputs are not put ahead.
+_NOT_AHEAD = ("ignore_result", "link", "link_error", "chain", "chord")
 
 # Ids of the group that is being sent, of tasks whose messages were not published yet.
 _unsent: contextvars.ContextVar[dict[str, None] | None] = contextvars.ContextVar(
@@ -53,6 +55,29 @@ class PutsInputs:
             return result
 
         return put_and_send
+
+
+def wrap_sending(app: Any) -> None:
+    """A task that was given no id gets that of an input that was put ahead, unless it is delayed or
+    brings others along: that takes a message of its own anyway."""
+    plain = app.send_task
+    if getattr(plain, "is_of_mayfly", False):
+        return
+
+    def send_task(name: str, args: Any = None, kwargs: Any = None, countdown: Any = None,
+                  eta: Any = None, task_id: str | None = None, *rest: Any, **options: Any) -> Any:
+        if task_id or countdown or eta or any(map(options.get, _NOT_AHEAD)):
+            return plain(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+        connections = app.backend.connections
+        task_id = connections.new_call()
+        try:
+            return plain(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+        except BaseException:
+            connections.delete_inputs([task_id])
+            raise
+
+    setattr(send_task, "is_of_mayfly", True)
+    app.send_task = send_task
 
 
 def put_inputs_of(message: Any, backend: Any) -> list[str]:
