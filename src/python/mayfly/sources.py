@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import os
-from typing import BinaryIO, Iterable, Protocol
+from typing import AbstractSet as Set
+from typing import BinaryIO, Iterable, Mapping, Protocol
 
 from mayfly import arguments
 from mayfly.contract import SEGMENT_BYTES
@@ -149,7 +150,7 @@ def source_of(data: Data) -> Source:
     if isinstance(data, os.PathLike):
         return PathSource(data)
     if not hasattr(data, "read"):
-        if isinstance(data, str) or not isinstance(data, Iterable):
+        if isinstance(data, (str, Mapping, Set)) or not isinstance(data, Iterable):
             raise arguments.wrong_type("data", data, arguments.DATA)
         return IteratorSource(data)  # type: ignore[arg-type]
     seekable = getattr(data, "seekable", None)

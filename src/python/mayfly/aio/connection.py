@@ -7,7 +7,8 @@ import collections
 import contextlib
 import os
 import time
-from typing import Any, AsyncIterator
+import weakref
+from typing import Any, AsyncIterator, Callable
 
 from mayfly import fork, probe, transport
 from mayfly.aio.concurrency import Closing, Tasks
@@ -26,6 +27,8 @@ class AsyncConnection(fork.Forkable):
         self._channels = Channels(settings)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self.closing = Closing()
+        self.before_close: Callable[[], None] | None = None
+        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()  # downloads under way
         self._pid = os.getpid()
         fork.register(self)
 
@@ -65,8 +68,9 @@ class AsyncConnection(fork.Forkable):
             self._calls[large] -= 1
 
     def _translated(self, error: Error) -> Error:
-        # The server cancels nothing.
-        if isinstance(error, Cancelled) and not self.closing.is_set:
+        if isinstance(error, Cancelled):  # not by the server, which cancels nothing
+            if self.closing.is_set:
+                return Cancelled("the client is closed")
             return Unavailable("the call was interrupted")
         return error
 
@@ -94,7 +98,11 @@ class AsyncConnection(fork.Forkable):
 
     async def close(self) -> None:
         """Calls under way end with Cancelled."""
+        if self.before_close is not None:
+            self.before_close()
         self.closing.set()
         await self.tasks.cancel_all()
+        for call in list(self.streams):  # which gRPC does not find by their tasks
+            call.cancel()
         for channel in self._channels.take_all():
             await channel.close()
