@@ -113,6 +113,8 @@ class InputsAhead(fork.Forkable):
         self._delete(call_ids, time.monotonic() + _EXIT_SECONDS)
 
     def _delete(self, call_ids: list[str], deadline: float | None) -> None:
+        if not call_ids:
+            return
         with contextlib.suppress(errors.Cancelled):
             for each in self._client()._deletions.call_all(call_ids, deadline):
                 if isinstance(each, errors.Error) and not isinstance(each, errors.NotFound):
