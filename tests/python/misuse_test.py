@@ -2,7 +2,6 @@
 """What callers do without meaning to: other spellings, endless times, too many calls, copies,
 interrupts, and clients that nobody closes."""
 
-import asyncio
 import copy
 import datetime
 import gc
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import threading
 import unittest
-from typing import Any
+from typing import Any, Iterator
 from unittest import mock
 
 import mayfly
@@ -105,6 +104,22 @@ class Misuse(LiveTestCase):
             with self.assertRaisesRegex(TypeError, f"data is {type(data).__name__}, accepted"):
                 self.c.put_input(data)
 
+    def test_a_view_with_gaps_is_data(self) -> None:
+        for size in (10, 2 * LARGE_BYTES):
+            data = new_data(size)
+            call = self.c.put_input(memoryview(data)[::2])
+            self.assertTrue(self.w.get_input(call) == data[::2])
+
+    def test_the_error_of_a_source_is_raised(self) -> None:
+        for error in (KeyError, IndexError, OSError, mayfly.Unavailable):
+
+            def pieces() -> Iterator[bytes]:
+                yield bytes(LARGE_BYTES)
+                raise error("of the caller")
+
+            with self.assertRaisesRegex(error, "of the caller"):
+                self.c.put_input(pieces())
+
     def test_too_many_waits_are_refused_and_the_others_go_on(self) -> None:
         one, *many = self.c.put_inputs([b""] * 5)
         under = UnderWay(self.c.retrieve, one, timeout=60)
@@ -192,6 +207,19 @@ class Interrupts(LiveTestCase):
             with self.assertRaises(interrupt):
                 c.put_input(b"")
             self.assertTrue(c.put_input(b""))
+
+    def test_a_close_at_the_moment_when_a_call_begins(self) -> None:
+        for text in ("Cannot invoke RPC on closed channel!", "Cannot invoke RPC: Channel closed!"):
+            c = self.client()
+            c.put_input(b"")
+
+            def begin(*_: Any, **__: Any) -> None:
+                c.close()
+                raise ValueError(text)
+
+            c._connection._channels._open[False].stub.PutInputs = begin
+            with self.assertRaisesRegex(mayfly.Cancelled, "the client is closed"):
+                c.put_input(b"")
 
     def test_others_that_travel_along_are_answered(self) -> None:
         c = self.client()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from typing import Any, Callable, Iterator
@@ -13,6 +14,10 @@ from mayfly.channels import Channel, Channels
 from mayfly.concurrency import Closing, Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
+
+
+# How gRPC says that a call was begun on a channel that has just been closed.
+_CLOSED = re.compile("closed channel|Channel closed")
 
 
 class Connection(fork.Forkable):
@@ -65,7 +70,7 @@ class Connection(fork.Forkable):
 
     def _known(self, error: Exception, channel: Channel | None, large: bool = False) -> Exception:
         """As an `Error`, if it is of gRPC. A channel that does not reach the server is given up."""
-        if isinstance(error, ValueError) and "closed channel" in str(error):
+        if isinstance(error, ValueError) and _CLOSED.search(str(error)):
             known: Error | None = Cancelled(str(error))  # between two statements
         else:
             known = transport.error_of(error)

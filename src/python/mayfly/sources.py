@@ -16,6 +16,11 @@ KEPT_SEGMENTS_MAX = 32
 Data = bytes | bytearray | memoryview | BinaryIO | os.PathLike[str] | Iterable[bytes]
 
 
+class Forgotten(Exception):
+    """What is to be read was forgotten, or the source is at another place. Not an error that a
+    source of the caller's can raise."""
+
+
 class Source(Protocol):
     """Where the segments of a payload come from."""
 
@@ -36,7 +41,8 @@ class Source(Protocol):
 
 class BytesSource:
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._view = memoryview(data).cast("B")
+        view = memoryview(data)
+        self._view = (view if view.c_contiguous else memoryview(bytes(view))).cast("B")
         self.size_bytes: int | None = len(self._view)
 
     def read(self, offset: int) -> bytes:
@@ -110,10 +116,10 @@ class SegmentBuffer:
             self._loose.clear()
 
     def get(self, offset: int) -> bytes | None:
-        """None: there is not enough yet. LookupError: it was forgotten."""
+        """None: there is not enough yet. Forgotten."""
         index, rest = divmod(offset - self._kept_from, SEGMENT_BYTES)
         if index < 0:
-            raise LookupError
+            raise Forgotten
         if index < len(self._kept):
             return self._kept[index][rest:]
         return b"" if self._ended else None
