@@ -291,6 +291,25 @@ asyncio.run(main())
 """
         self.run_program(program)
 
+    def test_an_asyncio_client_says_that_it_belongs_to_another_loop(self) -> None:
+        self.run_program(f"""
+import asyncio
+import mayfly
+
+client = mayfly.AsyncClient({self.server.target!r}, **{self.arguments("client")!r})
+
+async def put():
+    return await client.put_input(b"")
+
+asyncio.run(put())
+try:
+    asyncio.run(put())
+except mayfly.Error as error:
+    assert "belongs to one event loop" in str(error), error
+else:
+    raise AssertionError
+""")
+
     def run_program(self, program: str) -> None:
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                               timeout=TIMEOUT_S)

@@ -219,7 +219,8 @@ class AsyncClient(AsyncRole):
         return_exceptions: bool = False,
     ) -> Any:
         """The same of many, in order, in as few messages as they fit. All are held until the last
-        is there or `timeout`, of all together, is over; as_completed does not wait for that.
+        is there or `timeout`, of all together, is over, so there may be as many as a tenant can hold
+        (claims.outstanding_max, 10,000); as_completed waits for more, and not for the last.
 
         BatchError: some cannot be had, and the others are given back. With return_exceptions the
         errors are in their places instead, and the others are taken.

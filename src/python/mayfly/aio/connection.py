@@ -29,6 +29,7 @@ class AsyncConnection(fork.Forkable):
         self.closing = Closing()
         self.before_close: Callable[[], None] | None = None
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()  # downloads under way
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
         self._pid = os.getpid()
         fork.register(self)
 
@@ -41,6 +42,10 @@ class AsyncConnection(fork.Forkable):
         self.closing.check()
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise Error("an asyncio client belongs to one event loop, make one in each")
         # It has to stay while the call is under way.
         opened = self._channels.channel(large, transport.grpc().aio.secure_channel)
         self._calls[large] += 1
