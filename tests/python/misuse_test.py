@@ -17,29 +17,9 @@ from unittest import mock
 import mayfly
 from both_halves import both_halves
 from mayfly import feed
-from python_test_case import TIMEOUT_S, LiveTestCase, new_data, until
+from python_test_case import TIMEOUT_S, LiveTestCase, UnderWay, new_data, until
 
 LARGE_BYTES = 5 << 20
-
-
-class UnderWay:
-    """A call under way on a thread of its own."""
-
-    def __init__(self, function: Any, *arguments: Any, **options: Any) -> None:
-        self.outcome: Any = None
-        self._call = lambda: function(*arguments, **options)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.outcome = self._call()
-        except BaseException as error:
-            self.outcome = error
-
-    def join(self) -> Any:
-        self._thread.join(TIMEOUT_S)
-        return self.outcome
 
 
 @both_halves
@@ -47,13 +27,6 @@ class Misuse(LiveTestCase):
     def setUp(self) -> None:
         self.c = self.client()
         self.w = self.worker()
-
-    def waits(self, call: str, timeout: Any = 60.0) -> list[UnderWay]:
-        return [
-            UnderWay(self.c.retrieve, call, timeout=timeout),
-            UnderWay(self.c.retrieve_all, [call], timeout=timeout, return_exceptions=True),
-            UnderWay(next, self.client().as_completed([call], timeout=timeout)),
-        ]
 
     def test_an_id_in_upper_case_is_the_same(self) -> None:
         for wait in (
