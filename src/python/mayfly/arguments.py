@@ -18,10 +18,10 @@ Path = str | os.PathLike[str]
 Buffer = bytes | bytearray | memoryview
 
 BUFFER = "bytes, bytearray or memoryview"
-# No payload lives for so long.
-_FOR_EVER_SECONDS = 366 * 86400.0
-
 DATA = f"{BUFFER}, a binary file, a pathlib.Path or an iterator of bytes"
+
+# No payload lives for so long. Locks and event loops take some centuries at most.
+_FOR_EVER_SECONDS = 366 * 86400.0
 
 
 def wrong_type(name: str, value: object, accepted: str) -> TypeError:
@@ -76,7 +76,6 @@ def timeout_from(value: Any) -> float | None:
     seconds = seconds_from(value, "timeout")
     if math.isnan(seconds):
         raise InvalidArgument("timeout is nan, expected a number of seconds")
-    # Locks and event loops take no more than some centuries.
     return seconds if seconds < _FOR_EVER_SECONDS else None
 
 

@@ -216,8 +216,8 @@ class MessagesTest(SendingTestCase):
 
     def test_an_ignored_result_has_none(self):
         tasks.add_ignored.delay(1, 2)
-        add.apply_async((1, 2), ignore_result=True)
-        self.assertEqual(self.put, [])
+        result = add.apply_async((1, 2), task_id="Order-17", ignore_result=True)
+        self.assertEqual((result.id, self.put), ("Order-17", []))
 
     def test_those_that_were_refused_are_left_out(self):
         client = app.backend.connections.client

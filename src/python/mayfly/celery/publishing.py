@@ -67,7 +67,7 @@ def wrap_sending(app: Any) -> None:
 
     def send_task(name: str, args: Any = None, kwargs: Any = None, countdown: Any = None,
                   eta: Any = None, task_id: Any = None, *rest: Any, **options: Any) -> Any:
-        if task_id:
+        if task_id and not options.get("ignore_result"):
             task_id = str(task_id).lower()  # as it comes back with the result
         if task_id or countdown or eta or any(map(options.get, _NOT_AHEAD)):
             return plain(name, args, kwargs, countdown, eta, task_id, *rest, **options)
