@@ -161,7 +161,7 @@ class MessagesTest(SendingTestCase):
 
     def test_of_a_group_one(self):
         result = group(add.s(i, i) for i in range(TASKS))()
-        self.assertEqual(self.messages, {"PutInputs": 1})
+        self.assertEqual(self.messages["PutInputs"], 1)
         self.assertEqual(sum(result.get(timeout=SECONDS)), TASKS * (TASKS - 1))
 
     def test_of_a_run_few(self):
