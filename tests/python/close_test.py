@@ -4,36 +4,17 @@
 import threading
 import time
 import unittest
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import mayfly
 from both_halves import both_halves
 from fake_server import FakeServer
-from python_test_case import LiveTestCase, new_data
+from python_test_case import LiveTestCase, UnderWay, new_data
 
 # The promise is one second; the rest is for a busy machine. Without it nothing here would end for
 # half a minute.
 SECONDS_MAX = 10.0
 SEGMENT_BYTES = 1 << 20
-
-
-class UnderWay:
-    """A call under way on a thread of its own."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        self.outcome: Any = None
-        self._call = lambda: function(*arguments, **options)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.outcome = self._call()
-        except BaseException as error:
-            self.outcome = error
-
-    def join(self, timeout: float) -> None:
-        self._thread.join(timeout)
 
 
 @both_halves

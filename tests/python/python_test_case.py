@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
+import threading
 import unittest
-from typing import Any, Iterator, Type, TypeVar
+from typing import Any, Callable, Iterator, Type, TypeVar
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
@@ -51,6 +52,27 @@ class Proxy:
 
     def close(self) -> None:
         self._process.communicate()
+
+
+class UnderWay:
+    """A call under way on a thread of its own."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        self.outcome: Any = None
+        self._call = lambda: function(*arguments, **options)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.outcome = self._call()
+        except BaseException as error:
+            self.outcome = error
+
+    def join(self, timeout: float = TIMEOUT_S) -> Any:
+        """Its result or exception; None: it has not ended."""
+        self._thread.join(timeout)
+        return self.outcome
 
 
 class LiveTestCase(unittest.TestCase):

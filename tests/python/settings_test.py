@@ -72,6 +72,21 @@ class Settings(unittest.TestCase):
             with self.assertRaisesRegex(errors.InvalidArgument, what):
                 self.settings()
 
+    def test_a_server_has_a_port(self) -> None:
+        files = {name: "file" for name in ("ca", "cert", "key")}
+        for given, address in (
+            ("localhost", "localhost:7443"), ("a.example:1", "a.example:1"), ("::1", "[::1]:7443"),
+            ("[::1]", "[::1]:7443"), ("[::1]:65535", "[::1]:65535"), ("10.0.0.1:09", "10.0.0.1:9"),
+            ("dns:///a.example:1", "dns:///a.example:1"), ("unix:/a", "unix:/a"),
+        ):
+            self.assertEqual(mayfly.Settings(given, **files).server, address)
+        for given in ("a:0", "a:65536", "a:", "a:-1", "a:1x", "a:٣", "[::1]:0"):
+            with self.assertRaisesRegex(errors.InvalidArgument, "range of the port is 1 to 65535"):
+                mayfly.Settings(given, **files)
+        for given in ("http://a:1", "a b", ":1", "[::1", "[]", "[::1]1", "a/b:1"):
+            with self.assertRaisesRegex(errors.InvalidArgument, "server is .*, expected "):
+                mayfly.Settings(given, **files)
+
     def test_ids_are_of_version_7_and_of_now(self) -> None:
         ids = {mayfly.new_call_id() for _ in range(1000)}
         self.assertEqual(len(ids), 1000)

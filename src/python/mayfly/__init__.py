@@ -12,7 +12,10 @@
 
 AsyncClient and AsyncWorker are the same for asyncio. Errors are in mayfly.errors.
 
-Forking is fine at any time, see mayfly.fork; for asyncio see mayfly.aio.
+Forking is fine at any time, see mayfly.fork; for asyncio see mayfly.aio. A client that nobody has any
+more is closed. A blocking client that was interrupted, by KeyboardInterrupt or what another signal's
+handler raises, works on over a new connection. Of hundreds of interrupts one may stop gRPC for ever,
+which the client cannot see: where interrupts are usual, make a new client after each.
 """
 
 from mayfly import errors

@@ -7,6 +7,7 @@ Numbers, ids and texts of the right type are checked by the server, or where the
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import uuid
 from typing import Any, Iterable, Mapping
@@ -19,14 +20,18 @@ Buffer = bytes | bytearray | memoryview
 BUFFER = "bytes, bytearray or memoryview"
 DATA = f"{BUFFER}, a binary file, a pathlib.Path or an iterator of bytes"
 
+# No payload lives for so long. Locks and event loops take some centuries at most.
+_FOR_EVER_SECONDS = 366 * 86400.0
+
 
 def wrong_type(name: str, value: object, accepted: str) -> TypeError:
     return TypeError(f"{name} is {type(value).__name__}, accepted: {accepted}")
 
 
 def call_id_from(value: Any, name: str = "call_id") -> str:
+    """In lower case, as the server writes ids: an answer is found by its id."""
     if isinstance(value, str):
-        return _encodable(value, name)
+        return _encodable(value, name).lower()
     if isinstance(value, uuid.UUID):
         return str(value)
     raise wrong_type(name, value, "str or uuid.UUID")
@@ -34,7 +39,7 @@ def call_id_from(value: Any, name: str = "call_id") -> str:
 
 def call_ids_from(values: Any) -> list[str]:
     items = list(_items_of(values, "call_ids", "an iterable of str or uuid.UUID"))
-    if all(type(value) is str and value.isascii() for value in items):
+    if all(type(value) is str and value.isascii() and value.islower() for value in items):
         return items
     return [call_id_from(value, f"call_ids[{index}]") for index, value in enumerate(items)]
 
@@ -57,12 +62,21 @@ def seconds_from(value: Any, name: str) -> float:
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf
     raise wrong_type(name, value, "a number of seconds or datetime.timedelta")
 
 
 def timeout_from(value: Any) -> float | None:
-    return None if value is None else seconds_from(value, "timeout")
+    """None: for ever."""
+    if value is None:
+        return None
+    seconds = seconds_from(value, "timeout")
+    if math.isnan(seconds):
+        raise InvalidArgument("timeout is nan, expected a number of seconds")
+    return seconds if seconds < _FOR_EVER_SECONDS else None
 
 
 def ttl_from(value: Any) -> float | None:

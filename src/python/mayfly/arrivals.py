@@ -38,14 +38,17 @@ class Arrivals(fork.Forkable):
         self._begin()
 
     def _begin(self) -> None:
-        self._changed = threading.Condition()
+        # Not entered as a condition: an interrupt of the main thread can leave that locked.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._feed = Feed(self._connection.settings.lease)
         self._thread: threading.Thread | None = None
         self._call: Any = None
         self._was_heard = False  # on the stream under way
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
-        with self._changed:
+        """Cancelled. InvalidArgument: too many."""
+        with self._lock:
             if self._closed:
                 raise Cancelled("the client is closed")
             self._feed.subscribe(call_ids)
@@ -57,12 +60,12 @@ class Arrivals(fork.Forkable):
             self._changed.notify_all()
 
     def unsubscribe(self, call_ids: Iterable[str]) -> None:
-        with self._changed:
+        with self._lock:
             self._feed.unsubscribe(call_ids)
             self._changed.notify_all()
 
     def return_credit(self, claimed: Claimed) -> None:
-        with self._changed:
+        with self._lock:
             self._feed.return_credit(claimed)
             if self._feed.credit_is_worth_it():
                 self._changed.notify_all()
@@ -73,17 +76,19 @@ class Arrivals(fork.Forkable):
 
     def close(self) -> None:
         """Ends the stream, which releases what was not acknowledged."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             call = self._call
             self._changed.notify_all()
         if call is not None:
-            call.cancel()
+            # On a thread, which nothing interrupts: see Connection._drop.
+            with contextlib.suppress(RuntimeError):  # the interpreter ends, and with it the stream
+                self._connection.tasks.start("mayfly-cancel", call.cancel)
 
     def _run(self) -> None:
         failures = 0
         while True:
-            with self._changed:
+            with self._lock:
                 while not (self._closed or self._feed.is_waiting()):
                     self._changed.wait()
                 if self._closed:
@@ -96,7 +101,7 @@ class Arrivals(fork.Forkable):
                 error = caught
             failures = 1 if self._was_heard else failures + 1
             if is_final(error) or failures >= self._connection.settings.attempts_max:
-                with self._changed:
+                with self._lock:
                     arrivals = self._feed.fail(error)
                 self._on_arrivals(arrivals, [])
                 continue
@@ -107,7 +112,7 @@ class Arrivals(fork.Forkable):
     def _stream(self) -> None:
         try:
             with self._connection.stub() as stub:
-                with self._changed:
+                with self._lock:
                     self._feed.open()
                     token = self._feed.token
                     call = stub.StreamOutputs(self._requests(token))
@@ -116,12 +121,12 @@ class Arrivals(fork.Forkable):
                         call.cancel()
                 for response in call:
                     self._was_heard = True
-                    with self._changed:
+                    with self._lock:
                         arrivals, strays = self._feed.take(response)
                         self._changed.notify_all()
                     self._on_arrivals(arrivals, strays)
         finally:
-            with self._changed:
+            with self._lock:
                 self._feed.broken()
                 self._call = None
                 self._changed.notify_all()
@@ -129,7 +134,7 @@ class Arrivals(fork.Forkable):
     def _requests(self, token: bytes | None) -> Iterator[pb.StreamOutputsRequest]:
         """Taken by a thread of gRPC."""
         while True:
-            with self._changed:
+            with self._lock:
                 while (request := self._request(token)) is None:
                     if self._closed or self._feed.token != token:
                         return

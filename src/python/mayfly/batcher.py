@@ -22,13 +22,15 @@ from mayfly.errors import Error, TimedOut
 
 
 class _Entry(Generic[Item, Result]):
-    __slots__ = ("item", "size_bytes", "deadline", "result", "leads", "abandoned", "lock")
+    __slots__ = ("item", "size_bytes", "deadline", "result", "is_answered", "leads", "abandoned",
+                 "lock")
 
     def __init__(self, item: Item, size_bytes: int, deadline: float) -> None:
         self.item = item
         self.size_bytes = size_bytes
         self.deadline = deadline
         self.result: Result | Error | None = None
+        self.is_answered = False
         self.leads = False
         self.abandoned = False
         self.lock = threading.Lock()  # held while there is nothing to wake up for
@@ -64,14 +66,18 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         place of that of the settings."""
         deadline = deadline or self._connection.deadline()
         entry: _Entry[Item, Result] = _Entry(item, self._kind.size_bytes(item), deadline)
-        with self._lock:
-            self._queue.append(entry)
-            entry.leads = not self._is_led
-            self._is_led = True
-        if not entry.leads:
-            self._await(entry)
-        if entry.leads:
-            self._lead(entry)
+        try:
+            with self._lock:
+                self._queue.append(entry)
+                entry.leads = not self._is_led
+                self._is_led = True
+            if not entry.leads:
+                self._await(entry)
+            if entry.leads:
+                self._lead(entry)
+        except BaseException:  # an interrupt may come anywhere
+            self._abandon(entry)
+            raise
         if isinstance(entry.result, Error):
             raise copy.copy(entry.result)  # it may be that of others too
         return entry.result  # type: ignore[return-value]
@@ -87,50 +93,55 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         return results
 
     def _await(self, entry: _Entry[Item, Result]) -> None:
-        try:
-            if not entry.lock.acquire(timeout=max(0.0, entry.deadline - time.monotonic())):
-                raise TimedOut("no answer in time")
-        except BaseException:
-            with self._lock:
-                entry.abandoned = True
-                if entry.leads:
-                    self._pass_on()
-            raise
+        if not entry.lock.acquire(timeout=max(0.0, entry.deadline - time.monotonic())):
+            raise TimedOut("no answer in time")
+
+    def _abandon(self, entry: _Entry[Item, Result]) -> None:
+        with self._lock:
+            entry.abandoned = True
+            if entry.leads:
+                self._pass_on(entry)
+        self._give_to_orphan(entry)  # if the answer came at the last moment
 
     def _lead(self, own: _Entry[Item, Result]) -> None:
         if self._settings.linger > 0 and len(self._queue) < BATCH_ITEMS_MAX:
             time.sleep(self._settings.linger)
-        with self._lock:
-            entries = take_entries(self._queue, self._settings.batch_bytes_max)
-        again = [entry for entry in entries if entry is not own]
+        entries: list[_Entry[Item, Result]] = []
         try:
+            with self._lock:
+                entries = take_entries(self._queue, self._settings.batch_bytes_max)
             results = self._invoke([entry.item for entry in entries], own.deadline)
-            again = self._answer(own, entries, results)
+            self._answer(own, entries, results)
         finally:
+            again = [each for each in entries if each is not own and not each.is_answered]
             with self._lock:
                 self._queue.extendleft(reversed(again))
-                self._pass_on()
+                self._pass_on(own)
 
     def _answer(
         self,
         own: _Entry[Item, Result],
         entries: list[_Entry[Item, Result]],
         results: list[Result | Error],
-    ) -> list[_Entry[Item, Result]]:
-        """Returns those that have time left, when only the leader's is over."""
-        again = []
+    ) -> None:
+        """Leaves out those that have time left, when only the leader's is over."""
         now = time.monotonic()
         for entry, result in zip(entries, results):
             if gave_up(result) and entry is not own and entry.deadline > now:
-                again.append(entry)
                 continue
             entry.result = result
+            entry.is_answered = True
             entry.lock.release()
-            if entry.abandoned and self._orphan is not None and not isinstance(result, Error):
-                self._orphan(result)
-        return again
+            if entry.abandoned:
+                self._give_to_orphan(entry)
 
-    def _pass_on(self) -> None:
+    def _give_to_orphan(self, entry: _Entry[Item, Result]) -> None:
+        result, entry.result = entry.result, None
+        if self._orphan is not None and result is not None and not isinstance(result, Error):
+            self._orphan(result)
+
+    def _pass_on(self, own: _Entry[Item, Result]) -> None:
+        own.leads = False
         while self._queue and self._queue[0].abandoned:
             self._queue.popleft()
         self._is_led = bool(self._queue)

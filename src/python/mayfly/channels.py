@@ -99,6 +99,13 @@ class Channels:
             return refusal
         return Unavailable(error.message + refusal, "", error.call_id, error.retry_after)
 
+    def drop(self, channel: Channel) -> None:
+        """Later calls have another one."""
+        for large, opened in list(self._open.items()):
+            if opened is channel:
+                del self._open[large]
+        self._alive.discard(channel)
+
     def take_all(self) -> list[Any]:
         """To be closed."""
         channels = [channel.channel for channel in self._alive]

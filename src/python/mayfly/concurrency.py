@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import sys
 import threading
 from typing import Callable, Generic, TypeVar
 
@@ -57,6 +58,8 @@ class Closing:
         """Cancelled: it is."""
         if self.is_set:
             raise Cancelled("the client is closed")
+        if sys.is_finalizing():  # gRPC would wait for ever
+            raise Cancelled("the interpreter ends")
 
     def sleep(self, seconds: float) -> None:
         """Cancelled: it is, or is meanwhile."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from mayfly import fork, probe, transport
 from mayfly.backoff import Backoff
@@ -13,6 +14,10 @@ from mayfly.channels import Channel, Channels
 from mayfly.concurrency import Closing, Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
 from mayfly.settings import Settings
+
+
+# How gRPC says that a call was begun on a channel that has just been closed.
+_CLOSED = re.compile("closed channel|Channel closed")
 
 
 class Connection(fork.Forkable):
@@ -23,6 +28,7 @@ class Connection(fork.Forkable):
         self.tasks = Tasks()
         self._channels = Channels(settings)
         self.closing = Closing()
+        self.before_close: Callable[[], None] | None = None
         self._lock = threading.Lock()
         fork.register(self)
 
@@ -45,14 +51,32 @@ class Connection(fork.Forkable):
             if known is error:
                 raise
             raise known from None
+        except GeneratorExit:  # the reader of a download has left
+            raise
+        except BaseException:
+            self._drop(channel)
+            raise
+
+    def _drop(self, channel: Channel | None) -> None:
+        """After an interrupt, which may have left a lock of gRPC's channel locked for ever: later calls
+        have another one. It is closed by a thread, which in that case waits and keeps it: to free it
+        would take the lock too."""
+        if channel is None:
+            return
+        with self._lock:
+            self._channels.drop(channel)
+        with contextlib.suppress(RuntimeError):  # the interpreter ends
+            self.tasks.start("mayfly-close", channel.channel.close)
 
     def _known(self, error: Exception, channel: Channel | None, large: bool = False) -> Exception:
         """As an `Error`, if it is of gRPC. A channel that does not reach the server is given up."""
-        if isinstance(error, ValueError) and "closed channel" in str(error):
+        if isinstance(error, ValueError) and _CLOSED.search(str(error)):
             known: Error | None = Cancelled(str(error))  # between two statements
         else:
             known = transport.error_of(error)
         if known is None:
+            if not isinstance(error, Error):  # raised by a signal handler, as Celery's time limit
+                self._drop(channel)
             return error
         with self._lock:
             outdated = self._channels.take_outdated(large, known)
@@ -61,8 +85,10 @@ class Connection(fork.Forkable):
         # Calls that are still under way on it are interrupted, and repeated.
         for each in outdated:
             each.close()
-        if isinstance(known, Cancelled) and not self.closing.is_set:
-            return Unavailable("the call was interrupted")  # the server cancels nothing
+        if isinstance(known, Cancelled):  # not by the server, which cancels nothing
+            if self.closing.is_set:
+                return Cancelled("the client is closed")
+            return Unavailable("the call was interrupted")
         return self._explained(known)
 
     def _explained(self, error: Error) -> Error:
@@ -90,6 +116,9 @@ class Connection(fork.Forkable):
                 known = self._known(error, channel)
                 if not isinstance(known, Unavailable):
                     raise known from None
+            except BaseException:
+                self._drop(channel)
+                raise
             self.closing.sleep(backoff.pause_after(known))
 
     def deadline(self) -> float:
@@ -98,6 +127,8 @@ class Connection(fork.Forkable):
 
     def close(self) -> None:
         """Calls under way end with Cancelled."""
+        if self.before_close is not None:
+            self.before_close()
         with self._lock:
             self.closing.set()
             channels = self._channels.take_all()

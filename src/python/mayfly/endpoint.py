@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from mayfly.arguments import Path
 from mayfly.settings import Settings
@@ -14,7 +14,7 @@ class Endpoint:
     _settings: Settings
 
     def __init__(self, server: str, *, ca: Path, cert: Path, key: Path, **settings: Any) -> None:
-        """`server` is host:port; `ca`, `cert` and `key` are PEM files; `settings` are those of
+        """`server` is host:port, or a host for port 7443; `ca`, `cert` and `key` are PEM files; `settings` are those of
         Settings, times in seconds or as a timedelta. Connects with the first call.
 
         InvalidArgument: a file cannot be read, or a setting is out of its range.
@@ -31,3 +31,17 @@ class Endpoint:
 
     def _begin(self, settings: Settings) -> None:
         raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._settings.server}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise not_to_pickle(self)
+
+
+def not_to_pickle(endpoint: object) -> TypeError:
+    """Of what has connections or claims."""
+    return TypeError(
+        f"{type(endpoint).__name__} belongs to its process and cannot be pickled or copied: make one "
+        "in each process; ids, payloads, errors and Settings can be pickled"
+    )

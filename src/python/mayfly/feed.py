@@ -25,6 +25,9 @@ from mayfly.v1 import function_io_pb2 as pb
 
 _WINDOW_ITEMS = 1024
 _WINDOW_BYTES = 16 << 20
+# The default of limits.stream_subscriptions_max. A server would end the stream, and with it what all
+# others wait for.
+_SUBSCRIPTIONS_MAX = 65536
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,11 +71,18 @@ class Feed:
         return bool(self._waiting)
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
-        for call_id in call_ids:
-            if call_id not in self._waiting:
-                self._waiting[call_id] = None
-                self._subscribe[call_id] = None
-                self._unsubscribe.pop(call_id, None)
+        """InvalidArgument: too many, and none of them is subscribed to."""
+        new = [call_id for call_id in call_ids if call_id not in self._waiting]
+        count = len(self._waiting) + len(new)
+        if count > _SUBSCRIPTIONS_MAX:
+            raise InvalidArgument(
+                f"{count} calls would be waited for at the same time, limit of a client is "
+                f"{_SUBSCRIPTIONS_MAX} (limits.stream_subscriptions_max of the server)"
+            )
+        for call_id in new:
+            self._waiting[call_id] = None
+            self._subscribe[call_id] = None
+            self._unsubscribe.pop(call_id, None)
 
     def unsubscribe(self, call_ids: Iterable[str]) -> None:
         for call_id in call_ids:

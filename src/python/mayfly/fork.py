@@ -12,8 +12,15 @@ that dies meanwhile, claims are not released at once but lapse.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
+
+
+def is_gone(pid: int) -> bool:
+    """Whether what was opened in process `pid` has to be left alone: this is a child of it, or the
+    interpreter ends, when threads have stopped with any lock."""
+    return os.getpid() != pid or sys.is_finalizing()
 
 
 class Forkable:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Sequence, TypeVar
+from typing import NoReturn, Sequence, TypeVar
 
 from mayfly import calls
 from mayfly.calls import Claim, Claimed, Outcome
 from mayfly.contract import output_of
+from mayfly.endpoint import not_to_pickle
 from mayfly.errors import BatchError, Error
 
 
@@ -28,6 +29,9 @@ def with_claim(claimed: Claimed, claim: Claim) -> Claimed:
 
 
 class Held:
+    def __reduce__(self) -> NoReturn:
+        raise not_to_pickle(self)
+
     def __init__(self, claimed: Claimed) -> None:
         self.claimed = claimed
         self._output: calls.Output | None = None

@@ -10,6 +10,7 @@ from typing import Any, Mapping
 
 from mayfly import arguments
 from mayfly.errors import InvalidArgument
+from mayfly.server_address import server_address
 
 _KEYS = ("server", "ca", "cert", "key")
 
@@ -19,7 +20,7 @@ class Settings:
     """All that a client can be told; times are in seconds, sizes in bytes."""
 
     server: str
-    """host:port; all addresses of the host must be one server's."""
+    """host:port, or the host for port 7443; all addresses of the host must be one server's."""
     ca: str
     """PEM file: whom to trust as a server."""
     cert: str
@@ -62,6 +63,7 @@ class Settings:
                 raise InvalidArgument(
                     f"no {name}: give {name}=, MAYFLY_{name.upper()} or {name} in a config file"
                 )
+        object.__setattr__(self, "server", server_address(self.server))
         self._check("timeout", 1e-3, 86400.0)
         self._check("linger", 0.0, 0.001)
         self._check("batch_bytes_max", 1, 64 << 20)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import os
-from typing import BinaryIO, Iterable, Protocol
+from typing import AbstractSet as Set
+from typing import BinaryIO, Iterable, Mapping, Protocol
 
 from mayfly import arguments
 from mayfly.contract import SEGMENT_BYTES
@@ -13,6 +14,11 @@ from mayfly.contract import SEGMENT_BYTES
 KEPT_SEGMENTS_MAX = 32
 
 Data = bytes | bytearray | memoryview | BinaryIO | os.PathLike[str] | Iterable[bytes]
+
+
+class Forgotten(Exception):
+    """What is to be read was forgotten, or the source is at another place. Not an error that a
+    source of the caller's can raise."""
 
 
 class Source(Protocol):
@@ -35,7 +41,8 @@ class Source(Protocol):
 
 class BytesSource:
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
-        self._view = memoryview(data).cast("B")
+        view = memoryview(data)
+        self._view = (view if view.c_contiguous else memoryview(bytes(view))).cast("B")
         self.size_bytes: int | None = len(self._view)
 
     def read(self, offset: int) -> bytes:
@@ -109,10 +116,10 @@ class SegmentBuffer:
             self._loose.clear()
 
     def get(self, offset: int) -> bytes | None:
-        """None: there is not enough yet. LookupError: it was forgotten."""
+        """None: there is not enough yet. Forgotten."""
         index, rest = divmod(offset - self._kept_from, SEGMENT_BYTES)
         if index < 0:
-            raise LookupError
+            raise Forgotten
         if index < len(self._kept):
             return self._kept[index][rest:]
         return b"" if self._ended else None
@@ -149,7 +156,7 @@ def source_of(data: Data) -> Source:
     if isinstance(data, os.PathLike):
         return PathSource(data)
     if not hasattr(data, "read"):
-        if isinstance(data, str) or not isinstance(data, Iterable):
+        if isinstance(data, (str, Mapping, Set)) or not isinstance(data, Iterable):
             raise arguments.wrong_type("data", data, arguments.DATA)
         return IteratorSource(data)  # type: ignore[arg-type]
     seekable = getattr(data, "seekable", None)

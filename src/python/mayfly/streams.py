@@ -6,19 +6,20 @@ import os
 import threading
 from typing import Any, Iterable, Iterator
 
-from mayfly import transport
+from mayfly import fork, transport
+from mayfly.connection import Connection
 from mayfly.errors import TimedOut
 
 
 class Responses(Iterator[Any]):
     """The responses of `call`, a context that cancels it at its end. Has a thread meanwhile.
 
-    TimedOut: the next one did not come within `timeout_s`.
+    TimedOut: the next one did not come within Settings.timeout.
     """
 
-    def __init__(self, call: Any, timeout_s: float, call_id: str) -> None:
+    def __init__(self, connection: Connection, call: Any, call_id: str) -> None:
         self._call = call
-        self._timeout_s = timeout_s
+        self._timeout_s = connection.settings.timeout
         self._call_id = call_id
         self._pid = os.getpid()
         self._changed = threading.Condition()
@@ -31,8 +32,8 @@ class Responses(Iterator[Any]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if os.getpid() != self._pid:
-            transport.abandon(self._call)  # this is a fork, dropping what its parent iterates over
+        if fork.is_gone(self._pid):
+            transport.abandon(self._call)  # a fork may be dropping what its parent iterates over
             return
         with self._changed:
             self._is_over = True

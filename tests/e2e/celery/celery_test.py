@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import unittest
+import uuid
 from unittest import mock
 
 sys.dont_write_bytecode = True
@@ -20,6 +21,7 @@ unittest.addModuleCleanup(SERVICES.close)
 os.environ.update(SERVICES.environment("client"))
 
 import celery  # noqa: E402
+import celery.concurrency  # noqa: E402
 from celery import chain, chord, group  # noqa: E402
 from celery.exceptions import (  # noqa: E402
     ChordError, ImproperlyConfigured, SoftTimeLimitExceeded, TimeoutError, WorkerLostError,
@@ -29,6 +31,7 @@ from celery.result import AsyncResult, GroupResult  # noqa: E402
 import mayfly  # noqa: E402
 import mayfly.celery  # noqa: E402
 import tasks  # noqa: E402
+from mayfly.celery import starting  # noqa: E402
 from tasks import add, app, fail, total, wait_for  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
@@ -192,9 +195,15 @@ class ResultTest(CeleryTest):
             add.apply_async((1, 2), task_id="01890a5d-ac96-774b-bcce-b302099a8057")
 
     def test_an_id_of_ones_own_is_taken(self):
-        task_id = mayfly.new_call_id()
-        self.assertEqual(add.apply_async((1, 2), task_id=task_id).id, task_id)
-        self.assertEqual(AsyncResult(task_id, app=app).get(timeout=SECONDS), 3)
+        for form in (str, str.upper, uuid.UUID):
+            task_id = mayfly.new_call_id()
+            self.assertEqual(add.apply_async((1, 2), task_id=form(task_id)).id, task_id)
+            self.assertEqual(AsyncResult(task_id, app=app).get(timeout=SECONDS), 3)
+
+    def test_results_are_found_by_ids_of_any_form(self):
+        ids = [add.delay(1, 2).id.upper(), add.delay(3, 4).id]
+        found = GroupResult("g", [AsyncResult(each, app=app) for each in ids], app=app)
+        self.assertEqual(found.get(timeout=SECONDS), [3, 7])
 
 
 class CanvasTest(CeleryTest):
@@ -308,6 +317,12 @@ class ChordTest(CeleryTest):
         result = chord([add.s(1, 1), add.s(2, 2)])(group(total.s(), total.s()))
         self.assertEqual(result.get(timeout=SECONDS), [6, 6])
 
+    def test_a_header_that_is_a_generator(self):
+        result = chord(add.s(i, i) for i in range(5))(total.s())
+        self.assertEqual(result.get(timeout=SECONDS), 20)
+        result = (group(add.s(i, i) for i in range(5)) | total.s())()
+        self.assertEqual(result.get(timeout=SECONDS), 20)
+
     def test_an_empty_header(self):
         self.assertEqual(chord([])(total.s()).get(timeout=SECONDS), 0)
 
@@ -396,6 +411,13 @@ class SetupTest(unittest.TestCase):
     def test_a_worker_without_a_workers_certificate_does_not_start(self):
         with self.assertRaisesRegex(AssertionError, "MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY"):
             SERVICES.start_worker("client-only", ("client",))
+
+    def test_a_pool_that_grpc_does_not_know_is_refused(self):
+        for pool in ("gevent", "celery.concurrency.eventlet:TaskPool"):
+            with self.assertRaisesRegex(ImproperlyConfigured, "use --pool prefork, threads or solo"):
+                starting.require_threads(pool)
+        starting.require_threads(celery.concurrency.get_implementation("threads"))
+        starting.require_threads("prefork")
 
     def test_a_setting_out_of_its_range_is_named(self):
         for options, sentence in (({"timeout": -1}, "timeout is -1"),

@@ -33,6 +33,7 @@ class AsyncArrivals:
         self._is_closed = False
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
+        """Cancelled. InvalidArgument: too many."""
         if self._is_closed:
             raise Cancelled("the client is closed")
         self._feed.subscribe(call_ids)

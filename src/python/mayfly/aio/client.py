@@ -42,6 +42,7 @@ class AsyncClient(AsyncRole):
         self._puts = AsyncBatcher(self._connection, self._kinds.put_inputs)
         self._deletions = AsyncBatcher(self._connection, self._kinds.deletions)
         self._retrievals = AsyncRetrievals(self._connection, self._kinds)
+        self._connection.before_close = self._retrievals.close
 
     async def put_input(
         self,
@@ -64,8 +65,8 @@ class AsyncClient(AsyncRole):
 
         Conflict: the call has another input. NotFound: the call has ended. PayloadTooLarge.
         """
-        is_minted = call_id is None
-        call_id = arguments.call_id_from(new_call_id() if call_id is None else call_id)
+        is_minted = call_id is None or call_id == ""
+        call_id = arguments.call_id_from(new_call_id() if is_minted else call_id)
         metadata = put_items.metadata_from(content_type, labels, encryption_key_id)
         item = put_items.input_item(call_id, b"", arguments.ttl_from(ttl), metadata)
         async with reading(data) as (head, source):
@@ -218,7 +219,8 @@ class AsyncClient(AsyncRole):
         return_exceptions: bool = False,
     ) -> Any:
         """The same of many, in order, in as few messages as they fit. All are held until the last
-        is there or `timeout`, of all together, is over; as_completed does not wait for that.
+        is there or `timeout`, of all together, is over, so there may be as many as a tenant can hold
+        (claims.outstanding_max, 10,000); as_completed waits for more, and not for the last.
 
         BatchError: some cannot be had, and the others are given back. With return_exceptions the
         errors are in their places instead, and the others are taken.
@@ -280,7 +282,7 @@ class AsyncClient(AsyncRole):
         """
         ids = arguments.call_ids_from(call_ids)
         seconds = arguments.timeout_from(timeout)
-        return AsyncCompletion(self._retrievals, ids, seconds, return_exceptions)
+        return AsyncCompletion(self, self._retrievals, ids, seconds, return_exceptions)
 
     async def delete(self, call_id: CallId) -> datetime.datetime:
         """Ends a call in any state, and tells when its payloads were erased; again for a call that
@@ -304,10 +306,6 @@ class AsyncClient(AsyncRole):
         ids = arguments.call_ids_from(call_ids)
         found = await self._deletions.call_all(ids)
         return each_of(found, ids) if return_exceptions else all_of(found, ids)
-
-    async def close(self) -> None:
-        self._retrievals.close()
-        await super().close()
 
 
 def _said_of_clocks(error: Error) -> Error:

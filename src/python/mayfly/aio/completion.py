@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, AsyncIterator, Generic, Iterable, TypeVar
+from typing import Any, AsyncIterator, Generic, Iterable, NoReturn, TypeVar
 
-from mayfly import calls
+from mayfly import calls, fork
 from mayfly.aio.arrivals import AsyncArrivals
 from mayfly.aio.concurrency import Queue
 from mayfly.aio.held_output import AsyncHeldOutput
 from mayfly.aio.retrieval import AsyncRetrievals
 from mayfly.calls import Claim
+from mayfly.endpoint import not_to_pickle
 from mayfly.errors import Error, TimedOut
 from mayfly.feed import Arrival, weakly
 
@@ -30,11 +31,13 @@ class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
 
     def __init__(
         self,
+        client: object,
         retrievals: AsyncRetrievals,
         call_ids: Iterable[str],
         timeout: float | None,
         return_exceptions: bool,
     ) -> None:
+        self._client = client  # which would close when nobody has it
         self._retrievals = retrievals
         self._return_exceptions = return_exceptions
         self._deadline = None if timeout is None else time.monotonic() + timeout
@@ -123,7 +126,7 @@ class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
 
     async def aclose(self) -> None:
         """Acknowledges what was consumed, and gives everything else back."""
-        if self._is_closed or os.getpid() != self._pid:
+        if self._is_closed or fork.is_gone(self._pid):
             return
         self._is_closed = True
         try:
@@ -143,6 +146,9 @@ class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        raise not_to_pickle(self)
 
     def __del__(self) -> None:
         # The loop was left early.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from typing import Any, Callable, Coroutine, Generic, TypeVar
 
 from mayfly.errors import Cancelled
@@ -55,6 +56,8 @@ class Closing:
         """Cancelled: it is."""
         if self.is_set:
             raise Cancelled("the client is closed")
+        if sys.is_finalizing():  # gRPC would wait for ever
+            raise Cancelled("the interpreter ends")
 
     async def sleep(self, seconds: float) -> None:
         """Cancelled: it is, or is meanwhile."""
@@ -104,8 +107,8 @@ class Tasks:
                 self._loop.call_soon_threadsafe(self.start, "mayfly-finalizer", function)
 
     async def cancel_all(self) -> None:
-        """Returns when they have ended."""
-        running = list(self._running)
+        """Returns when they have ended, but for the caller's, a finalizer."""
+        running = [task for task in self._running if task is not asyncio.current_task()]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -7,7 +7,8 @@ import collections
 import contextlib
 import os
 import time
-from typing import Any, AsyncIterator
+import weakref
+from typing import Any, AsyncIterator, Callable
 
 from mayfly import fork, probe, transport
 from mayfly.aio.concurrency import Closing, Tasks
@@ -26,6 +27,9 @@ class AsyncConnection(fork.Forkable):
         self._channels = Channels(settings)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self.closing = Closing()
+        self.before_close: Callable[[], None] | None = None
+        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()  # downloads under way
+        self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
         self._pid = os.getpid()
         fork.register(self)
 
@@ -38,6 +42,10 @@ class AsyncConnection(fork.Forkable):
         self.closing.check()
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            raise Error("an asyncio client belongs to one event loop, make one in each")
         # It has to stay while the call is under way.
         opened = self._channels.channel(large, transport.grpc().aio.secure_channel)
         self._calls[large] += 1
@@ -65,8 +73,9 @@ class AsyncConnection(fork.Forkable):
             self._calls[large] -= 1
 
     def _translated(self, error: Error) -> Error:
-        # The server cancels nothing.
-        if isinstance(error, Cancelled) and not self.closing.is_set:
+        if isinstance(error, Cancelled):  # not by the server, which cancels nothing
+            if self.closing.is_set:
+                return Cancelled("the client is closed")
             return Unavailable("the call was interrupted")
         return error
 
@@ -94,7 +103,11 @@ class AsyncConnection(fork.Forkable):
 
     async def close(self) -> None:
         """Calls under way end with Cancelled."""
+        if self.before_close is not None:
+            self.before_close()
         self.closing.set()
         await self.tasks.cancel_all()
+        for call in list(self.streams):  # which gRPC does not find by their tasks
+            call.cancel()
         for channel in self._channels.take_all():
             await channel.close()

@@ -43,10 +43,9 @@ async def download(
 
 
 async def _stream(connection: AsyncConnection, reception: Reception) -> AsyncIterator[bytes]:
-    timeout = connection.settings.timeout
     async with connection.stub(large=True) as stub:
         call = stub.Download(reception.request())
-        async with Responses(call, timeout, reception.call_id) as responses:
+        async with Responses(connection, call, reception.call_id) as responses:
             async for response in responses:
                 if data := reception.take(response):
                     yield data

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Sequence
 
-from mayfly import calls
+from mayfly import calls, fork
 from mayfly.aio.held_output import AsyncHeldOutput
 from mayfly.aio.retrieval import AsyncRetrievals
-from mayfly.calls import Claimed
+from mayfly.calls import Claim, Claimed
 from mayfly.contract import output_of
 from mayfly.errors import Error
 from mayfly.held import require_acknowledged, split_received
@@ -34,7 +34,7 @@ class AsyncHeldOutputs:
         return found
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if os.getpid() != self._pid:
+        if fork.is_gone(self._pid):
             return  # after a fork the claims are the parent's
         received, unread = split_received(self._held) if kind is None else ([], self._held)
         await self._retrievals.release_all([each.claimed.claim for each in unread])
@@ -50,12 +50,15 @@ async def take_each(
     ended = dict(
         zip((each.claim for each in ready), await retrievals.acknowledge_all(ready))
     )
+    large: dict[Claim, calls.Output | Error] = {}  # of calls that are named twice too
     taken: list[calls.Output | Error] = []
     for each in found:
         if isinstance(each, Error):
             taken.append(each)
         elif each.data is None:
-            taken.append(await _take_large(retrievals, each))
+            if each.claim not in large:
+                large[each.claim] = await _take_large(retrievals, each)
+            taken.append(large[each.claim])
         else:
             taken.append(ended[each.claim] or output_of(each, each.data))
     return taken

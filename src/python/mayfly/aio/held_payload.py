@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import AsyncIterator, Self
 
-from mayfly import calls
+from mayfly import calls, fork
 from mayfly.aio.download import download
 from mayfly.aio.retrieval import AsyncRetrievals
 from mayfly.calls import Claimed
@@ -64,7 +64,7 @@ class AsyncHeldPayload(Held):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if os.getpid() != self._pid or not self._is_held:
+        if fork.is_gone(self._pid) or not self._is_held:
             return  # after a fork the claim is the parent's
         if kind is None and self.is_received:
             self._is_held = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Iterable, Literal, Self, overload
 
 from mayfly import arguments, calls
@@ -50,6 +51,12 @@ class AsyncRole(Endpoint):
     async def close(self) -> None:
         """Ends the connection. Calls under way end with Cancelled; held claims lapse."""
         await self._connection.close()
+
+    def __del__(self) -> None:
+        # Nobody has closed it.
+        connection = getattr(self, "_connection", None)
+        if connection is not None and not connection.closing.is_set and not sys.is_finalizing():
+            connection.tasks.finalize(connection.close)
 
     async def __aenter__(self) -> Self:
         return self

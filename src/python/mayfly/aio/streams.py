@@ -5,28 +5,32 @@ from __future__ import annotations
 import asyncio
 from typing import Any, AsyncIterable, AsyncIterator
 
+from mayfly.aio.connection import AsyncConnection
 from mayfly.errors import Cancelled, TimedOut
 
 
 class Responses(AsyncIterator[Any]):
     """The responses of `call`, a context that cancels it at its end.
 
-    TimedOut: the next one did not come within `timeout_s`.
+    TimedOut: the next one did not come within Settings.timeout.
     """
 
-    def __init__(self, call: Any, timeout_s: float, call_id: str) -> None:
+    def __init__(self, connection: AsyncConnection, call: Any, call_id: str) -> None:
+        self._connection = connection
         self._call = call
         self._responses = call.__aiter__()
-        self._timeout_s = timeout_s
+        self._timeout_s = connection.settings.timeout
         self._call_id = call_id
 
     async def __aenter__(self) -> Responses:
+        self._connection.streams.add(self._call)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._call.cancel()
 
     async def __anext__(self) -> Any:
+        self._connection.closing.check()  # what was received before is still there
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await anext(self._responses)

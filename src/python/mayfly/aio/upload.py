@@ -12,7 +12,7 @@ from mayfly.aio.streams import Answer
 from mayfly.backoff import Backoff
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES
 from mayfly.errors import Error, NotFound, TimedOut
-from mayfly.sources import KEPT_SEGMENTS_MAX
+from mayfly.sources import KEPT_SEGMENTS_MAX, Forgotten
 from mayfly.transmission import Transmission
 from mayfly.v1 import function_io_pb2 as pb
 
@@ -29,6 +29,8 @@ async def upload(
         try:
             await _send(connection, _Requests(connection, transmission, source, reading))
             return
+        except _SourceFailed as failed:
+            raise failed.error from None
         except Error as error:
             if not transmission.may_go_on(error):
                 raise
@@ -36,6 +38,14 @@ async def upload(
                 backoff.progressed(connection.deadline())
             await connection.closing.sleep(backoff.pause_after(error))
         transmission.go_on_from(await _query_committed(connection, transmission))
+
+
+class _SourceFailed(Exception):
+    """`error` is that of the caller's source, which is not read again: it may be an Error too."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
 
 
 class _Requests:
@@ -84,7 +94,7 @@ class _Requests:
             self.in_source = True
             try:
                 data = await self._source.read(offset)
-            except LookupError:
+            except Forgotten:
                 self._transmission.source_is_gone = True
                 return None
             finally:
@@ -111,7 +121,7 @@ async def _send(connection: AsyncConnection, requests: _Requests) -> None:
                 answer.cancel()
     except Error:
         if requests.source_error is not None:
-            raise requests.source_error from None
+            raise _SourceFailed(requests.source_error) from None
         raise
     finally:
         requests.is_over = True

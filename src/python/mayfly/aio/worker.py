@@ -80,7 +80,11 @@ class AsyncWorker(AsyncRole):
     def stream_input(self, call_id: CallId) -> AsyncIterator[bytes]:
         """The input in pieces of up to 1 MiB, of any size. When it ends without an error, that was
         the whole, as it was stored. Errors as of get_input."""
-        return download(self._connection, Reception(arguments.call_id_from(call_id)))
+        return self._stream_input(Reception(arguments.call_id_from(call_id)))
+
+    async def _stream_input(self, reception: Reception) -> AsyncIterator[bytes]:
+        async for piece in download(self._connection, reception):
+            yield piece
 
     async def put_output(
         self,

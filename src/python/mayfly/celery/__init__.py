@@ -32,13 +32,16 @@ What is different from other backends:
     task is sent, and makes a retry fail.
   * Nothing is stored of a task under way: STARTED, RETRY and states of one's own look PENDING.
   * A task that runs twice has one result, the first that was stored.
+  * Of tasks that are sent one after another the inputs share messages: up to 32 are put ahead of their
+    tasks, and deleted when no task has used them. A process that is killed leaves them to expire.
   * When the broker takes no message, or not all of a group, the inputs of the others are deleted.
   * A chord takes its header's results, of which there are at most claims.outstanding_max (10,000),
     and leaves them when one has failed. Its body is sent by the worker that ends the header's last
     task, not by polling; if that worker dies at that very moment, it may be sent twice.
   * GroupResult.save() needs the certificates of both roles.
 
-For pools of processes (prefork) and threads; not for gevent and eventlet, which gRPC does not know.
+For pools of processes (prefork) and threads, and solo. Workers with gevent or eventlet, which gRPC does
+not know, do not start.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ from kombu.utils.uuid import uuid as kombu_uuid
 
 from mayfly import new_call_id
 from mayfly.celery.backend import Backend
-from mayfly.celery.publishing import PutsInputs, wrap_groups
+from mayfly.celery.publishing import PutsInputs, wrap_groups, wrap_sending
 from mayfly.celery.starting import NeedsWorkerCertificate
 
 __all__ = ["Backend", "setup"]
@@ -83,7 +86,7 @@ def setup(
     result_backend_transport_options instead, which `setup` adds to.
 
     ImproperlyConfigured, at the start of a Celery worker: it has no worker's certificate, and stores
-    results.
+    results; or its pool is gevent's or eventlet's.
     """
     options = {
         "ca": ca, "cert": cert, "key": key, "worker_cert": worker_cert, "worker_key": worker_key,
@@ -97,6 +100,7 @@ def setup(
     amqp = symbol_by_name(app.amqp_cls)
     app.steps["worker"].add(NeedsWorkerCertificate)
     wrap_groups()
+    wrap_sending(app)
     if not issubclass(amqp, PutsInputs):
         app.amqp_cls = type(amqp.__name__, (PutsInputs, amqp), {})
         vars(app).pop("amqp", None)

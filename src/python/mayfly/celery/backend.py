@@ -162,7 +162,7 @@ class Backend(BaseBackend):
                  READY_STATES: frozenset[str] = states.READY_STATES,
                  ) -> Iterator[tuple[str, Any]]:
         """Takes results as they arrive."""
-        waited_for = set(task_ids)
+        waited_for = {str(each).lower(): each for each in task_ids}
         for error in filter(None, map(unknown_id, waited_for)):
             raise error
         for seconds in slices(timeout, on_interval):
@@ -170,10 +170,10 @@ class Backend(BaseBackend):
                 with self.connections.client.as_completed(waited_for, seconds) as outputs:
                     for task_id, output in outputs:
                         meta = self.decode_result(output)
-                        waited_for.discard(task_id)
+                        asked_for = waited_for.pop(task_id)
                         if on_message is not None:
                             on_message(meta)
-                        yield task_id, meta
+                        yield asked_for, meta
                 return
             except errors.TimedOut:
                 continue

@@ -19,6 +19,7 @@ from celery.utils.log import get_logger
 
 from mayfly import Client, InputItem, Worker, arguments, errors, fork
 from mayfly.calls import CallDescription
+from mayfly.celery.inputs_ahead import InputsAhead
 from mayfly.identity import Identity
 from mayfly.settings import Settings
 
@@ -71,6 +72,7 @@ class Connections(fork.Forkable):
         fork.register(self)
         self._client: Client | None = None
         self._worker: Worker | None = None
+        self._ahead = InputsAhead(lambda: self.client)
         self._put: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._ignored: collections.OrderedDict[str, None] = collections.OrderedDict()
 
@@ -142,11 +144,20 @@ class Connections(fork.Forkable):
             failed = {wanted[index] for index in batch.errors}
             self._delete([call for call in wanted if call not in failed])
             raise batch.errors[min(batch.errors)] from None
+        self._remember_put(wanted)
+        return wanted
+
+    def new_call(self) -> str:
+        """The id of a call whose input was put, for a task that was given none."""
+        call_id = self._ahead.take()
+        self._remember_put([call_id])
+        return call_id
+
+    def _remember_put(self, call_ids: list[str]) -> None:
         with self._lock:
-            self._put.update(dict.fromkeys(wanted))
+            self._put.update(dict.fromkeys(call_ids))
             while len(self._put) > _REMEMBERED_MAX:
                 self._put.popitem(last=False)
-        return wanted
 
     def delete_inputs(self, call_ids: Iterable[str]) -> None:
         """Of tasks that were not sent. One that cannot be deleted expires."""

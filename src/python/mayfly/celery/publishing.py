@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator
 from celery import canvas as celery_canvas
 from celery import signals
 from celery._state import get_current_task
+from celery.utils.functional import _regen
 from kombu.utils.objects import cached_property
 
 from mayfly.celery import canvas, chords
@@ -18,6 +19,8 @@ from mayfly.errors import InvalidArgument, TimedOut, Unavailable
 _KNOWN = "mayfly_call_ids"
 # No store keeps an input for longer, whatever its settings.
 _TTL_SECONDS_MAX = 86400
+# Options of tasks whose inputs are not put ahead.
+_NOT_AHEAD = ("ignore_result", "link", "link_error", "chain", "chord")
 
 # Ids of the group that is being sent, of tasks whose messages were not published yet.
 _unsent: contextvars.ContextVar[dict[str, None] | None] = contextvars.ContextVar(
@@ -53,6 +56,31 @@ class PutsInputs:
             return result
 
         return put_and_send
+
+
+def wrap_sending(app: Any) -> None:
+    """A task that was given no id gets that of an input that was put ahead, unless it is delayed or
+    brings others along: that takes a message of its own anyway."""
+    plain = app.send_task
+    if getattr(plain, "is_of_mayfly", False):
+        return
+
+    def send_task(name: str, args: Any = None, kwargs: Any = None, countdown: Any = None,
+                  eta: Any = None, task_id: Any = None, *rest: Any, **options: Any) -> Any:
+        if task_id and not options.get("ignore_result"):
+            task_id = str(task_id).lower()  # as it comes back with the result
+        if task_id or countdown or eta or any(map(options.get, _NOT_AHEAD)):
+            return plain(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+        connections = app.backend.connections
+        task_id = connections.new_call()
+        try:
+            return plain(name, args, kwargs, countdown, eta, task_id, *rest, **options)
+        except BaseException:
+            connections.delete_inputs([task_id])
+            raise
+
+    setattr(send_task, "is_of_mayfly", True)
+    app.send_task = send_task
 
 
 def put_inputs_of(message: Any, backend: Any) -> list[str]:
@@ -166,6 +194,14 @@ def wrap_groups() -> None:
     plain = celery_canvas.group._apply_tasks
     if getattr(plain, "is_of_mayfly", False):
         return
+    plain_freeze = celery_canvas.group._freeze_group_tasks
+
+    def freeze_group_tasks(self: Any, *arguments: Any, **options: Any) -> Any:
+        # Of a chord whose header is a generator, Celery would send those tasks only that were not
+        # looked at before.
+        if isinstance(self.tasks, _regen) and isinstance(self.app.amqp, PutsInputs):
+            self.tasks = list(self.tasks)
+        return plain_freeze(self, *arguments, **options)
 
     def apply_tasks(self: Any, tasks: Any, producer: Any = None, app: Any = None, *rest: Any,
                     chord: Any = None, **options: Any) -> Iterator[Any]:
@@ -188,6 +224,7 @@ def wrap_groups() -> None:
 
     setattr(apply_tasks, "is_of_mayfly", True)
     celery_canvas.group._apply_tasks = apply_tasks
+    celery_canvas.group._freeze_group_tasks = freeze_group_tasks
 
 
 def known_ids() -> frozenset[str]:
