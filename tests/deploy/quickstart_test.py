@@ -54,8 +54,7 @@ class QuickstartTest(unittest.TestCase):
         self.environment = dict(os.environ, PATH=f"{bin_directory}:{os.environ['PATH']}")
         self.environment.pop("MANPATH", None)
 
-    def run_quickstart(self, *options: str) -> Tuple[int, str]:
-        command = [os.path.join(self.tree, "deploy/quickstart"), "--dir", self.directory, *options]
+    def run_command(self, *command: str) -> Tuple[int, str]:
         result = subprocess.run(
             command,
             env=self.environment,
@@ -68,19 +67,14 @@ class QuickstartTest(unittest.TestCase):
         )
         return result.returncode, result.stdout
 
+    def run_quickstart(self, *options: str) -> Tuple[int, str]:
+        script = os.path.join(self.tree, "deploy/quickstart")
+        return self.run_command(script, "--dir", self.directory, *options)
+
     def run_in_env(self, command: str) -> Tuple[int, str]:
         """`command` in a shell that has read the file env."""
-        result = subprocess.run(
-            ["bash", "-uc", f". '{self.directory}/env'; cd '{self.directory}'; {command}"],
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-            preexec_fn=limit_open_files,
-        )
-        return result.returncode, result.stdout
+        script = f". '{self.directory}/env'; cd '{self.directory}'; {command}"
+        return self.run_command("bash", "-uc", script)
 
     def files(self) -> Dict[str, bytes]:
         """All but data, which the server may change."""
