@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
+#include "base/bound.h"
 #include "base/error.h"
 
 namespace mayfly {
@@ -61,9 +62,9 @@ absl::Status OutsideWindowError(int64_t ahead_ms, int64_t limit_ms) {
           : absl::StrCat("the time in call_id is ", distance, " behind the server's clock, ", limit,
                          ": put an input soon after its id was generated, and set your clock"));
   status = WithMetadata(std::move(status), "field", "call_id");
-  status = WithMetadata(std::move(status), "value", absl::StrCat(ahead_ms));
-  status = WithMetadata(std::move(status), "limit", absl::StrCat(limit_ms));
-  return WithMetadata(std::move(status), "unit", "ms");
+  return WithBound(
+      std::move(status),
+      {.value = absl::StrCat(ahead_ms), .limit = absl::StrCat(limit_ms), .unit = "ms"});
 }
 
 }  // namespace mayfly

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include <grpc/grpc_security_constants.h>
 
+#include "base/bound.h"
 #include "base/error.h"
 
 namespace mayfly {
@@ -100,8 +101,11 @@ absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
 absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {
   const int count_max = static_cast<int>(config_.limits.batch_items_max);
   if (count >= count_min && count <= count_max) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(count, " items long"),
-                    absl::StrCat("range is ", count_min, " to ", count_max));
+  return WithBound(FieldError(field, absl::StrCat(count, " items long"),
+                              absl::StrCat("range is ", count_min, " to ", count_max)),
+                   {.value = absl::StrCat(count),
+                    .limit = absl::StrCat(count < count_min ? count_min : count_max),
+                    .unit = "items"});
 }
 
 absl::Status Admission::TakeRate(Tenant* tenant, int64_t item_count) const {

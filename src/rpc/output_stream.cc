@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/bound.h"
 #include "base/error.h"
 #include "rpc/answer.h"
 #include "rpc/valid_items.h"
@@ -146,9 +147,12 @@ absl::Status OutputStream::ChangeCalls(const v1::StreamOutputsRequest& request) 
       ReadIds(request.unsubscribe_call_ids(), "unsubscribe_call_ids");
   if (!removed.empty()) subscription_->Remove(removed);
   const std::vector<CallId> added = ReadIds(request.subscribe_call_ids(), "subscribe_call_ids");
+  const uint64_t wanted = subscription_->call_count() + added.size();
   if (added.empty() || subscription_->Add(added)) return absl::OkStatus();
-  return FieldError("subscribe_call_ids", "more than one stream may subscribe to",
-                    absl::StrCat("limit is ", config_.limits.stream_subscriptions_max));
+  const uint64_t limit = config_.limits.stream_subscriptions_max;
+  return WithBound(FieldError("subscribe_call_ids", "more than one stream may subscribe to",
+                              absl::StrCat("limit is ", limit)),
+                   {.value = absl::StrCat(wanted), .limit = absl::StrCat(limit), .unit = "calls"});
 }
 
 // Malformed ids are reported as ended calls, as in ClaimOutputs.

@@ -25,6 +25,7 @@
 #include "rpc/http2_settings.h"
 #include "rpc/tls.h"
 #include "rpc/tls_guard.h"
+#include "rpc/tls_refusals.h"
 
 namespace mayfly {
 namespace {
@@ -135,6 +136,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, Log*
   RETURN_IF_ERROR(GuardFrames({.metadata_bytes_max = config.server.metadata_bytes_max,
                                .message_bytes_max = config.limits.message_bytes_max},
                               config.tls.trust_domain));
+  RETURN_IF_ERROR(ExplainTlsRefusals());
   RETURN_IF_ERROR(
       SetHttp2Defaults(config.server.metadata_bytes_max, config.server.streams_per_connection_max));
   RETURN_IF_ERROR(TolerateMalformedBinaryMetadata());

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/bound.h"
 #include "base/crc32c.h"
 #include "base/error.h"
 
@@ -28,6 +29,29 @@ struct DurationRange {
   absl::Duration min;
   absl::Duration max;
 };
+
+struct CountRange {
+  uint64_t min = 0;
+  uint64_t max = 0;
+  absl::string_view unit;
+};
+
+// The bound of `range` that a value outside of it crossed.
+CrossedBound BoundOf(uint64_t value, const CountRange& range) {
+  return {.value = absl::StrCat(value),
+          .limit = absl::StrCat(value < range.min ? range.min : range.max),
+          .unit = range.unit};
+}
+
+// Fractions of a ms are rounded away from the bound, so that the value stays outside.
+CrossedBound BoundOf(absl::Duration value, const DurationRange& range) {
+  constexpr absl::Duration kMs = absl::Milliseconds(1);
+  const bool is_below = value < range.min;
+  const absl::Duration shown = is_below ? absl::Floor(value, kMs) : absl::Ceil(value, kMs);
+  return {.value = absl::StrCat(absl::ToInt64Milliseconds(shown)),
+          .limit = absl::StrCat(absl::ToInt64Milliseconds(is_below ? range.min : range.max)),
+          .unit = "ms"};
+}
 
 std::string NameOf(const FieldPlace& place) {
   if (place.index < 0) return std::string(place.list);
@@ -55,20 +79,25 @@ absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
   }
   const absl::Duration duration = absl::Seconds(wire.seconds()) + absl::Nanoseconds(wire.nanos());
   if (duration < range.min || duration > range.max) {
-    return FieldError(field, absl::FormatDuration(duration), range_text);
+    return WithBound(FieldError(field, absl::FormatDuration(duration), range_text),
+                     BoundOf(duration, range));
   }
   return absl::ToInt64Milliseconds(duration);
 }
 
 // For counts where 0 means the default.
-absl::Status CheckCount(absl::string_view field, uint64_t value, uint64_t max) {
-  if (value <= max) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(value), absl::StrCat("range is 1 to ", max));
+absl::Status CheckCount(absl::string_view field, uint64_t value, const CountRange& range) {
+  if (value <= range.max) return absl::OkStatus();
+  return WithBound(FieldError(field, absl::StrCat(value),
+                              absl::StrCat("range is ", range.min, " to ", range.max)),
+                   BoundOf(value, range));
 }
 
 absl::Status CheckSize(absl::string_view field, uint64_t bytes, uint64_t bytes_max) {
   if (bytes <= bytes_max) return absl::OkStatus();
-  return FieldError(field, absl::StrCat(bytes, " bytes"), absl::StrCat("limit is ", bytes_max));
+  return WithBound(
+      FieldError(field, absl::StrCat(bytes, " bytes"), absl::StrCat("limit is ", bytes_max)),
+      BoundOf(bytes, {.max = bytes_max, .unit = "bytes"}));
 }
 
 absl::StatusOr<int64_t> ReadTtlMs(bool given, const google::protobuf::Duration& ttl,
@@ -82,8 +111,9 @@ template <typename Bytes>
 absl::StatusOr<Bytes> Read16Bytes(absl::string_view field, const std::string& wire) {
   Bytes bytes;
   if (wire.size() != bytes.size()) {
-    return FieldError(field, absl::StrCat(wire.size(), " bytes"),
-                      absl::StrCat("expected ", bytes.size()));
+    return WithBound(FieldError(field, absl::StrCat(wire.size(), " bytes"),
+                                absl::StrCat("expected ", bytes.size())),
+                     BoundOf(wire.size(), {bytes.size(), bytes.size(), "bytes"}));
   }
   std::copy(wire.begin(), wire.end(), bytes.begin());
   return bytes;
@@ -95,14 +125,18 @@ absl::StatusOr<ClaimToken> ReadToken(const std::string& wire) {
 
 absl::Status ReadLabels(const v1::Payload& payload, PayloadMetadata* metadata) {
   if (payload.labels().size() > kLabelsMax) {
-    return FieldError("payload.labels", absl::StrCat(payload.labels().size(), " labels"),
-                      absl::StrCat("limit is ", kLabelsMax));
+    return WithBound(FieldError("payload.labels", absl::StrCat(payload.labels().size(), " labels"),
+                                absl::StrCat("limit is ", kLabelsMax)),
+                     BoundOf(payload.labels().size(), {.max = kLabelsMax, .unit = "labels"}));
   }
   uint64_t bytes = 0;
   for (const auto& [name, value] : payload.labels()) {
     if (name.empty() || name.size() > kLabelNameBytesMax) {
-      return FieldError("payload.labels: a name", absl::StrCat(name.size(), " bytes"),
-                        absl::StrCat("range is 1 to ", kLabelNameBytesMax));
+      const absl::Status error =
+          FieldError("payload.labels: a name", absl::StrCat(name.size(), " bytes"),
+                     absl::StrCat("range is 1 to ", kLabelNameBytesMax));
+      return WithBound(WithMetadata(error, "field", "payload.labels"),
+                       BoundOf(name.size(), {1, kLabelNameBytesMax, "bytes"}));
     }
     bytes += name.size() + value.size();
     metadata->labels.emplace_back(name, value);
@@ -310,8 +344,9 @@ absl::StatusOr<NewUpload> ReadUploadHeader(const v1::UploadHeader& header,
 
 absl::Status CheckUploadSegment(const v1::UploadSegment& segment) {
   if (!segment.data().empty() && segment.data().size() <= kSegmentBytes) return absl::OkStatus();
-  return FieldError("segment.data", absl::StrCat(segment.data().size(), " bytes"),
-                    absl::StrCat("range is 1 to ", kSegmentBytes));
+  return WithBound(FieldError("segment.data", absl::StrCat(segment.data().size(), " bytes"),
+                              absl::StrCat("range is 1 to ", kSegmentBytes)),
+                   BoundOf(segment.data().size(), {1, kSegmentBytes, "bytes"}));
 }
 
 absl::StatusOr<DownloadRequest> ReadDownloadRequest(const v1::DownloadRequest& request) {
@@ -338,7 +373,7 @@ absl::StatusOr<DownloadRequest> ReadDownloadRequest(const v1::DownloadRequest& r
 }
 
 absl::StatusOr<uint64_t> ReadMaxBytes(uint64_t max_bytes, const Config& config) {
-  RETURN_IF_ERROR(CheckCount("max_bytes", max_bytes, kBytesMaxLimit));
+  RETURN_IF_ERROR(CheckCount("max_bytes", max_bytes, {1, kBytesMaxLimit, "bytes"}));
   const uint64_t wanted = max_bytes == 0 ? kBytesMaxDefault : max_bytes;
   return std::min(wanted, config.limits.message_bytes_max - kMessageOverheadBytes);
 }
@@ -352,7 +387,7 @@ absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration
 absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
                                               const Config& config) {
   ClaimRequest read;
-  RETURN_IF_ERROR(CheckCount("max_count", request.max_count(), kClaimCountLimit));
+  RETURN_IF_ERROR(CheckCount("max_count", request.max_count(), {1, kClaimCountLimit, "outputs"}));
   read.count_max =
       request.max_count() == 0 ? static_cast<uint32_t>(kClaimCountLimit) : request.max_count();
   const auto bytes_max = ReadMaxBytes(request.max_bytes(), config);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
+#include "base/bound.h"
 #include "base/error.h"
 #include "crypto/chunked_aead.h"
 
@@ -34,9 +35,13 @@ absl::Status Download::Open(const StoredPayload& stored) {
   renewed_ms_ = context_.time.Read().elapsed_ms;
   sees_all_ = offset_bytes_ == 0;
   if (offset_bytes_ > stored.size_bytes) {
-    return MakeError(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch,
-                     absl::StrCat("offset_bytes is ", offset_bytes_, ", the payload has ",
-                                  stored.size_bytes, " bytes"));
+    absl::Status error = MakeError(absl::StatusCode::kOutOfRange, Reason::kOffsetMismatch,
+                                   absl::StrCat("offset_bytes is ", offset_bytes_,
+                                                ", the payload has ", stored.size_bytes, " bytes"));
+    return WithBound(WithMetadata(std::move(error), "field", "offset_bytes"),
+                     {.value = absl::StrCat(offset_bytes_),
+                      .limit = absl::StrCat(stored.size_bytes),
+                      .unit = "bytes"});
   }
   if (!TakeRoom()) return NoRoomError();
   const PayloadRef ref = {.key = key_, .kind = kind_, .slot = stored.slot};

@@ -44,6 +44,11 @@ bool Subscription::AddCalls(const std::vector<CallId>& call_ids, bool are_bounde
   return true;
 }
 
+uint64_t Subscription::call_count() {
+  MutexLock lock(&mutex_);
+  return calls_.size();
+}
+
 bool Subscription::IsBehind() {
   MutexLock lock(&mutex_);
   return registrations_ > kRegistrationsMax;

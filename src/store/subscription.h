@@ -98,6 +98,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   // Waits for these calls, too; one that it waits for already counts once. False when that would be
   // more than limits.stream_subscriptions_max: then it waits for none of the new ones.
   [[nodiscard]] bool Add(const std::vector<CallId>& call_ids) EXCLUDES_LOCK(mutex_);
+  // The calls that it waits for.
+  uint64_t call_count() EXCLUDES_LOCK(mutex_);
   // Whether so many registrations queue up at the shards that further ones should wait.
   bool IsBehind() EXCLUDES_LOCK(mutex_);
   // A call whose delivery is in flight may still be delivered.

@@ -50,6 +50,8 @@ class OutputStreamCall {
     }
     return Finish();
   }
+  // Of the stream's end.
+  const grpc::Status& status() const { return status_; }
   const std::string& message() const {
     message_ = status_.error_message();
     return message_;

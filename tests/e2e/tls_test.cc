@@ -92,6 +92,20 @@ TEST_F(Tls, RefusesACertificateOfAnotherCa) {
   EXPECT_EQ(Call(server_.Channel("stranger")), "UNAVAILABLE");
 }
 
+// The server's certificate is for servers only.
+TEST_F(Tls, LogsWhyItRefusesACertificate) {
+  EXPECT_THAT(Handshake("-tls1_3 -ign_eof", "server"), HasSubstr("unexpected eof"));
+  EXPECT_THAT(server_.Log(),
+              HasSubstr("certificate verify failed: the client's certificate: its key "
+                        "usage is not that of a client (extendedKeyUsage needs "
+                        "clientAuth"));
+  const TestServer elsewhere;
+  server_.MakeCertificate("stranger", "URI:spiffe://mayfly.local/tenant/default/client",
+                          elsewhere.certificates());
+  EXPECT_THAT(Handshake("-tls1_3 -ign_eof", "stranger"), HasSubstr("unexpected eof"));
+  EXPECT_THAT(server_.Log(), HasSubstr("unable to get local issuer certificate"));
+}
+
 TEST_F(Tls, RefusesPlaintext) {
   EXPECT_EQ(Call(grpc::CreateChannel(absl::StrCat("localhost:", server_.port()),
                                      grpc::InsecureChannelCredentials())),

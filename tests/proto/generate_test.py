@@ -5,7 +5,9 @@ Usage: generate_test.py PROTOC [unittest arguments]
 """
 
 import hashlib
+import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -62,6 +64,24 @@ class GenerateTest(unittest.TestCase):
     def test_python(self) -> None:
         self.generate([f"--python_out={self.out}", f"--pyi_out={self.out}"], OURS)
         self.assertIn("mayfly/v1/function_io_pb2.py", self.names())
+
+    def test_the_readmes_commands_for_python_and_go(self) -> None:
+        readme = (PROTO_DIR.parent / "README.md").read_text().replace("\\\n", "")
+        for language in ("python", "go"):
+            match = re.search(rf"^protoc .*--{language}_out=gen.*$", readme, re.MULTILINE)
+            assert match is not None, language
+            command = match.group().replace("FILES", " ".join(OURS))
+            out = self.out / language
+            (out / "gen").mkdir(parents=True)
+            (out / "proto").symlink_to(PROTO_DIR)
+            subprocess.run(command, shell=True, cwd=out, check=True)
+        self.assertTrue((self.out / "go/gen/mayflyv1/function_io_grpc.pb.go").exists())
+        script = "import mayfly.v1.function_io_pb2_grpc as stubs; stubs.FunctionIoStub"
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONPATH": str(self.out / "python/gen")},
+            check=True,
+        )
 
     def test_status_is_the_published_one(self) -> None:
         descriptor = self.out / "status.bin"
