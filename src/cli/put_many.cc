@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -23,6 +25,19 @@ constexpr size_t kGroupBytesMax = 16 << 20;
 absl::Status PathError(const std::string& path, const std::error_code& error) {
   return absl::InvalidArgumentError(absl::StrCat(
       "--all ", path, " cannot be read: ", error ? error.message() : "no file or directory"));
+}
+
+bool HasControlCharacter(absl::string_view name) {
+  return std::any_of(name.begin(), name.end(), absl::ascii_iscntrl);
+}
+
+// Such a name could pass for further lines of the list of calls.
+absl::Status CheckNames(const std::vector<std::string>& files) {
+  const auto bad = std::find_if(files.begin(), files.end(), HasControlCharacter);
+  if (bad == files.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--all: the name ", absl::Utf8SafeCEscape(*bad),
+                   " has a control character, which cannot be in a list of calls; rename it"));
 }
 
 }  // namespace
@@ -46,6 +61,7 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string
     if (error) return PathError(path, error);
     std::sort(files.begin() + static_cast<ptrdiff_t>(first), files.end());
   }
+  RETURN_IF_ERROR(CheckNames(files));
   return files;
 }
 

@@ -174,7 +174,7 @@ TEST_F(MapTest, MistakesAreFoundBeforeAnythingIsClaimed) {
   scratch_.Write("calls", call_ids[0] + "\nno-id\n");
   const Finished bad_line = Shell("mayfly retrieve --all calls --dir outputs");
   EXPECT_EQ(bad_line.end.exit_code, 2);
-  EXPECT_EQ(bad_line.err, "mayfly: the list of calls: line 2 is not a call id\n");
+  EXPECT_EQ(bad_line.err, "mayfly: --all calls: line 2 is no call id: no-id\n");
   scratch_.Write("calls", call_ids[0]);
   const Finished no_directory = Shell("mayfly retrieve --all calls --dir calls");
   EXPECT_EQ(no_directory.end.exit_code, 2);
