@@ -87,9 +87,10 @@ ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& s
 
 ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
                                 const std::string& call_id) {
-  if (!stored.ok()) {
-    const bool is_resumable = line_.verb == Verb::kPutInput && IsResumable(stored.status());
-    return ReportError(call_id, stored.status(),
+  const absl::Status status = StoredStatus(stored);
+  if (!status.ok()) {
+    const bool is_resumable = line_.verb == Verb::kPutInput && IsResumable(status);
+    return ReportError(call_id, status,
                        is_resumable ? ResumeCommand(line_, call_id, line_.payload_file) : "");
   }
   context_.bar->End();

@@ -136,7 +136,8 @@ absl::StatusOr<client::Stored> PutMany::Upload(client::Input* input,
 
 void PutMany::ReportStored(const std::string& file, const std::string& call_id,
                            const absl::StatusOr<client::Stored>& stored) {
-  if (!stored.ok()) return ReportError(file, call_id, stored.status());
+  const absl::Status status = StoredStatus(stored);
+  if (!status.ok()) return ReportError(file, call_id, status);
   ++stored_count_;
   bool written = true;
   if (context_.report->json()) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_replace.h"
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "mayfly/error.h"
 
 namespace mayfly::cli {
@@ -110,6 +111,12 @@ absl::Status Reworded(const absl::Status& status, absl::string_view text) {
   status.ForEachPayload(
       [&](absl::string_view url, const absl::Cord& payload) { reworded.SetPayload(url, payload); });
   return reworded;
+}
+
+absl::Status StoredStatus(const absl::StatusOr<client::Stored>& stored) {
+  if (!stored.ok() || stored->deadline.has_value()) return stored.status();
+  return MakeError(absl::StatusCode::kNotFound, Reason::kOutputConsumed,
+                   "the output was retrieved and acknowledged; nothing was stored");
 }
 
 bool Report::Line(absl::string_view text) {

@@ -5,16 +5,21 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/mutex.h"
 #include "cli/command_line.h"
+#include "mayfly/call.h"
 
 namespace mayfly::cli {
 
 // The same error, with another text.
 absl::Status Reworded(const absl::Status& status, absl::string_view text);
+
+// The error of a put, which is one too if the call had been consumed before: nothing is stored then.
+absl::Status StoredStatus(const absl::StatusOr<client::Stored>& stored);
 
 class Report {
  public:
