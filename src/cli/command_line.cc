@@ -16,7 +16,7 @@ namespace {
 constexpr char kFooter[] = R"(
 exit codes:
   0  success
-  2  wrong arguments or settings; nothing was sent
+  2  wrong arguments or settings, or no usable config file; nothing was sent
   3  the call or its output is gone, or never existed
   4  the server could not be reached, or did not answer in time
   5  the server rejected the request, there is no output yet (OUTPUT_PENDING), a certificate

@@ -40,7 +40,7 @@ std::string DescriptionText(const client::CallDescription& call) {
 ExitCode Commands::Run() {
   if (!line_.output_file.empty()) {
     const absl::Status status = CheckOutputPath(line_.output_file);
-    if (!status.ok()) return report()->UsageError(status);
+    if (!status.ok()) return report()->Refuse(status);
   }
   switch (line_.verb) {
     case Verb::kPutInput:
@@ -106,7 +106,7 @@ ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
 ExitCode Commands::PutInput() {
   const auto source =
       OpenPayload(line_.payload_file, context_.standard_input, context_.interruption);
-  if (!source.ok()) return report()->UsageError(source.status());
+  if (!source.ok()) return report()->Refuse(source.status());
   // Generated here, so that an error message names the call even if the server may have created it.
   client::Input input{.call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0],
                       .payload = line_.metadata,
@@ -133,7 +133,7 @@ absl::StatusOr<client::Stored> Commands::PutWithId(client::Input* input,
 
 ExitCode Commands::PutOutput() {
   const auto source = OpenPayload(line_.payload_file, context_.standard_input);
-  if (!source.ok()) return report()->UsageError(source.status());
+  if (!source.ok()) return report()->Refuse(source.status());
   client::Output output{.call_id = call_id(),
                         .attempt = line_.attempt,
                         .outcome = line_.outcome,
@@ -215,7 +215,7 @@ ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
 ExitCode Commands::ForEachCall(ExitCode (Commands::*command)(const std::vector<std::string>&)) {
   if (line_.list_file.empty()) return (this->*command)(line_.call_ids);
   const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
-  if (!call_ids.ok()) return report()->UsageError(call_ids.status());
+  if (!call_ids.ok()) return report()->Refuse(call_ids.status());
   return (this->*command)(*call_ids);
 }
 

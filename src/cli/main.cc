@@ -30,7 +30,9 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
   const auto bar = std::make_shared<ProgressBar>(TerminalFor(line));
   const auto settings = LoadSettings(line.settings, line.file,
                                      [](const char* name) -> const char* { return getenv(name); });
-  if (!settings.ok()) return report->UsageError(settings.status());
+  if (!settings.ok()) return report->Refuse(settings.status());
+  const absl::Status readable = CheckReadable(*settings);
+  if (!readable.ok()) return report->Refuse(readable);
   const auto client =
       client::Client::Connect({.target = settings->server,
                                .ca_file = settings->ca,
@@ -44,7 +46,7 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
                                  report->Note(absl::StrCat(why.message(), "; trying again"));
                                }});
   if (absl::IsUnauthenticated(client.status())) return report->Error("", client.status());
-  if (!client.ok()) return report->UsageError(client.status());
+  if (!client.ok()) return report->Refuse(client.status());
   return Commands(*client, line,
                   {.standard_input = STDIN_FILENO,
                    .standard_output = STDOUT_FILENO,

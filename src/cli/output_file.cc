@@ -43,11 +43,11 @@ absl::Status CheckOutputPath(const std::string& path) {
   std::error_code error;
   const fs::file_status target = fs::status(path, error);
   if (fs::exists(target) && !fs::is_regular_file(target)) {
-    return absl::InvalidArgumentError(absl::StrCat("--output ", path, " is not a regular file"));
+    return absl::FailedPreconditionError(absl::StrCat("--output ", path, " is not a regular file"));
   }
   const fs::path directory = fs::path(path).parent_path();
   if (!directory.empty() && !fs::is_directory(directory, error)) {
-    return absl::InvalidArgumentError(
+    return absl::FailedPreconditionError(
         absl::StrCat("--output ", path, " is in a directory that does not exist"));
   }
   return absl::OkStatus();

@@ -16,7 +16,7 @@
 
 namespace mayfly::cli {
 
-// Call before claiming: INVALID_ARGUMENT if `path` must not be replaced, such as a directory or a
+// Call before claiming: FAILED_PRECONDITION if `path` must not be replaced, such as a directory or a
 // device, or its directory does not exist.
 absl::Status CheckOutputPath(const std::string& path);
 

@@ -24,7 +24,7 @@ std::string ReadErrorText(int error) {
 }
 
 absl::Status OpenError(const std::string& path, int error) {
-  return absl::InvalidArgumentError(
+  return absl::FailedPreconditionError(
       absl::StrCat("FILE ", path, " cannot be read: ", strerrordesc_np(error)));
 }
 

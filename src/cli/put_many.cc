@@ -23,7 +23,7 @@ constexpr size_t kGroupFilesMax = 512;
 constexpr size_t kGroupBytesMax = 16 << 20;
 
 absl::Status PathError(const std::string& path, const std::error_code& error) {
-  return absl::InvalidArgumentError(absl::StrCat(
+  return absl::FailedPreconditionError(absl::StrCat(
       "--all ", path, " cannot be read: ", error ? error.message() : "no file or directory"));
 }
 
@@ -67,7 +67,7 @@ absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string
 
 ExitCode PutMany::Run() {
   const auto files = ListFiles(line_.payload_paths);
-  if (!files.ok()) return context_.report->UsageError(files.status());
+  if (!files.ok()) return context_.report->Refuse(files.status());
   Group group;
   for (const std::string& file : *files) {
     if (!context_.interruption->IsInterrupted()) Put(file, &group);

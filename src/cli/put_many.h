@@ -13,8 +13,8 @@
 namespace mayfly::cli {
 
 // The files of `paths` in order; of a directory its regular files in the order of their names,
-// without hidden ones. INVALID_ARGUMENT: there is no such path, a directory cannot be read,
-// or a name has a control character.
+// without hidden ones. FAILED_PRECONDITION: there is no such path, or a directory cannot be
+// read. INVALID_ARGUMENT: a name has a control character.
 absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string>& paths);
 
 class PutMany {

@@ -166,14 +166,14 @@ ExitCode Report::Error(const std::string& call_id, const absl::Status& status,
   return ExitCodeOf(status);
 }
 
-ExitCode Report::UsageError(const absl::Status& status) {
+ExitCode Report::Refuse(const absl::Status& status) {
   const std::string message = MessageOf(status, verb_);
   if (json_) {
     *err_ << ToText(ErrorObject("", status, message)) << "\n";
   } else {
     *err_ << absl::StrCat("mayfly: ", message, "\n");
   }
-  return kExitUsage;
+  return absl::IsInvalidArgument(status) ? kExitUsage : kExitRefused;
 }
 
 }  // namespace mayfly::cli

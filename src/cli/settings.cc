@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string.h>
 #include <string_view>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -199,6 +200,21 @@ absl::StatusOr<Settings> LoadSettings(Settings flags, const FileChoice& choice,
                                                    " in a config file"));
   }
   return settings;
+}
+
+absl::Status CheckReadable(const Settings& settings) {
+  for (const SettingSource& source : kSources) {
+    if (!source.is_path) continue;
+    const std::string& path = settings.*source.field;
+    // Not opened: it may be a pipe, which can be read once.
+    int error = access(path.c_str(), R_OK) == 0 ? 0 : errno;
+    std::error_code ignored;
+    if (error == 0 && std::filesystem::is_directory(path, ignored)) error = EISDIR;
+    if (error == 0) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("--", source.key, " is ", path, ", not readable: ", strerrordesc_np(error)));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace mayfly::cli

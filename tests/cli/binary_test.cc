@@ -136,16 +136,36 @@ TEST_F(BinaryTest, AServerOfAnotherAuthorityExitsWithFive) {
 TEST_F(BinaryTest, MistakesExitWithTwo) {
   EXPECT_EQ(Mayfly({"retrieve"}).exit_code, 2);
   EXPECT_THAT(Mayfly({"retrieve", ""}).err, HasSubstr("CALL: it is empty, expected a call id"));
-  EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 2);
-  EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"describe", "no-id"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"describe", kNobodys, "--config", "/"}).exit_code, 2);
+  const std::string list = scratch_->Write("no-list", "no-id");
+  EXPECT_EQ(Mayfly({"describe", "--all", list}).exit_code, 2);
+  EXPECT_TRUE(server_.Events().empty());
+}
+
+TEST_F(BinaryTest, FilesThatCannotBeReadOrWrittenExitWithFive) {
+  EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"put-output", kNobodys, "/nonexistent"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"describe", "--all", "/nonexistent"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"retrieve", "--all", "/nonexistent", "--dir", scratch_->Path("d")}).exit_code,
+            5);
+  const std::string list = scratch_->Write("one-call", kNobodys);
+  const Finished no_parent = Mayfly({"retrieve", "--all", list, "--dir", "/nonexistent/d"});
+  EXPECT_EQ(no_parent.exit_code, 5);
+  EXPECT_EQ(no_parent.err,
+            "mayfly: --dir /nonexistent/d cannot be created: No such file or directory\n");
   const Finished nowhere = Mayfly({"retrieve", kNobodys, "--output", "/nonexistent/out"});
-  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_EQ(nowhere.exit_code, 5);
   EXPECT_EQ(nowhere.err,
             "mayfly: --output /nonexistent/out is in a directory that does not exist\n");
-  EXPECT_EQ(Mayfly({"retrieve", kNobodys, "--output", "/dev/null"}).exit_code, 2);
-  const Finished run = Mayfly({"describe", kNobodys, "--key", "/nonexistent"});
-  EXPECT_EQ(run.exit_code, 2);
-  EXPECT_EQ(run.err, "mayfly: --key is /nonexistent, not readable: No such file or directory\n");
+  for (const std::string& option : {"--ca", "--cert", "--key"}) {
+    const Finished run = Mayfly({"describe", kNobodys, option, "/nonexistent"});
+    EXPECT_EQ(run.exit_code, 5);
+    EXPECT_EQ(run.err, absl::StrCat("mayfly: ", option,
+                                    " is /nonexistent, not readable: No such file or directory\n"));
+    EXPECT_EQ(Mayfly({"describe", kNobodys, option, "/"}).exit_code, 5);
+  }
   EXPECT_TRUE(server_.Events().empty());
 }
 
@@ -247,7 +267,7 @@ TEST_F(BinaryTest, AFileThatCannotBeReadDoesNotStopTheOthers) {
   EXPECT_EQ(run.exit_code, 5) << run.err;
   EXPECT_THAT(run.err, HasSubstr(directory + "/bad: "));
   EXPECT_THAT(run.out, HasSubstr("\t" + good));
-  EXPECT_EQ(Mayfly({"put-input", "--all", "/nonexistent"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"put-input", "--all", "/nonexistent"}).exit_code, 5);
 }
 
 }  // namespace

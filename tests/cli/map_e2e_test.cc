@@ -177,11 +177,11 @@ TEST_F(MapTest, MistakesAreFoundBeforeAnythingIsClaimed) {
   EXPECT_EQ(bad_line.err, "mayfly: --all calls: line 2 is no call id: no-id\n");
   scratch_.Write("calls", call_ids[0]);
   const Finished no_directory = Shell("mayfly retrieve --all calls --dir calls");
-  EXPECT_EQ(no_directory.end.exit_code, 2);
-  EXPECT_EQ(no_directory.err, "mayfly: --dir is not a directory\n");
+  EXPECT_EQ(no_directory.end.exit_code, 5);
+  EXPECT_EQ(no_directory.err, "mayfly: --dir calls is not a directory\n");
   const Finished taken =
       Shell("mkdir -p outputs/" + call_ids[0] + "; mayfly retrieve --all calls --dir outputs");
-  EXPECT_EQ(taken.end.exit_code, 2);
+  EXPECT_EQ(taken.end.exit_code, 5);
   EXPECT_THAT(taken.err, HasSubstr(call_ids[0] + ", which is not a regular file"));
   EXPECT_EQ(StateOf(call_ids[0]), client::CallState::kReady);
 }
