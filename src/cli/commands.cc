@@ -39,7 +39,7 @@ std::string DescriptionText(const client::CallDescription& call) {
 
 ExitCode Commands::Run() {
   if (!line_.output_file.empty()) {
-    const absl::Status status = CheckOutputPath(line_.output_file);
+    const absl::Status status = CheckOutputPath("--output", line_.output_file);
     if (!status.ok()) return report()->Refuse(status);
   }
   switch (line_.verb) {

@@ -130,7 +130,8 @@ ExitCode MapRetrieval::Run() {
   if (!call_ids.ok()) return context_.report->Refuse(call_ids.status());
   absl::Status status = PrepareDirectory();
   if (status.ok()) status = FindMissing(*call_ids);
-  if (status.ok() && !line_.missing_file.empty()) status = CheckOutputPath(line_.missing_file);
+  if (status.ok() && !line_.missing_file.empty())
+    status = CheckOutputPath("--missing", line_.missing_file);
   if (!status.ok()) return context_.report->Refuse(status);
   if (!missing_.empty()) {
     status = ReachServer(client_, missing_[0], line_, context_);
