@@ -18,8 +18,6 @@
 namespace mayfly::cli {
 namespace {
 
-absl::Status StdoutError() { return absl::FailedPreconditionError("stdout cannot be written to"); }
-
 std::string DescriptionText(const client::CallDescription& call) {
   std::string text = absl::StrCat(call.call_id, " ", client::ToString(call.state));
   if (call.input.has_value()) {
@@ -94,13 +92,13 @@ ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
                        is_resumable ? ResumeCommand(line_, call_id, line_.payload_file) : "");
   }
   context_.bar->End();
-  bool written = true;
+  absl::Status written;
   if (report()->json()) {
     written = report()->Object(ToJson(*stored));
   } else if (line_.verb == Verb::kPutInput) {
     written = report()->Line(stored->call_id);
   }
-  return written ? kExitDone : report()->Error(call_id, StdoutError());
+  return written.ok() ? kExitDone : report()->Error(call_id, written);
 }
 
 ExitCode Commands::PutInput() {
@@ -150,8 +148,8 @@ ExitCode Commands::PutOutput() {
 ExitCode Commands::GetInputAsJson() {
   const absl::StatusOr<client::StoredInput> input = client_.GetInput(call_id(), TransferOptions());
   if (!input.ok()) return ReportError(call_id(), input.status());
-  if (report()->Object(ToJson(*input, /*with_data=*/true))) return kExitDone;
-  return report()->Error(call_id(), StdoutError());
+  const absl::Status written = report()->Object(ToJson(*input, /*with_data=*/true));
+  return written.ok() ? kExitDone : report()->Error(call_id(), written);
 }
 
 ExitCode Commands::GetInput() {
@@ -163,8 +161,9 @@ ExitCode Commands::GetInput() {
           : GetInputIntoFile(client_, call_id(), OutputTarget(), TransferOptions());
   if (!input.ok()) return ReportError(call_id(), input.status());
   context_.bar->End();
-  if (!report()->json() || report()->Object(ToJson(*input, /*with_data=*/false))) return kExitDone;
-  return report()->Error(call_id(), StdoutError());
+  if (!report()->json()) return kExitDone;
+  const absl::Status written = report()->Object(ToJson(*input, /*with_data=*/false));
+  return written.ok() ? kExitDone : report()->Error(call_id(), written);
 }
 
 ExitCode Commands::RetrieveAsJson() {
@@ -173,8 +172,7 @@ ExitCode Commands::RetrieveAsJson() {
       call_id(),
       [&](const client::ClaimedOutput& output) {
         outcome = report()->NoteOutcome(output);
-        return report()->Object(ToJson(output, /*with_data=*/true)) ? absl::OkStatus()
-                                                                    : StdoutError();
+        return report()->Object(ToJson(output, /*with_data=*/true));
       },
       RetrievalOptions());
   return erased.ok() ? outcome : ReportError(call_id(), erased.status());
@@ -206,8 +204,9 @@ absl::StatusOr<client::ClaimedOutput> Commands::RetrieveToStdout(Waiting* waitin
 }
 
 ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
-  if (report()->json() && !report()->Object(ToJson(output, /*with_data=*/false))) {
-    return report()->Error(call_id(), StdoutError());
+  if (report()->json()) {
+    const absl::Status written = report()->Object(ToJson(output, /*with_data=*/false));
+    if (!written.ok()) return report()->Error(call_id(), written);
   }
   return report()->NoteOutcome(output);
 }
@@ -223,14 +222,13 @@ ExitCode Commands::Describe(const std::vector<std::string>& call_ids) {
   ExitCode code = kExitDone;
   const auto results = client_.DescribeCalls(call_ids);
   for (size_t i = 0; i < results.size(); ++i) {
-    absl::Status status = results[i].status();
-    if (status.ok()) {
-      const bool written = report()->json() ? report()->Object(ToJson(*results[i]))
-                                            : report()->Line(DescriptionText(*results[i]));
-      if (!written) status = StdoutError();
+    if (results[i].ok()) {
+      const absl::Status written = report()->json() ? report()->Object(ToJson(*results[i]))
+                                                    : report()->Line(DescriptionText(*results[i]));
+      if (!written.ok()) return report()->Error("", written);
+      continue;
     }
-    if (status.ok()) continue;
-    const ExitCode error = report()->Error(call_ids[i], status);
+    const ExitCode error = report()->Error(call_ids[i], results[i].status());
     if (code == kExitDone) code = error;
   }
   return code;
@@ -241,29 +239,32 @@ ExitCode Commands::Info() {
   if (!info.ok()) return report()->Error("", info.status());
   const nlohmann::json object = ToJson(*info);
   // For people, the same facts with a line each.
-  bool written = !report()->json() || report()->Object(object);
+  absl::Status written = report()->json() ? report()->Object(object) : absl::OkStatus();
   if (!report()->json()) {
     for (const auto& [name, value] : object.items()) {
       const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-      written = written && report()->Line(absl::StrCat(name, ": ", text));
+      if (written.ok()) written = report()->Line(absl::StrCat(name, ": ", text));
     }
   }
-  return written ? kExitDone : report()->Error("", StdoutError());
+  return written.ok() ? kExitDone : report()->Error("", written);
 }
 
 ExitCode Commands::Delete(const std::vector<std::string>& call_ids) {
   ExitCode code = kExitDone;
+  absl::Status written;
   const auto results = client_.DeleteCalls(call_ids);
   for (size_t i = 0; i < results.size(); ++i) {
     const std::string& id = call_ids[i];
     if (!results[i].ok()) {
       const ExitCode error = report()->Error(id, results[i].status());
       if (code == kExitDone) code = error;
-    } else if (report()->json()) {
-      report()->Object({{"call_id", id}, {"erased", TimeText(*results[i])}});
+    } else if (report()->json() && written.ok()) {
+      written = report()->Object({{"call_id", id}, {"erased", TimeText(*results[i])}});
     }
   }
-  return code;
+  if (written.ok()) return code;
+  const ExitCode error = report()->Error("", written);
+  return code == kExitDone ? error : code;
 }
 
 }  // namespace mayfly::cli

@@ -1,4 +1,5 @@
 // mayfly: puts inputs, gets inputs, puts outputs and retrieves outputs from a shell.
+#include <errno.h>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/descriptor_sink.h"
 #include "cli/report.h"
 #include "cli/settings.h"
 #include "cli/signal_watch.h"
@@ -59,7 +61,11 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
 
 int Main(int argc, const char* const* argv) {
   const auto parsed = ParseCommandLine(argc, argv, &std::cout, &std::cerr);
-  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
+  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) {
+    if (std::cout.flush().good()) return *code;
+    std::cerr << "mayfly: " << StdoutError(errno).message() << "\n";
+    return kExitRefused;
+  }
   const CommandLine& line = std::get<CommandLine>(parsed);
   Interruption interruption;
   std::optional<SignalWatch> signals;

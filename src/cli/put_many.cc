@@ -70,16 +70,19 @@ ExitCode PutMany::Run() {
   if (!files.ok()) return context_.report->Refuse(files.status());
   Group group;
   for (const std::string& file : *files) {
-    if (!context_.interruption->IsInterrupted()) Put(file, &group);
+    if (MayContinue()) Put(file, &group);
   }
-  if (!context_.interruption->IsInterrupted()) Send(&group);
+  if (MayContinue()) Send(&group);
   if (context_.interruption->IsInterrupted()) {
-    const ExitCode code = context_.report->Error(
+    SetExitCode(context_.report->Error(
         "", absl::CancelledError(absl::StrCat("interrupted, ", stored_count_, " of ", files->size(),
-                                              " inputs are stored")));
-    if (exit_code_ == kExitDone) exit_code_ = code;
+                                              " inputs are stored"))));
   }
   return exit_code_;
+}
+
+bool PutMany::MayContinue() const {
+  return written_.ok() && !context_.interruption->IsInterrupted();
 }
 
 void PutMany::Put(const std::string& file, Group* group) {
@@ -90,6 +93,7 @@ void PutMany::Put(const std::string& file, Group* group) {
   if (!fits.ok()) return ReportError(file, "", fits.status());
   if (!*fits) {
     Send(group);  // results in order
+    if (!MayContinue()) return;
     const absl::StatusOr<client::Stored> stored = Upload(&input, source->get());
     return ReportStored(file, input.call_id, stored);
   }
@@ -139,24 +143,33 @@ void PutMany::ReportStored(const std::string& file, const std::string& call_id,
   const absl::Status status = StoredStatus(stored);
   if (!status.ok()) return ReportError(file, call_id, status);
   ++stored_count_;
-  bool written = true;
-  if (context_.report->json()) {
-    nlohmann::json object = ToJson(*stored);
-    object["file"] = file;
-    written = context_.report->Object(object);
-  } else {
-    written = context_.report->Line(absl::StrCat(stored->call_id, "\t", file));
+  if (written_.ok()) {
+    written_ = Print(file, *stored);
+    if (written_.ok()) return;
+    SetExitCode(context_.report->Error("", written_));
   }
-  if (!written) {
-    ReportError(file, call_id, absl::FailedPreconditionError("stdout cannot be written to"));
+  // The only place from which the user learns the id.
+  ReportError(file, call_id,
+              absl::FailedPreconditionError("the input is stored, and is not in the list"));
+}
+
+absl::Status PutMany::Print(const std::string& file, const client::Stored& stored) {
+  if (!context_.report->json()) {
+    return context_.report->Line(absl::StrCat(stored.call_id, "\t", file));
   }
+  nlohmann::json object = ToJson(stored);
+  object["file"] = file;
+  return context_.report->Object(object);
 }
 
 void PutMany::ReportError(const std::string& file, const std::string& call_id,
                           const absl::Status& status) {
-  const ExitCode code = context_.report->Error(
+  SetExitCode(context_.report->Error(
       call_id, Reworded(status, absl::StrCat(file, ": ", status.message())),
-      IsResumable(status) && !call_id.empty() ? ResumeCommand(line_, call_id, file) : "");
+      IsResumable(status) && !call_id.empty() ? ResumeCommand(line_, call_id, file) : ""));
+}
+
+void PutMany::SetExitCode(ExitCode code) {
   if (exit_code_ == kExitDone) exit_code_ = code;
 }
 

@@ -24,7 +24,8 @@ class PutMany {
       : client_(std::move(client)), line_(line), context_(context) {}
 
   // Prints a line "CALL<tab>FILE" for each file when its input is stored. Files that cannot be read
-  // and inputs that are refused are reported, and the others continue. An interruption ends it.
+  // and inputs that are refused are reported, and the others continue. An interruption ends it,
+  // and so does a line that cannot be printed: inputs that were sent by then are named on stderr.
   ExitCode Run();
 
  private:
@@ -35,6 +36,8 @@ class PutMany {
     size_t bytes = 0;
   };
 
+  // Neither interrupted nor unable to print ids.
+  bool MayContinue() const;
   void Put(const std::string& file, Group* group);
   // Results in the order of the inputs, whose ids may be replaced.
   std::vector<absl::StatusOr<client::Stored>> PutAll(std::vector<client::Input>* inputs) const;
@@ -42,12 +45,16 @@ class PutMany {
   void Send(Group* group);
   void ReportStored(const std::string& file, const std::string& call_id,
                     const absl::StatusOr<client::Stored>& stored);
+  absl::Status Print(const std::string& file, const client::Stored& stored);
   void ReportError(const std::string& file, const std::string& call_id, const absl::Status& status);
+  // The first one counts.
+  void SetExitCode(ExitCode code);
 
   const client::Client client_;
   const CommandLine& line_;
   const Context context_;
   size_t stored_count_ = 0;
+  absl::Status written_;  // the first line that could not be printed
   ExitCode exit_code_ = kExitDone;
 };
 

@@ -1,5 +1,6 @@
 #include "cli/report.h"
 
+#include <errno.h>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "cli/descriptor_sink.h"
 #include "mayfly/error.h"
 
 namespace mayfly::cli {
@@ -119,14 +121,17 @@ absl::Status StoredStatus(const absl::StatusOr<client::Stored>& stored) {
                    "the output was retrieved and acknowledged; nothing was stored");
 }
 
-bool Report::Line(absl::string_view text) {
+absl::Status Report::Line(absl::string_view text) {
+  errno = 0;
   out_->write(text.data(), static_cast<std::streamsize>(text.size()));
   out_->put('\n');
   out_->flush();
-  return out_->good();
+  if (out_->good()) return absl::OkStatus();
+  if (out_error_ == 0) out_error_ = errno == 0 ? EIO : errno;
+  return StdoutError(out_error_);
 }
 
-bool Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
+absl::Status Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
 
 ExitCode Report::NoteOutcome(const client::ClaimedOutput& output) {
   if (output.outcome == client::Outcome::kSuccess) return kExitDone;

@@ -29,9 +29,9 @@ class Report {
 
   bool json() const { return json_; }
 
-  // Prints one line. Returns false if writing fails.
-  bool Line(absl::string_view text);
-  bool Object(const nlohmann::json& object);
+  // Prints one line. FAILED_PRECONDITION if it cannot be written; then no further line can be.
+  absl::Status Line(absl::string_view text);
+  absl::Status Object(const nlohmann::json& object);
   // kExitOutcome if the run did not succeed, and a note of that: not with JSON, where the result
   // contains the outcome.
   ExitCode NoteOutcome(const client::ClaimedOutput& output);
@@ -53,6 +53,7 @@ class Report {
   std::ostream* const err_;
   const bool json_;
   const Verb verb_;
+  int out_error_ = 0;  // the errno of the first line that could not be written
   Mutex mutex_;
   bool has_noted_ GUARDED_BY(mutex_) = false;
 };

@@ -1,4 +1,5 @@
 // The standard streams of the program: names that lead to them, those that take nothing, and closed ones.
+#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -30,6 +31,39 @@ TEST_F(StreamsTest, AnOutputFileThatLeadsToStdoutIsRefused) {
     EXPECT_EQ(scratch_->Read("kept"), "more\n") << path;
   }
   EXPECT_EQ(server_.CountOf("GetInputs") + server_.CountOf("Download"), 0);
+}
+
+TEST_F(StreamsTest, AListThatNobodyReadsIsOneError) {
+  std::string list;
+  for (int i = 0; i < 20; ++i) absl::StrAppend(&list, PutInput("x"), "\n");
+  scratch_->Write("list", list);
+  for (const std::string& command : {"describe --all list", "--json describe --all list", "info",
+                                     "--json delete --all list", "--help", "completion bash"}) {
+    const Finished run = Shell(absl::StrCat("mayfly ", command, " >/dev/full"));
+    EXPECT_EQ(run.exit_code, 5) << command;
+    EXPECT_THAT(run.err, HasSubstr("stdout cannot be written to: No space left on device"))
+        << command;
+    EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
+  }
+}
+
+TEST_F(StreamsTest, NothingIsPutWhoseIdCannotBePrinted) {
+  std::filesystem::create_directory(scratch_->Path("inputs"));
+  scratch_->Write("inputs/a", "input a");
+  scratch_->Write("inputs/b", std::string(3 << 20, 'b'));
+  scratch_->Write("inputs/c", "input c");
+  const Finished run = Shell("mayfly put-input --all inputs >/dev/full");
+  EXPECT_EQ(run.exit_code, 5);
+  EXPECT_EQ(server_.CountOf("PutInputs"), 1);
+  EXPECT_EQ(server_.CountOf("Upload"), 0);
+  const std::string id = server_.RequestsOf<v1::PutInputsRequest>()[0].items(0).call_id();
+  EXPECT_EQ(
+      run.err,
+      absl::StrCat("mayfly: failed precondition: stdout cannot be written to: No space left on "
+                   "device\nmayfly: call ",
+                   id,
+                   ": failed precondition: inputs/a: the input is stored, and is not in "
+                   "the list\n"));
 }
 
 }  // namespace
