@@ -18,6 +18,7 @@ bool IsRegularFile(int descriptor) {
 }  // namespace
 
 absl::Status StdoutError(int error) {
+  if (error == EBADF) return absl::FailedPreconditionError("stdout is closed");
   return absl::FailedPreconditionError(
       absl::StrCat("stdout cannot be written to: ", strerrordesc_np(error)));
 }

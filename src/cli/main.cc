@@ -1,5 +1,6 @@
 // mayfly: puts inputs, gets inputs, puts outputs and retrieves outputs from a shell.
 #include <errno.h>
+#include <fcntl.h>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -59,6 +60,16 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
       .Run();
 }
 
+// A descriptor that the caller has closed would be the next one that the program opens: a connection,
+// say, to which a payload would be written. Whatever is opened here fails as a closed one does.
+void OccupyClosedStreams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    // The lowest that is free, which is this one.
+    open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 int Main(int argc, const char* const* argv) {
   const auto parsed = ParseCommandLine(argc, argv, &std::cout, &std::cerr);
   if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) {
@@ -79,6 +90,7 @@ int Main(int argc, const char* const* argv) {
 }  // namespace mayfly::cli
 
 int main(int argc, char** argv) {
+  mayfly::cli::OccupyClosedStreams();
   // A closed pipe (SIGPIPE) and a file size limit (SIGXFSZ) are ordinary errors: the claim is
   // released instead of left to lapse.
   signal(SIGPIPE, SIG_IGN);

@@ -66,5 +66,22 @@ TEST_F(StreamsTest, NothingIsPutWhoseIdCannotBePrinted) {
                    "the list\n"));
 }
 
+// Otherwise the next file or connection that the program opens has the number.
+TEST_F(StreamsTest, AClosedStreamIsSaidAndNotTakenForAnother) {
+  const std::string id = PutInput("input");
+  const Finished put = Shell("mayfly put-input <&-");
+  EXPECT_EQ(put.exit_code, 5);
+  EXPECT_EQ(put.err, "mayfly: stdin is closed\n");
+  EXPECT_EQ(Shell("mayfly describe --all - <&-").err,
+            "mayfly: the list of calls: stdin is closed\n");
+  const Finished get = Shell(absl::StrCat("mayfly get-input ", id, " >&-"));
+  EXPECT_EQ(get.exit_code, 5);
+  EXPECT_THAT(get.err, HasSubstr(absl::StrCat("call ", id, ": ")));
+  EXPECT_THAT(get.err, HasSubstr("stdout is closed\n"));
+  EXPECT_THAT(Shell("mayfly info >&-").err, HasSubstr("stdout is closed\n"));
+  EXPECT_EQ(Shell(absl::StrCat("mayfly describe ", id, " <&- 2>&-")).exit_code, 0);
+  EXPECT_EQ(Shell(absl::StrCat("mayfly retrieve ", kNever, " --wait 1ms 2>&-")).exit_code, 3);
+}
+
 }  // namespace
 }  // namespace mayfly
