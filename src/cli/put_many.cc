@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -22,11 +23,6 @@ namespace fs = std::filesystem;
 constexpr size_t kGroupFilesMax = 512;
 constexpr size_t kGroupBytesMax = 16 << 20;
 
-absl::Status PathError(const std::string& path, const std::error_code& error) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      "--all ", path, " cannot be read: ", error ? error.message() : "no file or directory"));
-}
-
 bool HasControlCharacter(absl::string_view name) {
   return std::any_of(name.begin(), name.end(), absl::ascii_iscntrl);
 }
@@ -40,43 +36,68 @@ absl::Status CheckNames(const std::vector<std::string>& files) {
                    " has a control character, which cannot be in a list of calls; rename it"));
 }
 
+std::string SkippedText(const fs::directory_entry& entry) {
+  std::error_code error;
+  const bool is_missing = !entry.exists(error);
+  return absl::StrCat(absl::Utf8SafeCEscape(entry.path().string()), " is skipped: it is ",
+                      is_missing                  ? "a link to no file"
+                      : entry.is_directory(error) ? "a directory"
+                                                  : "not a regular file");
+}
+
+// Appends to all three lists of `inputs`.
+void ListDirectory(const std::string& path, InputFiles* inputs) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->path().filename().string()[0] == '.') continue;
+    if (entry->is_regular_file(ignored)) {
+      files.push_back(entry->path().string());
+    } else {
+      inputs->skipped.push_back(SkippedText(*entry));
+    }
+  }
+  if (error) {
+    inputs->errors.push_back(absl::FailedPreconditionError(
+        absl::StrCat("--all ", path, " cannot be read: ", error.message())));
+  }
+  std::sort(files.begin(), files.end());
+  std::move(files.begin(), files.end(), std::back_inserter(inputs->files));
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string>& paths) {
-  std::vector<std::string> files;
+absl::StatusOr<InputFiles> ListFiles(const std::vector<std::string>& paths) {
+  InputFiles inputs;
   for (const std::string& path : paths) {
     std::error_code error;
-    const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) return PathError(path, error);
-    if (!fs::is_directory(status)) {
-      files.push_back(path);
-      continue;
+    // A missing one too: it is told when it is opened.
+    if (!fs::is_directory(path, error)) {
+      inputs.files.push_back(path);
+    } else {
+      ListDirectory(path, &inputs);
     }
-    const size_t first = files.size();
-    for (fs::directory_iterator entry(path, error), end; !error && entry != end;
-         entry.increment(error)) {
-      const std::string name = entry->path().filename().string();
-      if (name[0] != '.' && entry->is_regular_file(error)) files.push_back(entry->path().string());
-    }
-    if (error) return PathError(path, error);
-    std::sort(files.begin() + static_cast<ptrdiff_t>(first), files.end());
   }
-  RETURN_IF_ERROR(CheckNames(files));
-  return files;
+  RETURN_IF_ERROR(CheckNames(inputs.files));
+  return inputs;
 }
 
 ExitCode PutMany::Run() {
-  const auto files = ListFiles(line_.payload_paths);
-  if (!files.ok()) return context_.report->Refuse(files.status());
+  const auto inputs = ListFiles(line_.payload_paths);
+  if (!inputs.ok()) return context_.report->Refuse(inputs.status());
+  for (const absl::Status& error : inputs->errors) SetExitCode(context_.report->Error("", error));
+  for (const std::string& skipped : inputs->skipped) context_.report->Note(skipped);
   Group group;
-  for (const std::string& file : *files) {
+  for (const std::string& file : inputs->files) {
     if (MayContinue()) Put(file, &group);
   }
   if (MayContinue()) Send(&group);
   if (context_.interruption->IsInterrupted()) {
     SetExitCode(context_.report->Error(
-        "", absl::CancelledError(absl::StrCat("interrupted, ", stored_count_, " of ", files->size(),
-                                              " inputs are stored"))));
+        "", absl::CancelledError(absl::StrCat("interrupted, ", stored_count_, " of ",
+                                              inputs->files.size(), " inputs are stored"))));
   }
   return exit_code_;
 }

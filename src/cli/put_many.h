@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 #include "cli/command_line.h"
@@ -12,10 +13,16 @@
 
 namespace mayfly::cli {
 
+struct InputFiles {
+  std::vector<std::string> files;
+  std::vector<std::string> skipped;  // what else the directories have, in words
+  std::vector<absl::Status> errors;  // of directories that cannot be read, FAILED_PRECONDITION
+};
+
 // The files of `paths` in order; of a directory its regular files in the order of their names,
-// without hidden ones. FAILED_PRECONDITION: there is no such path, or a directory cannot be
-// read. INVALID_ARGUMENT: a name has a control character.
-absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string>& paths);
+// without hidden ones. A path of nothing counts as a file. INVALID_ARGUMENT: a name has a control
+// character.
+absl::StatusOr<InputFiles> ListFiles(const std::vector<std::string>& paths);
 
 class PutMany {
  public:

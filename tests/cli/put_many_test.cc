@@ -40,5 +40,23 @@ TEST_F(PutManyTest, ANameWithAControlCharacterIsRefusedBeforeAnythingIsSent) {
   EXPECT_EQ(server_.CountOf("PutInputs"), 0);
 }
 
+TEST_F(PutManyTest, AMissingFileDoesNotStopTheOthersAndSkippedOnesAreNamed) {
+  const std::string directory = NewDirectory("mixed");
+  std::filesystem::create_directory(directory + "/sub");
+  std::filesystem::create_symlink("nowhere", directory + "/dangling");
+  std::filesystem::create_symlink("/dev/null", directory + "/device");
+  const Finished run = Mayfly({"put-input", "--all", "/nonexistent", directory});
+  EXPECT_EQ(run.exit_code, 5);
+  EXPECT_THAT(run.out, testing::EndsWith("\t" + directory + "/a\n"));
+  for (const std::string& part :
+       {std::string("FILE /nonexistent cannot be read: No such file or directory"),
+        directory + "/sub is skipped: it is a directory\n",
+        directory + "/dangling is skipped: it is a link to no file\n",
+        directory + "/device is skipped: it is not a regular file\n"}) {
+    EXPECT_THAT(run.err, HasSubstr(part));
+  }
+  EXPECT_EQ(Mayfly({"put-input", "--all", directory}).exit_code, 0);
+}
+
 }  // namespace
 }  // namespace mayfly
