@@ -130,8 +130,7 @@ ExitCode MapRetrieval::Run() {
   if (!call_ids.ok()) return context_.report->Refuse(call_ids.status());
   absl::Status status = PrepareDirectory();
   if (status.ok()) status = FindMissing(*call_ids);
-  if (status.ok() && !line_.missing_file.empty())
-    status = CheckOutputPath("--missing", line_.missing_file);
+  if (status.ok()) status = CheckMissingFile();
   if (!status.ok()) return context_.report->Refuse(status);
   if (!missing_.empty()) {
     status = ReachServer(client_, missing_[0], line_, context_);
@@ -178,6 +177,14 @@ absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids)
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status MapRetrieval::CheckMissingFile() const {
+  const std::string& path = line_.missing_file;
+  if (path.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckOutputPath("--missing", path));
+  const absl::Status status = OutputFile(context_.file_system, path).CheckCreatable();
+  return Reworded(status, absl::StrCat("--missing ", path, ": ", status.message()));
 }
 
 void MapRetrieval::RetrieveMissing() {

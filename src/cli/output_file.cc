@@ -95,6 +95,12 @@ OutputFile::~OutputFile() {
   if (file_ != nullptr) file_system_->Remove(neighbour_).IgnoreError();
 }
 
+absl::Status OutputFile::CheckCreatable() {
+  RETURN_IF_ERROR(OutputFileError(Begin()));
+  file_.reset();
+  return OutputFileError(file_system_->Remove(neighbour_));
+}
+
 absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view data) {
   return OutputFileError(Write(offset, data));
 }

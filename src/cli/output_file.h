@@ -40,6 +40,9 @@ class OutputFile : public client::PayloadSink {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
+  // Creates the temporary file and removes it.
+  absl::Status CheckCreatable();
+
   // A write at offset 0 starts the file again.
   absl::Status WriteAt(uint64_t offset, absl::string_view data) override;
   absl::Status Finish(uint64_t size) override;

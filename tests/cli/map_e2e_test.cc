@@ -176,6 +176,11 @@ TEST_F(MapTest, MistakesAreFoundBeforeAnythingIsClaimed) {
   EXPECT_EQ(bad_line.end.exit_code, 2);
   EXPECT_EQ(bad_line.err, "mayfly: --all calls: line 2 is no call id: no-id\n");
   scratch_.Write("calls", call_ids[0]);
+  const std::string long_name(300, 'm');
+  const Finished no_missing =
+      Shell("mayfly retrieve --all calls --dir outputs --missing " + long_name);
+  EXPECT_EQ(no_missing.end.exit_code, 5);
+  EXPECT_THAT(no_missing.err, HasSubstr("mayfly: --missing mmm"));
   const Finished no_directory = Shell("mayfly retrieve --all calls --dir calls");
   EXPECT_EQ(no_directory.end.exit_code, 5);
   EXPECT_EQ(no_directory.err, "mayfly: --dir calls is not a directory\n");
