@@ -242,7 +242,9 @@ ExitCode Commands::Info() {
   absl::Status written = report()->json() ? report()->Object(object) : absl::OkStatus();
   if (!report()->json()) {
     for (const auto& [name, value] : object.items()) {
-      const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+      const std::string text = value.is_string() ? value.get<std::string>()
+                               : value.is_null() ? "none"
+                                                 : value.dump();
       if (written.ok()) written = report()->Line(absl::StrCat(name, ": ", text));
     }
   }

@@ -113,6 +113,8 @@ TEST_F(BinaryTest, InfoTellsOfTheServerAndWhoOneIs) {
   const auto object = nlohmann::json::parse(Mayfly({"info", "--json"}).out);
   EXPECT_EQ(object["role"], "client");
   EXPECT_EQ(object["claims_max"], 10'000);
+  EXPECT_THAT(run.out, HasSubstr("live_calls_max: none\n"));
+  EXPECT_TRUE(object["live_calls_max"].is_null());
 }
 
 TEST_F(BinaryTest, AServerThatIsNotThereExitsWithFour) {
