@@ -1,5 +1,6 @@
 #include "cli/command_line.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "base/call_id.h"
 #include "cli/completion.h"
 #include "cli/mistake.h"
+#include "cli/report.h"
 
 namespace mayfly::cli {
 namespace {
@@ -286,9 +288,12 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
       app.exit(error, *out, *err);
       return kExitDone;
     }
-    *err << "mayfly: " << MistakeText(app, error, std::vector<std::string>(argv + 1, argv + argc))
-         << "\n";
-    return kExitUsage;
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    // With an error before it, --json is not parsed yet.
+    const auto end = std::find(words.begin(), words.end(), "--");
+    const bool json = std::find(words.begin(), end, "--json") != end;
+    return Report(out, err, json, line.verb)
+        .Refuse(absl::InvalidArgumentError(MistakeText(app, error, words)));
   }
   if (shell.empty()) return line;
   *out << (shell == "bash" ? BashCompletion(app) : ZshCompletion(app));

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace mayfly::cli {
 namespace {
@@ -117,6 +118,22 @@ TEST_F(CommandLineTest, AMistakeNamesTheWordAndWhatWasMeant) {
             "mayfly: CALL: abc is no call id, it has 3 characters, a UUID has 36; see mayfly "
             "retrieve --help\n");
   EXPECT_THAT(error({"put-input", "--call-id", "abc"}), HasSubstr("--call-id: abc is no call id"));
+}
+
+TEST_F(CommandLineTest, AMistakeIsJsonIfThatWasAskedForAnywhere) {
+  for (const std::vector<const char*>& arguments :
+       std::vector<std::vector<const char*>>{{"--json", "fly"},
+                                             {"retrieve", "abc", "--json"},
+                                             {"retrieve", kCall, "--wait", "soon", "--json"},
+                                             {"put-input", "--colour", "--json"}}) {
+    EXPECT_EQ(std::get<ExitCode>(Parse(arguments)), kExitUsage);
+    const auto error = nlohmann::json::parse(err_.str(), nullptr, /*allow_exceptions=*/false);
+    ASSERT_TRUE(error.is_object()) << err_.str();
+    EXPECT_EQ(error["error"]["code"], "INVALID_ARGUMENT");
+    EXPECT_NE(error["error"]["message"], "");
+  }
+  Parse({"put-input", "a", "b", "--", "--json"});
+  EXPECT_THAT(err_.str(), testing::StartsWith("mayfly: "));
 }
 
 TEST_F(CommandLineTest, HelpTellsExitCodesAndEnvironment) {
