@@ -161,7 +161,7 @@ TEST_F(BinaryTest, FilesThatCannotBeReadOrWrittenExitWithFive) {
   EXPECT_EQ(nowhere.exit_code, 5);
   EXPECT_EQ(nowhere.err,
             "mayfly: --output /nonexistent/out is in a directory that does not exist\n");
-  for (const std::string& option : {"--ca", "--cert", "--key"}) {
+  for (const char* const option : {"--ca", "--cert", "--key"}) {
     const Finished run = Mayfly({"describe", kNobodys, option, "/nonexistent"});
     EXPECT_EQ(run.exit_code, 5);
     EXPECT_EQ(run.err, absl::StrCat("mayfly: ", option,

@@ -24,7 +24,7 @@ TEST_F(ConsumedTest, APutThatStoresNothingIsNoSuccess) {
   const std::string call_id = NewConsumedCall();
   scratch_.Write("small", "late");
   scratch_.Write("large", std::string(3 * kMiB, 'x'));
-  for (const std::string& file : {"small", "large"}) {
+  for (const char* const file : {"small", "large"}) {
     for (const std::string& command :
          {absl::StrCat("mayfly put-input --call-id ", call_id, " ", file),
           absl::StrCat("as_worker put-output ", call_id, " ", file),

@@ -1,4 +1,4 @@
-// The standard streams of the program: names that lead to them, those that take nothing, and closed ones.
+// The standard streams of the program: names that lead to them, full ones, and closed ones.
 #include <algorithm>
 #include <filesystem>
 
@@ -20,7 +20,7 @@ TEST_F(StreamsTest, AnOutputFileThatLeadsToStdoutIsRefused) {
   const std::string id = PutInput("input");
   std::filesystem::create_symlink("/proc/self/fd/1", scratch_->Path("to-stdout"));
   std::filesystem::create_symlink("to-stdout", scratch_->Path("to-link"));
-  for (const std::string& path :
+  for (const char* const path :
        {"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/null", "to-stdout", "./to-link"}) {
     const Finished run = Shell(absl::StrCat("exec 5>kept; mayfly get-input ", id, " --output ",
                                             path, " >&5; code=$?; echo more >&5; exit $code"));
@@ -37,8 +37,8 @@ TEST_F(StreamsTest, AListThatNobodyReadsIsOneError) {
   std::string list;
   for (int i = 0; i < 20; ++i) absl::StrAppend(&list, PutInput("x"), "\n");
   scratch_->Write("list", list);
-  for (const std::string& command : {"describe --all list", "--json describe --all list", "info",
-                                     "--json delete --all list", "--help", "completion bash"}) {
+  for (const char* const command : {"describe --all list", "--json describe --all list", "info",
+                                    "--json delete --all list", "--help", "completion bash"}) {
     const Finished run = Shell(absl::StrCat("mayfly ", command, " >/dev/full"));
     EXPECT_EQ(run.exit_code, 5) << command;
     EXPECT_THAT(run.err, HasSubstr("stdout cannot be written to: No space left on device"))
