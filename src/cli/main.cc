@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include <sys/syscall.h>
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
@@ -60,15 +61,20 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
       .Run();
 }
 
-// A descriptor that the caller has closed would be the next one that the program opens: a connection,
-// say, to which a payload would be written. Whatever is opened here fails as a closed one does.
-void OccupyClosedStreams() {
+// A descriptor that the caller has closed would be the next one that the program opens, and take the
+// payload. Whatever is opened here fails as a closed one does. Plain system calls: it runs before
+// everything else.
+void OccupyClosedStreams(int, char**, char**) {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (fcntl(descriptor, F_GETFD) >= 0) continue;
+    if (syscall(SYS_fcntl, descriptor, F_GETFD) >= 0) continue;
     // The lowest that is free, which is this one.
-    open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    syscall(SYS_openat, AT_FDCWD, "/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   }
 }
+
+// gRPC opens descriptors when it is loaded, before main and before our own constructors.
+__attribute__((section(".preinit_array"),
+               used)) void (*occupy_closed_streams)(int, char**, char**) = OccupyClosedStreams;
 
 int Main(int argc, const char* const* argv) {
   const auto parsed = ParseCommandLine(argc, argv, &std::cout, &std::cerr);
@@ -90,7 +96,6 @@ int Main(int argc, const char* const* argv) {
 }  // namespace mayfly::cli
 
 int main(int argc, char** argv) {
-  mayfly::cli::OccupyClosedStreams();
   // A closed pipe (SIGPIPE) and a file size limit (SIGXFSZ) are ordinary errors: the claim is
   // released instead of left to lapse.
   signal(SIGPIPE, SIG_IGN);

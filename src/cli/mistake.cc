@@ -75,7 +75,9 @@ std::string UnknownFlag(const std::vector<std::string>& flags,
 }
 
 std::string UnknownFlagText(const std::string& flag, const std::vector<std::string>& flags) {
-  return absl::StrCat("unknown option ", flag, DidYouMean(flag, flags));
+  // Any two short ones are alike.
+  const bool is_long = absl::StartsWith(flag, "--");
+  return absl::StrCat("unknown option ", flag, is_long ? DidYouMean(flag, flags) : "");
 }
 
 std::string NoCommandText(const CLI::App& app, const std::vector<std::string>& arguments) {
