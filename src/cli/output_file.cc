@@ -28,8 +28,8 @@ bool IsUnder(const fs::path& path, absl::string_view directory) {
 // As the kernel has it.
 constexpr int kLinksMax = 40;
 
-// /dev/stdout is a link to the file that the shell has opened, which is in use by others: it must not
-// be replaced by another one of its name.
+// /dev/stdout is a link to the file that the shell has opened, which others may have open too:
+// it must not be replaced by another one of its name.
 bool LeadsToDevice(const std::string& path) {
   fs::path at = path;
   for (int i = 0; i < kLinksMax; ++i) {

@@ -16,8 +16,9 @@
 
 namespace mayfly::cli {
 
-// Call before claiming: FAILED_PRECONDITION if `path` must not be replaced, such as a directory, or its
-// directory does not exist. INVALID_ARGUMENT if it leads to /dev or /proc. `option` is that of the path.
+// Call before claiming: FAILED_PRECONDITION if `path` must not be replaced, such as a directory, or
+// its directory does not exist. INVALID_ARGUMENT if it leads to /dev or /proc. `option` is that of
+// the path.
 absl::Status CheckOutputPath(const std::string& option, const std::string& path);
 
 enum class DirectorySync {

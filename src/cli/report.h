@@ -18,7 +18,7 @@ namespace mayfly::cli {
 // The same error, with another text.
 absl::Status Reworded(const absl::Status& status, absl::string_view text);
 
-// The error of a put, which is one too if the call had been consumed before: nothing is stored then.
+// The error of a put. It is one too if the call had been consumed before: nothing is stored then.
 absl::Status StoredStatus(const absl::StatusOr<client::Stored>& stored);
 
 class Report {
@@ -44,8 +44,9 @@ class Report {
   // that resumes what has failed follows on a line of its own, unless it is empty.
   ExitCode Error(const std::string& call_id, const absl::Status& status,
                  const std::string& resume = "");
-  // Prints an error that was found before anything was sent. Returns kExitUsage for INVALID_ARGUMENT,
-  // a mistake in arguments or settings; otherwise kExitRefused, as for a file that cannot be read.
+  // Prints an error that was found before anything was sent. Returns kExitUsage for
+  // INVALID_ARGUMENT, a mistake in arguments or settings; otherwise kExitRefused, as for a file that
+  // cannot be read.
   ExitCode Refuse(const absl::Status& status);
 
  private:
