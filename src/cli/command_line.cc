@@ -1,5 +1,6 @@
 #include "cli/command_line.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +10,7 @@
 #include "base/call_id.h"
 #include "cli/completion.h"
 #include "cli/mistake.h"
+#include "cli/report.h"
 
 namespace mayfly::cli {
 namespace {
@@ -16,7 +18,7 @@ namespace {
 constexpr char kFooter[] = R"(
 exit codes:
   0  success
-  2  wrong arguments or settings; nothing was sent
+  2  wrong arguments or settings, or no usable config file; nothing was sent
   3  the call or its output is gone, or never existed
   4  the server could not be reached, or did not answer in time
   5  the server rejected the request, there is no output yet (OUTPUT_PENDING), a certificate
@@ -195,7 +197,7 @@ void AddVerbs(CLI::App* app, CommandLine* line) {
       ->check(CLI::Range(uint32_t{1}, UINT32_MAX).description(""))
       ->type_name("NUMBER");
   put_output->add_option("--outcome", line->outcome, "the result of the run; default: success")
-      ->transform(CLI::CheckedTransformer(kOutcomes).description(""))
+      ->transform(CLI::CheckedTransformer(kOutcomes, CLI::ignore_case).description(""))
       ->type_name("success|failure|timeout|cancelled");
 
   CLI::App* retrieve =
@@ -244,6 +246,16 @@ void AddEverywhere(CLI::App* app, CommandLine* line) {
               "addition to --wait; default: 10s");
 }
 
+// "help" and "help COMMAND" are "--help" and "COMMAND --help".
+std::vector<std::string> WordsOf(int argc, const char* const* argv) {
+  if (argc == 0) return {};
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (words.empty() || words[0] != "help") return words;
+  words.erase(words.begin());
+  words.push_back("--help");
+  return words;
+}
+
 }  // namespace
 
 std::string VerbName(Verb verb) {
@@ -279,16 +291,20 @@ std::variant<CommandLine, ExitCode> ParseCommandLine(int argc, const char* const
   AddVerbs(&app, &line);
   std::string shell;
   AddCompletion(&app, &shell);
+  const std::vector<std::string> words = WordsOf(argc, argv);
   try {
-    app.parse(argc, argv);
+    // From the last to the first.
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
       app.exit(error, *out, *err);
       return kExitDone;
     }
-    *err << "mayfly: " << MistakeText(app, error, std::vector<std::string>(argv + 1, argv + argc))
-         << "\n";
-    return kExitUsage;
+    // With an error before it, --json is not parsed yet.
+    const auto end = std::find(words.begin(), words.end(), "--");
+    const bool json = std::find(words.begin(), end, "--json") != end;
+    return Report(out, err, json, line.verb)
+        .Refuse(absl::InvalidArgumentError(MistakeText(app, error, words)));
   }
   if (shell.empty()) return line;
   *out << (shell == "bash" ? BashCompletion(app) : ZshCompletion(app));

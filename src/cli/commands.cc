@@ -18,8 +18,6 @@
 namespace mayfly::cli {
 namespace {
 
-absl::Status StdoutError() { return absl::FailedPreconditionError("stdout cannot be written to"); }
-
 std::string DescriptionText(const client::CallDescription& call) {
   std::string text = absl::StrCat(call.call_id, " ", client::ToString(call.state));
   if (call.input.has_value()) {
@@ -39,8 +37,8 @@ std::string DescriptionText(const client::CallDescription& call) {
 
 ExitCode Commands::Run() {
   if (!line_.output_file.empty()) {
-    const absl::Status status = CheckOutputPath(line_.output_file);
-    if (!status.ok()) return report()->UsageError(status);
+    const absl::Status status = CheckOutputPath("--output", line_.output_file);
+    if (!status.ok()) return report()->Refuse(status);
   }
   switch (line_.verb) {
     case Verb::kPutInput:
@@ -87,25 +85,26 @@ ExitCode Commands::ReportError(const std::string& call_id, const absl::Status& s
 
 ExitCode Commands::ReportStored(const absl::StatusOr<client::Stored>& stored,
                                 const std::string& call_id) {
-  if (!stored.ok()) {
-    const bool is_resumable = line_.verb == Verb::kPutInput && IsResumable(stored.status());
-    return ReportError(call_id, stored.status(),
+  const absl::Status status = StoredStatus(stored);
+  if (!status.ok()) {
+    const bool is_resumable = line_.verb == Verb::kPutInput && IsResumable(status);
+    return ReportError(call_id, status,
                        is_resumable ? ResumeCommand(line_, call_id, line_.payload_file) : "");
   }
   context_.bar->End();
-  bool written = true;
+  absl::Status written;
   if (report()->json()) {
     written = report()->Object(ToJson(*stored));
   } else if (line_.verb == Verb::kPutInput) {
     written = report()->Line(stored->call_id);
   }
-  return written ? kExitDone : report()->Error(call_id, StdoutError());
+  return written.ok() ? kExitDone : report()->Error(call_id, written);
 }
 
 ExitCode Commands::PutInput() {
   const auto source =
       OpenPayload(line_.payload_file, context_.standard_input, context_.interruption);
-  if (!source.ok()) return report()->UsageError(source.status());
+  if (!source.ok()) return report()->Refuse(source.status());
   // Generated here, so that an error message names the call even if the server may have created it.
   client::Input input{.call_id = line_.call_ids.empty() ? client::MintCallId() : line_.call_ids[0],
                       .payload = line_.metadata,
@@ -132,7 +131,7 @@ absl::StatusOr<client::Stored> Commands::PutWithId(client::Input* input,
 
 ExitCode Commands::PutOutput() {
   const auto source = OpenPayload(line_.payload_file, context_.standard_input);
-  if (!source.ok()) return report()->UsageError(source.status());
+  if (!source.ok()) return report()->Refuse(source.status());
   client::Output output{.call_id = call_id(),
                         .attempt = line_.attempt,
                         .outcome = line_.outcome,
@@ -149,8 +148,8 @@ ExitCode Commands::PutOutput() {
 ExitCode Commands::GetInputAsJson() {
   const absl::StatusOr<client::StoredInput> input = client_.GetInput(call_id(), TransferOptions());
   if (!input.ok()) return ReportError(call_id(), input.status());
-  if (report()->Object(ToJson(*input, /*with_data=*/true))) return kExitDone;
-  return report()->Error(call_id(), StdoutError());
+  const absl::Status written = report()->Object(ToJson(*input, /*with_data=*/true));
+  return written.ok() ? kExitDone : report()->Error(call_id(), written);
 }
 
 ExitCode Commands::GetInput() {
@@ -162,8 +161,9 @@ ExitCode Commands::GetInput() {
           : GetInputIntoFile(client_, call_id(), OutputTarget(), TransferOptions());
   if (!input.ok()) return ReportError(call_id(), input.status());
   context_.bar->End();
-  if (!report()->json() || report()->Object(ToJson(*input, /*with_data=*/false))) return kExitDone;
-  return report()->Error(call_id(), StdoutError());
+  if (!report()->json()) return kExitDone;
+  const absl::Status written = report()->Object(ToJson(*input, /*with_data=*/false));
+  return written.ok() ? kExitDone : report()->Error(call_id(), written);
 }
 
 ExitCode Commands::RetrieveAsJson() {
@@ -172,8 +172,7 @@ ExitCode Commands::RetrieveAsJson() {
       call_id(),
       [&](const client::ClaimedOutput& output) {
         outcome = report()->NoteOutcome(output);
-        return report()->Object(ToJson(output, /*with_data=*/true)) ? absl::OkStatus()
-                                                                    : StdoutError();
+        return report()->Object(ToJson(output, /*with_data=*/true));
       },
       RetrievalOptions());
   return erased.ok() ? outcome : ReportError(call_id(), erased.status());
@@ -205,8 +204,9 @@ absl::StatusOr<client::ClaimedOutput> Commands::RetrieveToStdout(Waiting* waitin
 }
 
 ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
-  if (report()->json() && !report()->Object(ToJson(output, /*with_data=*/false))) {
-    return report()->Error(call_id(), StdoutError());
+  if (report()->json()) {
+    const absl::Status written = report()->Object(ToJson(output, /*with_data=*/false));
+    if (!written.ok()) return report()->Error(call_id(), written);
   }
   return report()->NoteOutcome(output);
 }
@@ -214,7 +214,7 @@ ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
 ExitCode Commands::ForEachCall(ExitCode (Commands::*command)(const std::vector<std::string>&)) {
   if (line_.list_file.empty()) return (this->*command)(line_.call_ids);
   const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
-  if (!call_ids.ok()) return report()->UsageError(call_ids.status());
+  if (!call_ids.ok()) return report()->Refuse(call_ids.status());
   return (this->*command)(*call_ids);
 }
 
@@ -222,14 +222,13 @@ ExitCode Commands::Describe(const std::vector<std::string>& call_ids) {
   ExitCode code = kExitDone;
   const auto results = client_.DescribeCalls(call_ids);
   for (size_t i = 0; i < results.size(); ++i) {
-    absl::Status status = results[i].status();
-    if (status.ok()) {
-      const bool written = report()->json() ? report()->Object(ToJson(*results[i]))
-                                            : report()->Line(DescriptionText(*results[i]));
-      if (!written) status = StdoutError();
+    if (results[i].ok()) {
+      const absl::Status written = report()->json() ? report()->Object(ToJson(*results[i]))
+                                                    : report()->Line(DescriptionText(*results[i]));
+      if (!written.ok()) return report()->Error("", written);
+      continue;
     }
-    if (status.ok()) continue;
-    const ExitCode error = report()->Error(call_ids[i], status);
+    const ExitCode error = report()->Error(call_ids[i], results[i].status());
     if (code == kExitDone) code = error;
   }
   return code;
@@ -240,29 +239,34 @@ ExitCode Commands::Info() {
   if (!info.ok()) return report()->Error("", info.status());
   const nlohmann::json object = ToJson(*info);
   // For people, the same facts with a line each.
-  bool written = !report()->json() || report()->Object(object);
+  absl::Status written = report()->json() ? report()->Object(object) : absl::OkStatus();
   if (!report()->json()) {
     for (const auto& [name, value] : object.items()) {
-      const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-      written = written && report()->Line(absl::StrCat(name, ": ", text));
+      const std::string text = value.is_string() ? value.get<std::string>()
+                               : value.is_null() ? "none"
+                                                 : value.dump();
+      if (written.ok()) written = report()->Line(absl::StrCat(name, ": ", text));
     }
   }
-  return written ? kExitDone : report()->Error("", StdoutError());
+  return written.ok() ? kExitDone : report()->Error("", written);
 }
 
 ExitCode Commands::Delete(const std::vector<std::string>& call_ids) {
   ExitCode code = kExitDone;
+  absl::Status written;
   const auto results = client_.DeleteCalls(call_ids);
   for (size_t i = 0; i < results.size(); ++i) {
     const std::string& id = call_ids[i];
     if (!results[i].ok()) {
       const ExitCode error = report()->Error(id, results[i].status());
       if (code == kExitDone) code = error;
-    } else if (report()->json()) {
-      report()->Object({{"call_id", id}, {"erased", TimeText(*results[i])}});
+    } else if (report()->json() && written.ok()) {
+      written = report()->Object({{"call_id", id}, {"erased", TimeText(*results[i])}});
     }
   }
-  return code;
+  if (written.ok()) return code;
+  const ExitCode error = report()->Error("", written);
+  return code == kExitDone ? error : code;
 }
 
 }  // namespace mayfly::cli

@@ -10,17 +10,18 @@
 namespace mayfly::cli {
 namespace {
 
-absl::Status WriteError(int error) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("stdout cannot be written to: ", strerrordesc_np(error)));
-}
-
 bool IsRegularFile(int descriptor) {
   struct stat about = {};
   return fstat(descriptor, &about) == 0 && S_ISREG(about.st_mode);
 }
 
 }  // namespace
+
+absl::Status StdoutError(int error) {
+  if (error == EBADF) return absl::FailedPreconditionError("stdout is closed");
+  return absl::FailedPreconditionError(
+      absl::StrCat("stdout cannot be written to: ", strerrordesc_np(error)));
+}
 
 absl::Status DescriptorSink::WriteAt(uint64_t offset, absl::string_view data) {
   if (offset != written_) {
@@ -32,7 +33,7 @@ absl::Status DescriptorSink::WriteAt(uint64_t offset, absl::string_view data) {
     if (interruption_->IsInterrupted()) return absl::CancelledError("interrupted");
     const ssize_t count = write(descriptor_, data.data(), data.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return WriteError(errno);
+    if (count < 0) return StdoutError(errno);
     written_ += static_cast<uint64_t>(count);
     data.remove_prefix(static_cast<size_t>(count));
   }
@@ -42,7 +43,7 @@ absl::Status DescriptorSink::WriteAt(uint64_t offset, absl::string_view data) {
 absl::Status DescriptorSink::Finish(uint64_t size) {
   if (size != written_) return WriteAt(size, "");
   if (!IsRegularFile(descriptor_) || fdatasync(descriptor_) == 0) return absl::OkStatus();
-  return WriteError(errno);
+  return StdoutError(errno);
 }
 
 }  // namespace mayfly::cli

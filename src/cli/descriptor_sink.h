@@ -11,6 +11,9 @@
 
 namespace mayfly::cli {
 
+// FAILED_PRECONDITION with the text of `error`, an errno.
+absl::Status StdoutError(int error);
+
 class DescriptorSink : public client::PayloadSink {
  public:
   // Both must outlive this object.

@@ -22,6 +22,11 @@ void AddPayload(const client::Payload& payload, bool with_data, nlohmann::json* 
   if (with_data) (*object)["data_base64"] = absl::Base64Escape(payload.data);
 }
 
+// Null: there is none.
+nlohmann::json QuotaToJson(uint64_t quota) {
+  return quota == 0 ? nlohmann::json() : nlohmann::json(quota);
+}
+
 }  // namespace
 
 std::string TimeText(absl::Time time) {
@@ -63,11 +68,11 @@ nlohmann::json ToJson(const client::ServerInfo& info) {
           {"message_bytes_max", limits.message_bytes_max},
           {"batch_items_max", limits.batch_items_max},
           {"stream_subscriptions_max", limits.stream_subscriptions_max},
-          {"live_calls_max", limits.live_calls_max},
-          {"live_bytes_max", limits.live_bytes_max},
-          {"operations_per_second_max", limits.operations_per_second_max},
-          {"claims_max", limits.claims_max},
-          {"uploads_max", limits.uploads_max}};
+          {"live_calls_max", QuotaToJson(limits.live_calls_max)},
+          {"live_bytes_max", QuotaToJson(limits.live_bytes_max)},
+          {"operations_per_second_max", QuotaToJson(limits.operations_per_second_max)},
+          {"claims_max", QuotaToJson(limits.claims_max)},
+          {"uploads_max", QuotaToJson(limits.uploads_max)}};
 }
 
 nlohmann::json ToJson(const client::StoredInput& input, bool with_data) {

@@ -12,7 +12,7 @@ std::string TimeText(absl::Time time);
 
 nlohmann::json ToJson(const client::Stored& stored);
 nlohmann::json ToJson(const client::CallDescription& description);
-// Durations as absl formats them: "24h", "1m30s".
+// Durations as absl formats them: "24h", "1m30s". A quota that there is not is null.
 nlohmann::json ToJson(const client::ServerInfo& info);
 // `with_data` adds "data_base64".
 nlohmann::json ToJson(const client::StoredInput& input, bool with_data);

@@ -1,4 +1,6 @@
 // mayfly: puts inputs, gets inputs, puts outputs and retrieves outputs from a shell.
+#include <errno.h>
+#include <fcntl.h>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -7,9 +9,11 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include <sys/syscall.h>
 
 #include "cli/command_line.h"
 #include "cli/commands.h"
+#include "cli/descriptor_sink.h"
 #include "cli/report.h"
 #include "cli/settings.h"
 #include "cli/signal_watch.h"
@@ -30,7 +34,9 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
   const auto bar = std::make_shared<ProgressBar>(TerminalFor(line));
   const auto settings = LoadSettings(line.settings, line.file,
                                      [](const char* name) -> const char* { return getenv(name); });
-  if (!settings.ok()) return report->UsageError(settings.status());
+  if (!settings.ok()) return report->Refuse(settings.status());
+  const absl::Status readable = CheckReadable(*settings);
+  if (!readable.ok()) return report->Refuse(readable);
   const auto client =
       client::Client::Connect({.target = settings->server,
                                .ca_file = settings->ca,
@@ -44,7 +50,7 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
                                  report->Note(absl::StrCat(why.message(), "; trying again"));
                                }});
   if (absl::IsUnauthenticated(client.status())) return report->Error("", client.status());
-  if (!client.ok()) return report->UsageError(client.status());
+  if (!client.ok()) return report->Refuse(client.status());
   return Commands(*client, line,
                   {.standard_input = STDIN_FILENO,
                    .standard_output = STDOUT_FILENO,
@@ -55,9 +61,28 @@ ExitCode Run(const CommandLine& line, Interruption* interruption) {
       .Run();
 }
 
+// A descriptor that the caller has closed would be the next one that the program opens, and take the
+// payload. Whatever is opened here fails as a closed one does. Plain system calls: it runs before
+// everything else.
+void OccupyClosedStreams(int, char**, char**) {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (syscall(SYS_fcntl, descriptor, F_GETFD) >= 0) continue;
+    // The lowest that is free, which is this one.
+    syscall(SYS_openat, AT_FDCWD, "/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+// gRPC opens descriptors when it is loaded, before main and before our own constructors.
+__attribute__((section(".preinit_array"),
+               used)) void (*occupy_closed_streams)(int, char**, char**) = OccupyClosedStreams;
+
 int Main(int argc, const char* const* argv) {
   const auto parsed = ParseCommandLine(argc, argv, &std::cout, &std::cerr);
-  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) return *code;
+  if (const ExitCode* code = std::get_if<ExitCode>(&parsed)) {
+    if (std::cout.flush().good()) return *code;
+    std::cerr << "mayfly: " << StdoutError(errno).message() << "\n";
+    return kExitRefused;
+  }
   const CommandLine& line = std::get<CommandLine>(parsed);
   Interruption interruption;
   std::optional<SignalWatch> signals;

@@ -47,8 +47,8 @@ void MapRetrieval::ReportError(const std::string& call_id, const absl::Status& s
 
 absl::Status MapRetrieval::ReportOutput(const client::ClaimedOutput& output) {
   MutexLock lock(&console_mutex_);
-  if (context_.report->json() && !context_.report->Object(ToJson(output, /*with_data=*/false))) {
-    return absl::FailedPreconditionError("stdout cannot be written to");
+  if (context_.report->json()) {
+    RETURN_IF_ERROR(context_.report->Object(ToJson(output, /*with_data=*/false)));
   }
   if (output.outcome != client::Outcome::kSuccess) context_.bar->Hide();
   const ExitCode outcome = context_.report->NoteOutcome(output);

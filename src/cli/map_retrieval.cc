@@ -39,8 +39,8 @@ constexpr absl::Duration kProgressInterval = absl::Milliseconds(200);
 
 absl::Time Now() { return absl::UnixEpoch() + SystemClock().Read().boottime; }
 
-absl::Status DirectoryError(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("--dir ", what));
+absl::Status DirectoryError(const std::string& path, absl::string_view what) {
+  return absl::FailedPreconditionError(absl::StrCat("--dir ", path, " ", what));
 }
 
 // Otherwise the stream is rejected or the server is faulty, and the error does not concern a single
@@ -127,11 +127,11 @@ MapRetrieval::~MapRetrieval() = default;
 
 ExitCode MapRetrieval::Run() {
   const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
-  if (!call_ids.ok()) return context_.report->UsageError(call_ids.status());
+  if (!call_ids.ok()) return context_.report->Refuse(call_ids.status());
   absl::Status status = PrepareDirectory();
   if (status.ok()) status = FindMissing(*call_ids);
-  if (status.ok() && !line_.missing_file.empty()) status = CheckOutputPath(line_.missing_file);
-  if (!status.ok()) return context_.report->UsageError(status);
+  if (status.ok()) status = CheckMissingFile();
+  if (!status.ok()) return context_.report->Refuse(status);
   if (!missing_.empty()) {
     status = ReachServer(client_, missing_[0], line_, context_);
     if (!status.ok()) return context_.report->Error("", status);
@@ -150,12 +150,13 @@ absl::Status MapRetrieval::PrepareDirectory() const {
     const fs::path parent = fs::absolute(path).lexically_normal().parent_path();
     return context_.file_system->SyncDirectory(parent.string());
   }
-  if (errno != EEXIST)
-    return DirectoryError(absl::StrCat("cannot be created: ", strerrordesc_np(errno)));
+  if (errno != EEXIST) {
+    return DirectoryError(path, absl::StrCat("cannot be created: ", strerrordesc_np(errno)));
+  }
   std::error_code error;
-  if (!fs::is_directory(path, error)) return DirectoryError("is not a directory");
+  if (!fs::is_directory(path, error)) return DirectoryError(path, "is not a directory");
   if (access(path.c_str(), W_OK | X_OK) != 0) {
-    return DirectoryError(absl::StrCat("cannot be written to: ", strerrordesc_np(errno)));
+    return DirectoryError(path, absl::StrCat("cannot be written to: ", strerrordesc_np(errno)));
   }
   return absl::OkStatus();
 }
@@ -171,10 +172,19 @@ absl::Status MapRetrieval::FindMissing(const std::vector<std::string>& call_ids)
     } else if (fs::is_regular_file(status)) {
       ++kept_count_;
     } else {
-      return DirectoryError(absl::StrCat("contains ", call_id, ", which is not a regular file"));
+      return DirectoryError(line_.directory,
+                            absl::StrCat("contains ", call_id, ", which is not a regular file"));
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status MapRetrieval::CheckMissingFile() const {
+  const std::string& path = line_.missing_file;
+  if (path.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckOutputPath("--missing", path));
+  const absl::Status status = OutputFile(context_.file_system, path).CheckCreatable();
+  return Reworded(status, absl::StrCat("--missing ", path, ": ", status.message()));
 }
 
 void MapRetrieval::RetrieveMissing() {

@@ -50,6 +50,7 @@ class MapRetrieval {
   };
 
   absl::Status PrepareDirectory() const;
+  absl::Status CheckMissingFile() const;
   // Fills missing_ with the calls whose file does not exist, and broken_off_ with those of them, and
   // of the files that exist, whose download an earlier run has not finished.
   absl::Status FindMissing(const std::vector<std::string>& call_ids);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include <CLI/CLI.hpp>
@@ -33,6 +34,7 @@ std::vector<std::string> FlagsOf(const CLI::App& app) {
   std::vector<std::string> flags;
   for (const CLI::Option* option : app.get_options()) {
     for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) flags.push_back("-" + name);
   }
   return flags;
 }
@@ -59,8 +61,30 @@ std::string CommandNames(const CLI::App& app) {
   return names;
 }
 
+// The first option that there is not; empty if all are there.
+std::string UnknownFlag(const std::vector<std::string>& flags,
+                        const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    const std::string flag = argument.substr(0, argument.find('='));
+    // A number may be the value of an option.
+    const bool is_flag = flag.size() > 1 && flag[0] == '-' && !absl::ascii_isdigit(flag[1]);
+    if (is_flag && std::find(flags.begin(), flags.end(), flag) == flags.end()) return flag;
+  }
+  return "";
+}
+
+std::string UnknownFlagText(const std::string& flag, const std::vector<std::string>& flags) {
+  // Any two short ones are alike.
+  const bool is_long = absl::StartsWith(flag, "--");
+  return absl::StrCat("unknown option ", flag, is_long ? DidYouMean(flag, flags) : "");
+}
+
 std::string NoCommandText(const CLI::App& app, const std::vector<std::string>& arguments) {
   const std::string word = CommandWord(app, arguments);
+  const std::vector<std::string> flags = FlagsOf(app);
+  const std::string flag = UnknownFlag(flags, arguments);
+  if (word.empty() && !flag.empty()) return UnknownFlagText(flag, flags) + "; see mayfly --help";
   if (word.empty()) return absl::StrCat("expected a command: ", CommandNames(app));
   std::vector<std::string> names;
   for (const CLI::App* command : CommandsOf(app)) names.push_back(command->get_name());
@@ -73,18 +97,6 @@ std::vector<std::string> AllFlags(const CLI::App& app, const CLI::App& command) 
   std::vector<std::string> flags = FlagsOf(command);
   for (std::string& flag : FlagsOf(app)) flags.push_back(std::move(flag));
   return flags;
-}
-
-// The first option that there is not; empty if all are there.
-std::string UnknownFlag(const std::vector<std::string>& flags,
-                        const std::vector<std::string>& arguments) {
-  for (const std::string& argument : arguments) {
-    if (argument == "--") break;
-    const std::string flag = argument.substr(0, argument.find('='));
-    const bool is_flag = absl::StartsWith(flag, "--");
-    if (is_flag && std::find(flags.begin(), flags.end(), flag) == flags.end()) return flag;
-  }
-  return "";
 }
 
 std::string SurplusText(const CLI::App& app, const CLI::App& command,
@@ -126,8 +138,7 @@ std::string MistakeText(const CLI::App& app, const CLI::ParseError& error,
   const std::vector<std::string> flags = AllFlags(app, command);
   // First of all: its value was taken for another argument.
   if (const std::string flag = UnknownFlag(flags, arguments); !flag.empty()) {
-    return absl::StrCat(flag, " is no option of ", command.get_name(), DidYouMean(flag, flags),
-                        help);
+    return UnknownFlagText(flag, flags) + help;
   }
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError)) {
     return SurplusText(app, command, arguments) + help;

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <unistd.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/bytes.h"
@@ -18,6 +19,30 @@ std::string NeighbourOf(const fs::path& path) {
   return (fs::path(DirectoryOf(path.string())) /
           absl::StrCat(".", path.filename().string(), ".", getpid(), ".mayfly"))
       .string();
+}
+
+bool IsUnder(const fs::path& path, absl::string_view directory) {
+  return absl::StartsWith(path.string(), absl::StrCat(directory, "/"));
+}
+
+// As the kernel has it.
+constexpr int kLinksMax = 40;
+
+// /dev/stdout is a link to the file that the shell has opened, which others may have open too:
+// it must not be replaced by another one of its name.
+bool LeadsToDevice(const std::string& path) {
+  fs::path at = path;
+  for (int i = 0; i < kLinksMax; ++i) {
+    std::error_code error;
+    const fs::path directory = fs::canonical(DirectoryOf(at.string()), error);
+    if (error) return false;
+    at = directory / at.filename();
+    if (IsUnder(at, "/proc") || (IsUnder(at, "/dev") && !IsUnder(at, "/dev/shm"))) return true;
+    const fs::path target = fs::read_symlink(at, error);
+    if (error) return false;  // no link
+    at = directory / target;
+  }
+  return false;
 }
 
 }  // namespace
@@ -39,16 +64,21 @@ absl::Status OutputFileError(const absl::Status& status) {
       absl::StrCat("the output file cannot be written: ", status.message()));
 }
 
-absl::Status CheckOutputPath(const std::string& path) {
+absl::Status CheckOutputPath(const std::string& option, const std::string& path) {
+  if (LeadsToDevice(path)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(option, " ", path, " leads to /dev or /proc, where no file can be replaced",
+                     option == "--output" ? "; leave --output out to write to stdout" : ""));
+  }
   std::error_code error;
   const fs::file_status target = fs::status(path, error);
   if (fs::exists(target) && !fs::is_regular_file(target)) {
-    return absl::InvalidArgumentError(absl::StrCat("--output ", path, " is not a regular file"));
+    return absl::FailedPreconditionError(absl::StrCat(option, " ", path, " is not a regular file"));
   }
   const fs::path directory = fs::path(path).parent_path();
   if (!directory.empty() && !fs::is_directory(directory, error)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--output ", path, " is in a directory that does not exist"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(option, " ", path, " is in a directory that does not exist"));
   }
   return absl::OkStatus();
 }
@@ -63,6 +93,12 @@ OutputFile::OutputFile(FileSystem* file_system, const std::string& path,
 
 OutputFile::~OutputFile() {
   if (file_ != nullptr) file_system_->Remove(neighbour_).IgnoreError();
+}
+
+absl::Status OutputFile::CheckCreatable() {
+  RETURN_IF_ERROR(OutputFileError(Begin()));
+  file_.reset();
+  return OutputFileError(file_system_->Remove(neighbour_));
 }
 
 absl::Status OutputFile::WriteAt(uint64_t offset, absl::string_view data) {

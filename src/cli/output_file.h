@@ -16,9 +16,10 @@
 
 namespace mayfly::cli {
 
-// Call before claiming: INVALID_ARGUMENT if `path` must not be replaced, such as a directory or a
-// device, or its directory does not exist.
-absl::Status CheckOutputPath(const std::string& path);
+// Call before claiming: FAILED_PRECONDITION if `path` must not be replaced, such as a directory, or
+// its directory does not exist. INVALID_ARGUMENT if it leads to /dev or /proc. `option` is that of
+// the path.
+absl::Status CheckOutputPath(const std::string& option, const std::string& path);
 
 enum class DirectorySync {
   kNow,
@@ -39,6 +40,9 @@ class OutputFile : public client::PayloadSink {
   ~OutputFile() override;
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
+
+  // Creates the temporary file and removes it.
+  absl::Status CheckCreatable();
 
   // A write at offset 0 starts the file again.
   absl::Status WriteAt(uint64_t offset, absl::string_view data) override;

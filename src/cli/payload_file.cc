@@ -24,8 +24,13 @@ std::string ReadErrorText(int error) {
 }
 
 absl::Status OpenError(const std::string& path, int error) {
-  return absl::InvalidArgumentError(
+  return absl::FailedPreconditionError(
       absl::StrCat("FILE ", path, " cannot be read: ", strerrordesc_np(error)));
+}
+
+bool IsOpenForReading(int descriptor) {
+  const int flags = fcntl(descriptor, F_GETFL);
+  return flags >= 0 && (flags & O_ACCMODE) != O_WRONLY;
 }
 
 // An open file, closed on destruction if it is owned.
@@ -132,6 +137,9 @@ absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(
     const std::string& path, int standard_input, const Interruption* interruption) {
   const bool is_ours = path != "-";
   Descriptor file(is_ours ? open(path.c_str(), O_RDONLY | O_CLOEXEC) : standard_input, is_ours);
+  if (!is_ours && !IsOpenForReading(standard_input)) {
+    return absl::FailedPreconditionError("stdin is closed");
+  }
   struct stat about = {};
   if (file.number() < 0 || fstat(file.number(), &about) != 0) {
     return OpenError(path, errno);

@@ -19,7 +19,7 @@ inline constexpr size_t kPipeKeptBytes = 16 << 20;
 // Opens the file at `path`, or with "-" the descriptor `standard_input` at its current position,
 // which remains owned by the caller. A regular file has a known length and can be read again from
 // anywhere. A pipe or a device has no known length, and can be read again from kPipeKeptBytes back.
-// INVALID_ARGUMENT if it cannot be read.
+// FAILED_PRECONDITION if it cannot be read.
 //
 // CANCELLED when a wait for a pipe is interrupted; `interruption` may be null.
 absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
@@ -20,50 +23,87 @@ namespace fs = std::filesystem;
 constexpr size_t kGroupFilesMax = 512;
 constexpr size_t kGroupBytesMax = 16 << 20;
 
-absl::Status PathError(const std::string& path, const std::error_code& error) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--all ", path, " cannot be read: ", error ? error.message() : "no file or directory"));
+bool HasControlCharacter(absl::string_view name) {
+  return std::any_of(name.begin(), name.end(), absl::ascii_iscntrl);
+}
+
+// Such a name could pass for further lines of the list of calls.
+absl::Status CheckNames(const std::vector<std::string>& files) {
+  const auto bad = std::find_if(files.begin(), files.end(), HasControlCharacter);
+  if (bad == files.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--all: the name ", absl::Utf8SafeCEscape(*bad),
+                   " has a control character, which cannot be in a list of calls; rename it"));
+}
+
+std::string SkippedText(const fs::directory_entry& entry) {
+  std::error_code error;
+  const bool is_missing = !entry.exists(error);
+  return absl::StrCat(absl::Utf8SafeCEscape(entry.path().string()), " is skipped: it is ",
+                      is_missing                  ? "a link to no file"
+                      : entry.is_directory(error) ? "a directory"
+                                                  : "not a regular file");
+}
+
+// Appends to all three lists of `inputs`.
+void ListDirectory(const std::string& path, InputFiles* inputs) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (fs::directory_iterator entry(path, error), end; !error && entry != end;
+       entry.increment(error)) {
+    std::error_code ignored;
+    if (entry->path().filename().string()[0] == '.') continue;
+    if (entry->is_regular_file(ignored)) {
+      files.push_back(entry->path().string());
+    } else {
+      inputs->skipped.push_back(SkippedText(*entry));
+    }
+  }
+  if (error) {
+    inputs->errors.push_back(absl::FailedPreconditionError(
+        absl::StrCat("--all ", path, " cannot be read: ", error.message())));
+  }
+  std::sort(files.begin(), files.end());
+  std::move(files.begin(), files.end(), std::back_inserter(inputs->files));
 }
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ListFiles(const std::vector<std::string>& paths) {
-  std::vector<std::string> files;
+absl::StatusOr<InputFiles> ListFiles(const std::vector<std::string>& paths) {
+  InputFiles inputs;
   for (const std::string& path : paths) {
     std::error_code error;
-    const fs::file_status status = fs::status(path, error);
-    if (!fs::exists(status)) return PathError(path, error);
-    if (!fs::is_directory(status)) {
-      files.push_back(path);
-      continue;
+    // A missing one too: it is told when it is opened.
+    if (!fs::is_directory(path, error)) {
+      inputs.files.push_back(path);
+    } else {
+      ListDirectory(path, &inputs);
     }
-    const size_t first = files.size();
-    for (fs::directory_iterator entry(path, error), end; !error && entry != end;
-         entry.increment(error)) {
-      const std::string name = entry->path().filename().string();
-      if (name[0] != '.' && entry->is_regular_file(error)) files.push_back(entry->path().string());
-    }
-    if (error) return PathError(path, error);
-    std::sort(files.begin() + static_cast<ptrdiff_t>(first), files.end());
   }
-  return files;
+  RETURN_IF_ERROR(CheckNames(inputs.files));
+  return inputs;
 }
 
 ExitCode PutMany::Run() {
-  const auto files = ListFiles(line_.payload_paths);
-  if (!files.ok()) return context_.report->UsageError(files.status());
+  const auto inputs = ListFiles(line_.payload_paths);
+  if (!inputs.ok()) return context_.report->Refuse(inputs.status());
+  for (const absl::Status& error : inputs->errors) SetExitCode(context_.report->Error("", error));
+  for (const std::string& skipped : inputs->skipped) context_.report->Note(skipped);
   Group group;
-  for (const std::string& file : *files) {
-    if (!context_.interruption->IsInterrupted()) Put(file, &group);
+  for (const std::string& file : inputs->files) {
+    if (MayContinue()) Put(file, &group);
   }
-  if (!context_.interruption->IsInterrupted()) Send(&group);
+  if (MayContinue()) Send(&group);
   if (context_.interruption->IsInterrupted()) {
-    const ExitCode code = context_.report->Error(
-        "", absl::CancelledError(absl::StrCat("interrupted, ", stored_count_, " of ", files->size(),
-                                              " inputs are stored")));
-    if (exit_code_ == kExitDone) exit_code_ = code;
+    SetExitCode(context_.report->Error(
+        "", absl::CancelledError(absl::StrCat("interrupted, ", stored_count_, " of ",
+                                              inputs->files.size(), " inputs are stored"))));
   }
   return exit_code_;
+}
+
+bool PutMany::MayContinue() const {
+  return written_.ok() && !context_.interruption->IsInterrupted();
 }
 
 void PutMany::Put(const std::string& file, Group* group) {
@@ -74,6 +114,7 @@ void PutMany::Put(const std::string& file, Group* group) {
   if (!fits.ok()) return ReportError(file, "", fits.status());
   if (!*fits) {
     Send(group);  // results in order
+    if (!MayContinue()) return;
     const absl::StatusOr<client::Stored> stored = Upload(&input, source->get());
     return ReportStored(file, input.call_id, stored);
   }
@@ -120,26 +161,36 @@ absl::StatusOr<client::Stored> PutMany::Upload(client::Input* input,
 
 void PutMany::ReportStored(const std::string& file, const std::string& call_id,
                            const absl::StatusOr<client::Stored>& stored) {
-  if (!stored.ok()) return ReportError(file, call_id, stored.status());
+  const absl::Status status = StoredStatus(stored);
+  if (!status.ok()) return ReportError(file, call_id, status);
   ++stored_count_;
-  bool written = true;
-  if (context_.report->json()) {
-    nlohmann::json object = ToJson(*stored);
-    object["file"] = file;
-    written = context_.report->Object(object);
-  } else {
-    written = context_.report->Line(absl::StrCat(stored->call_id, "\t", file));
+  if (written_.ok()) {
+    written_ = Print(file, *stored);
+    if (written_.ok()) return;
+    SetExitCode(context_.report->Error("", written_));
   }
-  if (!written) {
-    ReportError(file, call_id, absl::FailedPreconditionError("stdout cannot be written to"));
+  // The only place from which the user learns the id.
+  ReportError(file, call_id,
+              absl::FailedPreconditionError("the input is stored, and is not in the list"));
+}
+
+absl::Status PutMany::Print(const std::string& file, const client::Stored& stored) {
+  if (!context_.report->json()) {
+    return context_.report->Line(absl::StrCat(stored.call_id, "\t", file));
   }
+  nlohmann::json object = ToJson(stored);
+  object["file"] = file;
+  return context_.report->Object(object);
 }
 
 void PutMany::ReportError(const std::string& file, const std::string& call_id,
                           const absl::Status& status) {
-  const ExitCode code = context_.report->Error(
+  SetExitCode(context_.report->Error(
       call_id, Reworded(status, absl::StrCat(file, ": ", status.message())),
-      IsResumable(status) && !call_id.empty() ? ResumeCommand(line_, call_id, file) : "");
+      IsResumable(status) && !call_id.empty() ? ResumeCommand(line_, call_id, file) : ""));
+}
+
+void PutMany::SetExitCode(ExitCode code) {
   if (exit_code_ == kExitDone) exit_code_ = code;
 }
 

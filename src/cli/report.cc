@@ -1,5 +1,6 @@
 #include "cli/report.h"
 
+#include <errno.h>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -8,6 +9,8 @@
 #include "absl/strings/str_replace.h"
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
+#include "cli/descriptor_sink.h"
 #include "mayfly/error.h"
 
 namespace mayfly::cli {
@@ -112,14 +115,23 @@ absl::Status Reworded(const absl::Status& status, absl::string_view text) {
   return reworded;
 }
 
-bool Report::Line(absl::string_view text) {
+absl::Status StoredStatus(const absl::StatusOr<client::Stored>& stored) {
+  if (!stored.ok() || stored->deadline.has_value()) return stored.status();
+  return MakeError(absl::StatusCode::kNotFound, Reason::kOutputConsumed,
+                   "the output was retrieved and acknowledged; nothing was stored");
+}
+
+absl::Status Report::Line(absl::string_view text) {
+  errno = 0;
   out_->write(text.data(), static_cast<std::streamsize>(text.size()));
   out_->put('\n');
   out_->flush();
-  return out_->good();
+  if (out_->good()) return absl::OkStatus();
+  if (out_error_ == 0) out_error_ = errno == 0 ? EIO : errno;
+  return StdoutError(out_error_);
 }
 
-bool Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
+absl::Status Report::Object(const nlohmann::json& object) { return Line(ToText(object)); }
 
 ExitCode Report::NoteOutcome(const client::ClaimedOutput& output) {
   if (output.outcome == client::Outcome::kSuccess) return kExitDone;
@@ -159,14 +171,14 @@ ExitCode Report::Error(const std::string& call_id, const absl::Status& status,
   return ExitCodeOf(status);
 }
 
-ExitCode Report::UsageError(const absl::Status& status) {
+ExitCode Report::Refuse(const absl::Status& status) {
   const std::string message = MessageOf(status, verb_);
   if (json_) {
     *err_ << ToText(ErrorObject("", status, message)) << "\n";
   } else {
     *err_ << absl::StrCat("mayfly: ", message, "\n");
   }
-  return kExitUsage;
+  return absl::IsInvalidArgument(status) ? kExitUsage : kExitRefused;
 }
 
 }  // namespace mayfly::cli

@@ -4,9 +4,9 @@
 #include <errno.h>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <string.h>
 #include <string_view>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -43,19 +43,32 @@ const SettingSource* FindSource(std::string_view key) {
 
 constexpr std::string_view kProfilesKey = "profiles";
 
+// A device such as /dev/zero has no end.
+constexpr size_t kFileBytesMax = 1 << 20;
+
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kFileBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.is_open() || file.bad()) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() <= kFileBytesMax) return text;
+  return absl::InvalidArgumentError(
+      absl::StrCat("has more than ", kFileBytesMax, " bytes, the limit"));
+}
+
 // A file with its tables as they were parsed.
 class SettingsFile {
  public:
   static absl::StatusOr<SettingsFile> Read(const std::string& path) {
     SettingsFile result(path);
-    errno = 0;
-    std::ifstream file(path);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    if (!file.is_open() || file.bad()) {
-      return result.Error(absl::StrCat("cannot be read: ", strerrordesc_np(errno)));
-    }
+    const absl::StatusOr<std::string> text = ReadText(path);
+    if (!text.ok()) return result.Error(text.status().message());
     try {
-      result.document_ = toml::parse(text);
+      result.document_ = toml::parse(*text);
     } catch (const toml::parse_error& error) {
       return result.Error(absl::StrCat("line ", error.source().begin.line,
                                        ": not TOML: ", std::string(error.description())));
@@ -187,6 +200,21 @@ absl::StatusOr<Settings> LoadSettings(Settings flags, const FileChoice& choice,
                                                    " in a config file"));
   }
   return settings;
+}
+
+absl::Status CheckReadable(const Settings& settings) {
+  for (const SettingSource& source : kSources) {
+    if (!source.is_path) continue;
+    const std::string& path = settings.*source.field;
+    // Not opened: it may be a pipe, which can be read once.
+    int error = access(path.c_str(), R_OK) == 0 ? 0 : errno;
+    std::error_code ignored;
+    if (error == 0 && std::filesystem::is_directory(path, ignored)) error = EISDIR;
+    if (error == 0) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("--", source.key, " is ", path, ", not readable: ", strerrordesc_np(error)));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace mayfly::cli

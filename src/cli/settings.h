@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace mayfly::cli {
@@ -29,5 +30,8 @@ struct FileChoice {
 // unknown key or not the chosen profile, or if a setting is missing everywhere.
 absl::StatusOr<Settings> LoadSettings(Settings flags, const FileChoice& choice,
                                       Environment environment);
+
+// FAILED_PRECONDITION if one of the PEM files cannot be read.
+absl::Status CheckReadable(const Settings& settings);
 
 }  // namespace mayfly::cli

@@ -1,7 +1,6 @@
 // Runs the program against a fake server with certificates.
 #include <algorithm>
 #include <filesystem>
-#include <stdlib.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -9,9 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/program.h"
-#include "cli/scratch.h"
-#include "client/fake_function_io.h"
+#include "cli/binary_fixture.h"
 
 namespace mayfly {
 namespace {
@@ -21,89 +18,7 @@ using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// Runs in `scratch`: a CA, and certificates of it for a server on 127.0.0.1 and for a client.
-constexpr char kMakeCertificates[] = R"(
-set -e
-cd "$1"
-new_key="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-openssl req -x509 $new_key -keyout ca.key -out ca.pem -subj /CN=ca -days 2
-for name in server client; do
-  openssl req $new_key -keyout $name.key -out $name.csr -subj /CN=$name
-  echo "subjectAltName=IP:127.0.0.1" > $name.ext
-  openssl x509 -req -in $name.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-    -extfile $name.ext -out $name.pem
-done
-)";
-
-std::shared_ptr<grpc::ServerCredentials> ServerCredentials(const Scratch& scratch) {
-  grpc::SslServerCredentialsOptions options(
-      GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  options.pem_root_certs = scratch.Read("ca.pem");
-  options.pem_key_cert_pairs.push_back({scratch.Read("server.key"), scratch.Read("server.pem")});
-  return grpc::SslServerCredentials(options);
-}
-
-std::string OwnVariable(const char* name) {
-  const char* value = getenv(name);
-  return value == nullptr ? "" : value;
-}
-
-// Of calls that were never put.
-constexpr char kNever[] = "01a20d9f-dceb-7674-89e9-9062898f8747";
-constexpr char kNobodys[] = "01a20d9f-dcec-7674-89e9-9062898f8747";
-
-struct Finished {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
-
-class BinaryTest : public testing::Test {
- protected:
-  static constexpr int kExitOfSanitizers = 1;  // none of the program's own
-
-  static void SetUpTestSuite() {
-    scratch_ = new Scratch;
-    scratch_->Write("make", kMakeCertificates);
-    const std::string command =
-        absl::StrCat("sh ", scratch_->Path("make"), " ", scratch_->Path("."), " > ",
-                     scratch_->Path("log"), " 2>&1");
-    ASSERT_EQ(system(command.c_str()), 0) << scratch_->Read("log");
-  }
-  static void TearDownTestSuite() { delete scratch_; }
-
-  // `out_path` takes stdout instead of the result.
-  Finished Mayfly(const std::vector<std::string>& arguments, const std::string& in = "",
-                  const std::string& out_path = "") {
-    ProgramPlan plan{
-        .words = {MAYFLY_BINARY},
-        .variables = {"PATH=/usr/bin:/bin", "HOME=" + scratch_->Path(""),
-                      "MAYFLY_SERVER=" + server_.target(), "MAYFLY_CA=" + scratch_->Path("ca.pem"),
-                      "MAYFLY_CERT=" + scratch_->Path("client.pem"),
-                      "MAYFLY_KEY=" + scratch_->Path("client.key"),
-                      absl::StrCat("LSAN_OPTIONS=", OwnVariable("LSAN_OPTIONS"))},
-        .in = scratch_->Write("stdin", in),
-        .out = out_path.empty() ? scratch_->Path("stdout") : out_path,
-        .err = scratch_->Path("stderr")};
-    plan.words.insert(plan.words.end(), arguments.begin(), arguments.end());
-    Finished run{.exit_code = Program(std::move(plan)).Wait().exit_code,
-                 .out = out_path.empty() ? scratch_->Read("stdout") : "",
-                 .err = scratch_->Read("stderr")};
-    EXPECT_NE(run.exit_code, kExitOfSanitizers) << run.err;
-    return run;
-  }
-
-  std::string PutInput(const std::string& data) {
-    const Finished run = Mayfly({"put-input"}, data);
-    EXPECT_EQ(run.exit_code, 0) << run.err;
-    return run.out.substr(0, run.out.find('\n'));
-  }
-
-  static Scratch* scratch_;
-  FakeFunctionIo server_{ServerCredentials(*scratch_)};
-};
-
-Scratch* BinaryTest::scratch_ = nullptr;
+class BinaryTest : public BinaryFixture {};
 
 TEST_F(BinaryTest, ALifeCycleEndsWithTheOutputGone) {
   const std::string id = PutInput("6 * 7");
@@ -198,6 +113,8 @@ TEST_F(BinaryTest, InfoTellsOfTheServerAndWhoOneIs) {
   const auto object = nlohmann::json::parse(Mayfly({"info", "--json"}).out);
   EXPECT_EQ(object["role"], "client");
   EXPECT_EQ(object["claims_max"], 10'000);
+  EXPECT_THAT(run.out, HasSubstr("live_calls_max: none\n"));
+  EXPECT_TRUE(object["live_calls_max"].is_null());
 }
 
 TEST_F(BinaryTest, AServerThatIsNotThereExitsWithFour) {
@@ -221,16 +138,36 @@ TEST_F(BinaryTest, AServerOfAnotherAuthorityExitsWithFive) {
 TEST_F(BinaryTest, MistakesExitWithTwo) {
   EXPECT_EQ(Mayfly({"retrieve"}).exit_code, 2);
   EXPECT_THAT(Mayfly({"retrieve", ""}).err, HasSubstr("CALL: it is empty, expected a call id"));
-  EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 2);
-  EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"describe", "no-id"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"describe", kNobodys, "--config", "/"}).exit_code, 2);
+  const std::string list = scratch_->Write("no-list", "no-id");
+  EXPECT_EQ(Mayfly({"describe", "--all", list}).exit_code, 2);
+  EXPECT_TRUE(server_.Events().empty());
+}
+
+TEST_F(BinaryTest, FilesThatCannotBeReadOrWrittenExitWithFive) {
+  EXPECT_EQ(Mayfly({"put-input", "/nonexistent"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"put-input", "/"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"put-output", kNobodys, "/nonexistent"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"describe", "--all", "/nonexistent"}).exit_code, 5);
+  EXPECT_EQ(Mayfly({"retrieve", "--all", "/nonexistent", "--dir", scratch_->Path("d")}).exit_code,
+            5);
+  const std::string list = scratch_->Write("one-call", kNobodys);
+  const Finished no_parent = Mayfly({"retrieve", "--all", list, "--dir", "/nonexistent/d"});
+  EXPECT_EQ(no_parent.exit_code, 5);
+  EXPECT_EQ(no_parent.err,
+            "mayfly: --dir /nonexistent/d cannot be created: No such file or directory\n");
   const Finished nowhere = Mayfly({"retrieve", kNobodys, "--output", "/nonexistent/out"});
-  EXPECT_EQ(nowhere.exit_code, 2);
+  EXPECT_EQ(nowhere.exit_code, 5);
   EXPECT_EQ(nowhere.err,
             "mayfly: --output /nonexistent/out is in a directory that does not exist\n");
-  EXPECT_EQ(Mayfly({"retrieve", kNobodys, "--output", "/dev/null"}).exit_code, 2);
-  const Finished run = Mayfly({"describe", kNobodys, "--key", "/nonexistent"});
-  EXPECT_EQ(run.exit_code, 2);
-  EXPECT_EQ(run.err, "mayfly: --key is /nonexistent, not readable: No such file or directory\n");
+  for (const char* const option : {"--ca", "--cert", "--key"}) {
+    const Finished run = Mayfly({"describe", kNobodys, option, "/nonexistent"});
+    EXPECT_EQ(run.exit_code, 5);
+    EXPECT_EQ(run.err, absl::StrCat("mayfly: ", option,
+                                    " is /nonexistent, not readable: No such file or directory\n"));
+    EXPECT_EQ(Mayfly({"describe", kNobodys, option, "/"}).exit_code, 5);
+  }
   EXPECT_TRUE(server_.Events().empty());
 }
 
@@ -332,7 +269,7 @@ TEST_F(BinaryTest, AFileThatCannotBeReadDoesNotStopTheOthers) {
   EXPECT_EQ(run.exit_code, 5) << run.err;
   EXPECT_THAT(run.err, HasSubstr(directory + "/bad: "));
   EXPECT_THAT(run.out, HasSubstr("\t" + good));
-  EXPECT_EQ(Mayfly({"put-input", "--all", "/nonexistent"}).exit_code, 2);
+  EXPECT_EQ(Mayfly({"put-input", "--all", "/nonexistent"}).exit_code, 5);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "cli/call_list.h"
 
+#include "absl/strings/str_cat.h"
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -32,8 +33,12 @@ TEST_F(CallListTest, HasEachIdOnceInTheFilesOrder) {
 TEST_F(CallListTest, RefusesWhatIsNoIdWithItsLine) {
   for (const char* bad : {"../../etc/passwd", "x", "01a20d9f-dceb-4674-89e9-9062898f8747"}) {
     EXPECT_EQ(Read(std::string(kFirst) + "\n" + bad + "\n").status(),
-              absl::InvalidArgumentError("the list of calls: line 2 is not a call id"));
+              absl::InvalidArgumentError(
+                  absl::StrCat("--all ", scratch_.Path("ids"), ": line 2 is no call id: ", bad)));
   }
+  EXPECT_EQ(Read(std::string(100, 'x') + "\n").status().message(),
+            absl::StrCat("--all ", scratch_.Path("ids"),
+                         ": line 1 is no call id: ", std::string(80, 'x'), "..."));
 }
 
 TEST_F(CallListTest, SaysWhyItCannotBeRead) {

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace mayfly::cli {
 namespace {
@@ -111,12 +112,36 @@ TEST_F(CommandLineTest, AMistakeNamesTheWordAndWhatWasMeant) {
   EXPECT_EQ(error({"put-input", "a", "b", "c"}),
             "mayfly: b is one argument too many for put-input; see mayfly put-input --help\n");
   EXPECT_EQ(error({"describe", "--sever", "x", kCall}),
-            "mayfly: --sever is no option of describe, did you mean --server?; see mayfly describe "
-            "--help\n");
+            "mayfly: unknown option --sever, did you mean --server?; see mayfly describe --help\n");
+  EXPECT_EQ(error({"--bogus"}), "mayfly: unknown option --bogus; see mayfly --help\n");
+  EXPECT_EQ(error({"describe", "-x", kCall}),
+            "mayfly: unknown option -x; see mayfly describe --help\n");
   EXPECT_EQ(error({"retrieve", "abc"}),
             "mayfly: CALL: abc is no call id, it has 3 characters, a UUID has 36; see mayfly "
             "retrieve --help\n");
   EXPECT_THAT(error({"put-input", "--call-id", "abc"}), HasSubstr("--call-id: abc is no call id"));
+}
+
+TEST_F(CommandLineTest, AMistakeIsJsonIfThatWasAskedForAnywhere) {
+  for (const std::vector<const char*>& arguments :
+       std::vector<std::vector<const char*>>{{"--json", "fly"},
+                                             {"retrieve", "abc", "--json"},
+                                             {"retrieve", kCall, "--wait", "soon", "--json"},
+                                             {"put-input", "--colour", "--json"}}) {
+    EXPECT_EQ(std::get<ExitCode>(Parse(arguments)), kExitUsage);
+    const auto error = nlohmann::json::parse(err_.str(), nullptr, /*allow_exceptions=*/false);
+    ASSERT_TRUE(error.is_object()) << err_.str();
+    EXPECT_EQ(error["error"]["code"], "INVALID_ARGUMENT");
+    EXPECT_NE(error["error"]["message"], "");
+  }
+  Parse({"put-input", "a", "b", "--", "--json"});
+  EXPECT_THAT(err_.str(), testing::StartsWith("mayfly: "));
+}
+
+TEST_F(CommandLineTest, AnOutcomeMayBeInCapitalsAsItIsPrinted) {
+  const auto result = Parse({"put-output", kCall, "--outcome", "FAILURE"});
+  ASSERT_TRUE(std::holds_alternative<CommandLine>(result)) << err_.str();
+  EXPECT_EQ(std::get<CommandLine>(result).outcome, client::Outcome::kFailure);
 }
 
 TEST_F(CommandLineTest, HelpTellsExitCodesAndEnvironment) {
@@ -124,6 +149,11 @@ TEST_F(CommandLineTest, HelpTellsExitCodesAndEnvironment) {
   for (const char* part : {"MAYFLY_SERVER", "exit codes", "OUTPUT_PENDING", "retrieve"}) {
     EXPECT_THAT(out_.str(), HasSubstr(part));
   }
+  const std::string help = out_.str();
+  EXPECT_EQ(std::get<ExitCode>(Parse({"help"})), kExitDone);
+  EXPECT_EQ(out_.str(), help);
+  EXPECT_EQ(std::get<ExitCode>(Parse({"help", "retrieve"})), kExitDone);
+  EXPECT_THAT(out_.str(), HasSubstr("--missing"));
   EXPECT_EQ(std::get<ExitCode>(Parse({"--version"})), kExitDone);
   EXPECT_THAT(out_.str(), HasSubstr("mayfly 0."));
 }

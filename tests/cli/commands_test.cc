@@ -143,7 +143,7 @@ TEST_F(CommandsTest, ALinkIsFollowed) {
 
 TEST_F(CommandsTest, WhatMustNotBeReplacedIsRefusedBeforeTheClaim) {
   std::filesystem::create_directory(scratch_.Path("out"));
-  EXPECT_EQ(Retrieve(NewReadyCall("42")), kExitUsage);
+  EXPECT_EQ(Retrieve(NewReadyCall("42")), kExitRefused);
   EXPECT_EQ(server_.CountOf("ClaimOutputs"), 0);
 }
 

@@ -174,14 +174,19 @@ TEST_F(MapTest, MistakesAreFoundBeforeAnythingIsClaimed) {
   scratch_.Write("calls", call_ids[0] + "\nno-id\n");
   const Finished bad_line = Shell("mayfly retrieve --all calls --dir outputs");
   EXPECT_EQ(bad_line.end.exit_code, 2);
-  EXPECT_EQ(bad_line.err, "mayfly: the list of calls: line 2 is not a call id\n");
+  EXPECT_EQ(bad_line.err, "mayfly: --all calls: line 2 is no call id: no-id\n");
   scratch_.Write("calls", call_ids[0]);
+  const std::string long_name(300, 'm');
+  const Finished no_missing =
+      Shell("mayfly retrieve --all calls --dir outputs --missing " + long_name);
+  EXPECT_EQ(no_missing.end.exit_code, 5);
+  EXPECT_THAT(no_missing.err, HasSubstr("mayfly: --missing mmm"));
   const Finished no_directory = Shell("mayfly retrieve --all calls --dir calls");
-  EXPECT_EQ(no_directory.end.exit_code, 2);
-  EXPECT_EQ(no_directory.err, "mayfly: --dir is not a directory\n");
+  EXPECT_EQ(no_directory.end.exit_code, 5);
+  EXPECT_EQ(no_directory.err, "mayfly: --dir calls is not a directory\n");
   const Finished taken =
       Shell("mkdir -p outputs/" + call_ids[0] + "; mayfly retrieve --all calls --dir outputs");
-  EXPECT_EQ(taken.end.exit_code, 2);
+  EXPECT_EQ(taken.end.exit_code, 5);
   EXPECT_THAT(taken.err, HasSubstr(call_ids[0] + ", which is not a regular file"));
   EXPECT_EQ(StateOf(call_ids[0]), client::CallState::kReady);
 }

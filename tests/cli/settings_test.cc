@@ -98,6 +98,14 @@ TEST_F(SettingsTest, MistakesInTheFileNameTheirLine) {
   EXPECT_THAT(Error("\nserver = \n"), HasSubstr("line 2: not TOML"));
 }
 
+TEST_F(SettingsTest, AFileThatIsNoneIsSaid) {
+  EXPECT_EQ(Load({}, scratch_.Path(".")).status(),
+            absl::InvalidArgumentError(absl::StrCat("config file ", scratch_.Path("."),
+                                                    ": cannot be read: Is a directory")));
+  EXPECT_THAT(std::string(Load({}, "/dev/zero").status().message()),
+              HasSubstr("/dev/zero: has more than 1048576 bytes, the limit"));
+}
+
 TEST_F(SettingsTest, WhatIsMissingIsNamedWithItsPlaces) {
   EXPECT_EQ(Load().status().message(),
             "no server: set --server, MAYFLY_SERVER or server in a config file");
