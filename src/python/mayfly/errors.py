@@ -93,7 +93,8 @@ class InvalidArgument(Error, ValueError):
 
 
 class PayloadTooLarge(InvalidArgument):
-    """Larger than the server's limits.payload_bytes_max, or than data_bytes_max of the client."""
+    """Larger than the server's limits.payload_bytes_max, than data_bytes_max of the client, or than
+    an item of put_inputs and put_outputs may be (60 MiB)."""
 
 
 class PayloadDamaged(Error):
@@ -200,4 +201,10 @@ def from_status_of_rpc(error: Any) -> Error:
             status = status_pb2.Status.FromString(value)
             if status.code == code:
                 return from_status(status)
-    return from_status(status_pb2.Status(code=code, message=error.details() or ""))
+    details = error.details() or ""
+    if code == 8 and "message larger than max" in details:  # gRPC's own, which never reached the service
+        return PayloadTooLarge(
+            f"{details}: a request is above limits.message_bytes_max of the server; payloads above "
+            "1 MiB are uploaded in parts by put_input and put_output", "PAYLOAD_TOO_LARGE",
+        )
+    return from_status(status_pb2.Status(code=code, message=details))

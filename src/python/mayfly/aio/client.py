@@ -124,11 +124,16 @@ class AsyncClient(AsyncRole):
         """Stores many inputs, and returns the ids of their calls in order. `ttl` is of those that
         have none. Each may have up to 60 MiB; put larger ones with put_input.
 
+        PayloadTooLarge: one has more, and none was sent; with return_exceptions the others are.
         BatchError: some failed; it has their errors and the ids of all. With return_exceptions the
         errors, which have the ids too, are in their places instead.
         """
         are_minted, items = put_items.input_items(inputs, ttl)
-        found = await self._puts.call_all(items)
+        refused = put_items.too_large("inputs", items)
+        if refused and not return_exceptions:
+            raise refused[min(refused)]
+        sent = put_items.others(items, refused)
+        found = put_items.with_refused(await self._puts.call_all(sent), refused)
         if any(map(is_of_another_time, found)):
             await self._learn_time()
             await self._put_again(items, are_minted, found)
