@@ -94,7 +94,7 @@ class Outage(LiveTestCase):
             self.assertIn("could not be reached", str(error))
         error = short.exception(TIMEOUT_S)
         self.assertIs(type(error), errors.TimedOut)
-        self.assertIn("there is no output yet: the server could not be reached", str(error))
+        self.assertIn("no output came: the server could not be reached", str(error))
 
     def test_a_wait_rides_out_a_restart(self) -> None:
         client = self.client(timeout=TIMEOUT_S, delay_max=0.5)

@@ -77,7 +77,8 @@ class StaleAttempt(Error):
 
 
 class ClaimLost(Error):
-    """The claim lapsed and another client has the output now."""
+    """The claim lapsed before the ack, and another client has the output now, or a later attempt
+    replaced it. Clients that only wait for the same output get Pending or NotFound."""
 
 
 class OutputClaimed(Error):
@@ -111,7 +112,8 @@ class CertificateInvalid(PermissionDenied):
 
 
 class Unavailable(Error):
-    """The server could not be reached, or is starting or draining, after all repetitions."""
+    """The server could not be reached, or is starting or draining, after all repetitions; a wait for
+    outputs ends with it when that lasts for Settings.timeout."""
 
 
 class TimedOut(Error, TimeoutError):
@@ -119,7 +121,7 @@ class TimedOut(Error, TimeoutError):
 
 
 class Pending(TimedOut):
-    """There is no output yet."""
+    """There is no output yet, or another client holds it: describe tells which."""
 
 
 class Cancelled(Error):

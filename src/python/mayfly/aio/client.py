@@ -167,8 +167,11 @@ class AsyncClient(AsyncRole):
 
         When the output must not be lost even if this process dies with it, use retrieving.
 
-        Pending (a TimeoutError): it was not there in time. NotFound: it never will be. ClaimLost:
-        another client was faster. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
+        Pending (a TimeoutError): it was not there in time, or another client held it, which describe
+        tells (CLAIMED). TimedOut: it did not come, and the server could not be reached at the end.
+        Unavailable: the server could not be reached for Settings.timeout. NotFound: it never will be
+        there; OUTPUT_CONSUMED: it was retrieved. ClaimLost: the claim lapsed before the output was
+        acknowledged, and another client has it. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
         larger than Settings.data_bytes_max; stream it with retrieving.
         """
         claimed = await self._retrievals.claim(
@@ -282,7 +285,8 @@ class AsyncClient(AsyncRole):
         that the loop is left with is given back. Outputs wait under claims in a window of 16 MiB.
 
         A call that will have no output raises its error, or with return_exceptions gives it in the
-        output's place. TimedOut: not all came within `timeout` seconds. Errors as of retrieve.
+        output's place. Pending: not all came within `timeout` seconds. InvalidArgument: too many
+        calls; iterate over parts of them. Errors as of retrieve.
         """
         ids = arguments.call_ids_from(call_ids)
         seconds = arguments.timeout_from(timeout)

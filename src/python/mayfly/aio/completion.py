@@ -99,7 +99,9 @@ class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
         count = len(self._left)
         text = "1 call has no output yet" if count == 1 else f"{count} calls have no output yet"
         outage = self._arrivals.outage()
-        return Pending(text, "OUTPUT_PENDING") if outage is None else not_in_time(text, outage)
+        if outage is None:
+            return Pending(f"{text}, or another client holds it", "OUTPUT_PENDING")
+        return not_in_time(text, outage)
 
     async def _deliver(self, arrival: Arrival) -> calls.Output:
         if arrival.error is not None:

@@ -72,11 +72,11 @@ class AsyncRetrievals(fork.Forkable):
         return arrival.claimed
 
     def _not_in_time(self, call_id: str) -> TimedOut:
-        text = "there is no output yet"
         outage = self._arrivals.outage()
         if outage is None:
+            text = "there is no output yet, or another client holds it"
             return Pending(text, "OUTPUT_PENDING", call_id)
-        return not_in_time(text, outage, call_id)
+        return not_in_time("no output came", outage, call_id)
 
     async def claim_all(
         self, call_ids: Sequence[str], timeout: float | None
