@@ -94,6 +94,7 @@ class Arrivals(fork.Forkable):
         while True:
             with self._lock:
                 while not (self._closed or self._feed.is_waiting()):
+                    self._outage.over()
                     self._changed.wait()
                 if self._closed:
                     return
@@ -105,6 +106,7 @@ class Arrivals(fork.Forkable):
                 error = caught
             try:
                 if is_final(error):
+                    self._outage.over()
                     raise error
                 pause = self._outage.pause_after(error)
             except Error as last:

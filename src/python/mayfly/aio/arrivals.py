@@ -74,6 +74,7 @@ class AsyncArrivals:
     async def _serve(self) -> None:
         while not self._is_closed:
             while not self._feed.is_waiting():
+                self._outage.over()
                 self._changed.clear()
                 await self._changed.wait()
             try:
@@ -84,6 +85,7 @@ class AsyncArrivals:
                 error = caught
             try:
                 if is_final(error) or self._is_closed:
+                    self._outage.over()
                     raise error
                 pause = self._outage.pause_after(error)
             except Error as last:

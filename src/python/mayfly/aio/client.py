@@ -171,8 +171,8 @@ class AsyncClient(AsyncRole):
         tells (CLAIMED). TimedOut: it did not come, and the server could not be reached at the end.
         Unavailable: the server could not be reached for Settings.timeout. NotFound: it never will be
         there; OUTPUT_CONSUMED: it was retrieved. ClaimLost: the claim lapsed before the output was
-        acknowledged, and another client has it. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
-        larger than Settings.data_bytes_max; stream it with retrieving.
+        acknowledged, and another client has it. PayloadDamaged: it was stored or arrived damaged.
+        PayloadTooLarge: larger than Settings.data_bytes_max; stream it with retrieving.
         """
         claimed = await self._retrievals.claim(
             arguments.call_id_from(call_id), arguments.timeout_from(timeout)

@@ -107,7 +107,8 @@ class Backend(BaseBackend):
                  no_ack: bool = True, on_interval: Any = None) -> dict[str, Any]:
         """Takes the result, when it is there.
 
-        TimeoutError: it was not there in time, or the server was away. mayfly.errors.NotFound: it is not there any more.
+        TimeoutError: it was not there in time, or the server was away.
+        mayfly.errors.NotFound: it is not there any more.
         """
         self._ensure_not_eager()
         if (error := unknown_id(task_id)) is not None:

@@ -129,7 +129,7 @@ class Connections(fork.Forkable):
             for name, variable in zip(names, variables)
         )
         identity: dict[str, Any] = {"cert": cert, "key": key}
-        environment = os.environ
+        environment: Mapping[str, str] = os.environ
         if not cert and not key:
             identity["profile"] = _WORKER_PROFILE if prefix else ""
             # Those are a client's.
