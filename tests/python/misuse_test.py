@@ -66,11 +66,20 @@ class Misuse(LiveTestCase):
                          lambda each, timeout: next(self.c.as_completed([each], timeout))):
             with self.assertRaisesRegex(mayfly.InvalidArgument, "timeout is nan"):
                 function(call, timeout=math.nan)
-            with self.assertRaises((mayfly.TimedOut, mayfly.BatchError)):
-                function(call, timeout=-10**400)
+            for timeout in (-1, -0.5, -10**400, datetime.timedelta(days=-1)):
+                with self.assertRaisesRegex(mayfly.InvalidArgument, "timeout is -.* seconds, least is 0"):
+                    function(call, timeout=timeout)
         for ttl in (math.nan, math.inf, 10**400):
             with self.assertRaisesRegex(mayfly.InvalidArgument, "ttl is (nan|inf) s, limits are"):
                 self.c.put_input(b"", ttl=ttl)
+
+    def test_more_calls_than_a_stream_takes_are_refused(self) -> None:
+        calls = [mayfly.new_call_id() for _ in range(65537)]
+        with self.assertRaisesRegex(mayfly.InvalidArgument, "65537 calls .* limit of a client is 65536"):
+            self.c.as_completed(calls)
+        found = dict(self.c.as_completed(calls[1:], return_exceptions=True, timeout=300))
+        self.assertEqual(len(found), 65536)
+        self.assertEqual({type(each) for each in found.values()}, {mayfly.NotFound})
 
     def test_a_mapping_or_set_is_no_data(self) -> None:
         for data in ({b"a": 1}, {b"a", b"b"}):

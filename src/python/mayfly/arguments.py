@@ -76,6 +76,10 @@ def timeout_from(value: Any) -> float | None:
     seconds = seconds_from(value, "timeout")
     if math.isnan(seconds):
         raise InvalidArgument("timeout is nan, expected a number of seconds")
+    if seconds < 0:
+        raise InvalidArgument(
+            f"timeout is {seconds:g} seconds, least is 0; None waits without a limit"
+        )
     return seconds if seconds < _FOR_EVER_SECONDS else None
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import Any, Iterable, Iterator
 
 from mayfly import fork, transport
-from mayfly.backoff import pause_before
 from mayfly.calls import Claimed
 from mayfly.connection import Connection
-from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.errors import Cancelled, Error, LimitExceeded, Unavailable
 from mayfly.feed import Feed, OnArrivals, is_final
+from mayfly.outage import Outage
 from mayfly.v1 import function_io_pb2 as pb
 
 
@@ -44,7 +45,7 @@ class Arrivals(fork.Forkable):
         self._feed = Feed(self._connection.settings.lease)
         self._thread: threading.Thread | None = None
         self._call: Any = None
-        self._was_heard = False  # on the stream under way
+        self._outage = Outage(self._connection.settings)
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
         """Cancelled. InvalidArgument: too many."""
@@ -74,6 +75,10 @@ class Arrivals(fork.Forkable):
         """Whether the stream that claimed it is still open. With its end the claim was released."""
         return claimed.claim.token == self._feed.token
 
+    def outage(self) -> Unavailable | None:
+        """Why the server cannot be reached now. None: it can, as far as is known."""
+        return self._outage.error()
+
     def close(self) -> None:
         """Ends the stream, which releases what was not acknowledged."""
         with self._lock:
@@ -86,30 +91,44 @@ class Arrivals(fork.Forkable):
                 self._connection.tasks.start("mayfly-cancel", call.cancel)
 
     def _run(self) -> None:
-        failures = 0
         while True:
             with self._lock:
                 while not (self._closed or self._feed.is_waiting()):
+                    self._outage.over()
                     self._changed.wait()
                 if self._closed:
                     return
-            self._was_heard = False
             try:
+                self._ask_whether_reached()
                 self._stream()
                 error: Error = Unavailable("the stream ended")
             except Error as caught:
                 error = caught
-            failures = 1 if self._was_heard else failures + 1
-            if is_final(error) or failures >= self._connection.settings.attempts_max:
+            try:
+                if is_final(error):
+                    self._outage.over()
+                    raise error
+                pause = self._outage.pause_after(error)
+            except Error as last:
                 with self._lock:
-                    arrivals = self._feed.fail(error)
+                    arrivals = self._feed.fail(last)
                 self._on_arrivals(arrivals, [])
                 continue
-            pause = max(error.retry_after, pause_before(failures, self._connection.settings))
             with contextlib.suppress(Cancelled):  # which the next stream finds too
                 self._connection.closing.sleep(pause)
 
+    def _ask_whether_reached(self) -> None:
+        """A stream does not tell: it is silent while there are no outputs. Unavailable, TimedOut."""
+        if self._connection.was_reached and not self._outage.has_failed():
+            return
+        with contextlib.suppress(LimitExceeded):  # which is an answer
+            with self._connection.stub() as stub:
+                stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=self._outage.ask())
+        self._connection.was_reached = True
+        self._outage.reached()
+
     def _stream(self) -> None:
+        began = time.monotonic()
         try:
             with self._connection.stub() as stub:
                 with self._lock:
@@ -120,12 +139,13 @@ class Arrivals(fork.Forkable):
                     if self._closed:
                         call.cancel()
                 for response in call:
-                    self._was_heard = True
+                    self._outage.over()
                     with self._lock:
                         arrivals, strays = self._feed.take(response)
                         self._changed.notify_all()
                     self._on_arrivals(arrivals, strays)
         finally:
+            self._outage.lasted(time.monotonic() - began)
             with self._lock:
                 self._feed.broken()
                 self._call = None

@@ -28,6 +28,7 @@ class Connection(fork.Forkable):
         self.tasks = Tasks()
         self._channels = Channels(settings)
         self.closing = Closing()
+        self.was_reached = False  # the server, by any call
         self.before_close: Callable[[], None] | None = None
         self._lock = threading.Lock()
         fork.register(self)
@@ -111,7 +112,9 @@ class Connection(fork.Forkable):
             channel = None
             try:
                 channel = self._channel()
-                return getattr(channel.stub, method)(request, timeout=backoff.left())
+                response = getattr(channel.stub, method)(request, timeout=backoff.left())
+                self.was_reached = True
+                return response
             except Exception as error:
                 known = self._known(error, channel)
                 if not isinstance(known, Unavailable):

@@ -14,8 +14,9 @@ class Endpoint:
     _settings: Settings
 
     def __init__(self, server: str, *, ca: Path, cert: Path, key: Path, **settings: Any) -> None:
-        """`server` is host:port, or a host for port 7443; `ca`, `cert` and `key` are PEM files; `settings` are those of
-        Settings, times in seconds or as a timedelta. Connects with the first call.
+        """`server` is host:port, or a host for port 7443; `ca`, `cert` and `key` are PEM files;
+        `settings` are those of Settings, times in seconds or as a timedelta. Connects with the first
+        call.
 
         InvalidArgument: a file cannot be read, or a setting is out of its range.
         """

@@ -77,7 +77,8 @@ class StaleAttempt(Error):
 
 
 class ClaimLost(Error):
-    """The claim lapsed and another client has the output now."""
+    """The claim lapsed before the ack, and another client has the output now, or a later attempt
+    replaced it. Clients that only wait for the same output get Pending or NotFound."""
 
 
 class OutputClaimed(Error):
@@ -93,7 +94,8 @@ class InvalidArgument(Error, ValueError):
 
 
 class PayloadTooLarge(InvalidArgument):
-    """Larger than the server's limits.payload_bytes_max, or than data_bytes_max of the client."""
+    """Larger than the server's limits.payload_bytes_max, than data_bytes_max of the client, or than
+    an item of put_inputs and put_outputs may be (60 MiB)."""
 
 
 class PayloadDamaged(Error):
@@ -110,7 +112,8 @@ class CertificateInvalid(PermissionDenied):
 
 
 class Unavailable(Error):
-    """The server could not be reached, or is starting or draining, after all repetitions."""
+    """The server could not be reached, or is starting or draining, after all repetitions; a wait for
+    outputs ends with it when that lasts for Settings.timeout."""
 
 
 class TimedOut(Error, TimeoutError):
@@ -118,7 +121,7 @@ class TimedOut(Error, TimeoutError):
 
 
 class Pending(TimedOut):
-    """There is no output yet."""
+    """There is no output yet, or another client holds it: describe tells which."""
 
 
 class Cancelled(Error):
@@ -200,4 +203,10 @@ def from_status_of_rpc(error: Any) -> Error:
             status = status_pb2.Status.FromString(value)
             if status.code == code:
                 return from_status(status)
-    return from_status(status_pb2.Status(code=code, message=error.details() or ""))
+    details = error.details() or ""
+    if code == 8 and "message larger than max" in details:  # gRPC's own, which never reached the service
+        return PayloadTooLarge(
+            f"{details}: a request is above limits.message_bytes_max of the server; payloads above "
+            "1 MiB are uploaded in parts by put_input and put_output", "PAYLOAD_TOO_LARGE",
+        )
+    return from_status(status_pb2.Status(code=code, message=details))

@@ -12,11 +12,15 @@ from mayfly.arguments import Buffer
 from mayfly.call_id import new_call_id
 from mayfly.calls import NO_METADATA, Metadata, Outcome, Ttl
 from mayfly.checksum import crc32c
-from mayfly.errors import InvalidArgument
+from mayfly.errors import Error, InvalidArgument, PayloadTooLarge
 from mayfly.v1 import function_io_pb2 as pb
 
 # The approximate size of an item without its data.
 ITEM_OVERHEAD_BYTES = 96
+
+# The largest payload of an item. With its metadata it fits into a message of 64 MiB, the default of
+# limits.message_bytes_max.
+DATA_BYTES_MAX = 60 << 20
 
 # An item of a put as the arguments of its message, which is made in its request: a message that is
 # copied into another one costs more than all else.
@@ -76,6 +80,37 @@ def input_items(
             raise _of_item(f"inputs[{index}]", error) from None
         are_minted.append(not each.call_id)
     return are_minted, items
+
+
+def too_large(name: str, items: list[PutItem]) -> dict[int, Error]:
+    """The errors of items that fit into no message, by their index. `name` is the argument's."""
+    method = f"put_{name.removesuffix('s')}"
+    return {
+        index: PayloadTooLarge(
+            f"{name}[{index}].data is {size} bytes, limit of an item is {DATA_BYTES_MAX}: put it with "
+            f"{method}, which uploads a payload of any size",
+            "PAYLOAD_TOO_LARGE", item["call_id"],
+        )
+        for index, item in enumerate(items)
+        if (size := len(item["payload"]["data"])) > DATA_BYTES_MAX
+    }
+
+
+def others(items: list[PutItem], refused: Mapping[int, Error]) -> list[PutItem]:
+    """Those that are sent."""
+    if not refused:
+        return items
+    return [item for index, item in enumerate(items) if index not in refused]
+
+
+def with_refused(
+    results: Iterable[Error | None], refused: Mapping[int, Error]
+) -> list[Error | None]:
+    """The results of all items, from those of the others."""
+    found = list(results)
+    for index in sorted(refused):
+        found.insert(index, refused[index])
+    return found
 
 
 def _input_of(each: calls.InputItem, common_ttl: float | None) -> PutItem:

@@ -17,41 +17,53 @@ _KEYS = ("server", "ca", "cert", "key")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All that a client can be told; times are in seconds, sizes in bytes."""
+    """All that a client can be told; times are in seconds or a timedelta, sizes in bytes.
+
+      server: host:port, or the host for port 7443; all addresses of the host must be one
+        server's. Required, as the next three.
+      ca: PEM file: whom to trust as a server.
+      cert: PEM file: who this client is, tenant and role.
+      key: PEM file: the key of cert.
+      server_name: The name to expect in the server's certificate. Default: the host of
+        `server`.
+      timeout: How long a call may take with all its repetitions, beyond the wait for an
+        output; how long such a wait goes on while the server cannot be reached; how long a
+        transfer of a large payload may make no progress. More than 0. Default: 30.
+      linger: Calls of many threads or tasks at the same time travel together. A call that
+        finds none of its kind under way leaves at once, or when it has lingered this long
+        for company: 0..0.001. Default: 0.
+      batch_bytes_max: Requests are split, and answers asked for, in messages of about this
+        size: 1..67108864. Default: 3 MiB, which suits gRPC servers and proxies with stock
+        limits.
+      data_bytes_max: The largest payload that is read into memory; larger ones want to be
+        streamed. Default: 256 MiB.
+      lease: How long a claim holds without renewal; held ones are renewed. 1 up to the
+        server's limit. Default: 30.
+      attempts_max: How often a call is tried that could not reach the server; 1: never
+        repeated. Default: 100.
+      delay_min: The first pause between two tries. It doubles, less a random part of up to
+        a half. Default: 0.05.
+      delay_max: The longest pause. One that the server asks for may be longer. Default: 5.
+      keepalive_time: After how long a silence to ask whether the connection is alive. 10 or
+        more. Default: 20.
+      keepalive_timeout: How long to wait for the answer to that. More than 0. Default: 10.
+    """
 
     server: str
-    """host:port, or the host for port 7443; all addresses of the host must be one server's."""
     ca: str
-    """PEM file: whom to trust as a server."""
     cert: str
-    """PEM file: who this client is, tenant and role."""
     key: str
-    """PEM file: the key of cert."""
     server_name: str = ""
-    """The name to expect in the server's certificate. Default: the host of `server`."""
     timeout: float = 30.0
-    """How long a call may take with all its repetitions, beyond the wait for an output; a transfer
-    of a large payload, without progress. More than 0."""
     linger: float = 0.0
-    """Calls of many threads or tasks at the same time travel together. A call that finds none of
-    its kind under way leaves at once, or when it has lingered this long for company: 0..0.001."""
     batch_bytes_max: int = 3 << 20
-    """Requests are split, and answers asked for, in messages of about this size: 1..67108864. The
-    default suits gRPC servers and proxies with stock limits."""
     data_bytes_max: int = 256 << 20
-    """The largest payload that is read into memory; larger ones want to be streamed."""
     lease: float = 30.0
-    """How long a claim holds without renewal; held ones are renewed. 1 up to the server's limit."""
     attempts_max: int = 100
-    """How often a call is tried that could not reach the server; 1: never repeated."""
     delay_min: float = 0.05
-    """The first pause between two tries. It doubles, less a random part of up to a half."""
     delay_max: float = 5.0
-    """The longest pause. One that the server asks for may be longer."""
     keepalive_time: float = 20.0
-    """After how long a silence to ask whether the connection is alive. 10 or more."""
     keepalive_timeout: float = 10.0
-    """How long to wait for the answer to that. More than 0."""
 
     def __post_init__(self) -> None:
         """Takes paths and timedeltas too."""

@@ -412,6 +412,25 @@ class SetupTest(unittest.TestCase):
         with self.assertRaisesRegex(AssertionError, "MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY"):
             SERVICES.start_worker("client-only", ("client",))
 
+    def test_the_config_file_has_both_identities(self):
+        config = SERVICES.directory / "config.toml"
+        lines = {role: "".join(f'{name} = "{path}"\n' for name, path in SERVICES.identity(role).items())
+                 for role in ("client", "worker")}
+        config.write_text(f'server = "{SERVICES.mayfly.target}"\n'
+                          f'ca = "{SERVICES.mayfly.path("certificates/ca.pem")}"\n'
+                          f'{lines["client"]}[profiles.worker]\n{lines["worker"]}')
+        others = {name: value for name, value in os.environ.items() if "MAYFLY_" not in name}
+        with mock.patch.dict(os.environ, {**others, "MAYFLY_CONFIG": str(config)}, clear=True):
+            connections = tasks.new_app().backend.connections
+            connections.check_worker()
+            call_id = mayfly.new_call_id()
+            connections.put_inputs([call_id])
+            connections.worker.put_output(call_id, b"x")
+            self.assertEqual(connections.client.retrieve(call_id, timeout=SECONDS), b"x")
+            config.write_text(f'ca = "ca"\n{lines["client"]}')
+            with self.assertRaisesRegex(ImproperlyConfigured, "MAYFLY_WORKER_CERT.*no profile worker"):
+                tasks.new_app().backend.connections.check_worker()
+
     def test_a_pool_that_grpc_does_not_know_is_refused(self):
         for pool in ("gevent", "celery.concurrency.eventlet:TaskPool"):
             with self.assertRaisesRegex(ImproperlyConfigured, "use --pool prefork, threads or solo"):

@@ -34,6 +34,7 @@ QUICK_SECONDS = 20
 def setUpModule():
     SERVICES.start_worker("patient", ("client", "worker"), CELERY_TEST_OPTIONS=json.dumps(
         {"timeout": 1, "task_store_retry_max": SECONDS}))
+    SERVICES.start_worker("plain", ("worker",), CELERY_TEST_QUEUE="plain")
     SERVICES.start_worker(
         "impatient", ("worker",), CELERY_TEST_QUEUE="impatient",
         CELERY_TEST_OPTIONS=json.dumps({"timeout": 1, "task_store_retry_max": 0}))
@@ -54,15 +55,44 @@ class OutageTest(unittest.TestCase):
         result = wait_for.delay(str(self.gate), "value")
         self.away()
         self.gate.touch()
-        self.logged("patient", f"task {result.id}: storing its result is tried again")
+        self.logged("patient", f"task {result.id}: storing its result failed, is tried again")
         SERVICES.mayfly.start()
         self.assertEqual(result.get(timeout=SECONDS), "value")
+
+    def test_a_worker_warns_once_and_says_when_it_is_over(self):
+        result = wait_for.apply_async((str(self.gate), "value"), queue="plain")
+        self.away()
+        began = time.monotonic()
+        self.gate.touch()
+        storing = f"task {result.id}: storing its result"
+        self.logged("plain", f"{storing} failed, is tried again for up to ")
+        self.assertLess(time.monotonic() - began, mayfly.Settings.timeout / 2)
+        time.sleep(5)  # for some more failures
+        SERVICES.mayfly.start()
+        self.assertEqual(result.get(timeout=SECONDS), "value")
+        self.logged("plain", f"{storing} succeeded after ")
+        log = SERVICES.log("plain")
+        self.assertEqual(log.count(f"{storing} failed"), 1)
+        self.assertRegex(log, f"WARNING.*{storing} failed, is tried again for up to [0-9]+ s: .*refused")
+
+    def test_get_raises_celerys_error_while_the_server_is_away(self):
+        result = wait_for.delay(str(self.gate), "value")
+        self.away()
+        impatient = tasks.new_app(timeout=1).AsyncResult(result.id)
+        for get in (app.AsyncResult(result.id).get, group_of(app, result).get, impatient.get):
+            with self.assertRaises(TimeoutError) as raised:
+                get(timeout=2)
+            self.assertIsInstance(raised.exception.__cause__, mayfly.Error)
+            self.assertIn("The server is away", str(raised.exception))
+        with self.assertRaises(mayfly.Unavailable):
+            impatient.get()
+        self.gate.touch()
 
     def test_a_chord_is_completed_when_the_server_is_back(self):
         result = chord([wait_for.s(str(self.gate), 1), wait_for.s(str(self.gate), 2)])(total.s())
         self.away()
         self.gate.touch()
-        self.logged("patient", f"task {result.parent[0].id}: storing its result is tried again")
+        self.logged("patient", f"task {result.parent[0].id}: storing its result failed, is tried again")
         SERVICES.mayfly.start()
         self.assertEqual(result.get(timeout=SECONDS), 3)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from typing import Any, AsyncIterator, Iterable
 
 from mayfly.aio.connection import AsyncConnection
-from mayfly.backoff import pause_before
 from mayfly.calls import Claimed
-from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.errors import Cancelled, Error, LimitExceeded, Unavailable
 from mayfly.feed import Feed, OnArrivals, is_final
+from mayfly.outage import Outage
 from mayfly.v1 import function_io_pb2 as pb
 
 
@@ -29,7 +31,7 @@ class AsyncArrivals:
         self._feed = Feed(connection.settings.lease)
         self._changed = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
-        self._was_heard = False  # on the stream under way
+        self._outage = Outage(connection.settings)
         self._is_closed = False
 
     def subscribe(self, call_ids: Iterable[str]) -> None:
@@ -55,6 +57,10 @@ class AsyncArrivals:
         """Whether the stream that claimed it is still open. With its end the claim was released."""
         return claimed.claim.token == self._feed.token
 
+    def outage(self) -> Unavailable | None:
+        """Why the server cannot be reached now. None: it can, as far as is known."""
+        return self._outage.error()
+
     def close(self) -> None:
         """Ends the stream, which releases what was not acknowledged."""
         self._is_closed = True
@@ -66,36 +72,51 @@ class AsyncArrivals:
         self._on_arrivals(self._feed.fail(Cancelled("the client is closed")), [])
 
     async def _serve(self) -> None:
-        settings = self._connection.settings
-        failures = 0
         while not self._is_closed:
             while not self._feed.is_waiting():
+                self._outage.over()
                 self._changed.clear()
                 await self._changed.wait()
-            self._was_heard = False
             try:
+                await self._ask_whether_reached()
                 await self._stream()
                 error: Error = Unavailable("the stream ended")
             except Error as caught:
                 error = caught
-            failures = 1 if self._was_heard else failures + 1
-            if self._is_closed or is_final(error) or failures >= settings.attempts_max:
-                self._on_arrivals(self._feed.fail(error), [])
+            try:
+                if is_final(error) or self._is_closed:
+                    self._outage.over()
+                    raise error
+                pause = self._outage.pause_after(error)
+            except Error as last:
+                self._on_arrivals(self._feed.fail(last), [])
                 continue
-            await asyncio.sleep(max(error.retry_after, pause_before(failures, settings)))
+            await asyncio.sleep(pause)
+
+    async def _ask_whether_reached(self) -> None:
+        """A stream does not tell: it is silent while there are no outputs. Unavailable, TimedOut."""
+        if self._connection.was_reached and not self._outage.has_failed():
+            return
+        with contextlib.suppress(LimitExceeded):  # which is an answer
+            async with self._connection.stub() as stub:
+                await stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=self._outage.ask())
+        self._connection.was_reached = True
+        self._outage.reached()
 
     async def _stream(self) -> None:
         call: Any = None
+        began = time.monotonic()
         try:
             async with self._connection.stub() as stub:
                 self._feed.open()
                 call = stub.StreamOutputs(self._requests(self._feed.token))
                 async for response in call:
-                    self._was_heard = True
+                    self._outage.over()
                     arrivals, strays = self._feed.take(response)
                     self._changed.set()
                     self._on_arrivals(arrivals, strays)
         finally:
+            self._outage.lasted(time.monotonic() - began)
             self._feed.broken()
             self._changed.set()
             if call is not None:

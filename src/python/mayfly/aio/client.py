@@ -124,11 +124,16 @@ class AsyncClient(AsyncRole):
         """Stores many inputs, and returns the ids of their calls in order. `ttl` is of those that
         have none. Each may have up to 60 MiB; put larger ones with put_input.
 
+        PayloadTooLarge: one has more, and none was sent; with return_exceptions the others are.
         BatchError: some failed; it has their errors and the ids of all. With return_exceptions the
         errors, which have the ids too, are in their places instead.
         """
         are_minted, items = put_items.input_items(inputs, ttl)
-        found = await self._puts.call_all(items)
+        refused = put_items.too_large("inputs", items)
+        if refused and not return_exceptions:
+            raise refused[min(refused)]
+        sent = put_items.others(items, refused)
+        found = put_items.with_refused(await self._puts.call_all(sent), refused)
         if any(map(is_of_another_time, found)):
             await self._learn_time()
             await self._put_again(items, are_minted, found)
@@ -162,9 +167,12 @@ class AsyncClient(AsyncRole):
 
         When the output must not be lost even if this process dies with it, use retrieving.
 
-        Pending (a TimeoutError): it was not there in time. NotFound: it never will be. ClaimLost:
-        another client was faster. PayloadDamaged: it was stored or arrived damaged. PayloadTooLarge:
-        larger than Settings.data_bytes_max; stream it with retrieving.
+        Pending (a TimeoutError): it was not there in time, or another client held it, which describe
+        tells (CLAIMED). TimedOut: it did not come, and the server could not be reached at the end.
+        Unavailable: the server could not be reached for Settings.timeout. NotFound: it never will be
+        there; OUTPUT_CONSUMED: it was retrieved. ClaimLost: the claim lapsed before the output was
+        acknowledged, and another client has it. PayloadDamaged: it was stored or arrived damaged.
+        PayloadTooLarge: larger than Settings.data_bytes_max; stream it with retrieving.
         """
         claimed = await self._retrievals.claim(
             arguments.call_id_from(call_id), arguments.timeout_from(timeout)
@@ -278,7 +286,8 @@ class AsyncClient(AsyncRole):
         that the loop is left with is given back. Outputs wait under claims in a window of 16 MiB.
 
         A call that will have no output raises its error, or with return_exceptions gives it in the
-        output's place. TimedOut: not all came within `timeout` seconds. Errors as of retrieve.
+        output's place. Pending: not all came within `timeout` seconds. InvalidArgument: too many
+        calls; iterate over parts of them. Errors as of retrieve.
         """
         ids = arguments.call_ids_from(call_ids)
         seconds = arguments.timeout_from(timeout)

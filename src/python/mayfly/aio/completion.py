@@ -13,8 +13,9 @@ from mayfly.aio.held_output import AsyncHeldOutput
 from mayfly.aio.retrieval import AsyncRetrievals
 from mayfly.calls import Claim
 from mayfly.endpoint import not_to_pickle
-from mayfly.errors import Error, TimedOut
+from mayfly.errors import Error, Pending, TimedOut
 from mayfly.feed import Arrival, weakly
+from mayfly.outage import not_in_time
 
 # Acks travel together; while outputs arrive there is no hurry.
 _ACKS_MAX = 128
@@ -91,8 +92,16 @@ class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         arrival = await self._arrived.take(left)
         if arrival is None:
-            raise TimedOut(f"{len(self._left)} calls have no output yet")
+            raise self._not_in_time()
         return arrival
+
+    def _not_in_time(self) -> TimedOut:
+        count = len(self._left)
+        text = "1 call has no output yet" if count == 1 else f"{count} calls have no output yet"
+        outage = self._arrivals.outage()
+        if outage is None:
+            return Pending(f"{text}, or another client holds it", "OUTPUT_PENDING")
+        return not_in_time(text, outage)
 
     async def _deliver(self, arrival: Arrival) -> calls.Output:
         if arrival.error is not None:

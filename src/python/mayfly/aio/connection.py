@@ -27,6 +27,7 @@ class AsyncConnection(fork.Forkable):
         self._channels = Channels(settings)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self.closing = Closing()
+        self.was_reached = False  # the server, by any call
         self.before_close: Callable[[], None] | None = None
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()  # downloads under way
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
@@ -93,7 +94,9 @@ class AsyncConnection(fork.Forkable):
         while True:
             try:
                 async with self.stub() as stub:
-                    return await getattr(stub, method)(request, timeout=backoff.left())
+                    response = await getattr(stub, method)(request, timeout=backoff.left())
+                    self.was_reached = True
+                    return response
             except Unavailable as error:
                 await self.closing.sleep(backoff.pause_after(error))
 

@@ -12,10 +12,11 @@ from mayfly.aio.concurrency import Guard, Inbox, Waiter
 from mayfly.aio.connection import AsyncConnection
 from mayfly.calls import Claim, Claimed
 from mayfly.contract import Kinds, output_of
-from mayfly.errors import Cancelled, ClaimLost, Error, Pending
+from mayfly.errors import Cancelled, ClaimLost, Error, Pending, TimedOut
 from mayfly.feed import Arrival
 from mayfly.held import Found, is_same, require_acknowledged, with_claim
 from mayfly.holdings import Holdings
+from mayfly.outage import not_in_time
 from mayfly.waiters import Waiters
 
 # The least time for a request, also when its caller does not wait for an output: connecting takes
@@ -64,11 +65,18 @@ class AsyncRetrievals(fork.Forkable):
             return claimed
         arrival = await self._wait(call_id, deadline)
         if arrival is None:
-            raise Pending("there is no output yet", "OUTPUT_PENDING", call_id)
+            raise self._not_in_time(call_id)
         if arrival.error is not None:
             raise arrival.error
         assert arrival.claimed is not None
         return arrival.claimed
+
+    def _not_in_time(self, call_id: str) -> TimedOut:
+        outage = self._arrivals.outage()
+        if outage is None:
+            text = "there is no output yet, or another client holds it"
+            return Pending(text, "OUTPUT_PENDING", call_id)
+        return not_in_time("no output came", outage, call_id)
 
     async def claim_all(
         self, call_ids: Sequence[str], timeout: float | None
@@ -113,7 +121,7 @@ class AsyncRetrievals(fork.Forkable):
             raise
         self._leave_all(found, inbox)
         for call_id in found.left:
-            found.add(call_id, Pending("there is no output yet", "OUTPUT_PENDING", call_id))
+            found.add(call_id, self._not_in_time(call_id))
 
     def _enter(self, call_ids: Sequence[str], inbox: Inbox[Arrival]) -> None:
         with self._guard:

@@ -134,7 +134,11 @@ class AsyncWorker(AsyncRole):
         """Stores many outputs, as AsyncClient.put_inputs. With return_exceptions it gives a list,
         with None where an output was stored."""
         ids, items = put_items.output_items(outputs, ttl)
-        found = await self._puts.call_all(items)
+        refused = put_items.too_large("outputs", items)
+        if refused and not return_exceptions:
+            raise refused[min(refused)]
+        sent = put_items.others(items, refused)
+        found = put_items.with_refused(await self._puts.call_all(sent), refused)
         if return_exceptions:
             return each_of(found, ids)
         all_of(found, ids)

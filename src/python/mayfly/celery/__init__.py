@@ -75,12 +75,13 @@ def setup(
     sends its tasks or runs them.
 
     What is not given comes from MAYFLY_SERVER, MAYFLY_CA, MAYFLY_CERT, MAYFLY_KEY,
-    MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY; server and ca, if not there either, from the same file
-    as those of every client.
+    MAYFLY_WORKER_CERT and MAYFLY_WORKER_KEY, and what is not there either from the file that
+    MAYFLY_CONFIG names: a worker's certificate and key from its table [profiles.worker].
 
     A worker tries for `task_store_retry_max` seconds (default 600) to store a result while the server
     is away. After that the message of a success returns to the broker if the task has acks_late, and
-    otherwise the result is lost; it never becomes a failure. `settings` are those of mayfly.Settings:
+    otherwise the result is lost; it never becomes a failure. It warns at the first failure and once a
+    minute. `settings` are those of mayfly.Settings:
     with timeout=2, sending a task, state, ready() and result fail within 2 s when the server is away
     (default 30). get(timeout=...) needs no longer than it is told. All of them may be in
     result_backend_transport_options instead, which `setup` adds to.

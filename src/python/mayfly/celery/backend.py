@@ -79,7 +79,7 @@ class Backend(BaseBackend):
         meta["task_id"] = task_id
         data = ensure_bytes(self.encode(meta))
         outcome = metas.outcome_of(state, result)
-        worker = self.connections.worker
+        worker = self.connections.storing
         try:
             self.connections.persist(
                 f"task {task_id}: storing its result",
@@ -107,21 +107,21 @@ class Backend(BaseBackend):
                  no_ack: bool = True, on_interval: Any = None) -> dict[str, Any]:
         """Takes the result, when it is there.
 
-        TimeoutError: it was not there in time. mayfly.errors.NotFound: it is not there any more.
+        TimeoutError: it was not there in time, or the server was away.
+        mayfly.errors.NotFound: it is not there any more.
         """
         self._ensure_not_eager()
         if (error := unknown_id(task_id)) is not None:
             raise error
-        outage = Outage(self.connections.settings.timeout)
+        outage = Outage(self.connections.settings.timeout, timeout)
         for seconds in slices(timeout, on_interval):
             try:
                 return self.take(task_id, seconds)
             except errors.Unavailable as error:
                 outage.go_on_after(error)
-            except errors.TimedOut:
-                outage.is_over()
-        outage.check()
-        raise TimeoutError("The operation timed out.")
+            except errors.TimedOut as error:
+                outage.learn(error)
+        raise TimeoutError("The operation timed out." + outage.said()) from outage.error
 
     def wait_for_pending(self, result: Any, timeout: float | None = None, interval: float = 0.5,
                          no_ack: bool = True, on_message: Any = None, on_interval: Any = None,
@@ -165,6 +165,7 @@ class Backend(BaseBackend):
         waited_for = {str(each).lower(): each for each in task_ids}
         for error in filter(None, map(unknown_id, waited_for)):
             raise error
+        outage = Outage(self.connections.settings.timeout, timeout)
         for seconds in slices(timeout, on_interval):
             try:
                 with self.connections.client.as_completed(waited_for, seconds) as outputs:
@@ -175,9 +176,11 @@ class Backend(BaseBackend):
                             on_message(meta)
                         yield asked_for, meta
                 return
-            except errors.TimedOut:
-                continue
-        raise TimeoutError(f"Operation timed out ({timeout})")
+            except errors.Unavailable as error:
+                outage.go_on_after(error)
+            except errors.TimedOut as error:
+                outage.learn(error)
+        raise TimeoutError(f"Operation timed out ({timeout})" + outage.said()) from outage.error
 
     # ---- looking
 
@@ -266,26 +269,34 @@ def slices(timeout: float | None, on_interval: Any) -> Iterator[float | None]:
 class Outage:
     """How long the server has not been there for one wait, which is made of slices."""
 
-    def __init__(self, seconds_max: float) -> None:
+    def __init__(self, seconds_max: float, timeout: float | None) -> None:
         self._seconds_max = seconds_max
+        self._has_timeout = timeout is not None
         self._began = 0.0
-        self._error: errors.Error | None = None
+        self.error: errors.Error | None = None
 
     def go_on_after(self, error: errors.Error) -> None:
-        """Raises the error if it has been away for too long."""
-        if self._error is None:
+        """Raises an error if it has been away for too long: TimeoutError of a wait with a timeout,
+        which is what callers expect of any backend."""
+        if self.error is None:
             self._began = time.monotonic()
-        self._error = error
-        if time.monotonic() - self._began >= self._seconds_max:
-            raise error
+        self.error = error
+        if time.monotonic() - self._began < self._seconds_max:
+            return
+        if self._has_timeout:
+            raise TimeoutError("The operation timed out." + self.said()) from error
+        raise error
 
-    def is_over(self) -> None:
-        self._error = None
+    def learn(self, error: errors.TimedOut) -> None:
+        """Of a slice that is over: whether the server could be reached at its end."""
+        if isinstance(error.__cause__, errors.Unavailable):
+            self.go_on_after(error.__cause__)
+        else:
+            self.error = None
 
-    def check(self) -> None:
-        """Raises its error if it lasts: that says more than that the time is over."""
-        if self._error is not None:
-            raise self._error
+    def said(self) -> str:
+        """For the text of an error."""
+        return "" if self.error is None else f" The server is away: {self.error}"
 
 
 def is_call_id(task_id: str) -> bool:

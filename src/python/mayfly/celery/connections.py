@@ -45,6 +45,10 @@ RECOVERABLE = (
 )
 # Between two tries of what has to be done in the end.
 _PERSIST_PAUSE_SECONDS = 2.0
+# Tries of one of those tries, which are over within seconds.
+_PERSIST_ATTEMPTS_MAX = 5
+_WARNING_SECONDS = 60.0
+_WORKER_PROFILE = "worker"
 
 
 class Connections(fork.Forkable):
@@ -72,6 +76,7 @@ class Connections(fork.Forkable):
         fork.register(self)
         self._client: Client | None = None
         self._worker: Worker | None = None
+        self._storing: Worker | None = None
         self._ahead = InputsAhead(lambda: self.client)
         self._put: collections.OrderedDict[str, None] = collections.OrderedDict()
         self._ignored: collections.OrderedDict[str, None] = collections.OrderedDict()
@@ -89,6 +94,17 @@ class Connections(fork.Forkable):
             return self._client
 
     @property
+    def storing(self) -> Worker:
+        """As `worker`, for `persist`: its calls fail soon, so that it is told why."""
+        with self._lock:
+            if self._storing is None:
+                attempts = min(self.settings.attempts_max, _PERSIST_ATTEMPTS_MAX)
+                self._storing = self._open(
+                    Worker, "worker_", "storing results", attempts_max=attempts
+                )
+            return self._storing
+
+    @property
     def worker(self) -> Worker:
         """ImproperlyConfigured: there is no worker certificate."""
         with self._lock:
@@ -103,25 +119,32 @@ class Connections(fork.Forkable):
         except errors.Error as error:
             raise ImproperlyConfigured(f"storing results: {error}") from error
 
-    def _open(self, role: Any, prefix: str, purpose: str) -> Any:
+    def _open(self, role: Any, prefix: str, purpose: str, **settings: Any) -> Any:
+        """Without a certificate in the options or variables, that of the config file: for a worker
+        its profile `worker`."""
         names = [f"{prefix}cert", f"{prefix}key"]
         variables = [f"MAYFLY_{name.upper()}" for name in names]
         cert, key = (
             self._options.get(name) or os.environ.get(variable)
             for name, variable in zip(names, variables)
         )
-        if not cert or not key:
-            raise ImproperlyConfigured(
-                f"{purpose} needs the certificate of a {role.__name__.lower()}: set "
-                f"{' and '.join(variables)}, or give {' and '.join(names)} to mayfly.celery.setup"
-            )
+        identity: dict[str, Any] = {"cert": cert, "key": key}
+        environment: Mapping[str, str] = os.environ
+        if not cert and not key:
+            identity["profile"] = _WORKER_PROFILE if prefix else ""
+            # Those are a client's.
+            environment = {name: value for name, value in os.environ.items()
+                           if name not in ("MAYFLY_CERT", "MAYFLY_KEY")}
+        elif not cert or not key:
+            raise ImproperlyConfigured(_needs(role, purpose, names, variables))
         try:
             return role.from_env(
-                server=self._server, ca=self._options.get("ca"), cert=cert, key=key,
-                **self._settings,
+                server=self._server, ca=self._options.get("ca"), environment=environment,
+                **identity, **{**self._settings, **settings},
             )
         except errors.InvalidArgument as error:
-            raise ImproperlyConfigured(f"{purpose}: {error}") from error
+            needs = purpose if cert else _needs(role, purpose, names, variables)
+            raise ImproperlyConfigured(f"{needs}: {error}") from error
 
     def describe(self, call_id: str) -> CallDescription:
         """With either identity."""
@@ -186,14 +209,34 @@ class Connections(fork.Forkable):
         return call_id in self._ignored
 
     def persist(self, purpose: str, function: Callable[[], ResultT]) -> ResultT:
-        """Repeats it while the server is away or has no room, for up to task_store_retry_max."""
-        end = time.monotonic() + self.store_retry_max
+        """Repeats it while the server is away or has no room, for up to task_store_retry_max. Warns of
+        the first failure, and once a minute."""
+        began = time.monotonic()
+        warned: float | None = None
         while True:
             try:
-                return function()
+                result = function()
             except RECOVERABLE as error:
+                now = time.monotonic()
+                left = began + self.store_retry_max - now
                 pause = max(error.retry_after, _PERSIST_PAUSE_SECONDS * (0.5 + random.random()))
-                if time.monotonic() + pause > end:
+                if pause > left:
                     raise
-                logger.warning("%s is tried again: %s", purpose, error)
+                if warned is None or now - warned >= _WARNING_SECONDS:
+                    warned = now
+                    logger.warning("%s failed, is tried again for up to %.0f s: %s", purpose, left, error)
+            else:
+                if warned is not None:
+                    logger.info("%s succeeded after %.0f s", purpose, time.monotonic() - began)
+                return result
             time.sleep(pause)
+
+
+def _needs(role: Any, purpose: str, names: list[str], variables: list[str]) -> str:
+    is_worker = role is Worker
+    table = f"[profiles.{_WORKER_PROFILE}] of the file" if is_worker else "the file"
+    return (
+        f"{purpose} needs the certificate of a {role.__name__.lower()}: set {' and '.join(variables)}, "
+        f"give {' and '.join(names)} to mayfly.celery.setup, or cert and key to {table} that "
+        "MAYFLY_CONFIG names"
+    )
