@@ -38,6 +38,8 @@ TEST_P(UploadsTest, AnUploadIsKeptUntilACommitNamesIt) {
   ASSERT_TRUE(
       storage_->WriteSegment(upload.key, upload.payload.slot, 0, kTestDeadlineMs, segment).ok());
   Sync();
+  // No put waits for uploads: their segments are synced with the record, once a second.
+  ASSERT_TRUE(storage_->SyncRecord().ok());
   storage_.LosePower();
   Reopen();
   const std::vector<StoredUpload> found = LoadUploads();

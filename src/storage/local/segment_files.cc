@@ -56,9 +56,10 @@ absl::StatusOr<SegmentExtent> SegmentFiles::Append(uint32_t due_hour, ByteSpan s
   SegmentExtent extent = {.size_bytes = static_cast<uint32_t>(segment.size()),
                           .crc32c = Crc32c(segment)};
   Place place;
+  std::vector<SegmentFileId> useless;
   {
     MutexLock lock(&append_mutex_);
-    std::optional<Place> found = PlaceInCurrent(due_hour, extent.room_bytes());
+    std::optional<Place> found = PlaceInCurrent(due_hour, extent.room_bytes(), &useless);
     if (!found) {
       auto made = PlaceInNewFile(due_hour, extent.room_bytes());
       RETURN_IF_ERROR(made.status());
@@ -66,24 +67,25 @@ absl::StatusOr<SegmentExtent> SegmentFiles::Append(uint32_t due_hour, ByteSpan s
     }
     place = *std::move(found);
   }
+  for (const SegmentFileId& id : useless) Remove(id);
   extent.file = place.id;
   extent.offset = place.offset;
   const absl::Status written = place.file->WriteAt(place.offset, segment);
   if (written.ok()) {
     // Or the sync that ends an upload would have all of it to write.
     place.file->StartWriteback(place.offset, segment.size());
-    EndWrite(extent, /*is_written=*/true);
+    (void)EndWrite(extent, /*is_written=*/true);
     return extent;
   }
   if (!IsOutOfSpace(written)) return options_.health->Fail("writing a segment", written.message());
   // What was written of it. A place that is not given again need not be a hole.
   (void)place.file->PunchHole(extent.offset, extent.room_bytes());
-  EndWrite(extent, /*is_written=*/false);
+  if (EndWrite(extent, /*is_written=*/false)) Remove(extent.file);
   return written;
 }
 
-std::optional<SegmentFiles::Place> SegmentFiles::PlaceInCurrent(uint32_t due_hour,
-                                                                uint64_t room_bytes) {
+std::optional<SegmentFiles::Place> SegmentFiles::PlaceInCurrent(
+    uint32_t due_hour, uint64_t room_bytes, std::vector<SegmentFileId>* useless) {
   MutexLock lock(&mutex_);
   const auto current = current_.find(due_hour);
   if (current == current_.end()) return std::nullopt;
@@ -93,6 +95,7 @@ std::optional<SegmentFiles::Place> SegmentFiles::PlaceInCurrent(uint32_t due_hou
   current_.erase(current);
   state.is_current = false;
   state.CloseIfIdle();
+  if (ForgetIfUseless(id)) useless->push_back(id);
   return std::nullopt;
 }
 
@@ -123,7 +126,7 @@ SegmentFiles::Place SegmentFiles::TakePlace(const SegmentFileId& id, FileState* 
   return {.id = id, .file = state->file, .offset = offset};
 }
 
-void SegmentFiles::EndWrite(const SegmentExtent& extent, bool is_written) {
+bool SegmentFiles::EndWrite(const SegmentExtent& extent, bool is_written) {
   MutexLock lock(&mutex_);
   // A file in which something is being written stays.
   FileState& state = files_[extent.file];
@@ -132,12 +135,13 @@ void SegmentFiles::EndWrite(const SegmentExtent& extent, bool is_written) {
     state.is_dirty = true;
     dirty_.insert(extent.file);
     is_dirty_.store(true, std::memory_order_release);
-    return;
+    return false;
   }
   state.live_bytes -= extent.room_bytes();
   // The next one takes the place, if none came behind it.
   if (state.end == extent.offset + extent.room_bytes()) state.end = extent.offset;
   state.CloseIfIdle();
+  return ForgetIfUseless(extent.file);
 }
 
 // ---- Reading
@@ -254,7 +258,7 @@ void SegmentFiles::Release(std::vector<SegmentExtent> extents) {
     auto end = first;
     uint64_t bytes = 0;
     for (; end != extents.end() && end->file == id; ++end) bytes += end->room_bytes();
-    if (Forget(id, bytes)) {
+    if (ForgetReleased(id, bytes)) {
       Remove(id);
     } else {
       PunchHoles(id, absl::MakeSpan(&*first, static_cast<size_t>(end - first)));
@@ -263,12 +267,17 @@ void SegmentFiles::Release(std::vector<SegmentExtent> extents) {
   }
 }
 
-bool SegmentFiles::Forget(const SegmentFileId& id, uint64_t released_bytes) {
+bool SegmentFiles::ForgetReleased(const SegmentFileId& id, uint64_t released_bytes) {
   MutexLock lock(&mutex_);
   const auto found = files_.find(id);
   if (found == files_.end()) return false;
-  FileState& state = found->second;
-  state.live_bytes -= std::min(state.live_bytes, released_bytes);
+  found->second.live_bytes -= std::min(found->second.live_bytes, released_bytes);
+  return ForgetIfUseless(id);
+}
+
+bool SegmentFiles::ForgetIfUseless(const SegmentFileId& id) {
+  const auto found = files_.find(id);
+  const FileState& state = found->second;
   if (state.live_bytes > 0) return false;
   if (state.is_current) {
     if (punches_holes_ && state.end < kEmptyBytesMax) return false;

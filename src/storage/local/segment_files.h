@@ -123,18 +123,21 @@ class SegmentFiles {
   };
 
   std::string PathOf(const SegmentFileId& id) const;
-  std::optional<Place> PlaceInCurrent(uint32_t due_hour, uint64_t room_bytes) EXCLUDES_LOCK(mutex_);
+  std::optional<Place> PlaceInCurrent(uint32_t due_hour, uint64_t room_bytes,
+                                      std::vector<SegmentFileId>* useless) EXCLUDES_LOCK(mutex_);
   absl::StatusOr<Place> PlaceInNewFile(uint32_t due_hour, uint64_t room_bytes) EXCLUDES_LOCK(mutex_)
       REQUIRES_LOCK(append_mutex_);
   Place TakePlace(const SegmentFileId& id, FileState* state, uint64_t room_bytes)
       REQUIRES_LOCK(mutex_);
-  void EndWrite(const SegmentExtent& extent, bool is_written) EXCLUDES_LOCK(mutex_);
+  // Whether the file has become useless.
+  bool EndWrite(const SegmentExtent& extent, bool is_written) EXCLUDES_LOCK(mutex_);
 
   absl::StatusOr<std::shared_ptr<File>> OpenToRead(const SegmentFileId& id) EXCLUDES_LOCK(mutex_);
   void Close(const SegmentFileId& id) REQUIRES_LOCK(mutex_);
 
-  // Whether the file has become useless, and is to be removed by the caller: nobody knows it then.
-  bool Forget(const SegmentFileId& id, uint64_t released_bytes) EXCLUDES_LOCK(mutex_);
+  // Whether the file has become useless: nobody knows of it then, and the caller removes it.
+  bool ForgetReleased(const SegmentFileId& id, uint64_t released_bytes) EXCLUDES_LOCK(mutex_);
+  bool ForgetIfUseless(const SegmentFileId& id) REQUIRES_LOCK(mutex_);
   void PunchHoles(const SegmentFileId& id, absl::Span<const SegmentExtent> extents)
       EXCLUDES_LOCK(mutex_);
   void Remove(const SegmentFileId& id);
