@@ -35,8 +35,8 @@ class FullDiskServer(CalledServer):
         # The least that was free whenever watch() looked.
         self.free_min = disk.free_bytes()
 
-    def upload(self, steps: Iterator[Any]) -> Any:
-        method = self._channels["client"].stream_unary(
+    def upload(self, steps: Iterator[Any], role: str = "client") -> Any:
+        method = self._channels[role].stream_unary(
             "/mayfly.v1.FunctionIo/Upload",
             request_serializer=self.messages.UploadRequest.SerializeToString,
             response_deserializer=self.messages.UploadResponse.FromString,
