@@ -1,9 +1,7 @@
 // The files that hold large payloads: what goes in comes out, room comes back, failures are told.
 #include "storage/local/segment_files.h"
 
-#include <atomic>
 #include <filesystem>
-#include <functional>
 #include <thread>
 
 #include "gmock/gmock.h"
@@ -11,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/notification.h"
+#include "storage/hooked_files.h"
 #include "storage/storage_harness.h"
 #include "support/damage.h"
 
@@ -25,66 +24,6 @@ using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
 constexpr uint32_t kHour = 498'751;
-
-// The machine's files, but for what a test makes of some operations.
-class HookedSegmentFileSystem final : public FileSystem {
- public:
-  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) override {
-    if (create && on_create) RETURN_IF_ERROR(on_create());
-    auto file = PosixFileSystem()->Open(path, create);
-    RETURN_IF_ERROR(file.status());
-    return std::make_unique<Hooked>(this, *std::move(file));
-  }
-  absl::Status Rename(const std::string& from, const std::string& to) override {
-    return PosixFileSystem()->Rename(from, to);
-  }
-  absl::Status Remove(const std::string& path) override { return PosixFileSystem()->Remove(path); }
-  absl::Status SyncDirectory(const std::string& path) override {
-    ++directory_syncs;
-    return PosixFileSystem()->SyncDirectory(path);
-  }
-  bool Exists(const std::string& path) override { return PosixFileSystem()->Exists(path); }
-
-  std::function<absl::Status()> on_create;
-  std::function<absl::Status(uint64_t offset)> on_write;  // half of it is written if that fails
-  std::function<absl::Status()> on_sync;
-  std::function<absl::Status()> on_punch;
-  std::atomic<int> file_syncs = 0;
-  std::atomic<int> directory_syncs = 0;
-  std::atomic<int> punches = 0;
-
- private:
-  class Hooked final : public File {
-   public:
-    Hooked(HookedSegmentFileSystem* files, std::unique_ptr<File> file)
-        : files_(*files), file_(std::move(file)) {}
-    absl::Status ReadAt(uint64_t offset, MutableByteSpan out) override {
-      return file_->ReadAt(offset, out);
-    }
-    absl::Status WriteAt(uint64_t offset, ByteSpan data) override {
-      const absl::Status asked = files_.on_write ? files_.on_write(offset) : absl::OkStatus();
-      if (!asked.ok()) data = data.first(data.size() / 2);
-      RETURN_IF_ERROR(file_->WriteAt(offset, data));
-      return asked;
-    }
-    absl::Status Sync() override {
-      ++files_.file_syncs;
-      return files_.on_sync ? files_.on_sync() : file_->Sync();
-    }
-    absl::StatusOr<uint64_t> Size() override { return file_->Size(); }
-    absl::StatusOr<ByteSpan> Map(uint64_t size) override { return file_->Map(size); }
-    absl::Status PunchHole(uint64_t offset, uint64_t size) override {
-      ++files_.punches;
-      if (files_.on_punch) RETURN_IF_ERROR(files_.on_punch());
-      return file_->PunchHole(offset, size);
-    }
-    absl::StatusOr<uint64_t> AllocatedBytes() override { return file_->AllocatedBytes(); }
-
-   private:
-    HookedSegmentFileSystem& files_;
-    const std::unique_ptr<File> file_;
-  };
-};
 
 // A full disk, as base/file_system.cc tells of one.
 absl::Status OutOfSpace() {
@@ -140,7 +79,7 @@ class SegmentFilesTest : public testing::Test {
   TestDirectory directory_;
   std::vector<std::string> log_;
   StorageHealth health_;
-  HookedSegmentFileSystem files_;
+  HookedFiles files_;
   std::unique_ptr<SegmentFiles> segments_;
 };
 
@@ -292,7 +231,7 @@ TEST_F(SegmentFilesTest, SyncsEachFileThatHasChangedAndTheDirectoryWithANewOne) 
   ASSERT_TRUE(segments_->is_dirty());
   ASSERT_TRUE(segments_->Sync().ok());
   EXPECT_FALSE(segments_->is_dirty());
-  EXPECT_EQ(files_.file_syncs, 2);
+  EXPECT_EQ(files_.segment_file_syncs, 2);
   EXPECT_EQ(files_.directory_syncs, 1);
   EXPECT_THAT(segments_->TakeNews().synced_bytes,
               UnorderedElementsAre(Pair(first.file, first.room_bytes()),
@@ -300,7 +239,7 @@ TEST_F(SegmentFilesTest, SyncsEachFileThatHasChangedAndTheDirectoryWithANewOne) 
   Append(TextOf('c'));
   ASSERT_TRUE(segments_->Sync().ok());
   ASSERT_TRUE(segments_->Sync().ok());
-  EXPECT_EQ(files_.file_syncs, 3);
+  EXPECT_EQ(files_.segment_file_syncs, 3);
   EXPECT_EQ(files_.directory_syncs, 1);
   EXPECT_THAT(segments_->TakeNews().synced_bytes,
               ElementsAre(Pair(first.file, 2 * first.room_bytes())));

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
+#include "storage/hooked_files.h"
 #include "storage/local/segment_files.h"
 #include "storage/storage_harness.h"
 #include "support/damage.h"
@@ -117,6 +118,7 @@ TEST_F(SegmentStorageTest, SoDoRefusedPayloadsAndRemovedUploads) {
   const SlotRef refused = (*leases)[0].ref;
   StoredUpload upload = {.id = {1}, .key = TestKey(2), .kind = PayloadKind::kInput};
   upload.payload = {.slot = (*leases)[1].ref, .deadline_ms = kTestDeadlineMs};
+  upload.metadata = Sealed::CopyOf(AsBytes("metadata"));
   ASSERT_TRUE(storage_->StoreUpload(upload, (*leases)[1].secret).ok());
   for (const uint32_t number : {0, 1}) {
     ASSERT_TRUE(storage_->WriteSegment(TestKey(1), refused, number, kTestDeadlineMs, segment).ok());
@@ -143,6 +145,46 @@ TEST_F(SegmentStorageTest, AFileGoesWithTheKeyOfItsHour) {
   ASSERT_TRUE(storage_->SyncRecord().ok());
   Open();
   EXPECT_TRUE(storage_.Ack(payload.key).ok()) << "nobody misses it";
+}
+
+// ---- Syncs
+
+TEST_F(SegmentStorageTest, OnlyPutsWithSegmentsWaitForThem) {
+  HookedFiles files;
+  storage_.options.file_system = &files;
+  Open();
+  const auto leases = storage_->ReserveSlots(1);
+  ASSERT_TRUE(leases.ok());
+  const Sealed segment = Sealed::CopyOf(AsBytes(std::string(5000, 's')));
+  ASSERT_TRUE(
+      storage_->WriteSegment(TestKey(1), leases->front().ref, 0, kTestDeadlineMs, segment).ok());
+  Put(2, 0);
+  ASSERT_TRUE(storage_->Sync().ok());
+  EXPECT_EQ(files.segment_file_syncs, 0) << "an upload may take long";
+  Put(3);
+  ASSERT_TRUE(storage_->Sync().ok());
+  EXPECT_EQ(files.segment_file_syncs, 1);
+  ASSERT_TRUE(
+      storage_->WriteSegment(TestKey(1), leases->front().ref, 1, kTestDeadlineMs, segment).ok());
+  ASSERT_TRUE(storage_->SyncRecord().ok());
+  EXPECT_EQ(files.segment_file_syncs, 2);
+  storage_.Close();
+}
+
+// Its row leaves in the batch that names the segments.
+TEST_F(SegmentStorageTest, AReplacementHasItsSegmentsOnTheDiskBeforeTheOtherLeaves) {
+  HookedFiles files;
+  storage_.options.file_system = &files;
+  Open();
+  const auto put = [&](uint32_t attempt) {
+    return storage_.Put(
+        {.key = TestKey(1), .kind = PayloadKind::kOutput, .attempt = attempt, .segment_count = 1});
+  };
+  ASSERT_TRUE(put(1).ok());
+  EXPECT_EQ(files.segment_file_syncs, 0);
+  ASSERT_TRUE(put(2).ok());
+  EXPECT_EQ(files.segment_file_syncs, 1);
+  storage_.Close();
 }
 
 // ---- What no row names
@@ -283,7 +325,7 @@ INSTANTIATE_TEST_SUITE_P(Losses, UnsyncedSegmentsTest,
 
 TEST_P(UnsyncedSegmentsTest, ItsPayloadWasNeverStored) {
   // In some orders the row was known to be synced, as that of an upload may be.
-  for (const bool is_recorded : {false, true}) {
+  for (const bool is_recorded : {true, false}) {
     SCOPED_TRACE(is_recorded);
     const TestPayload lost = Put(1);
     if (is_recorded) {
@@ -336,6 +378,7 @@ TEST_P(UnsyncedSegmentsTest, AnUploadGoesOnBeforeTheFirst) {
   ASSERT_TRUE(leases.ok());
   StoredUpload upload = {.id = {1}, .key = TestKey(1), .kind = PayloadKind::kInput};
   upload.payload = {.slot = leases->front().ref, .deadline_ms = kTestDeadlineMs};
+  upload.metadata = Sealed::CopyOf(AsBytes("metadata"));
   ASSERT_TRUE(storage_->StoreUpload(upload, leases->front().secret).ok());
   const Sealed segment = Sealed::CopyOf(AsBytes(std::string(5000, 's')));
   const auto write = [&](uint32_t number) {

@@ -69,9 +69,9 @@ LocalStorage::LocalStorage(LocalStorageOptions options)
       row_cache_(options_.row_cache_bytes),
       sync_group_([this] { return SyncBoth(); }),
       flushed_ms_(options_.now_ms),
+      release_thread_("segment-release", 1),
       slot_sync_thread_("slot-sync", 1),
-      file_record_thread_("file-record", 1),
-      release_thread_("segment-release", 1) {}
+      file_record_thread_("file-record", 1) {}
 
 LocalStorage::~LocalStorage() {
   if (database_ != nullptr) database_->log_watch()->Notify(nullptr);

@@ -303,10 +303,10 @@ class LocalStorage : public Storage {
   Mutex maintain_mutex_;
   int64_t flushed_ms_ GUARDED_BY(maintain_mutex_);
 
-  // Last: their threads use what is above.
+  // Last: their threads use what is above. Each also uses those before it.
+  ThreadPool release_thread_;
   ThreadPool slot_sync_thread_;
   ThreadPool file_record_thread_;
-  ThreadPool release_thread_;
   std::unique_ptr<DiskRoom> room_;
 };
 
