@@ -25,7 +25,7 @@ import grpc
 from call_id import new_call_id
 from called_server import generate_messages
 from crc32c import crc32c
-from full_disk_server import Failure, FullDiskServer
+from full_disk_server import Failure, FullDiskServer, serve
 from loop_disk import LoopDisk, can_mount
 
 SKIPPED = 77
@@ -206,24 +206,10 @@ def main() -> int:
         with LoopDisk(scratch, DISK_MB) as disk:
             settings = f'disk_reserve_bytes = "{RESERVE_BYTES // MIB}MiB"'
             server = FullDiskServer(sys.argv[1], messages, disk, settings)
-            try:
-                server.start()
-                LargePayloads(server).run()
-                if server.stop() != 0:
-                    raise Failure("the server did not stop cleanly")
-            except (Failure, AssertionError, grpc.RpcError) as error:
-                print(f"FAILED: {type(error).__name__} {error}", flush=True)
-                with open(server.path("log")) as log:
-                    print("".join(log.readlines()[-20:]), flush=True)
-                return 1
-            finally:
-                if server.is_running:
-                    server.kill()
-                disk.unmount()
-                server.close()
+            served = serve(server, lambda: LargePayloads(server).run(), lambda: "large payloads")
+            return 0 if served else 1
     finally:
         shutil.rmtree(scratch)
-    return 0
 
 
 if __name__ == "__main__":

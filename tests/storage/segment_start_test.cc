@@ -292,6 +292,20 @@ TEST_F(SegmentStorageTest, AStartRefusesToLoseAFileUnlessThatIsAccepted) {
   EXPECT_TRUE(ComesDownTo(0));
 }
 
+// Not the work of a crash, whether or not it was synced.
+TEST_F(SegmentStorageTest, AStartRefusesAFileThatCannotBeRead) {
+  const TestPayload payload = Put(1);
+  storage_.Close();
+  const std::string file = OnlyFile();
+  std::filesystem::rename(file, Path("kept"));
+  std::filesystem::create_directory(file);
+  EXPECT_THAT(std::string(storage_.Open().message()), HasSubstr("is not a regular file"));
+  std::filesystem::remove(file);
+  std::filesystem::rename(Path("kept"), file);
+  Open();
+  EXPECT_TRUE(storage_.IsReadable(payload));
+}
+
 TEST_F(SegmentStorageTest, DamageOfWhatWasSyncedIsDataLossOfThatPayload) {
   const TestPayload first = Put(1);
   const TestPayload second = Put(2);

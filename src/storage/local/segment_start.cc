@@ -31,6 +31,7 @@
 namespace mayfly {
 namespace {
 
+constexpr char kMissing[] = "is missing";
 // How a file system counts what names a file's blocks: a block for some hundred pieces.
 constexpr uint64_t kPiecesPerBlock = 64;
 constexpr uint64_t kSlackBlocks = 8;
@@ -87,6 +88,8 @@ class LocalStorage::SegmentStart {
     uint64_t lost_segments = 0;
 
     bool is_there() const { return fault.empty(); }
+    // Others than these are no work of a crash.
+    bool is_there_or_missing() const { return is_there() || fault == kMissing; }
     uint64_t synced_bytes() const { return row ? row->synced_bytes : 0; }
   };
 
@@ -135,7 +138,7 @@ class LocalStorage::SegmentStart {
 
   Census& CensusOf(const SegmentFileId& id) {
     const auto [place, is_new] = census_.try_emplace(id);
-    if (is_new) place->second.fault = "is missing";
+    if (is_new) place->second.fault = kMissing;
     return place->second;
   }
 
@@ -165,7 +168,7 @@ class LocalStorage::SegmentStart {
 
   void Count(const SegmentsRef& payload, uint32_t number, const SegmentExtent& extent) {
     Census& census = CensusOf(extent.file);
-    if (extent.end() > census.synced_bytes()) {
+    if (extent.end() > census.synced_bytes() && census.is_there_or_missing()) {
       unsynced_.push_back({.payload = payload, .number = number, .extent = extent});
     } else if (!census.is_there() || extent.end() > census.size_bytes) {
       ++census.lost_segments;
@@ -207,6 +210,7 @@ class LocalStorage::SegmentStart {
           lost_files == 1 ? "" : absl::StrCat(" (lost segment files in all: ", lost_files, ")");
       RETURN_IF_ERROR(
           storage_.RefuseLoss(absl::DataLossError(absl::StrCat("data loss: ", text, others))));
+      if (!census.row) census.row.emplace();
       census.row->is_given_up = true;
     }
     return absl::OkStatus();
@@ -309,8 +313,9 @@ class LocalStorage::SegmentStart {
     RETURN_IF_ERROR(opened.status());
     File* const file = opened->get();
     if (is_whole_) {
-      if (census->size_bytes > census->named_end)
+      if (census->size_bytes > census->named_end) {
         RETURN_IF_ERROR(file->Truncate(census->named_end));
+      }
       RETURN_IF_ERROR(PunchGaps(file, census));
     }
     if (census->named_end <= census->synced_bytes()) return absl::OkStatus();
