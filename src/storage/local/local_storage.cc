@@ -243,7 +243,7 @@ absl::Status LocalStorage::SyncBoth() {
   const uint64_t erasure_count = slots_->erasure_count();
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
-  // Before the log: a row that is on the disk has its segments.
+  // Before the log that has their payload's row.
   if (segment_sync_wanted_.exchange(false)) RETURN_IF_ERROR(segment_files_->Sync());
   const bool is_wanted = log_sync_wanted_.exchange(false);
   const bool log_is_dirty = is_wanted || sequence != synced_sequence_;
