@@ -26,13 +26,17 @@ std::string NameOf(const std::string& path) {
   return (whole.parent_path().filename() / whole.filename()).string();
 }
 
+constexpr char kWroteNothing[] = "mayfly/wrote_nothing";
+constexpr char kOutOfSpace[] = "mayfly/out_of_space";
+
 absl::Status ErrnoError(absl::string_view operation, absl::string_view name, int error) {
   const std::string text =
       absl::StrCat(operation, " of ", name, " failed: ", strerrordesc_np(error));
-  return error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
+  absl::Status status = error == ENOENT ? absl::NotFoundError(text) : absl::UnavailableError(text);
+  if (error == ENOSPC || error == EDQUOT) status.SetPayload(kOutOfSpace, absl::Cord());
+  return status;
 }
 
-constexpr char kWroteNothing[] = "mayfly/wrote_nothing";
 // Descriptors become free when connections or files are closed.
 constexpr absl::Duration kDescriptorTimeout = absl::Seconds(5);
 constexpr absl::Duration kDescriptorPause = absl::Milliseconds(20);
@@ -96,6 +100,36 @@ class PosixFile : public File {
     return ByteSpan(static_cast<const uint8_t*>(address), size);
   }
 
+  void StartWriteback(uint64_t offset, uint64_t size) override {
+    (void)sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(size),
+                          SYNC_FILE_RANGE_WRITE);
+  }
+
+  absl::Status PunchHole(uint64_t offset, uint64_t size) override {
+    while (fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                     static_cast<off_t>(size)) != 0) {
+      if (errno == EINTR) continue;
+      const int error = errno;
+      absl::Status status = ErrnoError("punching a hole", name_, error);
+      if (error != EOPNOTSUPP && error != ENOSYS) return status;
+      return absl::UnimplementedError(status.message());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Truncate(uint64_t size) override {
+    if (ftruncate(fd_, static_cast<off_t>(size)) == 0) return absl::OkStatus();
+    return ErrnoError("truncation", name_, errno);
+  }
+
+  absl::StatusOr<uint64_t> AllocatedBytes() override {
+    // fstat counts in units of 512 bytes, whatever a block is.
+    constexpr uint64_t kUnitBytes = 512;
+    struct stat info;
+    if (fstat(fd_, &info) != 0) return ErrnoError("stat", name_, errno);
+    return static_cast<uint64_t>(info.st_blocks) * kUnitBytes;
+  }
+
  private:
   const int fd_;
   const std::string name_;
@@ -136,6 +170,18 @@ class PosixFiles : public FileSystem {
 
 }  // namespace
 
+void File::StartWriteback(uint64_t, uint64_t) {}
+
+absl::Status File::PunchHole(uint64_t, uint64_t) {
+  return absl::UnimplementedError("this file system punches no holes");
+}
+
+absl::Status File::Truncate(uint64_t) {
+  return absl::UnimplementedError("this file system does not truncate");
+}
+
+absl::StatusOr<uint64_t> File::AllocatedBytes() { return Size(); }
+
 FileSystem* PosixFileSystem() {
   static PosixFiles* const files = new PosixFiles;
   return files;
@@ -160,6 +206,8 @@ absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
 bool WroteNothing(const absl::Status& status) {
   return status.GetPayload(kWroteNothing).has_value();
 }
+
+bool IsOutOfSpace(const absl::Status& status) { return status.GetPayload(kOutOfSpace).has_value(); }
 
 absl::StatusOr<std::string> ReadFile(FileSystem* file_system, const std::string& path,
                                      uint64_t bytes_max) {

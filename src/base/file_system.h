@@ -31,6 +31,17 @@ class File {
   // A shared read-only mapping of the first `size` bytes, valid while this object lives. A later
   // call with a larger size leaves earlier mappings valid.
   virtual absl::StatusOr<ByteSpan> Map(uint64_t size) = 0;
+
+  // For files that are appended to and give room back. A file system need not have them.
+
+  // Begins to write what is dirty in the range, without waiting for it. No promise.
+  virtual void StartWriteback(uint64_t offset, uint64_t size);
+  // Gives the room of the range back; it reads as zeros from then on. UNIMPLEMENTED when the file
+  // system cannot.
+  virtual absl::Status PunchHole(uint64_t offset, uint64_t size);
+  virtual absl::Status Truncate(uint64_t size);
+  // What the file takes of the disk, which is less than its size when it has holes.
+  virtual absl::StatusOr<uint64_t> AllocatedBytes();
 };
 
 class FileSystem {
@@ -55,6 +66,9 @@ absl::Status ReplaceFile(FileSystem* file_system, const std::string& directory,
 // Whether the operation failed for lack of a descriptor and thus changed nothing, so that it may be
 // retried.
 bool WroteNothing(const absl::Status& status);
+
+// Whether the operation failed for lack of room on the disk, or of quota.
+bool IsOutOfSpace(const absl::Status& status);
 
 // The whole content of a file of at most `bytes_max` bytes.
 absl::StatusOr<std::string> ReadFile(FileSystem* file_system, const std::string& path,

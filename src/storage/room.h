@@ -1,7 +1,7 @@
 // Room on the disk, promised to puts before any work is done for them.
 //
 // A put that was admitted is written to the log at once, to a table file later, and perhaps once
-// more by a compaction. RoomBudget compares what all of that may take with what is free: with what
+// more by a compaction; the segments of a large one are written once. RoomBudget compares what all of that may take with what is free: with what
 // was measured last, less what was promised since. So a thousand puts that arrive between two
 // measurements count as much as one.
 //
@@ -87,9 +87,9 @@ class RoomBudget {
   static constexpr uint64_t CostOfRow(uint64_t bytes) {
     return 3 * (WithTags(bytes) + kRowBytes) + kEndBytes;
   }
-  // The same for a segment, which no compaction moves.
+  // What a segment takes: its ciphertext is written once, in whole blocks, and its row is as any.
   static constexpr uint64_t CostOfSegment(uint64_t bytes) {
-    return 2 * (WithTags(bytes) + kRowBytes) + kEndBytes;
+    return bytes + bytes / kSegmentTagShare + kSegmentBlockBytes + 3 * kRowBytes + kEndBytes;
   }
 
   explicit RoomBudget(const RoomLimits& limits) : limits_(limits) {}
@@ -121,6 +121,11 @@ class RoomBudget {
 
  private:
   friend class RoomLease;
+
+  // A tag for every 16 KiB of ciphertext, and what the file system notes of the file.
+  static constexpr uint64_t kSegmentTagShare = 256;
+  // The last block is not full.
+  static constexpr uint64_t kSegmentBlockBytes = 4096;
 
   // A tag for every 16 KiB of ciphertext, block indexes and filters: less than a sixteenth.
   static constexpr uint64_t WithTags(uint64_t bytes) { return bytes + bytes / 16; }

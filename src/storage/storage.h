@@ -64,7 +64,8 @@ class Storage : public Rows, public Secrets, public Segments, public Registry {
   // Returns when all that was committed and erased before the call is on the disk.
   virtual absl::Status Sync() = 0;
   // Makes durable what storage knows to be on the disk, files included, by which a start tells that
-  // something is lost. For once a second and the end: costs up to three syncs when there is news.
+  // something is lost; and the segments of uploads, which no Sync waits for. For once a second and the
+  // end: costs up to four syncs when there is news.
   virtual absl::Status SyncRecord() = 0;
 
   // UNAVAILABLE (STORAGE_DOWN) after the first failure, of background work too.

@@ -131,12 +131,18 @@ absl::Status Puts::Seal(const NewPut& put, SlotLease* lease, Request* request) {
   StoredPayload& stored = PayloadOf(request);
   stored.slot = lease->ref;
   const auto write_segment = [&](uint32_t number, const Sealed& segment) {
-    return context_.storage.WriteSegment(request->key, stored.slot, number, segment);
+    return context_.storage.WriteSegment(request->key, stored.slot, number, stored.deadline_ms,
+                                         segment);
   };
   auto row = context_.cipher.SealPayload(request->key, put.kind, lease->secret, put.payload,
                                          write_segment, &stored);
-  // Segments of a slot that is never committed are orphans, which upkeep removes.
-  RETURN_IF_ERROR(row.status());
+  if (!row.ok()) {
+    if (stored.segment_count > 0) {
+      context_.failure.Report(context_.storage.RemoveSegments(
+          {.key = request->key, .slot = stored.slot, .count = stored.segment_count}));
+    }
+    return row.status();
+  }
   request->content->secret = std::move(lease->secret);
   request->content->row = *std::move(row);
   return absl::OkStatus();

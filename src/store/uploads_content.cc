@@ -140,8 +140,8 @@ absl::Status Uploads::WriteSegment(Upload* upload, absl::string_view data) {
   const auto sealed = context_.cipher.SealSegment(stored.key, stored.kind, stored.payload, *secret,
                                                   upload->segment_count, data);
   RETURN_IF_ERROR(sealed.status());
-  RETURN_IF_ERROR(context_.storage.WriteSegment(stored.key, stored.payload.slot,
-                                                upload->segment_count, *sealed));
+  RETURN_IF_ERROR(context_.storage.WriteSegment(
+      stored.key, stored.payload.slot, upload->segment_count, stored.payload.deadline_ms, *sealed));
   upload->commitments.Update(CommitmentOf(sealed->bytes()));
   ++upload->segment_count;
   upload->committed_bytes += data.size();

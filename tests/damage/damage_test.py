@@ -169,31 +169,31 @@ class Damage(called_server_case.CalledServerCase):
             self.assertEqual(self.get_inputs(calls), [OK] * 8)
             self.assertEqual(os.path.getsize(record), 2 * RECORD_COPY_BYTES)
 
-    def test_a_blob_file_that_is_missing(self) -> None:
-        small, large, blob = self.put_blobs()
-        size = os.path.getsize(blob)
-        name = "db/" + os.path.basename(blob)
-        self.keep(blob)
+    def test_a_segment_file_that_is_missing(self) -> None:
+        small, large, file = self.put_large()
+        size = os.path.getsize(file)
+        name = "segments/" + os.path.basename(file)
+        self.keep(file)
         for damage, words in (
-            (lambda: os.remove(blob), "is missing"),
-            (lambda: os.truncate(blob, 100), f"has 100 bytes, but {size} were written"),
-            (lambda: self.replace_by_directory(blob), "is not a regular file"),
+            (lambda: os.remove(file), "is missing"),
+            (lambda: os.truncate(file, 100), f"has 100 bytes, but {size} were written"),
+            (lambda: self.replace_by_directory(file), "is not a regular file"),
         ):
             damage()
             for _ in range(2):
                 refused = self.server.start_refused()
-                self.assertIn(f"data loss: the blob file {name} {words}", refused)
+                self.assertIn(f"data loss: the segment file {name} {words}", refused)
                 self.assertIn("restore the data directory, or set storage.accept_data_loss", refused)
-            self.put_back(blob)
+            self.put_back(file)
         self.server.start()
         self.assertEqual(self.get_inputs(small + large), [OK] * len(small + large))
         self.server.kill()
 
-        os.remove(blob)
+        os.remove(file)
         self.server.storage_settings = "accept_data_loss = true"
         self.server.start()
         self.assertIn(
-            f"accepted by storage.accept_data_loss: data loss: the blob file {name}", self.log()
+            f"accepted by storage.accept_data_loss: data loss: the segment file {name}", self.log()
         )
         self.assert_lost(large, small)
         self.server.kill()
@@ -210,18 +210,18 @@ class Damage(called_server_case.CalledServerCase):
         self.server.kill()
         self.server.start()
         self.server.kill()
-        [other] = set(glob.glob(self.server.path("data/db/*.blob"))) - {blob}
+        [other] = set(glob.glob(self.server.path("data/segments/*"))) - {file}
         self.keep(other)
         os.remove(other)
         refused = self.server.start_refused()
-        self.assertIn("db/" + os.path.basename(other), refused)
+        self.assertIn("segments/" + os.path.basename(other), refused)
         # What is found again is served again, and missed when it is lost again.
         self.put_back(other)
-        self.put_back(blob)
+        self.put_back(file)
         self.server.start()
         self.assertEqual(self.get_inputs(small + large[1:]), [OK] * (len(small + large) - 1))
         self.server.kill()
-        os.remove(blob)
+        os.remove(file)
         self.assertIn(name, self.server.start_refused())
 
     # Without the record of files: as if all was lost in the second after it was written.
@@ -311,20 +311,20 @@ class Damage(called_server_case.CalledServerCase):
         flip(self.slots_path, slot + 12)
         self.assertEqual(self.get_inputs(calls[1:]), [OK, DATA_LOSS])
 
-    def test_a_blob_file_lost_while_it_serves(self) -> None:
-        small, large, blob = self.put_blobs()
-        self.keep(blob)
+    def test_a_segment_file_lost_while_it_serves(self) -> None:
+        small, large, file = self.put_large()
+        self.keep(file)
         for damage in (
-            lambda: os.remove(blob),
-            lambda: os.truncate(blob, 100),
-            lambda: self.replace_by_directory(blob),
+            lambda: os.remove(file),
+            lambda: os.truncate(file, 100),
+            lambda: self.replace_by_directory(file),
         ):
-            # Until a payload in it is read, RocksDB has not opened it.
+            # Until a payload in it is read, it is not open.
             self.server.start()
             damage()
             self.assert_lost(large, small)
             self.assertEqual(self.put_output(small[0], b"output"), OK)
-            self.put_back(blob)
+            self.put_back(file)
             self.assertEqual(self.get_inputs(large), [OK] * len(large))
             self.server.kill()
         self.assertIn(f"call {large[0][:18]}-... of tenant number", self.log())
@@ -368,13 +368,13 @@ class Damage(called_server_case.CalledServerCase):
 
     # What tests are made of.
 
-    def put_blobs(self) -> Tuple[List[str], List[str], str]:
+    def put_large(self) -> Tuple[List[str], List[str], str]:
         """Leaves it killed; calls with a small input and with a large one, and the file of these."""
         small = self.put_inputs(8)
         large = self.put_inputs(4, data_bytes=LARGE_BYTES)
         self.restart_from_files()
-        [blob] = glob.glob(self.server.path("data/db/*.blob"))
-        return small, large, blob
+        [file] = glob.glob(self.server.path("data/segments/*"))
+        return small, large, file
 
     def assert_lost(self, lost: List[str], others: List[str]) -> None:
         began = time.monotonic()

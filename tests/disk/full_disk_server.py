@@ -4,8 +4,9 @@ import os
 import random
 import subprocess
 import time
-from typing import Any, Iterator, List
+from typing import Any, Callable, Iterator, List
 
+import grpc
 from called_server import CalledServer
 from loop_disk import LoopDisk
 
@@ -17,6 +18,27 @@ ID_BATCH = 256
 
 class Failure(Exception):
     """What must not happen has happened."""
+
+
+def serve(server: "FullDiskServer", work: Callable[[], None], name: Callable[[], str]) -> bool:
+    """Starts it, does the work and stops it. False, with the end of its log, when any of that fails.
+    Its disk is unmounted afterwards."""
+    try:
+        server.start()
+        work()
+        if server.stop() != 0:
+            raise Failure("the server did not stop cleanly")
+        return True
+    except (Failure, AssertionError, grpc.RpcError) as error:
+        print(f"{name()}: FAILED: {type(error).__name__} {error}", flush=True)
+        with open(server.path("log")) as log:
+            print("".join(log.readlines()[-20:]), flush=True)
+        return False
+    finally:
+        if server.is_running:
+            server.kill()
+        server.disk.unmount()
+        server.close()
 
 
 def batches(ids: List[str]) -> Iterator[List[str]]:
@@ -35,8 +57,8 @@ class FullDiskServer(CalledServer):
         # The least that was free whenever watch() looked.
         self.free_min = disk.free_bytes()
 
-    def upload(self, steps: Iterator[Any]) -> Any:
-        method = self._channels["client"].stream_unary(
+    def upload(self, steps: Iterator[Any], role: str = "client") -> Any:
+        method = self._channels[role].stream_unary(
             "/mayfly.v1.FunctionIo/Upload",
             request_serializer=self.messages.UploadRequest.SerializeToString,
             response_deserializer=self.messages.UploadResponse.FromString,

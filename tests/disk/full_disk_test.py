@@ -21,11 +21,10 @@ from typing import Any
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 
-import grpc
 from called_server import generate_messages
 from fill_round import Round
 from filler import FILLS
-from full_disk_server import Failure, FullDiskServer
+from full_disk_server import FullDiskServer, serve
 from loop_disk import LoopDisk, can_mount
 
 SKIPPED = 77
@@ -62,30 +61,20 @@ def main() -> int:
 
 
 def run_disk(options: Any, messages: Any, scratch: str, megabytes: int, fill: str) -> int:
+    name = ""
     with LoopDisk(scratch, megabytes) as disk:
         server = FullDiskServer(options.mayflyd, messages, disk, options.storage)
-        name = ""
-        try:
-            server.start()
+
+        def run_rounds() -> None:
+            nonlocal name
             for number in range(options.rounds):
                 drains = options.drain or ["acks"]
                 how = drains[number % len(drains)]
                 name = f"{megabytes} MB, {fill}, {how}, round {number + 1}"
                 result = Round(options, server, fill, how).run()
                 print(f"{name}: {result}", flush=True)
-            if server.stop() != 0:
-                raise Failure("the server did not stop cleanly")
-        except (Failure, AssertionError, grpc.RpcError) as error:
-            print(f"{name}: FAILED: {type(error).__name__} {error}", flush=True)
-            with open(server.path("log")) as log:
-                print("".join(log.readlines()[-20:]), flush=True)
-            return 1
-        finally:
-            if server.is_running:
-                server.kill()
-            disk.unmount()
-            server.close()
-    return 0
+
+        return 0 if serve(server, run_rounds, lambda: name) else 1
 
 
 if __name__ == "__main__":

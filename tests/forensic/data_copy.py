@@ -1,7 +1,7 @@
 """Reads a copy of a data directory the way somebody would who found it, and the root key with it.
 
 Written from the tables of bytes in src/keys/keyring_format.h and src/storage/local/row_format.h and
-from the comments of src/store/payload_cipher.cc; the slot file is read by tests/support/slot_file.py,
+from the comments of src/storage/local/segment_files.h and src/store/payload_cipher.cc; the slot file is read by tests/support/slot_file.py,
 and decrypted is with tests/crypto/decrypt.py, both likewise written from what is published about
 them. Nothing here runs code of the store, so a difference between those pages and the truth fails the
 test that uses this.
@@ -30,6 +30,7 @@ from slot_file import read_slots
 
 ROW_HEADER_BYTES = 64
 SEGMENT_BYTES = 1 << 20
+SEGMENT_ALIGNMENT = 4096
 INPUT, OUTPUT = 1, 2
 HOUR_MS = 3_600_000
 
@@ -114,9 +115,16 @@ class Call(NamedTuple):
         )
 
     def segment_key(self, row: Row, number: int) -> bytes:
-        return self.call_id + struct.pack(
-            ">IIQI", self.tenant, row.slot, row.generation, number + 1
-        )
+        return self.call_id + struct.pack(">IIQI", self.tenant, row.slot, row.generation, number)
+
+
+class Extent(NamedTuple):
+    """Where a segment's row says that it lies."""
+
+    file: str
+    offset: int
+    size_bytes: int
+    checksum: int
 
 
 class DataCopy:
@@ -134,6 +142,12 @@ class DataCopy:
             name: join_log(content) if name.endswith(".log") else content
             for name, content in self.files.items()
         }
+        self._segment_places = [
+            place
+            for name, content in self.files.items()
+            if name.startswith("segments/")
+            for place in _segments_in(content)
+        ]
         self.epoch_keys = read_keyring(self.files["keys/keyring"], root_key)
         self.slots = read_slots(self.files["keys/slots"])
 
@@ -205,24 +219,30 @@ class DataCopy:
     ) -> Optional[bytes]:
         """The sealed bytes of a segment, or None when none that is here is under these keys."""
         context = call.context(row) + struct.pack(">I", number)
-        places = list(self._segment_places(row, call, number))
         for input_key in input_keys:
-            for text, offset in places:
+            for text, offset in self._segment_places:
                 if _head_of(text, offset, context, input_key) is not None:
                     plain_bytes = min(SEGMENT_BYTES, row.size_bytes - number * SEGMENT_BYTES)
                     return _sealed_at(text, offset, plain_bytes)
         return None
 
-    def _segment_places(self, row: Row, call: Call, number: int) -> Iterator[Tuple[bytes, int]]:
-        """Where the ciphertext of a segment may begin: behind its key, at once in a blob file,
-        after a length of up to 5 bytes in the log."""
-        key = call.segment_key(row, number)
-        for text in self.texts.values():
-            offset = text.find(key)
-            while offset >= 0:
-                for skipped in range(6):
-                    yield text, offset + len(key) + skipped
-                offset = text.find(key, offset + 1)
+    def extents_of(self, call: Call, row: Row, number: int) -> List[Extent]:
+        """What rows of the segment in a log say: the key, a length of one byte, the value."""
+        key = call.segment_key(row, number) + b"\x1c"
+        extents = []
+        for name, text in self.texts.items():
+            offset = text.find(key) if name.endswith(".log") else -1
+            if offset >= 0:
+                hour, boot, count, *place = struct.unpack_from(">IIIQII", text, offset + len(key))
+                extents.append(Extent(f"segments/{hour}-{boot}-{count}.segments", *place))
+        return extents
+
+
+def _segments_in(text: bytes) -> Iterator[Tuple[bytes, int]]:
+    """Where a segment may begin: at a block's beginning, behind the zeros after another one."""
+    for offset in range(0, len(text), SEGMENT_ALIGNMENT):
+        if not any(text[max(offset - 8, 0) : offset]) and any(text[offset : offset + 64]):
+            yield text, offset
 
 
 def _head_of(text: bytes, offset: int, context: bytes, input_key: bytes) -> Optional[bytes]:

@@ -7,8 +7,8 @@ The real server stores calls whose plaintexts are known. A copy of its data dire
 before they end, and another one after it. With the root key, data_copy.py must open every payload
 in the first copy: that shows that it looks in the right places, with the right keys. In the second
 it must open none, whatever key it makes of all that is there, and what it would need must be gone
-from every file. Once with the rows in the write-ahead log, once with the rows in table and blob
-files, where a start after a kill puts them.
+from every file. Once with the rows in the write-ahead log, once with the rows in table files, where a
+start after a kill puts them. Large payloads lie in segment files in both, and nowhere else.
 """
 
 import hashlib
@@ -32,11 +32,13 @@ from slot_file import Slot, read_slots
 from waiting import wait_until
 
 INLINE_BYTES = 5000
-# Four segments, the last one large enough for a blob file.
+# Four segments, the last one short.
 LARGE_BYTES = (3 << 20) + 54_321
 SHORT_TTL_S = 10
 # The published lag, and a machine that is busy.
 ERASE_TIMEOUT_S = 60
+# A second, and a machine that is busy.
+ROOM_TIMEOUT_S = 30
 TENANT_NUMBERS = range(8)
 TOMBSTONE_TTL_MS = 15 * 60 * 1000
 CONSUMED, DELETED = 1, 2
@@ -58,6 +60,8 @@ class Found(NamedTuple):
     call: Call
     payload: Payload
     secret: bytes = b""
+    # The beginnings of its segments' ciphertext.
+    segments: Tuple[bytes, ...] = ()
 
 
 def new_data(size: int) -> bytes:
@@ -139,6 +143,9 @@ class Forensic(called_server_case.CalledServerCase):
             self.delete(call.call_id)
         ended = [each for each in lasting if each != kept] + [replacing]
         copy = self.read_copy(self.server.copy_data("after"))
+        self.wait_for_room()
+        emptied = self.read_copy(self.server.copy_data("emptied"))
+        self.check_gone(emptied, ended, ciphertext_is_gone=True)
         # So that there was something to try the keys on.
         self.assertGreaterEqual(self.check_gone(copy, ended), len(ended))
         for tombstone in self.tombstones:
@@ -241,7 +248,9 @@ class Forensic(called_server_case.CalledServerCase):
         for each in stored:
             found = find(copy, each)
             self.assertIsNotNone(found, "what is there is not found")
-            self.found[each] = found._replace(secret=secrets[slot_of(found.row)])
+            found = found._replace(secret=secrets[slot_of(found.row)])
+            found = found._replace(segments=self.check_segments(copy, found, in_files))
+            self.found[each] = found
             row, payload = found.row, found.payload
             self.assertEqual(row.attempt, each.attempt)
             self.assertEqual(row.size_bytes, len(each.data))
@@ -261,19 +270,46 @@ class Forensic(called_server_case.CalledServerCase):
         row = found.row
         places = copy.places_of(row.text[row.offset : row.offset + 56])
         self.assertEqual(any(place.endswith(".sst") for place in places), in_files, places)
-        for number in range(row.segment_count):
-            places = copy.places_of(found.call.segment_key(row, number))
-            self.assertNotEqual(places, [], "a segment is not found")
-            # Their memtable is small, so some may have left it before.
-            if in_files:
-                self.assertTrue(any(place.endswith(".blob") for place in places), places)
 
-    def check_gone(self, copy: DataCopy, ended: List[Stored]) -> int:
+    def check_segments(self, copy: DataCopy, found: Found, in_files: bool) -> Tuple[bytes, ...]:
+        heads = []
+        for number in range(found.row.segment_count):
+            keys = copy.input_keys(found.row, every=False)
+            sealed = copy.find_segment(found.row, found.call, number, keys)
+            self.assertIsNotNone(sealed, "a segment is not found")
+            places = copy.places_of(sealed[:64])
+            self.assertEqual(len(places), 1, f"its ciphertext is written once: {places}")
+            self.assertTrue(places[0].startswith("segments/"), places)
+            heads.append(sealed[:64])
+            extents = copy.extents_of(found.call, found.row, number)
+            self.assertEqual(len(extents), 0 if in_files else 1, "rows of the segment in logs")
+            for extent in extents:
+                self.assertEqual(extent.file, places[0])
+                self.assertEqual(extent.size_bytes, len(sealed))
+                self.assertEqual(extent.checksum, crc32c(sealed))
+                self.assertTrue(copy.files[extent.file].startswith(sealed[:64], extent.offset))
+        return tuple(heads)
+
+    def wait_for_room(self) -> None:
+        """Until no large payload takes any."""
+
+        def blocks() -> int:
+            with os.scandir(self.server.path("data/segments")) as files:
+                return sum(file.stat().st_blocks for file in files)
+
+        wait_until(lambda: blocks() == 0, "the room of large payloads", ROOM_TIMEOUT_S)
+
+    def check_gone(
+        self, copy: DataCopy, ended: List[Stored], ciphertext_is_gone: bool = False
+    ) -> int:
         """Returns how many of their rows, ciphertext and all, are still on the disk."""
         tried = row_count = 0
         for each in ended:
-            row, call, _, secret = self.found[each]
+            row, call, _, secret, segments = self.found[each]
             self.assertEqual(copy.places_of(secret), [], "its secret is still there")
+            if ciphertext_is_gone:
+                for segment in segments:
+                    self.assertEqual(copy.places_of(segment), [], "ciphertext is still there")
             slots = [slot for slot in copy.slots if slot_of(slot) == slot_of(row)]
             self.assertTrue(all(slot.state == "erased" for slot in slots), slots)
             for candidate in copy.rows_of(row.slot, row.generation):

@@ -13,6 +13,9 @@ void DecodeValues(absl::string_view bytes) {
   if (const auto tombstone = DecodeTombstone(bytes)) {
     Check(EncodeTombstone(*tombstone) == bytes, "same tombstone");
   }
+  if (const auto extent = DecodeSegmentExtent(bytes)) {
+    Check(AsText(EncodeSegmentExtent(*extent)) == bytes, "same extent");
+  }
 }
 
 // A key of fixed size, and behind it the value.
@@ -32,6 +35,15 @@ void DecodePairs(absl::string_view bytes) {
       Check(EncodeTenantKey(tenant->second.number) == key &&
                 EncodeTenant(tenant->first, tenant->second) == value,
             "same tenant");
+    }
+  }
+  constexpr size_t kSegmentFileKeySize = 12;
+  if (bytes.size() >= kSegmentFileKeySize) {
+    const absl::string_view key = bytes.substr(0, kSegmentFileKeySize);
+    const absl::string_view value = bytes.substr(kSegmentFileKeySize);
+    if (const auto file = DecodeSegmentFile(key, value)) {
+      Check(EncodeSegmentFileKey(file->first) == key && EncodeSegmentFile(file->second) == value,
+            "same segment file");
     }
   }
   constexpr size_t kUsageKeySize = 8;

@@ -48,7 +48,10 @@ class Story {
       case 2:
       case 3:
       case 4:
-        return Put({.key = key, .kind = PayloadKind::kOutput, .attempt = 1});
+        return Put({.key = key,
+                    .kind = PayloadKind::kOutput,
+                    .attempt = 1,
+                    .segment_count = static_cast<uint32_t>(random_() % 5 / 3)});
       case 5:
         return Sync();
       case 6:
@@ -286,7 +289,8 @@ TEST_P(CrashTest, LosesNothingWhenAnyOperationOfAPutFails) {
 
 TEST_P(CrashTest, LosesNothingWhenAnyOperationOfAReplacementFails) {
   FailEveryOperation(GetParam(), Arrange, [](Story* story) {
-    return story->Put({.key = TestKey(1), .kind = PayloadKind::kOutput, .attempt = 2});
+    return story->Put(
+        {.key = TestKey(1), .kind = PayloadKind::kOutput, .attempt = 2, .segment_count = 1});
   });
 }
 

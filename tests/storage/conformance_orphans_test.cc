@@ -66,7 +66,10 @@ TEST_P(OrphansTest, LeavesReservedSlotsAndUploadsUnderWayAlone) {
   auto leases = storage_->ReserveSlots(2);
   ASSERT_TRUE(leases.ok());
   const SlotRef slot = (*leases)[0].ref;
-  ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, 0, Sealed::CopyOf(AsBytes("segment"))).ok());
+  ASSERT_TRUE(
+      storage_
+          ->WriteSegment(TestKey(1), slot, 0, kTestDeadlineMs, Sealed::CopyOf(AsBytes("segment")))
+          .ok());
   EXPECT_TRUE(FindOrphans().empty());
 }
 
@@ -77,9 +80,10 @@ TEST_P(OrphansTest, FindsTheSegmentsOfUploadsThatACrashCutOff) {
   const SlotRef without_mark = (*leases)[1].ref;
   const Sealed segment = Sealed::CopyOf(AsBytes(std::string(10'000, 's')));
   for (uint32_t number : {0, 1, 2}) {
-    ASSERT_TRUE(storage_->WriteSegment(TestKey(1), with_mark, number, segment).ok());
+    ASSERT_TRUE(
+        storage_->WriteSegment(TestKey(1), with_mark, number, kTestDeadlineMs, segment).ok());
   }
-  ASSERT_TRUE(storage_->WriteSegment(TestKey(2), without_mark, 5, segment).ok());
+  ASSERT_TRUE(storage_->WriteSegment(TestKey(2), without_mark, 5, kTestDeadlineMs, segment).ok());
   const TestPayload live = Put({.key = TestKey(3), .segment_count = 2});
   ASSERT_TRUE(storage_->Sync().ok());
   Reopen();

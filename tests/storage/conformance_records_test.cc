@@ -178,7 +178,8 @@ TEST_P(RecordsTest, NothingGoesOnAfterAFailedWrite) {
   EXPECT_TRUE(down(storage_->ReadRows({&ref, 1})[0].status()));
   EXPECT_TRUE(down(storage_->ReserveSlots(1).status()));
   EXPECT_TRUE(down(storage_->ReadSegment(key, slot, 0).status()));
-  EXPECT_TRUE(down(storage_->WriteSegment(key, slot, 0, Sealed::CopyOf(AsBytes("segment")))));
+  EXPECT_TRUE(down(
+      storage_->WriteSegment(key, slot, 0, kTestDeadlineMs, Sealed::CopyOf(AsBytes("segment")))));
   EXPECT_TRUE(down(storage_->RemoveSegments({.key = key, .slot = slot, .count = 1})));
   EXPECT_TRUE(down(storage_->LoadUploads().status()));
   EXPECT_TRUE(down(storage_->ResolveTenant("acme", 1).status()));

@@ -147,7 +147,7 @@ TEST_P(RowsTest, RemovesTheSegmentsOfARefusedUpload) {
   const SlotRef slot = leases->front().ref;
   const Sealed segment = Sealed::CopyOf(AsBytes("segment"));
   for (uint32_t number : {0, 1}) {
-    ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, number, segment).ok());
+    ASSERT_TRUE(storage_->WriteSegment(TestKey(1), slot, number, kTestDeadlineMs, segment).ok());
   }
   ASSERT_TRUE(storage_->RemoveSegments({.key = TestKey(1), .slot = slot, .count = 2}).ok());
   EXPECT_FALSE(storage_->ReadSegment(TestKey(1), slot, 0).ok());

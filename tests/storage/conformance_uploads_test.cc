@@ -35,8 +35,11 @@ TEST_P(UploadsTest, AnUploadIsKeptUntilACommitNamesIt) {
   const StoredUpload upload = NewUpload(1, leases[0]);
   ASSERT_TRUE(storage_->StoreUpload(upload, leases[0].secret).ok());
   const Sealed segment = Sealed::CopyOf(AsBytes("segment"));
-  ASSERT_TRUE(storage_->WriteSegment(upload.key, upload.payload.slot, 0, segment).ok());
+  ASSERT_TRUE(
+      storage_->WriteSegment(upload.key, upload.payload.slot, 0, kTestDeadlineMs, segment).ok());
   Sync();
+  // No put waits for uploads: their segments are synced with the record, once a second.
+  ASSERT_TRUE(storage_->SyncRecord().ok());
   storage_.LosePower();
   Reopen();
   const std::vector<StoredUpload> found = LoadUploads();
@@ -75,7 +78,8 @@ TEST_P(UploadsTest, NothingStaysOfARemovedUpload) {
     ASSERT_TRUE(storage_->StoreUpload(upload, leases[i].secret).ok());
     const Sealed segment = Sealed::CopyOf(AsBytes("segment"));
     for (uint32_t number : {0, 1, 2}) {
-      ASSERT_TRUE(storage_->WriteSegment(upload.key, leases[i].ref, number, segment).ok());
+      ASSERT_TRUE(
+          storage_->WriteSegment(upload.key, leases[i].ref, number, kTestDeadlineMs, segment).ok());
     }
   }
   const StoredUpload removed = NewUpload(0, leases[0]);

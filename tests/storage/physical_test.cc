@@ -113,11 +113,10 @@ TEST_F(PhysicalTest, CompactsAwayWhatEndedTwoDaysAgo) {
   ASSERT_TRUE(storage_.Ack(TestKey(2)).ok());
   PassHour();
   EXPECT_TRUE(DiskHolds(row->ciphertext));
-  EXPECT_TRUE(DiskHolds(large->segments[1]));
+  EXPECT_GT(FileEntries("segments"), 0u);
   while (hours_ < 50) PassHour();
   EXPECT_FALSE(DiskHolds(row->ciphertext));
-  EXPECT_FALSE(DiskHolds(large->segments[0]));
-  EXPECT_FALSE(DiskHolds(large->segments[1]));
+  EXPECT_EQ(FileEntries("segments"), 0u);
   EXPECT_TRUE(storage_.IsReadable(*young));
 }
 

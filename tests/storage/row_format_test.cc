@@ -50,6 +50,14 @@ TEST(RowFormat, WritesTheBytesOfItsTables) {
             "00000005"
             "0000000000000006"
             "00000007");
+  const SegmentFileId file = {.due_hour = 1, .boot = 2, .number = 3};
+  EXPECT_EQ(Hex(EncodeSegmentExtent({.file = file, .offset = 4, .size_bytes = 5, .crc32c = 6})),
+            "000000010000000200000003"
+            "0000000000000004"
+            "00000005"
+            "00000006");
+  EXPECT_EQ(Hex(EncodeSegmentFileKey(file)), "000000010000000200000003");
+  EXPECT_EQ(Hex(EncodeSegmentFile({.synced_bytes = 7, .is_given_up = true})), "000000000000000701");
   const DuePayload due = {.due_s = 0x0102030405,
                           .key = KeyOfPattern(),
                           .kind = PayloadKind::kInput,

@@ -296,7 +296,8 @@ TEST_F(LostFilesTest, RefusesWithoutALogThatTheGrownManifestNeeds) {
   ASSERT_TRUE(leases.ok());
   const Sealed segment = Sealed::CopyOf(AsBytes(std::string(kSegmentBytes, 's')));
   for (uint32_t i = 0; i < 6; ++i) {
-    ASSERT_TRUE(storage_->WriteSegment(TestKey(1), leases->front().ref, i, segment).ok());
+    ASSERT_TRUE(
+        storage_->WriteSegment(TestKey(1), leases->front().ref, i, kTestDeadlineMs, segment).ok());
   }
   for (int wait = 0; Found().manifest == before.manifest; ++wait) {
     ASSERT_LT(wait, 6000) << "the segments are not flushed";

@@ -42,7 +42,7 @@ absl::StatusOr<TestPayload> StorageOperations::Put(const PutOptions& put) {
   payload.ciphertext = RandomText(put.ciphertext_bytes);
   for (uint32_t number = 0; number < put.segment_count; ++number) {
     payload.segments.push_back(RandomText(5000));
-    RETURN_IF_ERROR(storage()->WriteSegment(put.key, payload.stored.slot, number,
+    RETURN_IF_ERROR(storage()->WriteSegment(put.key, payload.stored.slot, number, put.deadline_ms,
                                             Sealed::CopyOf(AsBytes(payload.segments.back()))));
   }
 

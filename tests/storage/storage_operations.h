@@ -16,6 +16,7 @@ namespace mayfly {
 
 // 2026-11-24: ids, deadlines and the start's clock are all around it.
 inline constexpr int64_t kTestNowMs = 1'795'500'000'000;
+inline constexpr int64_t kTestDeadlineMs = kTestNowMs + 3'600'000;
 
 CallKey TestKey(uint32_t number, uint32_t tenant = 1, int64_t time_ms = kTestNowMs);
 std::string SecretText(const SecretBytes& secret);
@@ -37,7 +38,7 @@ struct PutOptions {
   PayloadKind kind = PayloadKind::kInput;
   uint32_t attempt = 0;
   size_t ciphertext_bytes = 100;
-  int64_t deadline_ms = kTestNowMs + 3'600'000;
+  int64_t deadline_ms = kTestDeadlineMs;
   uint32_t segment_count = 0;
 };
 

@@ -39,6 +39,7 @@ class FullDisk : public ::testing::Test {
   }
 
   StoreHarness harness_;
+  const RoomBudget budget_ = RoomBudget(RoomLimits{});
   const std::string large_ = std::string(kLargeBytes, 'x');
 };
 
@@ -99,6 +100,36 @@ TEST_F(FullDisk, AnUploadGoesOnWhereItWasRefused) {
   // Its segments are there: what is left takes next to nothing.
   harness_.hooks.disk_is_full = true;
   EXPECT_TRUE(harness_.Finish(*begun, large_).ok());
+  EXPECT_EQ(harness_.GetInput(id).payload.value().data, large_);
+}
+
+// The room that was reserved is not there after all: another program has filled the disk.
+TEST_F(FullDisk, APutThatIsCutOffByItLeavesNothing) {
+  int written = 0;
+  harness_.hooks.write_segment = [&]() -> absl::Status {
+    return ++written == 3 ? budget_.Refusal(kSegmentBytes) : absl::OkStatus();
+  };
+  const CallId id = harness_.NewId();
+  ExpectRefused(harness_.PutInput(id, large_).status);
+  EXPECT_EQ(written, 3);
+  harness_.hooks.write_segment = nullptr;
+  ASSERT_TRUE(harness_.PutInput(id, large_).status.ok());
+  EXPECT_EQ(harness_.GetInput(id).payload.value().data, large_);
+  ASSERT_TRUE(harness_.Delete(id).status.ok());
+  EXPECT_EQ(CloseAndLook(), StoredData{}) << "of either";
+}
+
+TEST_F(FullDisk, AnUploadWhoseSegmentDoesNotFitGoesOnThere) {
+  const CallId id = harness_.NewId();
+  const auto begun = harness_.BeginUpload(InputUpload(id));
+  ASSERT_TRUE(begun.ok());
+  const std::string first = large_.substr(0, kSegmentBytes);
+  ASSERT_TRUE(harness_.Append(*begun, 0, first).ok());
+  harness_.hooks.write_segment = [&] { return budget_.Refusal(kSegmentBytes); };
+  ExpectRefused(harness_.Append(*begun, kSegmentBytes, first));
+  harness_.hooks.write_segment = nullptr;
+  ASSERT_TRUE(harness_.Send(*begun, large_, kSegmentBytes).ok());
+  ASSERT_TRUE(harness_.Finish(*begun, large_).ok());
   EXPECT_EQ(harness_.GetInput(id).payload.value().data, large_);
 }
 

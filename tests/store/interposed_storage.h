@@ -104,10 +104,10 @@ class InterposedStorage final : public Storage {
     if (hooks_.loaded) hooks_.loaded(keys, loaded);
   }
   absl::Status Erase(absl::Span<const SlotRef> slots) override { return storage_->Erase(slots); }
-  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number, int64_t deadline_ms,
                             const Sealed& segment) override {
     const absl::Status status = Ask(hooks_.write_segment);
-    return status.ok() ? storage_->WriteSegment(key, slot, number, segment) : status;
+    return status.ok() ? storage_->WriteSegment(key, slot, number, deadline_ms, segment) : status;
   }
   absl::Status RemoveSegments(const SegmentsRef& segments) override {
     return storage_->RemoveSegments(segments);

@@ -1,5 +1,6 @@
 #include "support/fault_file_system.h"
 
+#include <algorithm>
 #include <fcntl.h>
 #include <unistd.h>
 #include <utility>
@@ -123,11 +124,7 @@ class FaultFileSystem::FaultFile : public File {
       const uint64_t end = (offset + data.size() / 2) / kSectorBytes * kSectorBytes;
       data = data.first(end > offset ? end - offset : 0);
     }
-    const uint64_t size = inode_->SizeNow();
-    for (uint64_t sector = offset / kSectorBytes; sector * kSectorBytes < offset + data.size();
-         ++sector) {
-      inode_->unsynced[sector].push_back(inode_->ReadSector(sector, size));
-    }
+    RememberSectors(offset, offset + data.size());
     RETURN_IF_ERROR(real_->WriteAt(offset, data));
     return fails ? Injected("write") : absl::OkStatus();
   }
@@ -145,10 +142,36 @@ class FaultFileSystem::FaultFile : public File {
     return absl::OkStatus();
   }
 
+  // The holes of a range are punched or not after a loss of power, each sector by itself. It fails
+  // only with a disk that has failed already: a thread of its own punches, at any time, and would take
+  // the turn of the operations that a test counts.
+  absl::Status PunchHole(uint64_t offset, uint64_t size) override {
+    MutexLock lock(&disk_->mutex);
+    if (disk_->plan->has_failed() || disk_->plan->is_dead()) return Injected("punching a hole");
+    RememberSectors(offset, std::min(offset + size, inode_->SizeNow()));
+    return real_->PunchHole(offset, size);
+  }
+
+  absl::Status Truncate(uint64_t size) override {
+    MutexLock lock(&disk_->mutex);
+    if (disk_->plan->ShouldFail()) return Injected("truncation");
+    RememberSectors(size, inode_->SizeNow());
+    return real_->Truncate(size);
+  }
+
+  absl::StatusOr<uint64_t> AllocatedBytes() override { return real_->AllocatedBytes(); }
+
   absl::StatusOr<uint64_t> Size() override { return real_->Size(); }
   absl::StatusOr<ByteSpan> Map(uint64_t size) override { return real_->Map(size); }
 
  private:
+  void RememberSectors(uint64_t begin, uint64_t end) REQUIRES_LOCK(disk_->mutex) {
+    const uint64_t size = inode_->SizeNow();
+    for (uint64_t sector = begin / kSectorBytes; sector * kSectorBytes < end; ++sector) {
+      inode_->unsynced[sector].push_back(inode_->ReadSector(sector, size));
+    }
+  }
+
   Disk* const disk_;
   const std::shared_ptr<Inode> inode_;
   const std::unique_ptr<File> real_;

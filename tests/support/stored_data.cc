@@ -1,6 +1,7 @@
 #include "support/stored_data.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "rocksdb/db.h"
 
 #include "base/check.h"
+#include "base/file_system.h"
 #include "keys/slot_format.h"
 #include "storage/local/row_format.h"
 #include "support/raw_file.h"
@@ -54,6 +56,16 @@ uint64_t CountLiveSlots(const std::string& path) {
   return count;
 }
 
+uint64_t AllocatedBytesIn(const std::string& directory) {
+  uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const auto file = PosixFileSystem()->Open(entry.path().string(), /*create=*/false);
+    Check(file.ok(), "a segment file can be opened");
+    bytes += (*file)->AllocatedBytes().value_or(0);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 StoredData ReadStoredData(const std::string& directory) {
@@ -73,6 +85,7 @@ StoredData ReadStoredData(const std::string& directory) {
 
   StoredData data;
   CountRowsOfAll(database.get(), families, &data);
+  data.segment_bytes = AllocatedBytesIn(directory + "/segments");
   data.live_slots = CountLiveSlots(directory + "/keys/slots");
   for (rocksdb::ColumnFamilyHandle* handle : handles) {
     Check(database->DestroyColumnFamilyHandle(handle).ok(), "the database can be closed");
@@ -81,10 +94,10 @@ StoredData ReadStoredData(const std::string& directory) {
 }
 
 std::ostream& operator<<(std::ostream& out, const StoredData& data) {
-  return out << data.payload_rows << " payloads, " << data.segment_rows << " segments, "
-             << data.deadline_rows << " deadlines, " << data.upload_rows << " uploads, "
-             << data.live_slots << " live slots, counted are " << data.live_calls << " calls and "
-             << data.live_bytes << " bytes";
+  return out << data.payload_rows << " payloads, " << data.segment_rows << " segments in "
+             << data.segment_bytes << " bytes of files, " << data.deadline_rows << " deadlines, "
+             << data.upload_rows << " uploads, " << data.live_slots << " live slots, counted are "
+             << data.live_calls << " calls and " << data.live_bytes << " bytes";
 }
 
 }  // namespace mayfly

@@ -13,7 +13,8 @@ namespace mayfly {
 
 struct StoredData {
   uint64_t payload_rows = 0;   // inputs and outputs
-  uint64_t segment_rows = 0;   // a payload's segments, and a mark before them
+  uint64_t segment_rows = 0;   // a payload's segments
+  uint64_t segment_bytes = 0;  // room of the disk that segment files take
   uint64_t deadline_rows = 0;  // one for each payload
   uint64_t upload_rows = 0;
   uint64_t live_slots = 0;  // one for each payload and upload

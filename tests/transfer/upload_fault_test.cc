@@ -153,7 +153,7 @@ TEST_F(UploadFaultTest, OfTwoUploadsToOneOutputOneWinsAndNothingOfTheOtherIsLeft
   EXPECT_EQ(left.payload_rows, 2u * kRounds);
   EXPECT_EQ(left.deadline_rows, 2u * kRounds);
   EXPECT_EQ(left.live_slots, 2u * kRounds);
-  EXPECT_EQ(left.segment_rows, (4u + 1u) * kRounds) << "the winners' segments, and a mark of each";
+  EXPECT_EQ(left.segment_rows, 4u * kRounds) << "the winners' segments";
   EXPECT_EQ(left.upload_rows, 0u);
 
   Start();
@@ -183,7 +183,7 @@ TEST_F(UploadFaultTest, AnUploadOfAnEarlierAttemptLosesToALaterOne) {
   EXPECT_EQ(early->Finish(), "ABORTED STALE_ATTEMPT");
   const StoredData left = StopAndLook();
   EXPECT_EQ(left.live_slots, 2u);
-  EXPECT_EQ(left.segment_rows, 3u);
+  EXPECT_EQ(left.segment_rows, 2u);
   EXPECT_EQ(left.upload_rows, 0u);
 }
 

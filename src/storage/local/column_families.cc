@@ -17,8 +17,6 @@ constexpr uint64_t kCallsParts = 11;
 constexpr uint64_t kDeadlinesParts = 4;
 constexpr uint64_t kTombstonesParts = 1;
 constexpr uint64_t kSmallFamilyBytes = 1 << 20;
-// A larger one would save nothing: few segments are removed while they are in it.
-constexpr uint64_t kSegmentsBytes = 4 << 20;
 
 // Table files and levels shrink with the memtables, so that compactions do (disk_plan.h). At 256 MiB
 // and above they are RocksDB's defaults.
@@ -38,9 +36,6 @@ constexpr size_t kBlockBytes = 16 << 10;
 constexpr double kBloomBitsPerKey = 10;
 
 constexpr uint64_t kSyncStepBytes = 1 << 20;
-
-constexpr uint64_t kBlobBytesMin = 4 << 10;
-constexpr uint64_t kBlobFileBytes = 256 << 20;
 
 // Begun anew when it is as long; by default a GiB.
 constexpr uint64_t kManifestBytes = 4 << 20;
@@ -81,18 +76,6 @@ rocksdb::ColumnFamilyOptions WithRowTable(rocksdb::ColumnFamilyOptions options) 
   return options;
 }
 
-rocksdb::ColumnFamilyOptions WithBlobFiles(rocksdb::ColumnFamilyOptions options) {
-  options.enable_blob_files = true;
-  options.min_blob_size = kBlobBytesMin;
-  options.blob_file_size = kBlobFileBytes;
-  options.blob_compression_type = rocksdb::kNoCompression;
-  // A blob file goes when all in it has been removed, which is soon, since a payload's segments are
-  // neighbours and go together. Collecting earlier would write what lives again with every compaction
-  // of the keys, which are small and compacted often. What is left over goes by Maintain.
-  options.enable_blob_garbage_collection = false;
-  return options;
-}
-
 rocksdb::ColumnFamilyOptions WithFifo(rocksdb::ColumnFamilyOptions options, uint64_t ttl_s) {
   options.compaction_style = rocksdb::kCompactionStyleFIFO;
   options.level_compaction_dynamic_level_bytes = false;
@@ -127,17 +110,16 @@ std::vector<rocksdb::ColumnFamilyDescriptor> FamilyDescriptors(const FamilySizes
     return sized(std::max(sizes.memtable_bytes / 16 * parts, kSmallFamilyBytes));
   };
   const rocksdb::ColumnFamilyOptions small = sized(kSmallFamilyBytes);
-  const uint64_t segments_bytes =
-      std::clamp(sizes.memtable_bytes, kSmallFamilyBytes, kSegmentsBytes);
   return {
       {rocksdb::kDefaultColumnFamilyName, small},
       {"calls", WithRowTable(common(kCallsParts))},
-      {"segments", WithBlobFiles(sized(segments_bytes))},
+      {"segments", small},
       {"deadlines", WithRowTable(common(kDeadlinesParts))},
       {"tombstones", WithFifo(WithRowTable(common(kTombstonesParts)), sizes.tombstone_file_ttl_s)},
       {"tenants", small},
       {"usage", small},
       {"uploads", small},
+      {"segment_files", small},
   };
 }
 
@@ -154,8 +136,8 @@ rocksdb::DBOptions DatabaseOptions(const FamilySizes& sizes) {
   options.avoid_flush_during_recovery = false;
   // Bounds replay. A family that is rarely flushed would else pin the log, ciphertext included.
   options.max_total_wal_size = 2 * sizes.memtable_bytes;
-  // Large payloads are written to the disk as they come, or the sync that ends an upload would hold
-  // up those of everybody else.
+  // The log is written to the disk as it comes, or the sync that ends a large group would hold up those
+  // of everybody else.
   options.wal_bytes_per_sync = kSyncStepBytes;
   options.bytes_per_sync = kSyncStepBytes;
   // A log would else take a memtable's size of the disk when it is begun, and table files a tenth more

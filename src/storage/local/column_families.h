@@ -4,13 +4,16 @@
 //   calls       payload rows              SingleDelete   large memtable, a row table: a row that is
 //                                                        stored and removed while in it never
 //                                                        reaches a file
-//   segments    parts of large payloads   Delete         blob files, so compaction leaves them be
+//   segments    where parts of large      Delete         small rows
+//               payloads lie
 //   deadlines   what is due when          SingleDelete   as calls
 //   tombstones  ended calls               FIFO and TTL   whole files are dropped, nothing is
 //                                                        deleted
 //   tenants     names and numbers         -
 //   usage       live calls and bytes      -              overwritten by each commit
 //   uploads     payloads on their way     Delete
+//   segment_    what is known of each     Delete
+//   files       segment file
 //
 // THE TRAP: Delete and SingleDelete must never meet in one family. Put, Delete, SingleDelete of
 // one key within a memtable fails its flush, and the database does not open again.
@@ -34,8 +37,9 @@ enum class Family : size_t {
   kTenants,
   kUsage,
   kUploads,
+  kSegmentFiles,
 };
-inline constexpr size_t kFamilyCount = 8;
+inline constexpr size_t kFamilyCount = 9;
 
 struct FamilySizes {
   // All memtables that are written to; while some are flushed there may be twice as much.

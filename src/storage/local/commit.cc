@@ -1,4 +1,5 @@
 // Committing: effects become one write batch and one write of slots.
+#include <algorithm>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -20,7 +21,7 @@ constexpr size_t kBatchBytesPerChange = 512;
 class LocalStorage::CommitBatch {
  public:
   CommitBatch(const LocalStorage* storage, size_t batch_bytes)
-      : storage_(storage), batch_(batch_bytes) {}
+      : storage_(storage), changes_{.batch = rocksdb::WriteBatch(batch_bytes)} {}
 
   void Add(const CallChange& change) {
     Check(change.loaded != nullptr, "a change has its call as it was loaded");
@@ -40,23 +41,29 @@ class LocalStorage::CommitBatch {
       // Dead rows too: an ended call has none.
       RemoveRow(change.key, PayloadKind::kInput, &call);
       RemoveRow(change.key, PayloadKind::kOutput, &call);
-      batch_.Put(family(Family::kTombstones), AsSlice(EncodeTombstoneKey(change.key)),
-                 EncodeTombstone(*effects.tombstone));
+      changes_.batch.Put(family(Family::kTombstones), AsSlice(EncodeTombstoneKey(change.key)),
+                         EncodeTombstone(*effects.tombstone));
       call.has_tombstone = true;
       for (const EndedUpload& upload : change.ended_uploads) {
-        batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, upload.id));
+        changes_.batch.Delete(family(Family::kUploads),
+                              EncodeUploadKey(change.key.tenant, upload.id));
         NameErasure(change.key, upload.slot);
       }
     }
   }
 
   void AddUsage(uint32_t shard, const TenantUsage& usage) {
-    batch_.Put(family(Family::kUsage), EncodeUsageKey(shard, usage.tenant), EncodeUsage(usage));
+    changes_.batch.Put(family(Family::kUsage), EncodeUsageKey(shard, usage.tenant),
+                       EncodeUsage(usage));
   }
 
-  rocksdb::WriteBatch* batch() { return &batch_; }
+  RowChanges* changes() { return &changes_; }
   absl::Span<const SlotWrite> slots() const { return slots_; }
   bool replaces_live() const { return replaces_live_; }
+  bool stores_segments() const {
+    return std::any_of(stored_.begin(), stored_.end(),
+                       [](const CallChange* change) { return change->payload.segment_count > 0; });
+  }
 
   void UpdateCache(RowCache* cache) const {
     for (const CallChange* change : stored_) cache->Store(change->payload.slot, *change->row);
@@ -92,20 +99,20 @@ class LocalStorage::CommitBatch {
   }
 
   bool IsLive(const std::optional<StoredPayload>& row) const {
-    return row && storage_->slots_->StateOf(row->slot) == SlotState::kLive;
+    return row && storage_->StateOf(row->slot) == SlotState::kLive;
   }
 
   // The row that is there may be an older one than the effects name, if that one died in a crash.
   void RemoveRow(const CallKey& key, PayloadKind kind, Call* call) {
     std::optional<StoredPayload>& row = RowOf(kind, call);
     if (!row) return;
-    storage_->RemoveRowIn(key, kind, *row, &batch_);
+    storage_->RemoveRowIn(key, kind, *row, &changes_);
     removed_.push_back(row->slot);
     row.reset();
   }
 
   void NameErasure(const CallKey& key, SlotRef slot) {
-    storage_->NameErasureIn(key, slot, &batch_);
+    storage_->NameErasureIn(key, slot, &changes_.batch);
   }
 
   void StoreRow(const CallChange& change, PayloadKind kind, Call* call) {
@@ -116,13 +123,14 @@ class LocalStorage::CommitBatch {
     const RowHeader header = EncodeRowHeader(change.payload);
     const rocksdb::Slice key_part = AsSlice(key);
     const rocksdb::Slice value_parts[] = {AsSlice(header), AsSlice(AsText(change.row->bytes()))};
-    batch_.Put(family(Family::kCalls), rocksdb::SliceParts(&key_part, 1),
-               rocksdb::SliceParts(value_parts, 2));
+    changes_.batch.Put(family(Family::kCalls), rocksdb::SliceParts(&key_part, 1),
+                       rocksdb::SliceParts(value_parts, 2));
     const DuePayload due = DueOf(change.key, kind, change.payload);
-    batch_.Put(family(Family::kDeadlines), AsSlice(EncodeDueKey(due)), EncodeDueValue(due));
+    changes_.batch.Put(family(Family::kDeadlines), AsSlice(EncodeDueKey(due)), EncodeDueValue(due));
     stored_.push_back(&change);
     if (change.upload != nullptr) {
-      batch_.Delete(family(Family::kUploads), EncodeUploadKey(change.key.tenant, *change.upload));
+      changes_.batch.Delete(family(Family::kUploads),
+                            EncodeUploadKey(change.key.tenant, *change.upload));
     } else {
       slots_.push_back({.ref = change.payload.slot, .secret = change.secret});
     }
@@ -134,7 +142,7 @@ class LocalStorage::CommitBatch {
   }
 
   const LocalStorage* const storage_;
-  rocksdb::WriteBatch batch_;
+  RowChanges changes_;
   std::vector<SlotWrite> slots_;
   std::vector<const CallChange*> stored_;
   std::vector<SlotRef> removed_;
@@ -153,6 +161,8 @@ absl::Status LocalStorage::Commit(uint32_t shard, absl::Span<const CallChange> c
   for (const CallChange& change : changes) commit.Add(change);
   for (const TenantUsage& tenant : usage) commit.AddUsage(shard, tenant);
 
+  // Set before the rows are written, so that a sync that covers them covers their segments.
+  if (commit.stores_segments()) segment_sync_wanted_ = true;
   RETURN_IF_ERROR(commit.replaces_live() ? WriteSlotsThenRows(&commit)
                                          : WriteRowsThenSlots(&commit));
   commit.UpdateIndex(&index_);
@@ -168,13 +178,13 @@ void LocalStorage::NameErasureIn(const CallKey& key, SlotRef slot,
 
 // Every live slot has its row already: FindOrphans relies on it.
 absl::Status LocalStorage::WriteRowsThenSlots(CommitBatch* commit) {
-  RETURN_IF_ERROR(Write(commit->batch(), "writing rows"));
+  RETURN_IF_ERROR(Write(commit->changes(), "writing rows"));
   return WriteSlots(commit->slots());
 }
 
 // The row that is replaced leaves in the same batch as its successor comes. Were that batch to
-// survive a crash and the successor's slot not, both payloads would be lost, and the first was
-// acknowledged. Costs a sync, and is rare: a worker's second attempt.
+// survive a crash and the successor's slot or segments not, both payloads would be lost, and the first
+// was acknowledged. Costs a sync, and is rare: a worker's second attempt.
 absl::Status LocalStorage::WriteSlotsThenRows(CommitBatch* commit) {
   MutexLock lock(&slots_first_mutex_);
   // An error on the way is the end, so the count need not be right after it.
@@ -182,7 +192,8 @@ absl::Status LocalStorage::WriteSlotsThenRows(CommitBatch* commit) {
   RETURN_IF_ERROR(WriteSlots(commit->slots()));
   const absl::Status synced = slots_->Sync();
   if (!synced.ok()) return health_.Fail("syncing slots", synced.message());
-  RETURN_IF_ERROR(Write(commit->batch(), "writing rows"));
+  if (commit->stores_segments()) RETURN_IF_ERROR(segment_files_->Sync());
+  RETURN_IF_ERROR(Write(commit->changes(), "writing rows"));
   --slots_first_count_;
   return absl::OkStatus();
 }
@@ -194,12 +205,12 @@ absl::Status LocalStorage::WriteSlots(absl::Span<const SlotWrite> slots) {
 }
 
 void LocalStorage::RemoveRowIn(const CallKey& key, PayloadKind kind, const StoredPayload& row,
-                               rocksdb::WriteBatch* batch) const {
-  batch->SingleDelete(database_->family(Family::kCalls), AsSlice(EncodeCallKey(key, kind)));
-  batch->SingleDelete(database_->family(Family::kDeadlines),
-                      AsSlice(EncodeDueKey(DueOf(key, kind, row))));
+                               RowChanges* changes) const {
+  changes->batch.SingleDelete(database_->family(Family::kCalls), AsSlice(EncodeCallKey(key, kind)));
+  changes->batch.SingleDelete(database_->family(Family::kDeadlines),
+                              AsSlice(EncodeDueKey(DueOf(key, kind, row))));
   if (row.segment_count > 0) {
-    RemoveSegmentsIn({.key = key, .slot = row.slot, .count = row.segment_count}, batch);
+    RemoveSegmentsIn({.key = key, .slot = row.slot, .count = row.segment_count}, changes);
   } else {
     room_->NoteRemovedRow(row.size_bytes);
   }

@@ -29,6 +29,7 @@ constexpr mode_t kOthersMask = 0077;
 constexpr absl::string_view kSetting = "storage.data_dir";
 constexpr absl::string_view kKeys = "the key directory";
 constexpr absl::string_view kDatabase = "the database directory";
+constexpr absl::string_view kSegments = "the segment directory";
 
 // "storage.data_dir /var/lib/mayfly cannot be made: ..."; `what` is the setting, or says whose part the
 // directory is.
@@ -115,8 +116,7 @@ absl::StatusOr<bool> DatabaseHasData(const std::string& database_path) {
   for (const auto& entry : std::filesystem::directory_iterator(database_path, error)) {
     const std::string name = entry.path().filename().string();
     has_current |= name == "CURRENT";
-    has_files |= absl::EndsWith(name, ".sst") || absl::EndsWith(name, ".log") ||
-                 absl::EndsWith(name, ".blob");
+    has_files |= absl::EndsWith(name, ".sst") || absl::EndsWith(name, ".log");
   }
   if (error) {
     return absl::UnavailableError(absl::StrCat("the database directory ", database_path,
@@ -138,7 +138,8 @@ absl::Status DataDirectory::Check(const std::string& path, bool allow_unsafe_fil
   if (std::filesystem::exists(path, error)) {
     RETURN_IF_ERROR(CheckDirectory(path, kSetting));
     for (const auto& [part, what] :
-         {std::pair(path + "/keys", kKeys), std::pair(path + "/db", kDatabase)}) {
+         {std::pair(path + "/keys", kKeys), std::pair(path + "/db", kDatabase),
+          std::pair(path + "/segments", kSegments)}) {
       if (std::filesystem::exists(part, error)) RETURN_IF_ERROR(CheckDirectory(part, what));
     }
     return allow_unsafe_filesystem ? absl::OkStatus() : CheckFileSystemOf(path);
@@ -172,6 +173,7 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
   if (!locked.ok()) return CannotLock(path, locked.ToString());
   RETURN_IF_ERROR(OwnDirectory(directory->keys_path_, kKeys));
   RETURN_IF_ERROR(OwnDirectory(directory->database_path_, kDatabase));
+  RETURN_IF_ERROR(OwnDirectory(directory->segments_path_, kSegments));
   RETURN_IF_ERROR(file_system->SyncDirectory(path));
   RETURN_IF_ERROR(file_system->SyncDirectory(ParentOf(path)));
   auto has_data = DatabaseHasData(directory->database_path_);
@@ -181,7 +183,9 @@ absl::StatusOr<std::unique_ptr<DataDirectory>> DataDirectory::Open(const std::st
 }
 
 DataDirectory::DataDirectory(const std::string& path)
-    : keys_path_(path + "/keys"), database_path_(path + "/db") {}
+    : keys_path_(path + "/keys"),
+      database_path_(path + "/db"),
+      segments_path_(path + "/segments") {}
 
 DataDirectory::~DataDirectory() {
   if (lock_ != nullptr) rocksdb::Env::Default()->UnlockFile(lock_).PermitUncheckedError();

@@ -1,10 +1,11 @@
 // The data directory, as one process owns it.
 //
-//   DIR/lock    held by the process that serves
-//   DIR/keys/   the slot file, the keyring, the records of the clock and of the database's files
-//   DIR/db/     RocksDB
+//   DIR/lock       held by the process that serves
+//   DIR/keys/      the slot file, the keyring, the records of the clock and of the database's files
+//   DIR/db/        RocksDB
+//   DIR/segments/  the ciphertext of large payloads
 //
-// Whoever can read DIR/keys can, with the root key, read every live payload, so all three
+// Whoever can read DIR/keys can, with the root key, read every live payload, so all of the
 // directories belong to their owner alone.
 #pragma once
 
@@ -41,6 +42,7 @@ class DataDirectory {
 
   const std::string& keys_path() const { return keys_path_; }
   const std::string& database_path() const { return database_path_; }
+  const std::string& segments_path() const { return segments_path_; }
   // False until the database was first made: then, and only then, new keys may be made.
   bool has_data() const { return has_data_; }
 
@@ -49,6 +51,7 @@ class DataDirectory {
 
   const std::string keys_path_;
   const std::string database_path_;
+  const std::string segments_path_;
   bool has_data_ = false;
   rocksdb::FileLock* lock_ = nullptr;
 };

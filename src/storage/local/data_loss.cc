@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
-#include "storage/local/blob_files.h"
 #include "storage/local/local_storage.h"
 #include "storage/local/needed_logs.h"
 
@@ -56,33 +55,6 @@ absl::Status LocalStorage::CheckRecovered() {
   return slots_->ResetSyncedSequence(recovered);
 }
 
-// RocksDB has written by now, but keeps the files it needs: one that is put back is served.
-absl::Status LocalStorage::CheckBlobFiles() {
-  const auto lost = FindLostBlobFiles(*database_);
-  RETURN_IF_ERROR(lost.status());
-  const auto accepted = LoadAcceptedBlobFiles(*database_);
-  RETURN_IF_ERROR(accepted.status());
-  std::vector<uint64_t> numbers;
-  for (const LostBlobFile& file : *lost) numbers.push_back(file.number);
-  for (const LostBlobFile& file : *lost) {
-    const std::string text =
-        absl::StrCat(file.fault, ", which holds up to ", file.segment_count,
-                     " segments (of 1 MiB at most) of payloads larger than 64 KiB");
-    if (std::binary_search(accepted->begin(), accepted->end(), file.number)) {
-      health_.Log(StorageLogLevel::kWarning,
-                  absl::StrCat(text,
-                               "; its loss was accepted before: calls with a payload in it "
-                               "answer DATA_LOSS until they end"));
-      continue;
-    }
-    const std::string others =
-        lost->size() == 1 ? "" : absl::StrCat(" (lost blob files in all: ", lost->size(), ")");
-    RETURN_IF_ERROR(RefuseLoss(absl::DataLossError(absl::StrCat("data loss: ", text, others))));
-  }
-  // Without those that were put back since, so that another loss of them is noticed.
-  return numbers == *accepted ? absl::OkStatus() : SaveAcceptedBlobFiles(*database_, numbers);
-}
-
 absl::Status LocalStorage::RefuseLoss(const absl::Status& loss) const {
   if (loss.ok()) return absl::OkStatus();
   if (options_.accept_data_loss) {
@@ -99,6 +71,7 @@ absl::Status LocalStorage::RefuseLoss(const absl::Status& loss) const {
 
 absl::Status LocalStorage::SyncRecord() {
   RETURN_IF_ERROR(health_.Check());
+  RETURN_IF_ERROR(RecordSegmentFiles());
   RETURN_IF_ERROR(RecordFiles());
   const absl::Status status = slots_->SyncRecord();
   if (!status.ok()) return health_.Fail("syncing the slot file's record", status.message());

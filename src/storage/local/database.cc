@@ -17,7 +17,7 @@ namespace mayfly {
 namespace {
 
 constexpr char kFormatKey[] = "format";
-constexpr char kFormatVersion[] = "1";
+constexpr char kFormatVersion[] = "2";
 constexpr char kStoreKey[] = "store";
 
 rocksdb::Slice SliceOf(const StoreId& id) {
@@ -189,7 +189,9 @@ absl::StatusOr<bool> Database::CheckFormat(const StoreId& store_id) {
   }
   if (version != kFormatVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "the database's format is not ", kFormatVersion, ", the one this program reads"));
+        "the database db is not of format ", kFormatVersion,
+        ", the one this program reads: run the version of mayflyd that wrote it until its calls have "
+        "ended, 24 h at most, or move the whole data directory away to start empty"));
   }
   if (SliceOf(store_id) != store) {
     return absl::FailedPreconditionError(

@@ -51,7 +51,7 @@ class Database {
   struct Options {
     std::string directory;
     FamilySizes sizes;
-    // What compactions may add to all table and blob files until the file manager is told otherwise.
+    // What compactions may add to all table files until the file manager is told otherwise.
     uint64_t compaction_room_bytes = 0;
     // Leaves out the records of the logs that are damaged, instead of not opening or ending there.
     bool skip_damaged_records = false;
@@ -72,7 +72,7 @@ class Database {
     return families_[static_cast<size_t>(family)];
   }
   const std::vector<rocksdb::ColumnFamilyHandle*>& families() const { return families_; }
-  // Knows the sizes of all table and blob files, and starts no compaction that would take them above
+  // Knows the sizes of all table files, and starts no compaction that would take them above
   // its limit.
   rocksdb::SstFileManager* file_manager() const { return file_manager_.get(); }
   // Inputs of the compactions that run, all together.

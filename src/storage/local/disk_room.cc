@@ -165,17 +165,14 @@ DiskRoom::FamilyState DiskRoom::StateOf(Family family) const {
   }
   const uint64_t level0_bytes = files.levels.empty() ? 0 : files.levels.front().size;
   state.level0_files = files.levels.empty() ? 0 : files.levels.front().files.size();
-  // Segments are in blob files, and their memtable goes there.
-  const uint64_t flushed_bytes = family == Family::kSegments ? 0 : memtable_bytes;
-  const uint64_t new_bytes = level0_bytes + flushed_bytes;
-  state.table_bytes = files.size + flushed_bytes;
+  const uint64_t new_bytes = level0_bytes + memtable_bytes;
+  state.table_bytes = files.size + memtable_bytes;
   // A base level that is larger than this is left as it is, and one above it is begun.
   const uint64_t base_bytes =
       std::min(base_level_bytes, std::max(new_bytes, BaseLevelBytes(context_.plan.memtable_bytes)));
   state.compaction_bytes =
       std::min(files.size + memtable_bytes,
                std::max(new_bytes + base_bytes, CompactionBytesMax(context_.plan.memtable_bytes)));
-  state.file_bytes = files.size + files.blob_file_size;
   return state;
 }
 
@@ -237,38 +234,36 @@ bool DiskRoom::LeavesLittle(const FamilyState& state) const {
 
 absl::Duration DiskRoom::Reclaim() {
   const absl::Time begun = absl::Now();
-  const uint64_t removed_bytes = rows_.in_memory + segments_.in_memory;
-  if (removed_bytes >= context_.plan.gain_bytes_min ||
+  if (rows_.in_memory >= context_.plan.gain_bytes_min ||
       LogBytes(context_.database_directory) >= context_.plan.log_bytes_short) {
     Flush();
   }
-  CompactIfWorthwhile(Family::kSegments, &segments_);
-  CompactIfWorthwhile(Family::kCalls, &rows_);
+  CompactIfWorthwhile();
   return std::max(kReclaimPauseMin, kReclaimPauseFactor * (absl::Now() - begun));
 }
 
 void DiskRoom::Flush() {
-  for (Removed* removed : {&rows_, &segments_}) removed->in_files += removed->in_memory.exchange(0);
+  rows_.in_files += rows_.in_memory.exchange(0);
   // A failure is the storage's, and ends the process.
   if (context_.flush().ok()) MeasureAll();
 }
 
-void DiskRoom::CompactIfWorthwhile(Family family, Removed* removed) {
-  const FamilyState state = StateOf(family);
-  if (removed->in_files < std::max(context_.plan.gain_bytes_min, state.file_bytes / 16)) return;
+void DiskRoom::CompactIfWorthwhile() {
+  const FamilyState state = StateOf(Family::kCalls);
+  if (rows_.in_files < std::max(context_.plan.gain_bytes_min, state.table_bytes / 16)) return;
   if (LeavesLittle(state)) LimitCompactions(state.table_bytes);
   rocksdb::CompactRangeOptions options;
   // RocksDB's own go on meanwhile.
   options.exclusive_manual_compaction = false;
   const rocksdb::Status status =
       (*context_.database)
-          ->CompactRange(options, context_.database->family(family), nullptr, nullptr);
+          ->CompactRange(options, context_.database->family(Family::kCalls), nullptr, nullptr);
   if (status.ok()) {
-    removed->in_files = 0;
+    rows_.in_files = 0;
   } else if (status.IsCorruption()) {
     // Damage that it read has changed nothing. It would be met again at once.
     context_.health->Alarm("compacting", status.ToString());
-    removed->in_files = 0;
+    rows_.in_files = 0;
   } else if (!status.IsCompactionTooLarge() && !status.IsIncomplete()) {
     (void)context_.health->Fail("compacting", status.ToString());
   }

@@ -5,8 +5,9 @@
 // A thread of its own measures five times a second. When room is short it
 //   - flushes all families when the log has grown, or when rows that end stored payloads wait in
 //     memory: the log goes, and what ended with it;
-//   - compacts a family when enough of what its files hold has ended;
+//   - compacts the rows of calls when enough of what their files hold has ended;
 //   - gives up the ballast when something else has filled the disk.
+// Large payloads are no part of this: their room comes back when they end (segment_files.h).
 // After each it pauses four times as long as that took, so that reclaiming takes a fifth of the disk
 // at most.
 //
@@ -60,9 +61,8 @@ class DiskRoom {
   RoomLease Claim(uint64_t bytes) { return budget_.Claim(bytes); }
   absl::Status Refusal(uint64_t bytes) const { return budget_.Refusal(bytes); }
 
-  // Bytes whose rows or segments are removed: they leave the disk after a flush and a compaction.
+  // Bytes whose rows are removed: they leave the disk after a flush and a compaction.
   void NoteRemovedRow(uint64_t bytes) { rows_.Note(bytes); }
-  void NoteRemovedSegments(uint64_t bytes) { segments_.Note(bytes); }
 
   // One round each; the thread calls them.
   void Measure() EXCLUDES_LOCK(measure_mutex_);
@@ -77,9 +77,8 @@ class DiskRoom {
     uint64_t level0_files = 0;
     uint64_t compaction_bytes = 0;  // inputs of the largest compaction that may come
     uint64_t table_bytes = 0;       // memtables that are flushed to tables included
-    uint64_t file_bytes = 0;        // blob files included
   };
-  // What has been removed from a family, and may still be on the disk.
+  // What has been removed of the rows, and may still be on the disk.
   struct Removed {
     void Note(uint64_t bytes) { in_memory.fetch_add(bytes, std::memory_order_relaxed); }
 
@@ -103,12 +102,11 @@ class DiskRoom {
   void Flush();
   // Whether what is live surely fits on the disk once more, and takes less than the family's tables.
   bool LeavesLittle(const FamilyState& state) const;
-  void CompactIfWorthwhile(Family family, Removed* removed);
+  void CompactIfWorthwhile();
 
   const Context context_;
   RoomBudget budget_;
   Removed rows_;
-  Removed segments_;
 
   Mutex measure_mutex_;
   Ballast ballast_ GUARDED_BY(measure_mutex_);

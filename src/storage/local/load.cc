@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "storage/local/batched_get.h"
 #include "storage/local/local_storage.h"
 #include "storage/local/row_format.h"
 
@@ -13,32 +14,6 @@ namespace {
 
 // How much one iterator reads: a long one would keep RocksDB from dropping what is removed.
 constexpr size_t kRowsPerPage = 1024;
-
-// One MultiGet of many keys in one family, with its storage.
-template <typename Key>
-class BatchedGet {
- public:
-  explicit BatchedGet(size_t count) : values_(count), statuses_(count) {
-    keys_.reserve(count);
-    slices_.reserve(count);
-  }
-  void Add(const Key& key) {
-    keys_.push_back(key);
-    slices_.push_back(AsSlice(keys_.back()));
-  }
-  void Run(const Database& database, Family family) {
-    database->MultiGet(rocksdb::ReadOptions(), database.family(family), slices_.size(),
-                       slices_.data(), values_.data(), statuses_.data());
-  }
-  const rocksdb::Status& status(size_t i) const { return statuses_[i]; }
-  absl::string_view value(size_t i) const { return AsText(values_[i]); }
-
- private:
-  std::vector<Key> keys_;
-  std::vector<rocksdb::Slice> slices_;
-  std::vector<rocksdb::PinnableSlice> values_;
-  std::vector<rocksdb::Status> statuses_;
-};
 
 }  // namespace
 
@@ -128,7 +103,7 @@ void LocalStorage::PlaceRow(const std::optional<StoredPayload>& row,
                             std::optional<StoredPayload>* present,
                             std::optional<StoredPayload>* dead) const {
   if (!row) return;
-  const SlotState state = slots_->StateOf(row->slot);
+  const SlotState state = StateOf(row->slot);
   if (state == SlotState::kNeverStored) {
     *dead = row;
     // The index may have kept it as it was before its slot was reused.

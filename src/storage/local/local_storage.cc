@@ -70,7 +70,7 @@ absl::StatusOr<std::unique_ptr<LocalStorage>> LocalStorage::Open(LocalStorageOpt
   const auto is_new = storage->database_->CheckFormat(store_id);
   RETURN_IF_ERROR(is_new.status());
   RETURN_IF_ERROR(storage->CheckRecovered());
-  RETURN_IF_ERROR(storage->CheckBlobFiles());
+  RETURN_IF_ERROR(storage->OpenSegmentFiles());
   if (*is_new) RETURN_IF_ERROR(storage->database_->WriteFormat(store_id));
   RETURN_IF_ERROR(storage->tenants_->Load());
   RETURN_IF_ERROR(storage->EraseWhatTombstonesName());
@@ -88,6 +88,7 @@ LocalStorage::LocalStorage(LocalStorageOptions options)
       row_cache_(options_.row_cache_bytes),
       sync_group_([this] { return SyncBoth(); }),
       flushed_ms_(options_.now_ms),
+      release_thread_("segment-release", 1),
       slot_sync_thread_("slot-sync", 1),
       file_record_thread_("file-record", 1) {}
 
@@ -211,7 +212,12 @@ absl::StatusOr<std::vector<SlotLease>> LocalStorage::ReserveSlots(size_t count) 
 
 void LocalStorage::ReturnSlots(absl::Span<const SlotRef> slots) { slots_->Return(slots); }
 
-SlotState LocalStorage::StateOf(SlotRef slot) const { return slots_->StateOf(slot); }
+SlotState LocalStorage::StateOf(SlotRef slot) const {
+  if (!lost_generations_.empty() && lost_generations_.contains(slot.generation)) {
+    return SlotState::kNeverStored;
+  }
+  return slots_->StateOf(slot);
+}
 
 absl::StatusOr<SecretBytes> LocalStorage::ReadSecret(SlotRef slot) const {
   RETURN_IF_ERROR(health_.Check());
@@ -238,10 +244,17 @@ absl::Status LocalStorage::SyncBoth() {
   // The slots below it have their rows in the log, unless some are written ahead of them just now.
   uint64_t generation = slots_->WrittenGeneration();
   if (slots_first_count_ != 0) generation = 0;
+  std::vector<SegmentExtent> released;
+  {
+    MutexLock lock(&released_mutex_);
+    released.swap(released_);
+  }
   // Rows leave before their slots are erased, so the log has what removed them.
   const uint64_t erasure_count = slots_->erasure_count();
   // Read before the log is synced, so that the log covers it.
   const uint64_t sequence = (*database_)->GetLatestSequenceNumber();
+  // Before the log that has their payload's row.
+  if (segment_sync_wanted_.exchange(false)) RETURN_IF_ERROR(segment_files_->Sync());
   const bool is_wanted = log_sync_wanted_.exchange(false);
   const bool log_is_dirty = is_wanted || sequence != synced_sequence_;
   if (log_is_dirty && slots_->is_dirty()) {
@@ -275,6 +288,11 @@ absl::Status LocalStorage::SyncBoth() {
   }
   synced_sequence_ = sequence;
   slots_->RowsSynced(erasure_count);
+  if (!released.empty()) {
+    release_thread_.Run([this, released = std::move(released)]() mutable {
+      segment_files_->Release(std::move(released));
+    });
+  }
   // A flush that failed meanwhile is a failure of what was to be synced.
   return health_.Check();
 }
@@ -378,6 +396,14 @@ absl::Status LocalStorage::SaveTimeRecord(absl::string_view record) {
 absl::Status LocalStorage::Write(rocksdb::WriteBatch* batch, absl::string_view operation) {
   const rocksdb::Status written = (*database_)->Write(rocksdb::WriteOptions(), batch);
   if (!written.ok()) return health_.Fail(operation, written.ToString());
+  return absl::OkStatus();
+}
+
+absl::Status LocalStorage::Write(RowChanges* changes, absl::string_view operation) {
+  RETURN_IF_ERROR(Write(&changes->batch, operation));
+  if (changes->released.empty()) return absl::OkStatus();
+  MutexLock lock(&released_mutex_);
+  released_.insert(released_.end(), changes->released.begin(), changes->released.end());
   return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
-// LocalStorage keeps everything on one machine: rows and segments in RocksDB, secrets in the slot
-// file, epoch keys in the keyring.
+// LocalStorage keeps everything on one machine: rows in RocksDB, segments of large payloads in segment
+// files, secrets in the slot file, epoch keys in the keyring.
 //
 // A row and a slot make a payload together. The slot decides life and death: a row whose slot does
 // not hold its generation is dead, whatever RocksDB replays after a crash. So an erasure needs no
@@ -7,6 +7,10 @@
 //
 // Rows are written once and removed once, with the row that says when they are due in the same
 // batch. See row_format.h for the bytes and column_families.h for how rows leave.
+//
+// A row of a segment names where its ciphertext lies. The segment files are synced before the log
+// whenever a payload with segments was committed, and once a second. A loss of power may keep the
+// rows of segments that were not synced: the start finds those, and their payload was never stored.
 //
 // The data directory belongs to one process at a time. After the first failed write or sync every
 // call is UNAVAILABLE (STORAGE_DOWN); the owner must end the process then.
@@ -21,6 +25,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -39,6 +44,7 @@
 #include "storage/local/file_record.h"
 #include "storage/local/row_cache.h"
 #include "storage/local/row_walk.h"
+#include "storage/local/segment_files.h"
 #include "storage/local/storage_health.h"
 #include "storage/local/sync_group.h"
 #include "storage/local/tenant_table.h"
@@ -112,7 +118,7 @@ class LocalStorage : public Storage {
   absl::Status Erase(absl::Span<const SlotRef> slots) override;
 
   std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override;
-  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number, int64_t deadline_ms,
                             const Sealed& segment) override;
   absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) override;
   absl::Status RemoveSegments(const SegmentsRef& segments) override;
@@ -149,6 +155,7 @@ class LocalStorage : public Storage {
   // For metrics.
   const SlotFile& slots() const { return *slots_; }
   size_t IndexedCalls() { return index_.size(); }
+  size_t segment_files() const { return segment_files_->file_count(); }
   // Reads that met damage: of rows, and of slots whose payload is looked for.
   uint64_t alarms() const { return health_.alarms(); }
   // The first failed write or sync, in words for the operator; empty before.
@@ -156,6 +163,13 @@ class LocalStorage : public Storage {
 
  private:
   class CommitBatch;
+  class SegmentStart;
+
+  // Rows to be written together, and the segments that no row names once they are.
+  struct RowChanges {
+    rocksdb::WriteBatch batch;
+    std::vector<SegmentExtent> released = {};
+  };
 
   explicit LocalStorage(LocalStorageOptions options);
 
@@ -165,7 +179,9 @@ class LocalStorage : public Storage {
   DiskPlan PlanDisk() const;
   absl::Status CheckFiles();
   absl::Status CheckRecovered();
-  absl::Status CheckBlobFiles();
+  // Looks whether the files have what rows name, and gives back what none names.
+  absl::Status OpenSegmentFiles();
+  absl::Status RecordSegmentFiles();
   // OK when nothing is lost, or when the operator has accepted it.
   absl::Status RefuseLoss(const absl::Status& loss) const;
   absl::Status RecordFiles() EXCLUDES_LOCK(file_record_mutex_);
@@ -197,8 +213,11 @@ class LocalStorage : public Storage {
 
   // What leaves with a row: its due row and its segments.
   void RemoveRowIn(const CallKey& key, PayloadKind kind, const StoredPayload& row,
-                   rocksdb::WriteBatch* batch) const;
-  void RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const;
+                   RowChanges* changes) const;
+  void RemoveSegmentsIn(const SegmentsRef& segments, RowChanges* changes) const;
+  // Those that there are from `first_number` on.
+  absl::Status RemoveSegmentsFrom(const SegmentsRef& segments, uint32_t first_number,
+                                  RowChanges* changes);
   // For a row that leaves without a tombstone: a start after a crash erases its slot by this.
   void NameErasureIn(const CallKey& key, SlotRef slot, rocksdb::WriteBatch* batch) const;
 
@@ -208,8 +227,9 @@ class LocalStorage : public Storage {
   absl::Status FailedCompaction(absl::string_view operation, const rocksdb::Status& status);
 
   std::vector<bool> LiveSlots(uint64_t generation_limit) EXCLUDES_LOCK(slots_first_mutex_);
-  // Of segments written in order, without gaps.
-  uint32_t CountSegments(const CallKey& key, SlotRef slot);
+  absl::StatusOr<SegmentExtent> FindSegment(const CallKey& key, SlotRef slot,
+                                            uint32_t number) const;
+  absl::Status FailedAppend(const absl::Status& status, uint64_t bytes) const;
   absl::Status ForEachUpload(absl::FunctionRef<void(StoredUpload)> visit);
   // Both clear the marks of slots that a row names.
   absl::Status FindUploads(std::vector<bool>* unnamed);
@@ -223,10 +243,12 @@ class LocalStorage : public Storage {
                            Orphans* orphans);
   // Its payload has ended or never was; not damaged.
   bool IsDead(SlotRef slot) const;
-  absl::Status RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch);
-  absl::Status RemoveDeadSegments(const SegmentsRef& segments, rocksdb::WriteBatch* batch);
+  absl::Status RemoveDeadRow(const DuePayload& due, RowChanges* changes);
+  absl::Status RemoveDeadSegments(const SegmentsRef& segments, RowChanges* changes);
 
   absl::Status Write(rocksdb::WriteBatch* batch, absl::string_view operation);
+  absl::Status Write(RowChanges* changes, absl::string_view operation)
+      EXCLUDES_LOCK(released_mutex_);
   // A read that failed says nothing about what is written: an alarm, but not the end. DATA_LOSS for
   // damage and for a file that is gone or may not be read, UNAVAILABLE when the disk would not read,
   // which may pass. `key` is null when the read is not for one call.
@@ -244,6 +266,10 @@ class LocalStorage : public Storage {
   std::unique_ptr<Keyring> keyring_;
   std::unique_ptr<SlotFile> slots_;
   std::unique_ptr<Database> database_;
+  std::unique_ptr<SegmentFiles> segment_files_;
+  // Generations of live slots whose payload lost segments to a crash before they were synced: they
+  // count as never stored. Filled by the start.
+  absl::flat_hash_set<uint64_t> lost_generations_;
   std::unique_ptr<TenantTable> tenants_;
   CallIndex index_;
   RowCache row_cache_;
@@ -255,6 +281,12 @@ class LocalStorage : public Storage {
   Mutex slot_sync_mutex_;
   ConditionVariable slot_sync_done_;
   std::optional<absl::Status> slot_sync_status_ GUARDED_BY(slot_sync_mutex_);
+
+  // A payload with segments was committed since the segment files were last synced.
+  std::atomic<bool> segment_sync_wanted_{false};
+  // Segments that no row names any more: given back when the log has that.
+  Mutex released_mutex_;
+  std::vector<SegmentExtent> released_ GUARDED_BY(released_mutex_);
 
   // Held while slots are live whose rows are not written yet.
   Mutex slots_first_mutex_;
@@ -274,7 +306,8 @@ class LocalStorage : public Storage {
   Mutex maintain_mutex_;
   int64_t flushed_ms_ GUARDED_BY(maintain_mutex_);
 
-  // Last: their threads use what is above.
+  // Last: their threads use what is above. Each also uses those before it.
+  ThreadPool release_thread_;
   ThreadPool slot_sync_thread_;
   ThreadPool file_record_thread_;
   std::unique_ptr<DiskRoom> room_;

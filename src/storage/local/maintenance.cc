@@ -25,6 +25,8 @@ absl::Status LocalStorage::Maintain(int64_t now_ms) {
   MutexLock lock(&maintain_mutex_);
   RETURN_IF_ERROR(database_->StopDamagedCompactions());
   RETURN_IF_ERROR(DropOldTombstones());
+  const std::vector<EpochHour> hours = keyring_->Hours();
+  if (!hours.empty()) segment_files_->RemoveHoursBefore(static_cast<uint32_t>(hours.front()));
   // Steady time may have been anchored anew, either way.
   if (now_ms >= flushed_ms_ && now_ms - flushed_ms_ < kFlushIntervalMs) return absl::OkStatus();
   flushed_ms_ = now_ms;
@@ -73,8 +75,6 @@ absl::Status LocalStorage::CompactEnded(int64_t now_ms) {
 
   rocksdb::CompactRangeOptions options;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-  options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
-  options.blob_garbage_collection_age_cutoff = 1.0;
   const std::pair<Family, const std::string*> ranges[] = {
       {Family::kCalls, &last_id}, {Family::kSegments, &last_id}, {Family::kDeadlines, &last_due}};
   for (const auto& [family, last] : ranges) {

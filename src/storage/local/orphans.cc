@@ -7,6 +7,8 @@
 //   rows whose slot was never written            any: a synced slot is damaged and not of these
 //   slots that were not known to be synced with  any: a loss of power may take their rows
 //   their rows before this start
+//   slots of payloads that were never stored,    any: the start has found them (segment_start.cc)
+//   because their segments were not synced
 //   older slots that no row names                none: a row leaves with a tombstone or another row
 //                                                that names its slot, by which a start erases it
 //   payloads without a row among the deadlines   none: the two are written together
@@ -65,8 +67,9 @@ absl::Status LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* 
   // looked at.
   const uint64_t recorded = options_.accept_data_loss ? UINT64_MAX : slots_->recorded_generation();
   const auto explained =
-      std::partition(orphans->slots.begin(), orphans->slots.end(),
-                     [recorded](SlotRef slot) { return slot.generation >= recorded; });
+      std::partition(orphans->slots.begin(), orphans->slots.end(), [&](SlotRef slot) {
+        return slot.generation >= recorded || lost_generations_.contains(slot.generation);
+      });
   std::vector<SlotRef> old(explained, orphans->slots.end());
   orphans->slots.erase(explained, orphans->slots.end());
   if (old.empty()) return absl::OkStatus();
@@ -79,7 +82,7 @@ absl::Status LocalStorage::KeepUnexplained(std::vector<bool>* unnamed, Orphans* 
   // Of these some may be about to be erased by whoever removed their rows.
   const absl::Time end = absl::Now() + kErasureWaitMax;
   while (true) {
-    std::erase_if(old, [this](SlotRef slot) { return slots_->StateOf(slot) != SlotState::kLive; });
+    std::erase_if(old, [this](SlotRef slot) { return StateOf(slot) != SlotState::kLive; });
     if (old.empty() || absl::Now() >= end) break;
     absl::SleepFor(kErasurePause);
   }
@@ -124,7 +127,7 @@ std::vector<bool> LocalStorage::LiveSlots(uint64_t generation_limit) {
 absl::Status LocalStorage::FindUploads(std::vector<bool>* unnamed) {
   return ForEachUpload([&](const StoredUpload& upload) {
     const SlotRef slot = upload.payload.slot;
-    if (slot.slot < unnamed->size() && slots_->StateOf(slot) == SlotState::kLive) {
+    if (slot.slot < unnamed->size() && StateOf(slot) == SlotState::kLive) {
       (*unnamed)[slot.slot] = false;
     }
   });
@@ -138,7 +141,7 @@ absl::Status LocalStorage::FindDeadRows(uint64_t generation_limit, std::vector<b
     RETURN_IF_ERROR(rows.status());
     for (const DuePayload& row : *rows) {
       if (row.slot.generation >= generation_limit) continue;
-      const SlotState state = slots_->StateOf(row.slot);
+      const SlotState state = StateOf(row.slot);
       if (state == SlotState::kDamaged) {
         slots_->Quarantine(row.slot);
         ++orphans->damaged_row_count;
@@ -158,7 +161,7 @@ absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Or
   const uint64_t generation_limit = FirstGenerationOf(boot_number());
   const auto is_dead = [&](SlotRef slot) {
     if (slot.generation >= generation_limit) return false;
-    const SlotState state = slots_->StateOf(slot);
+    const SlotState state = StateOf(slot);
     if (state == SlotState::kDamaged) return false;
     if (state != SlotState::kLive) return true;
     return slot.slot < unnamed.size() && unnamed[slot.slot];
@@ -167,13 +170,12 @@ absl::Status LocalStorage::FindDeadSegments(const std::vector<bool>& unnamed, Or
   while (true) {
     RowWalk rows(*database_, Family::kSegments, next);
     for (size_t steps = 0; rows.Valid() && steps < kRowsPerStep; rows.Seek(next), ++steps) {
-      const std::optional<SegmentsRef> segments = DecodeSegmentKey(rows.key());
-      if (!segments) return absl::DataLossError("a segment's key is not in our format");
-      if (is_dead(segments->slot)) orphans->segments.push_back(*segments);
-      // Over all segments of the payload, to the mark of the next: a step that lands on a segment
-      // reads all of it.
-      next =
-          std::string(AsText(EncodeSegmentKey(segments->key, segments->slot, UINT32_MAX))) + '\0';
+      const auto segment = DecodeSegmentKey(rows.key());
+      if (!segment) return absl::DataLossError("a segment's key is not in our format");
+      const SegmentsRef& segments = segment->first;
+      if (is_dead(segments.slot)) orphans->segments.push_back(segments);
+      // Over all segments of the payload.
+      next = std::string(AsText(EncodeSegmentKey(segments.key, segments.slot, UINT32_MAX))) + '\0';
     }
     RETURN_IF_ERROR(EndWalk("reading segments", rows));
     if (!rows.Valid()) return absl::OkStatus();
@@ -189,19 +191,19 @@ absl::Status LocalStorage::RemoveOrphans(uint32_t shard, const Orphans& orphans,
     RETURN_IF_ERROR(Sync());
     RETURN_IF_ERROR(Erase(orphans.slots));
   }
-  rocksdb::WriteBatch batch;
-  for (const DuePayload& row : orphans.rows) RETURN_IF_ERROR(RemoveDeadRow(row, &batch));
+  RowChanges changes;
+  for (const DuePayload& row : orphans.rows) RETURN_IF_ERROR(RemoveDeadRow(row, &changes));
   for (const SegmentsRef& segments : orphans.segments) {
-    RETURN_IF_ERROR(RemoveDeadSegments(segments, &batch));
+    RETURN_IF_ERROR(RemoveDeadSegments(segments, &changes));
   }
   for (const TenantUsage& tenant : usage) {
-    batch.Put(database_->family(Family::kUsage), EncodeUsageKey(shard, tenant.tenant),
-              EncodeUsage(tenant));
+    changes.batch.Put(database_->family(Family::kUsage), EncodeUsageKey(shard, tenant.tenant),
+                      EncodeUsage(tenant));
   }
-  return batch.Count() > 0 ? Write(&batch, "removing orphans") : absl::OkStatus();
+  return changes.batch.Count() > 0 ? Write(&changes, "removing orphans") : absl::OkStatus();
 }
 
-absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBatch* batch) {
+absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, RowChanges* changes) {
   if (!IsDead(due.slot)) return absl::OkStatus();
   const DueRowKey due_key = EncodeDueKey(due);
   rocksdb::PinnableSlice value;
@@ -224,24 +226,17 @@ absl::Status LocalStorage::RemoveDeadRow(const DuePayload& due, rocksdb::WriteBa
     return absl::OkStatus();
   }
   if (!row || row->slot != due.slot) return absl::OkStatus();
-  RemoveRowIn(due.key, due.kind, *row, batch);
+  RemoveRowIn(due.key, due.kind, *row, changes);
   index_.Remove(due.key);
   return absl::OkStatus();
 }
 
-absl::Status LocalStorage::RemoveDeadSegments(const SegmentsRef& segments,
-                                              rocksdb::WriteBatch* batch) {
-  if (!IsDead(segments.slot)) return absl::OkStatus();
-  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
-  const SegmentRowKey first = EncodeSegmentKey(segments.key, segments.slot, kSegmentMark);
-  const SegmentRowKey last = EncodeSegmentKey(segments.key, segments.slot, UINT32_MAX);
-  RowWalk rows(*database_, Family::kSegments, AsText(first), AsText(last));
-  for (; rows.Valid(); rows.Next()) batch->Delete(family, AsSlice(rows.key()));
-  return EndWalk("reading segments", rows);
+absl::Status LocalStorage::RemoveDeadSegments(const SegmentsRef& segments, RowChanges* changes) {
+  return IsDead(segments.slot) ? RemoveSegmentsFrom(segments, 0, changes) : absl::OkStatus();
 }
 
 bool LocalStorage::IsDead(SlotRef slot) const {
-  const SlotState state = slots_->StateOf(slot);
+  const SlotState state = StateOf(slot);
   return state == SlotState::kErased || state == SlotState::kNeverStored;
 }
 

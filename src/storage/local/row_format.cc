@@ -14,6 +14,8 @@ constexpr size_t kErasureKeySize = kTombstoneKeySize + 8;
 constexpr size_t kErasureSize = 12;
 constexpr size_t kTenantFixedSize = 16;
 constexpr size_t kIdWindowSize = 3 * sizeof(int64_t);
+constexpr size_t kSegmentFileKeySize = 12;
+constexpr size_t kSegmentFileSize = 9;
 constexpr size_t kUsageSize = 16;
 constexpr size_t kUploadKeySize = 20;
 constexpr size_t kUploadFixedSize = 17 + kRowHeaderSize;
@@ -38,6 +40,9 @@ class FieldWriter {
     return Bytes(key.id.bytes()).Number(static_cast<uint32_t>(key.tenant));
   }
   FieldWriter& Slot(SlotRef slot) { return Number(slot.slot).Number(slot.generation); }
+  FieldWriter& File(const SegmentFileId& id) {
+    return Number(id.due_hour).Number(id.boot).Number(id.number);
+  }
 
  private:
   uint8_t* out_;
@@ -74,6 +79,13 @@ class FieldReader {
     slot.slot = Read<uint32_t>();
     slot.generation = Read<uint64_t>();
     return slot;
+  }
+  SegmentFileId ReadFile() {
+    SegmentFileId id;
+    id.due_hour = Read<uint32_t>();
+    id.boot = Read<uint32_t>();
+    id.number = Read<uint32_t>();
+    return id;
   }
 
  private:
@@ -140,13 +152,60 @@ SegmentRowKey EncodeSegmentKey(const CallKey& key, SlotRef slot, uint32_t number
   return out;
 }
 
-std::optional<SegmentsRef> DecodeSegmentKey(absl::string_view key) {
+std::optional<std::pair<SegmentsRef, uint32_t>> DecodeSegmentKey(absl::string_view key) {
   if (key.size() != kSegmentKeySize) return std::nullopt;
   FieldReader reader(key);
   SegmentsRef segments;
   segments.key = reader.ReadKey();
   segments.slot = reader.ReadSlot();
-  return segments;
+  const auto number = reader.Read<uint32_t>();
+  return std::pair(segments, number);
+}
+
+SegmentRowValue EncodeSegmentExtent(const SegmentExtent& extent) {
+  SegmentRowValue out;
+  FieldWriter(out.data())
+      .File(extent.file)
+      .Number(extent.offset)
+      .Number(extent.size_bytes)
+      .Number(extent.crc32c);
+  return out;
+}
+
+std::optional<SegmentExtent> DecodeSegmentExtent(absl::string_view value) {
+  if (value.size() != kSegmentValueSize) return std::nullopt;
+  FieldReader reader(value);
+  SegmentExtent extent;
+  extent.file = reader.ReadFile();
+  extent.offset = reader.Read<uint64_t>();
+  extent.size_bytes = reader.Read<uint32_t>();
+  extent.crc32c = reader.Read<uint32_t>();
+  return extent;
+}
+
+std::string EncodeSegmentFileKey(const SegmentFileId& id) {
+  std::string out(kSegmentFileKeySize, '\0');
+  FieldWriter(out.data()).File(id);
+  return out;
+}
+
+std::string EncodeSegmentFile(const SegmentFileRow& row) {
+  std::string out(kSegmentFileSize, '\0');
+  FieldWriter(out.data()).Number(row.synced_bytes).Number(static_cast<uint8_t>(row.is_given_up));
+  return out;
+}
+
+std::optional<std::pair<SegmentFileId, SegmentFileRow>> DecodeSegmentFile(absl::string_view key,
+                                                                          absl::string_view value) {
+  if (key.size() != kSegmentFileKeySize || value.size() != kSegmentFileSize) return std::nullopt;
+  const SegmentFileId id = FieldReader(key).ReadFile();
+  FieldReader reader(value);
+  SegmentFileRow row;
+  row.synced_bytes = reader.Read<uint64_t>();
+  const auto flags = reader.Read<uint8_t>();
+  if (flags > 1) return std::nullopt;
+  row.is_given_up = flags == 1;
+  return std::pair(id, row);
 }
 
 std::string EncodeSecond(int64_t second) {

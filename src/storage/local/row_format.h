@@ -4,7 +4,10 @@
 //   family      key                                              value
 //   default     "id_window"                                      window 8, narrower 8, floor 8
 //   calls       id 16, tenant 4, kind 1                          header 64, ciphertext
-//   segments    id 16, tenant 4, slot 4, generation 8, number 4  ciphertext
+//   segments    id 16, tenant 4, slot 4, generation 8, number 4  file 12, offset 8, size 4,
+//                                                                CRC-32C 4; or nothing
+//   segment     file: due hour 4, boot 4, number 4               synced bytes 8, flags 1
+//   files
 //   deadlines   due second 8, id 16, tenant 4, kind 1            slot 4, generation 8, size 8,
 //                                                                stored 8
 //   tombstones  id 16, tenant 4                                  58 bytes, see below
@@ -23,8 +26,10 @@
 // names it: a replaced output, an input that expires before its output, an upload.
 //
 // Ids lead, so keys are ordered by time. Names and ciphertext stay out of keys, since RocksDB
-// prints keys into its manifest. Segment n of a payload has number n + 1: number 0 is a mark
-// without content, which lets a scan over payloads go by without reading a segment.
+// prints keys into its manifest.
+//
+// A segment without content is one whose data a crash took before it was synced: its payload was
+// never stored.
 //
 // A Decode of bytes that no Encode made gives nullopt.
 #pragma once
@@ -37,6 +42,7 @@
 
 #include "call/state.h"
 #include "retention/due.h"
+#include "storage/local/segment_extent.h"
 #include "storage/rows.h"
 #include "storage/segments.h"
 
@@ -44,14 +50,14 @@ namespace mayfly {
 
 inline constexpr size_t kCallKeySize = 21;
 inline constexpr size_t kSegmentKeySize = 36;
-inline constexpr size_t kSegmentPrefixSize = 32;  // all but the number
+inline constexpr size_t kSegmentValueSize = 28;
 inline constexpr size_t kDueKeySize = 29;
 inline constexpr size_t kTombstoneKeySize = 20;
 inline constexpr size_t kRowHeaderSize = 64;
-inline constexpr uint32_t kSegmentMark = 0;
 
 using CallRowKey = std::array<char, kCallKeySize>;
 using SegmentRowKey = std::array<char, kSegmentKeySize>;
+using SegmentRowValue = std::array<char, kSegmentValueSize>;
 using DueRowKey = std::array<char, kDueKeySize>;
 using TombstoneRowKey = std::array<char, kTombstoneKeySize>;
 using RowHeader = std::array<char, kRowHeaderSize>;
@@ -67,10 +73,24 @@ RowHeader EncodeRowHeader(const StoredPayload& payload);
 // Reads the header that `row` begins with.
 std::optional<StoredPayload> DecodeRowHeader(absl::string_view row);
 
-// `number` is kSegmentMark or one more than the segment's.
 SegmentRowKey EncodeSegmentKey(const CallKey& key, SlotRef slot, uint32_t number);
-// The payload that a segment belongs to; count is left at 0.
-std::optional<SegmentsRef> DecodeSegmentKey(absl::string_view key);
+// The payload that a segment belongs to, and the segment's number; count is left at 0.
+std::optional<std::pair<SegmentsRef, uint32_t>> DecodeSegmentKey(absl::string_view key);
+SegmentRowValue EncodeSegmentExtent(const SegmentExtent& extent);
+std::optional<SegmentExtent> DecodeSegmentExtent(absl::string_view value);
+
+// What is known of a segment file.
+struct SegmentFileRow {
+  uint64_t synced_bytes = 0;  // what lies below is on the disk
+  // The file is lost, and the operator has accepted it.
+  bool is_given_up = false;
+
+  friend bool operator==(const SegmentFileRow&, const SegmentFileRow&) = default;
+};
+std::string EncodeSegmentFileKey(const SegmentFileId& id);
+std::string EncodeSegmentFile(const SegmentFileRow& row);
+std::optional<std::pair<SegmentFileId, SegmentFileRow>> DecodeSegmentFile(absl::string_view key,
+                                                                          absl::string_view value);
 
 inline constexpr int64_t kDueSecondMax = INT64_MAX - 1;
 // Orders before every row due in that second; from 0 to kDueSecondMax + 1.

@@ -1,69 +1,115 @@
 // Large payloads: their segments, and uploads, which are payloads on their way.
+//
+// A segment is appended to a segment file first, and then named by a row of its own. A write of so few
+// bytes costs next to nothing, and so every segment that was accepted is there after a kill.
 #include "absl/functional/function_ref.h"
 
+#include "base/error.h"
+#include "storage/local/batched_get.h"
 #include "storage/local/local_storage.h"
 #include "storage/local/row_format.h"
 
 namespace mayfly {
+namespace {
+
+constexpr absl::Duration kAppendRetryDelay = absl::Seconds(1);
+
+// As FailedRead takes it.
+rocksdb::Status RocksdbStatus(const absl::Status& status) {
+  const std::string text(status.message());
+  if (absl::IsNotFound(status)) return rocksdb::Status::PathNotFound(text);
+  if (absl::IsUnavailable(status)) return rocksdb::Status::IOError(text);
+  return rocksdb::Status::Corruption(text);
+}
+
+}  // namespace
 
 absl::Status LocalStorage::WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
-                                        const Sealed& segment) {
+                                        int64_t deadline_ms, const Sealed& segment) {
   RETURN_IF_ERROR(health_.Check());
-  rocksdb::WriteBatch batch(segment.size() + 256);
-  rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
-  if (number == 0) {
-    batch.Put(family, AsSlice(EncodeSegmentKey(key, slot, kSegmentMark)), rocksdb::Slice());
+  const auto extent =
+      segment_files_->Append(static_cast<uint32_t>(EpochOfDeadline(deadline_ms)), segment.bytes());
+  if (!extent.ok()) return FailedAppend(extent.status(), segment.size());
+  rocksdb::WriteBatch batch;
+  batch.Put(database_->family(Family::kSegments), AsSlice(EncodeSegmentKey(key, slot, number)),
+            AsSlice(EncodeSegmentExtent(*extent)));
+  return Write(&batch, "writing a segment's row");
+}
+
+absl::Status LocalStorage::FailedAppend(const absl::Status& status, uint64_t bytes) const {
+  if (IsOutOfSpace(status)) return room_->Refusal(RoomBudget::CostOfSegment(bytes));
+  if (!WroteNothing(status)) return status;
+  return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStorageDown,
+                                  "no file descriptor is free for what is put: it was not stored"),
+                        kAppendRetryDelay);
+}
+
+absl::StatusOr<SegmentExtent> LocalStorage::FindSegment(const CallKey& key, SlotRef slot,
+                                                        uint32_t number) const {
+  rocksdb::PinnableSlice value;
+  const rocksdb::Status status =
+      (*database_)
+          ->Get(rocksdb::ReadOptions(), database_->family(Family::kSegments),
+                AsSlice(EncodeSegmentKey(key, slot, number)), &value);
+  if (status.IsNotFound() || (status.ok() && value.empty())) {
+    return absl::NotFoundError("the segment is gone");
   }
-  batch.Put(family, AsSlice(EncodeSegmentKey(key, slot, number + 1)),
-            AsSlice(AsText(segment.bytes())));
-  return Write(&batch, "writing a segment");
+  if (!status.ok()) return FailedRead("reading a segment's row", status, &key);
+  const std::optional<SegmentExtent> extent = DecodeSegmentExtent(AsText(value));
+  if (!extent) return BadRow("reading a segment's row", &key);
+  return *extent;
 }
 
 absl::StatusOr<Sealed> LocalStorage::ReadSegment(const CallKey& key, SlotRef slot,
                                                  uint32_t number) {
   RETURN_IF_ERROR(health_.Check());
-  rocksdb::PinnableSlice ciphertext;
-  const rocksdb::Status status =
-      (*database_)
-          ->Get(rocksdb::ReadOptions(), database_->family(Family::kSegments),
-                AsSlice(EncodeSegmentKey(key, slot, number + 1)), &ciphertext);
-  if (status.IsNotFound()) return absl::NotFoundError("the segment is gone");
-  if (!status.ok()) return FailedRead("reading a segment", status, &key);
-  return Sealed::CopyOf(AsBytes(AsText(ciphertext)));
+  const auto extent = FindSegment(key, slot, number);
+  RETURN_IF_ERROR(extent.status());
+  auto segment = segment_files_->Read(*extent);
+  if (segment.ok()) return segment;
+  // Its room may have been given back in between: its row is gone then.
+  const auto still_there = FindSegment(key, slot, number);
+  if (absl::IsNotFound(still_there.status())) return still_there.status();
+  return FailedRead("reading a segment", RocksdbStatus(segment.status()), &key);
 }
 
 absl::Status LocalStorage::RemoveSegments(const SegmentsRef& segments) {
   RETURN_IF_ERROR(health_.Check());
-  rocksdb::WriteBatch batch;
-  RemoveSegmentsIn(segments, &batch);
-  return Write(&batch, "removing segments");
+  RowChanges changes;
+  RemoveSegmentsIn(segments, &changes);
+  return Write(&changes, "removing segments");
 }
 
-void LocalStorage::RemoveSegmentsIn(const SegmentsRef& segments, rocksdb::WriteBatch* batch) const {
-  room_->NoteRemovedSegments(segments.count * kSegmentBytes);
+// A row that cannot be read is removed all the same. Its segment's room comes back with the file.
+void LocalStorage::RemoveSegmentsIn(const SegmentsRef& segments, RowChanges* changes) const {
   rocksdb::ColumnFamilyHandle* const family = database_->family(Family::kSegments);
-  // One more than there are segments, for the mark.
-  for (uint32_t number = kSegmentMark; number <= segments.count; ++number) {
-    batch->Delete(family, AsSlice(EncodeSegmentKey(segments.key, segments.slot, number)));
+  BatchedGet<SegmentRowKey> rows(segments.count);
+  for (uint32_t number = 0; number < segments.count; ++number) {
+    const SegmentRowKey key = EncodeSegmentKey(segments.key, segments.slot, number);
+    rows.Add(key);
+    changes->batch.Delete(family, AsSlice(key));
   }
-}
-
-uint32_t LocalStorage::CountSegments(const CallKey& key, SlotRef slot) {
-  uint32_t present = 0;  // so many are there
-  uint32_t absent = 1;   // and not so many, once found
-  bool found = false;
-  while (!found || present + 1 < absent) {
-    const uint32_t number = found ? present + (absent - present) / 2 : absent;
-    // One that cannot be read is there.
-    if (!absl::IsNotFound(ReadSegment(key, slot, number - 1).status())) {
-      present = number;
-      if (!found) absent = 2 * number;
-    } else {
-      absent = number;
-      found = true;
+  rows.Run(*database_, Family::kSegments);
+  for (uint32_t number = 0; number < segments.count; ++number) {
+    if (!rows.status(number).ok()) continue;
+    if (const auto extent = DecodeSegmentExtent(rows.value(number))) {
+      changes->released.push_back(*extent);
     }
   }
-  return present;
+}
+
+absl::Status LocalStorage::RemoveSegmentsFrom(const SegmentsRef& segments, uint32_t first_number,
+                                              RowChanges* changes) {
+  const SegmentRowKey first = EncodeSegmentKey(segments.key, segments.slot, first_number);
+  const SegmentRowKey last = EncodeSegmentKey(segments.key, segments.slot, UINT32_MAX);
+  RowWalk rows(*database_, Family::kSegments, AsText(first), AsText(last));
+  for (; rows.Valid(); rows.Next()) {
+    changes->batch.Delete(database_->family(Family::kSegments), AsSlice(rows.key()));
+    if (const auto extent = DecodeSegmentExtent(rows.value())) {
+      changes->released.push_back(*extent);
+    }
+  }
+  return EndWalk("reading segments", rows);
 }
 
 // The row before the slot, as for payloads: every live slot has its row.
@@ -79,31 +125,31 @@ absl::Status LocalStorage::StoreUpload(const StoredUpload& upload, const SecretB
 
 absl::Status LocalStorage::RemoveUpload(const StoredUpload& upload) {
   RETURN_IF_ERROR(Erase({&upload.payload.slot, 1}));
-  const uint32_t segment_count = CountSegments(upload.key, upload.payload.slot);
-  rocksdb::WriteBatch batch;
-  batch.Delete(database_->family(Family::kUploads), EncodeUploadKey(upload.key.tenant, upload.id));
+  RowChanges changes;
+  changes.batch.Delete(database_->family(Family::kUploads),
+                       EncodeUploadKey(upload.key.tenant, upload.id));
   // A loss of power may keep the removal and take the erasure.
-  NameErasureIn(upload.key, upload.payload.slot, &batch);
-  RemoveSegmentsIn({.key = upload.key, .slot = upload.payload.slot, .count = segment_count},
-                   &batch);
-  return Write(&batch, "removing an upload");
+  NameErasureIn(upload.key, upload.payload.slot, &changes.batch);
+  RETURN_IF_ERROR(
+      RemoveSegmentsFrom({.key = upload.key, .slot = upload.payload.slot}, 0, &changes));
+  return Write(&changes, "removing an upload");
 }
 
 absl::StatusOr<std::vector<StoredUpload>> LocalStorage::LoadUploads() {
   RETURN_IF_ERROR(health_.Check());
   std::vector<StoredUpload> live;
-  rocksdb::WriteBatch dead;
+  RowChanges dead;
   absl::Status removed;
   RETURN_IF_ERROR(ForEachUpload([&](StoredUpload upload) {
-    const SlotState state = slots_->StateOf(upload.payload.slot);
+    const SlotState state = StateOf(upload.payload.slot);
     if (state == SlotState::kLive) live.push_back(std::move(upload));
     if (state == SlotState::kLive || state == SlotState::kDamaged) return;
-    dead.Delete(database_->family(Family::kUploads), EncodeUploadKey(upload.key.tenant, upload.id));
-    const SegmentsRef segments = {.key = upload.key, .slot = upload.payload.slot, .count = 0};
-    removed.Update(RemoveDeadSegments(segments, &dead));
+    dead.batch.Delete(database_->family(Family::kUploads),
+                      EncodeUploadKey(upload.key.tenant, upload.id));
+    removed.Update(RemoveSegmentsFrom({.key = upload.key, .slot = upload.payload.slot}, 0, &dead));
   }));
   RETURN_IF_ERROR(removed);
-  if (dead.Count() > 0) RETURN_IF_ERROR(Write(&dead, "removing uploads"));
+  if (dead.batch.Count() > 0) RETURN_IF_ERROR(Write(&dead, "removing uploads"));
   return live;
 }
 

@@ -126,7 +126,7 @@ MemoryStorage::Conflict MemoryStorage::AskForConflict(uint32_t shard) {
 // ---- Segments
 
 absl::Status MemoryStorage::WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
-                                         const Sealed& segment) {
+                                         int64_t /*deadline_ms*/, const Sealed& segment) {
   RowBatch batch;
   batch.Add([place = MemoryRows::KeyOf(key, slot), number, segment](MemoryRows* rows) {
     rows->segments[place][number] = segment;

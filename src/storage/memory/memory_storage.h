@@ -69,7 +69,7 @@ class MemoryStorage final : public Storage {
   absl::Status Erase(absl::Span<const SlotRef> slots) override;
 
   std::vector<absl::StatusOr<Sealed>> ReadRows(absl::Span<const PayloadRef> refs) override;
-  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
+  absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number, int64_t deadline_ms,
                             const Sealed& segment) override;
   absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) override;
   absl::Status RemoveSegments(const SegmentsRef& segments) override;
