@@ -9,6 +9,7 @@
 #include "base/bound.h"
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "rpc/range_check.h"
 
 namespace mayfly {
 namespace {
@@ -21,38 +22,6 @@ constexpr uint64_t kLabelBytesMax = 1024;  // names and values of a payload toge
 constexpr uint64_t kClaimCountLimit = 512;
 constexpr absl::Duration kTtlMin = absl::Seconds(1);
 constexpr absl::Duration kLeaseMin = absl::Seconds(1);
-// google/protobuf/duration.proto
-constexpr int64_t kProtoSecondsMax = 315'576'000'000;
-constexpr int32_t kProtoNanosMax = 999'999'999;
-
-struct DurationRange {
-  absl::Duration min;
-  absl::Duration max;
-};
-
-struct CountRange {
-  uint64_t min = 0;
-  uint64_t max = 0;
-  absl::string_view unit;
-};
-
-// The bound of `range` that a value outside of it crossed.
-CrossedBound BoundOf(uint64_t value, const CountRange& range) {
-  return {.value = absl::StrCat(value),
-          .limit = absl::StrCat(value < range.min ? range.min : range.max),
-          .unit = range.unit};
-}
-
-// Fractions of a ms are rounded away from the bound, so that the value stays outside.
-CrossedBound BoundOf(absl::Duration value, const DurationRange& range) {
-  constexpr absl::Duration kMs = absl::Milliseconds(1);
-  const bool is_below = value < range.min;
-  const absl::Duration shown = is_below ? absl::Floor(value, kMs) : absl::Ceil(value, kMs);
-  return {.value = absl::StrCat(absl::ToInt64Milliseconds(shown)),
-          .limit = absl::StrCat(absl::ToInt64Milliseconds(is_below ? range.min : range.max)),
-          .unit = "ms"};
-}
-
 std::string NameOf(const FieldPlace& place) {
   if (place.index < 0) return std::string(place.list);
   return absl::StrCat(place.list, "[", place.index, "]");
@@ -60,44 +29,6 @@ std::string NameOf(const FieldPlace& place) {
 
 absl::Status At(const FieldPlace& place, const absl::Status& error) {
   return InField(NameOf(place), error);
-}
-
-bool IsProtoDuration(const google::protobuf::Duration& duration) {
-  const int64_t seconds = duration.seconds();
-  const int32_t nanos = duration.nanos();
-  return seconds >= -kProtoSecondsMax && seconds <= kProtoSecondsMax && nanos >= -kProtoNanosMax &&
-         nanos <= kProtoNanosMax && (seconds == 0 || nanos == 0 || (seconds < 0) == (nanos < 0));
-}
-
-absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
-                                       const google::protobuf::Duration& wire,
-                                       const DurationRange& range) {
-  const std::string range_text = absl::StrCat("range is ", absl::FormatDuration(range.min), " to ",
-                                              absl::FormatDuration(range.max));
-  if (!IsProtoDuration(wire)) {
-    return FieldError(field, "not a valid google.protobuf.Duration", range_text);
-  }
-  const absl::Duration duration = absl::Seconds(wire.seconds()) + absl::Nanoseconds(wire.nanos());
-  if (duration < range.min || duration > range.max) {
-    return WithBound(FieldError(field, absl::FormatDuration(duration), range_text),
-                     BoundOf(duration, range));
-  }
-  return absl::ToInt64Milliseconds(duration);
-}
-
-// For counts where 0 means the default.
-absl::Status CheckCount(absl::string_view field, uint64_t value, const CountRange& range) {
-  if (value <= range.max) return absl::OkStatus();
-  return WithBound(FieldError(field, absl::StrCat(value),
-                              absl::StrCat("range is ", range.min, " to ", range.max)),
-                   BoundOf(value, range));
-}
-
-absl::Status CheckSize(absl::string_view field, uint64_t bytes, uint64_t bytes_max) {
-  if (bytes <= bytes_max) return absl::OkStatus();
-  return WithBound(
-      FieldError(field, absl::StrCat(bytes, " bytes"), absl::StrCat("limit is ", bytes_max)),
-      BoundOf(bytes, {.max = bytes_max, .unit = "bytes"}));
 }
 
 absl::StatusOr<int64_t> ReadTtlMs(bool given, const google::protobuf::Duration& ttl,
