@@ -1,7 +1,6 @@
 #include "cli/map_retrieval.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <thread>
 #include <utility>
 
@@ -16,8 +15,6 @@
 
 namespace mayfly::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 // A file system combines concurrent syncs of several threads.
 constexpr int kWriters = 4;
