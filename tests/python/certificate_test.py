@@ -13,6 +13,7 @@ from both_halves import both_halves
 from fake_server import FakeServer
 from mayfly import call_id
 from mayfly.certificates import Certificate
+from mayfly.channels import Channels
 from python_test_case import LiveTestCase, new_data, until
 
 from certificates import Issuer, replace  # isort: skip
@@ -167,6 +168,22 @@ class Refusal(CertificateTestCase):
         self.assert_refused(
             self.arguments("client"), "the server localhost is not accepted: certificate has expired",
             server=server.target)
+
+
+class Found(CertificateTestCase):
+    def test_the_last_of_many_attempts_says_what_a_probe_has_found(self) -> None:
+        files = self.files("client", *self.issuer.issue("client"))
+        channels = Channels(mayfly.Settings(server=self.server.target, **files))
+        error = mayfly.errors.Unavailable("no connection")
+
+        def said(refusal: "str | None") -> "tuple[str, str]":
+            first = channels.explained(error, refusal).message
+            return first, channels.explained_again(error).message
+
+        self.assertEqual(said(None), ("no connection", "no connection"))
+        self.assertEqual(said("; why"), ("no connection; why", "no connection; why"))
+        self.assertEqual(said(None), ("no connection; why", "no connection; why"))
+        self.assertEqual(said(""), ("no connection", "no connection"))
 
 
 class Parsing(CertificateTestCase):

@@ -47,6 +47,7 @@ class Channels:
         self.identity = Identity(settings)
         self._open: dict[bool, Channel] = {}
         self._probed = -_PROBE_INTERVAL_S
+        self._found = ""  # by the last probe
         self._alive = weakref.WeakSet[Channel]()  # those with calls under way too
 
     def channel(self, large: bool, secure_channel: Callable[..., Any]) -> Channel:
@@ -93,11 +94,19 @@ class Channels:
         self._probed = now
         return self.identity.current()
 
-    def explained(self, error: Error, refusal: Error | str) -> Error:
+    def explained(self, error: Error, refusal: Error | str | None) -> Error:
         """With what a probe has found."""
         if isinstance(refusal, Error):
             return refusal
-        return Unavailable(error.message + refusal, "", error.call_id, error.retry_after)
+        if refusal is not None:
+            self._found = refusal
+        return self.explained_again(error)
+
+    def explained_again(self, error: Error) -> Error:
+        """With what the last probe has found: the last of many attempts says it too."""
+        if not self._found or not isinstance(error, Unavailable) or error.reason:
+            return error
+        return Unavailable(error.message + self._found, "", error.call_id, error.retry_after)
 
     def drop(self, channel: Channel) -> None:
         """Later calls have another one."""

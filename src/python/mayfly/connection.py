@@ -97,7 +97,7 @@ class Connection(fork.Forkable):
         with self._lock:
             credentials = self._channels.to_probe(error)
         if credentials is None:
-            return error
+            return self._channels.explained_again(error)
         return self._channels.explained(error, probe.refusal_of(self.settings, credentials))
 
     def _channel(self, large: bool = False) -> Channel:

@@ -12,9 +12,9 @@ from mayfly.settings import Settings
 _TIMEOUT_S = 1.0
 
 
-def refusal_of(settings: Settings, credentials: Credentials) -> CertificateInvalid | str:
+def refusal_of(settings: Settings, credentials: Credentials) -> CertificateInvalid | str | None:
     """Tries one handshake. An error: one side does not accept the other's certificate, and trying
-    again does not help. A text: a guess, or empty."""
+    again does not help. A text: a guess, or empty when both accept. None: it did not get so far."""
     host, port = _address_of(settings.server)
     name = settings.server_name or host
     subject = f"{credentials.certificate.subject} ({settings.cert})"
@@ -35,10 +35,10 @@ def refusal_of(settings: Settings, credentials: Credentials) -> CertificateInval
                 "must have the CA that issued it"
             )
         if not is_shaken:
-            return ""
+            return None
     except (OSError, ValueError):
         if not is_shaken:
-            return ""
+            return None
     return (
         f"; the server ended the connection when it saw the certificate of {subject}: its "
         "tls.ca_file must have the CA that issued it"

@@ -84,7 +84,7 @@ class AsyncConnection(fork.Forkable):
         """With the reason why there is no connection, if it is a certificate's."""
         credentials = self._channels.to_probe(error)
         if credentials is None:
-            return error
+            return self._channels.explained_again(error)
         refusal = await asyncio.to_thread(probe.refusal_of, self.settings, credentials)
         return self._channels.explained(error, refusal)
 
