@@ -194,6 +194,7 @@ absl::Status UploadTransfer::ReadSegment(uint64_t offset) {
         absl::StrCat("the source reads otherwise than before at ", offset, " bytes"));
   }
   if (!was_read_before && filled > 0) crc32c_before_.push_back(crc32c);
+  read_bytes_ = std::max(read_bytes_, offset + filled);
   return absl::OkStatus();
 }
 
@@ -219,10 +220,9 @@ absl::Status UploadTransfer::QueryCommitted() {
 absl::Status UploadTransfer::ReadUpTo(uint64_t committed) {
   committed_ = committed;
   has_resumed_ |= committed > 0;
-  // Whole segments; a last one that is shorter is read where it is known.
-  uint64_t read = whole_was_read_ ? *size_ : (crc32c_before_.size() - 1) * kSegmentBytes;
-  if (committed <= read) return absl::OkStatus();
-  while (!whole_was_read_ && read < committed) {
+  uint64_t read = read_bytes_;
+  // What is shorter than a segment is the source's end.
+  while (read < committed && read % kSegmentBytes == 0) {
     source_error_ = ReadSegment(read);
     RETURN_IF_ERROR(source_error_);
     const size_t bytes = request_.segment().data().size();

@@ -63,6 +63,7 @@ class UploadTransfer {
   std::vector<uint32_t>
       crc32c_before_;             // of the data before each segment, and after the last one read
   std::optional<uint64_t> size_;  // when known from the source or its end
+  uint64_t read_bytes_ = 0;       // of the source, from its beginning
   bool whole_was_read_ = false;
   uint64_t most_committed_ = 0;  // so far
   // The server had data of this upload. It may be another process's, of another payload: this process
