@@ -40,7 +40,7 @@ class File {
   // system cannot.
   virtual absl::Status PunchHole(uint64_t offset, uint64_t size);
   virtual absl::Status Truncate(uint64_t size);
-  // What the file takes of the disk, which is less than its size when it has holes.
+  // The bytes that the file takes of the disk: less than its size when it has holes.
   virtual absl::StatusOr<uint64_t> AllocatedBytes();
 };
 

@@ -221,7 +221,7 @@ absl::Status UploadTransfer::ReadUpTo(uint64_t committed) {
   committed_ = committed;
   has_resumed_ |= committed > 0;
   uint64_t read = read_bytes_;
-  // What is shorter than a segment is the source's end.
+  // A segment that is shorter than the others is the source's last one.
   while (read < committed && read % kSegmentBytes == 0) {
     source_error_ = ReadSegment(read);
     RETURN_IF_ERROR(source_error_);

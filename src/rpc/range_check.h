@@ -1,5 +1,5 @@
-// Checks of values against their ranges. Errors have the field, its value, the bound that it crossed and
-// the unit in words and in ErrorInfo's metadata.
+// Checks of values against their ranges. Errors have the field, its value, the bound that it crossed
+// and the unit, in words and in ErrorInfo's metadata.
 #pragma once
 
 #include <cstdint>

@@ -10,8 +10,8 @@ namespace mayfly {
 // are left unchanged.
 void HardenProcess();
 
-// RESOURCE_EXHAUSTED when this process cannot have `count` more threads at once. gRPC and others that
-// make threads hang or abort where they get none.
+// RESOURCE_EXHAUSTED when this process cannot have `count` more threads at once. Without a thread that
+// they need, gRPC and RocksDB hang or abort.
 absl::Status CheckThreads(int count);
 
 // Blocks SIGTERM and SIGINT in this thread and the threads that it starts, so that WaitForStop

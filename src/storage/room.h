@@ -1,9 +1,9 @@
 // Room on the disk, promised to puts before any work is done for them.
 //
 // A put that was admitted is written to the log at once, to a table file later, and perhaps once
-// more by a compaction; the segments of a large one are written once. RoomBudget compares what all of that may take with what is free: with what
-// was measured last, less what was promised since. So a thousand puts that arrive between two
-// measurements count as much as one.
+// more by a compaction; the segments of a large one are written once. RoomBudget compares all that
+// this may take with the free bytes: those that were measured last, less those promised since. So a
+// thousand puts that arrive between two measurements count as much as one.
 //
 //   spare = free - reserve                     storage.disk_reserve_bytes, for other programs
 //                - fixed                       slot file, manifest, records, the file system's own
@@ -87,7 +87,7 @@ class RoomBudget {
   static constexpr uint64_t CostOfRow(uint64_t bytes) {
     return 3 * (WithTags(bytes) + kRowBytes) + kEndBytes;
   }
-  // What a segment takes: its ciphertext is written once, in whole blocks, and its row is as any.
+  // The room of a segment: its ciphertext is written once, in whole blocks, and its row is as any.
   static constexpr uint64_t CostOfSegment(uint64_t bytes) {
     return bytes + bytes / kSegmentTagShare + kSegmentBlockBytes + 3 * kRowBytes + kEndBytes;
   }

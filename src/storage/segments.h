@@ -30,8 +30,9 @@ class Segments {
 
   // Segments are written ahead of the row that makes them visible, in order; the row's Sync covers
   // them. Those of an upload are there after a kill from now on, and after a loss of power from the
-  // next SyncRecord on. `deadline_ms` is the payload's: those that end together lie together. RESOURCE_EXHAUSTED
-  // (DISK_FULL) when there is no room: nothing was written then, and it may be tried again.
+  // next SyncRecord on. `deadline_ms` is the payload's: those that end together lie together.
+  // RESOURCE_EXHAUSTED (DISK_FULL) when there is no room: nothing was written then, and it may be
+  // tried again.
   virtual absl::Status WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
                                     int64_t deadline_ms, const Sealed& segment) = 0;
   virtual absl::StatusOr<Sealed> ReadSegment(const CallKey& key, SlotRef slot, uint32_t number) = 0;

@@ -27,7 +27,7 @@ absl::Status NoEpochKeyError() {
                    "the epoch key of the deadline is not in the keyring yet");
 }
 
-// What must not be exchanged between payloads, as associated data. All fields have fixed widths but
+// The associated data of a payload: all that must not be exchanged between payloads. All fields have fixed widths but
 // the first, which is preceded by its length; a segment's context is longer by its number. On the
 // stack, because every payload that is sealed or opened makes one.
 class Context {

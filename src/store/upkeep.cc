@@ -22,8 +22,8 @@ constexpr int64_t kKeysMs = 60'000;
 constexpr int64_t kScrubMs = 3'600'000;
 // What is due for longer than this was missed by the sweep, and is offered again.
 constexpr int64_t kStragglerS = 60;
-// A sweep that is so far behind is reported, when it is still so a round later: after a suspended
-// machine wakes up the first round comes before the sweep's.
+// A sweep that is so far behind is reported when it is so for some rounds: after a suspended machine
+// wakes up, the first of them may come before the sweep's.
 constexpr int64_t kSweepLagMs = 5'000;
 constexpr int kSweepLagRounds = 5;
 constexpr int64_t kDayMs = 86'400'000;
@@ -139,9 +139,10 @@ void Upkeep::ReportClocks(const Now& now) {
 }
 
 void Upkeep::ReportSweepLag(const Now& now) {
-  const int64_t held_back_ms = now.erase_ms == Now::kNeverMs ? 0 : now.read_ms - now.erase_ms;
-  const int64_t lag_ms = sweeper_.lag_ms(now) - held_back_ms;
-  if (now.erase_ms == Now::kNeverMs || lag_ms < kSweepLagMs) {
+  const bool may_erase = now.erase_ms != Now::kNeverMs;
+  // Clocks that disagree hold the sweep back, which is reported elsewhere.
+  const int64_t lag_ms = may_erase ? sweeper_.lag_ms(now) - (now.read_ms - now.erase_ms) : 0;
+  if (lag_ms < kSweepLagMs) {
     if (std::exchange(late_rounds_, 0) >= kSweepLagRounds) {
       on_log_(Config::LogLevel::kInfo, "the sweep has caught up");
     }

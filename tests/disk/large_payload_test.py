@@ -40,7 +40,7 @@ LONG_TTL_S = 3600
 SHORT_TTL_S = 60
 # Seconds, and a machine that is busy.
 ROOM_S = 20.0
-# What small rows, logs and a file system's own notes may take that was free before.
+# Small rows, logs and a file system's own notes may take so much that was free before.
 SMALL_BYTES = 12 * MIB
 POLL_S = 0.02
 

@@ -1,8 +1,8 @@
 """Reads a copy of a data directory the way somebody would who found it, and the root key with it.
 
 Written from the tables of bytes in src/keys/keyring_format.h and src/storage/local/row_format.h and
-from the comments of src/storage/local/segment_files.h and src/store/payload_cipher.cc; the slot file is read by tests/support/slot_file.py,
-and decrypted is with tests/crypto/decrypt.py, both likewise written from what is published about
+from the comments of src/storage/local/segment_files.h and src/store/payload_cipher.cc; the slot
+file is read by tests/support/slot_file.py, and decrypted is with tests/crypto/decrypt.py, both likewise written from what is published about
 them. Nothing here runs code of the store, so a difference between those pages and the truth fails the
 test that uses this.
 

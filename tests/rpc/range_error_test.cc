@@ -42,7 +42,7 @@ google::protobuf::Duration DurationOf(int64_t seconds, int32_t nanos = 0) {
   return duration;
 }
 
-// What a rejected request brings, given the server.
+// Sends a request that is rejected; returns the status.
 using Send = std::function<google::rpc::Status(ServedStore* served)>;
 
 template <typename Request, typename Response>

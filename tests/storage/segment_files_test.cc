@@ -246,7 +246,7 @@ TEST_F(SegmentFilesTest, SyncsEachFileThatHasChangedAndTheDirectoryWithANewOne) 
   EXPECT_THAT(segments_->TakeNews().synced_bytes, IsEmpty());
 }
 
-// What lies behind it may be there while that is not.
+// A later segment may be there while that one is not.
 TEST_F(SegmentFilesTest, CountsAsSyncedOnlyWhatLiesBelowTheFirstThatIsBeingWritten) {
   const SegmentExtent first = Append(TextOf('a'));
   Notification is_writing;

@@ -417,7 +417,7 @@ TEST_P(UnsyncedSegmentsTest, AnUploadGoesOnBeforeTheFirst) {
   EXPECT_TRUE(ComesDownTo(0));
 }
 
-// What a killed process has left is all there, and only that is read.
+// All that a killed process has written is there, and only that is read.
 TEST_F(SegmentStorageTest, AfterAKillWhatWasNotRecordedIsCheckedAndSynced) {
   const TestPayload recorded = Put(1);
   ASSERT_TRUE(storage_->SyncRecord().ok());

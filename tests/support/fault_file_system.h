@@ -1,7 +1,7 @@
 // A FileSystem over real files whose operations fail on demand and whose power can be cut.
 //
-// Failing: every write, sync, rename, creation, truncation and removal asks the FaultPlan first. A write that
-// fails has written its first half, in whole sectors: neither a disk nor the page cache takes part of
+// Failing: every write, sync, rename, creation, truncation and removal asks the FaultPlan first. A
+// write that fails has written its first half, in whole sectors: neither a disk nor the page cache takes part of
 // one. A sync that fails loses what it was to cover: no later sync of
 // that file makes those bytes durable, as Linux has it.
 //

@@ -171,7 +171,7 @@ class Feed:
         """Asking again does not help: everything that is waited for ends."""
         waiting = list(self._waiting)
         self._waiting.clear()
-        # Whoever clears the frames of a traceback, as unittest does, would end the caller's coroutine.
+        # unittest clears the frames of a traceback, which would end the caller's coroutine.
         error = error.with_traceback(None)
         return [Arrival(call_id, error=error) for call_id in waiting]
 

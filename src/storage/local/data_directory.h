@@ -5,8 +5,8 @@
 //   DIR/db/        RocksDB
 //   DIR/segments/  the ciphertext of large payloads
 //
-// Whoever can read DIR/keys can, with the root key, read every live payload, so all of the
-// directories belong to their owner alone.
+// With DIR/keys and the root key every live payload can be read, so all of the directories belong to
+// their owner alone.
 #pragma once
 
 #include <memory>

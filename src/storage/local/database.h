@@ -51,7 +51,7 @@ class Database {
   struct Options {
     std::string directory;
     FamilySizes sizes;
-    // What compactions may add to all table files until the file manager is told otherwise.
+    // The bytes that compactions may add to all table files until the file manager is told otherwise.
     uint64_t compaction_room_bytes = 0;
     // Leaves out the records of the logs that are damaged, instead of not opening or ending there.
     bool skip_damaged_records = false;

@@ -78,7 +78,7 @@ class DiskRoom {
     uint64_t compaction_bytes = 0;  // inputs of the largest compaction that may come
     uint64_t table_bytes = 0;       // memtables that are flushed to tables included
   };
-  // What has been removed of the rows, and may still be on the disk.
+  // Bytes of rows that were removed and may still be on the disk.
   struct Removed {
     void Note(uint64_t bytes) { in_memory.fetch_add(bytes, std::memory_order_relaxed); }
 

@@ -96,8 +96,8 @@ class LocalStorage : public Storage {
   // is another store's, the file system keeps old pages. DATA_LOSS: the database or the slot file has
   // less than was once synced, or a file is damaged.
   static absl::StatusOr<std::unique_ptr<LocalStorage>> Open(LocalStorageOptions options);
-  // What Open would say of the keys in `data_dir`, as far as that can be told without changing
-  // anything. The directory exists.
+  // The error that Open would have for the keys in `data_dir`, as far as that can be told without
+  // changing anything. The directory exists.
   static absl::Status CheckKeys(const std::string& data_dir, const SecretBytes& root_key);
   ~LocalStorage() override;
 

@@ -79,7 +79,7 @@ std::optional<std::pair<SegmentsRef, uint32_t>> DecodeSegmentKey(absl::string_vi
 SegmentRowValue EncodeSegmentExtent(const SegmentExtent& extent);
 std::optional<SegmentExtent> DecodeSegmentExtent(absl::string_view value);
 
-// What is known of a segment file.
+// The record of a segment file.
 struct SegmentFileRow {
   uint64_t synced_bytes = 0;  // what lies below is on the disk
   // The file is lost, and the operator has accepted it.

@@ -26,7 +26,7 @@ struct SegmentExtent {
   uint32_t crc32c = 0;  // of the ciphertext
 
   uint64_t end() const { return offset + size_bytes; }
-  // What it takes of the file.
+  // Its share of the file, up to the next one.
   uint64_t room_bytes() const {
     return (size_bytes + kSegmentAlignment - 1) / kSegmentAlignment * kSegmentAlignment;
   }

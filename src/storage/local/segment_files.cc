@@ -78,7 +78,7 @@ absl::StatusOr<SegmentExtent> SegmentFiles::Append(uint32_t due_hour, ByteSpan s
     return extent;
   }
   if (!IsOutOfSpace(written)) return options_.health->Fail("writing a segment", written.message());
-  // What was written of it. A place that is not given again need not be a hole.
+  // A part of it may have been written. A place that is not given again need not be a hole.
   (void)place.file->PunchHole(extent.offset, extent.room_bytes());
   if (EndWrite(extent, /*is_written=*/false)) Remove(extent.file);
   return written;

@@ -67,9 +67,9 @@ class SegmentFiles {
     uint64_t live_bytes = 0;  // room of the segments in it
   };
 
-  // What has changed of the files.
+  // Changes of the files.
   struct News {
-    // What lies below is on the disk.
+    // The bytes below are on the disk.
     std::vector<std::pair<SegmentFileId, uint64_t>> synced_bytes;
     std::vector<SegmentFileId> removed;
   };

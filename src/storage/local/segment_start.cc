@@ -1,4 +1,4 @@
-// What a start does about segment files: it compares them with the rows that name what is in them.
+// A start compares the segment files with the rows that name their content.
 //
 //   a row whose segment is behind the end of what     the payload was never stored; an upload goes on
 //   was synced, and is not there or is damaged        before the first of them
@@ -70,7 +70,7 @@ class LocalStorage::SegmentStart {
   }
 
  private:
-  // What the rows say of one file, and what there is.
+  // One file, as the rows have it and as it is.
   struct Census {
     struct Piece {
       uint32_t begin = 0;  // in units of kSegmentAlignment

@@ -9,7 +9,7 @@
 namespace mayfly {
 namespace {
 
-// What there is to do about a slot file that is not taken.
+// Tells the operator what to do about a slot file that does not open.
 absl::Status RefuseSlots(const absl::Status& status) {
   if (absl::IsFailedPrecondition(status)) {
     return absl::FailedPreconditionError(
