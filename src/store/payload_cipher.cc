@@ -27,9 +27,9 @@ absl::Status NoEpochKeyError() {
                    "the epoch key of the deadline is not in the keyring yet");
 }
 
-// The associated data of a payload: all that must not be exchanged between payloads. All fields have fixed widths but
-// the first, which is preceded by its length; a segment's context is longer by its number. On the
-// stack, because every payload that is sealed or opened makes one.
+// The associated data of a payload: all that must not be exchanged between payloads. All fields have
+// fixed widths but the first, which is preceded by its length; a segment's context is longer by its
+// number. On the stack, because every payload that is sealed or opened makes one.
 class Context {
  public:
   Context(const CallKey& key, PayloadKind kind, const StoredPayload& stored) {

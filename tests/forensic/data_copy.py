@@ -2,9 +2,9 @@
 
 Written from the tables of bytes in src/keys/keyring_format.h and src/storage/local/row_format.h and
 from the comments of src/storage/local/segment_files.h and src/store/payload_cipher.cc; the slot
-file is read by tests/support/slot_file.py, and decrypted is with tests/crypto/decrypt.py, both likewise written from what is published about
-them. Nothing here runs code of the store, so a difference between those pages and the truth fails the
-test that uses this.
+file is read by tests/support/slot_file.py, and decrypted is with tests/crypto/decrypt.py, both
+likewise written from what is published about them. Nothing here runs code of the store, so a
+difference between those pages and the truth fails the test that uses this.
 
 RocksDB's files are searched byte by byte instead of being read through RocksDB: what it deleted but
 left on the disk must be found too. Only its write-ahead log is put together first, because it

@@ -1,9 +1,9 @@
 // A FileSystem over real files whose operations fail on demand and whose power can be cut.
 //
 // Failing: every write, sync, rename, creation, truncation and removal asks the FaultPlan first. A
-// write that fails has written its first half, in whole sectors: neither a disk nor the page cache takes part of
-// one. A sync that fails loses what it was to cover: no later sync of
-// that file makes those bytes durable, as Linux has it.
+// write that fails has written its first half, in whole sectors: neither a disk nor the page cache
+// takes part of one. A sync that fails loses what it was to cover: no later sync of that file makes
+// those bytes durable, as Linux has it.
 //
 // Power loss: everything that is not synced is remembered. DropUnsynced puts each 512-byte sector
 // that was written since the last sync back to one of its contents since then, independently of the
