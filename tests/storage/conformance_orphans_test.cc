@@ -128,6 +128,24 @@ TEST_P(OrphansTest, RowsAndUsageAreOneWrite) {
   }
 }
 
+// Its row and its segments are found by two searches.
+TEST_P(OrphansTest, WhatIsFoundTwiceTakesNothingOfItsNeighbours) {
+  const TestPayload live = Put({.key = TestKey(1), .segment_count = 1});
+  const TestPayload dead = Put({.key = TestKey(2), .segment_count = 1});
+  ASSERT_TRUE(storage_->Erase({{dead.stored.slot}}).ok());
+  Sync();
+  storage_.Kill();
+  Reopen();
+  const Orphans orphans = FindOrphans();
+  EXPECT_EQ(orphans.rows.size(), 1u);
+  EXPECT_EQ(orphans.segments.size(), 1u);
+  ASSERT_TRUE(storage_->RemoveOrphans(0, orphans, {}).ok());
+  Sync();
+  storage_.Kill();
+  Reopen();
+  EXPECT_TRUE(storage_.IsReadable(live));
+}
+
 TEST_P(OrphansTest, ChecksAgainBeforeItRemoves) {
   const TestPayload dead = Put({.key = TestKey(1)});
   ASSERT_TRUE(storage_->Erase({{dead.stored.slot}}).ok());

@@ -156,8 +156,9 @@ TEST_F(SegmentFilesTest, AFileOfAnEarlierProcessGoesWithTheLastOfIt) {
   const SegmentExtent first = Append(TextOf('a'));
   const SegmentExtent second = Append(TextOf('b'));
   Begin(2);
-  segments_->Adopt({.id = first.file, .live_bytes = first.room_bytes() + second.room_bytes()});
+  segments_->Adopt({.id = first.file, .live = {first.place(), second.place()}});
   segments_->Release({first});
+  segments_->Release({first, first});
   EXPECT_EQ(Read(second), TextOf('b'));
   segments_->Release({second});
   EXPECT_THAT(Names(), IsEmpty());

@@ -26,6 +26,8 @@ struct SegmentExtent {
   uint32_t crc32c = 0;  // of the ciphertext
 
   uint64_t end() const { return offset + size_bytes; }
+  // In its file, whose size is bounded (SegmentFiles::kFileBytesMax).
+  uint32_t place() const { return static_cast<uint32_t>(offset / kSegmentAlignment); }
   // Its share of the file, up to the next one.
   uint64_t room_bytes() const {
     return (size_bytes + kSegmentAlignment - 1) / kSegmentAlignment * kSegmentAlignment;

@@ -47,7 +47,9 @@ std::string SegmentFiles::PathOf(const SegmentFileId& id) const {
 
 void SegmentFiles::Adopt(const Adopted& file) {
   MutexLock lock(&mutex_);
-  files_[file.id].live_bytes = file.live_bytes;
+  FileState& state = files_[file.id];
+  state.live.insert(file.live.begin(), file.live.end());
+  state.may_have_others = file.may_have_others;
 }
 
 // ---- Appending
@@ -122,7 +124,7 @@ SegmentFiles::Place SegmentFiles::TakePlace(const SegmentFileId& id, FileState* 
   const uint64_t offset = state->end;
   state->writing.insert(offset);
   state->end += room_bytes;
-  state->live_bytes += room_bytes;
+  state->live.insert(static_cast<uint32_t>(offset / kSegmentAlignment));
   return {.id = id, .file = state->file, .offset = offset};
 }
 
@@ -137,7 +139,7 @@ bool SegmentFiles::EndWrite(const SegmentExtent& extent, bool is_written) {
     is_dirty_.store(true, std::memory_order_release);
     return false;
   }
-  state.live_bytes -= extent.room_bytes();
+  state.live.erase(extent.place());
   // The next one takes the place, if none came behind it.
   if (state.end == extent.offset + extent.room_bytes()) state.end = extent.offset;
   state.CloseIfIdle();
@@ -255,30 +257,31 @@ void SegmentFiles::Release(std::vector<SegmentExtent> extents) {
   std::sort(extents.begin(), extents.end(), Precedes);
   for (auto first = extents.begin(); first != extents.end();) {
     const SegmentFileId id = first->file;
-    auto end = first;
-    uint64_t bytes = 0;
-    for (; end != extents.end() && end->file == id; ++end) bytes += end->room_bytes();
-    if (ForgetReleased(id, bytes)) {
+    const auto end = std::find_if(first, extents.end(),
+                                  [&](const SegmentExtent& each) { return each.file != id; });
+    const auto released = absl::MakeSpan(&*first, static_cast<size_t>(end - first));
+    if (ForgetReleased(id, released)) {
       Remove(id);
     } else {
-      PunchHoles(id, absl::MakeSpan(&*first, static_cast<size_t>(end - first)));
+      PunchHoles(id, released);
     }
     first = end;
   }
 }
 
-bool SegmentFiles::ForgetReleased(const SegmentFileId& id, uint64_t released_bytes) {
+bool SegmentFiles::ForgetReleased(const SegmentFileId& id,
+                                  absl::Span<const SegmentExtent> released) {
   MutexLock lock(&mutex_);
   const auto found = files_.find(id);
   if (found == files_.end()) return false;
-  found->second.live_bytes -= std::min(found->second.live_bytes, released_bytes);
+  for (const SegmentExtent& extent : released) found->second.live.erase(extent.place());
   return ForgetIfUseless(id);
 }
 
 bool SegmentFiles::ForgetIfUseless(const SegmentFileId& id) {
   const auto found = files_.find(id);
   const FileState& state = found->second;
-  if (state.live_bytes > 0) return false;
+  if (!state.live.empty() || state.may_have_others) return false;
   if (state.is_current) {
     if (punches_holes_ && state.end < kEmptyBytesMax) return false;
     current_.erase(id.due_hour);

@@ -16,8 +16,8 @@
 // storage is down (storage_health.h).
 //
 // Open at once: a file for each hour in which something is due, files that are not synced yet, and
-// kOpenFilesMax others. Memory: about 200 bytes a file. Thread-safe; no call waits for another's
-// disk but Sync, which is one at a time.
+// kOpenFilesMax others. Memory: about 200 bytes a file, and 8 a segment. Thread-safe; no call waits
+// for another's disk but Sync, which is one at a time.
 #pragma once
 
 #include <atomic>
@@ -31,6 +31,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -64,7 +65,8 @@ class SegmentFiles {
   // A file of an earlier process. It is synced.
   struct Adopted {
     SegmentFileId id;
-    uint64_t live_bytes = 0;  // room of the segments in it
+    std::vector<uint32_t> live;    // places of the segments in it
+    bool may_have_others = false;  // it stays until its hour is over
   };
 
   // Changes of the files.
@@ -91,7 +93,8 @@ class SegmentFiles {
   bool is_dirty() const { return is_dirty_.load(std::memory_order_acquire); }
   // Returns when all that was appended before the call is on the disk.
   absl::Status Sync() EXCLUDES_LOCK(sync_mutex_, mutex_);
-  // Gives the room of segments back that no row names any more, each once.
+  // Gives the room of segments back that no row names any more. Whoever removes a row releases its
+  // segment, and two may remove the same one: the second release changes nothing.
   void Release(std::vector<SegmentExtent> extents) EXCLUDES_LOCK(mutex_);
   // Nothing that is due before this hour can be decrypted any more: removes its files.
   void RemoveHoursBefore(uint32_t due_hour) EXCLUDES_LOCK(mutex_);
@@ -102,11 +105,12 @@ class SegmentFiles {
 
  private:
   struct FileState {
-    std::shared_ptr<File> file;  // as long as it is appended to or not synced
-    uint64_t end = 0;            // where the next segment goes
-    std::set<uint64_t> writing;  // offsets that are being written
-    uint64_t live_bytes = 0;
+    std::shared_ptr<File> file;          // as long as it is appended to or not synced
+    uint64_t end = 0;                    // where the next segment goes
+    std::set<uint64_t> writing;          // offsets that are being written
+    absl::flat_hash_set<uint32_t> live;  // places of segments, those being written too
     uint64_t synced_bytes = 0;
+    bool may_have_others = false;
     bool is_current = false;  // appended to
     bool is_dirty = false;
 
@@ -127,8 +131,7 @@ class SegmentFiles {
                                       std::vector<SegmentFileId>* useless) EXCLUDES_LOCK(mutex_);
   absl::StatusOr<Place> PlaceInNewFile(uint32_t due_hour, uint64_t room_bytes) EXCLUDES_LOCK(mutex_)
       REQUIRES_LOCK(append_mutex_);
-  Place TakePlace(const SegmentFileId& id, FileState* state, uint64_t room_bytes)
-      REQUIRES_LOCK(mutex_);
+  static Place TakePlace(const SegmentFileId& id, FileState* state, uint64_t room_bytes);
   // Whether the file has become useless.
   bool EndWrite(const SegmentExtent& extent, bool is_written) EXCLUDES_LOCK(mutex_);
 
@@ -136,7 +139,8 @@ class SegmentFiles {
   void Close(const SegmentFileId& id) REQUIRES_LOCK(mutex_);
 
   // Whether the file has become useless: nobody knows of it then, and the caller removes it.
-  bool ForgetReleased(const SegmentFileId& id, uint64_t released_bytes) EXCLUDES_LOCK(mutex_);
+  bool ForgetReleased(const SegmentFileId& id, absl::Span<const SegmentExtent> released)
+      EXCLUDES_LOCK(mutex_);
   bool ForgetIfUseless(const SegmentFileId& id) REQUIRES_LOCK(mutex_);
   void PunchHoles(const SegmentFileId& id, absl::Span<const SegmentExtent> extents)
       EXCLUDES_LOCK(mutex_);

@@ -35,8 +35,6 @@ constexpr char kMissing[] = "is missing";
 // How a file system counts what names a file's blocks: a block for some hundred pieces.
 constexpr uint64_t kPiecesPerBlock = 64;
 constexpr uint64_t kSlackBlocks = 8;
-// Of files in which more lives than is known: they are not removed.
-constexpr uint64_t kUnknownLiveBytes = uint64_t{1} << 60;
 
 }  // namespace
 
@@ -173,7 +171,7 @@ class LocalStorage::SegmentStart {
     } else if (!census.is_there() || extent.end() > census.size_bytes) {
       ++census.lost_segments;
     }
-    const auto begin = static_cast<uint32_t>(extent.offset / kSegmentAlignment);
+    const uint32_t begin = extent.place();
     const auto length = static_cast<uint32_t>(extent.room_bytes() / kSegmentAlignment);
     census.named.push_back({.begin = begin, .end = begin + length});
     census.named_bytes += extent.room_bytes();
@@ -292,8 +290,9 @@ class LocalStorage::SegmentStart {
       rows_.Put(storage_.database_->family(Family::kSegmentFiles), EncodeSegmentFileKey(id),
                 EncodeSegmentFile(*census->row));
     }
-    storage_.segment_files_->Adopt(
-        {.id = id, .live_bytes = census->named_bytes + (is_whole_ ? 0 : kUnknownLiveBytes)});
+    SegmentFiles::Adopted file = {.id = id, .may_have_others = !is_whole_};
+    for (const Census::Piece& piece : census->named) file.live.push_back(piece.begin);
+    storage_.segment_files_->Adopt(file);
     return absl::OkStatus();
   }
 
