@@ -115,7 +115,8 @@ MapRetrieval::MapRetrieval(client::Client client, const CommandLine& line, const
 MapRetrieval::~MapRetrieval() = default;
 
 ExitCode MapRetrieval::Run() {
-  const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
+  const auto call_ids =
+      ReadCallList(line_.list_file, context_.standard_input, context_.interruption);
   if (!call_ids.ok()) return context_.report->Refuse(call_ids.status());
   absl::Status status = PrepareDirectory();
   if (status.ok()) status = FindMissing(*call_ids);
