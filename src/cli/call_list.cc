@@ -47,8 +47,9 @@ absl::Status LineError(const std::string& path, size_t number, absl::string_view
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, int standard_input) {
-  const auto source = OpenPayload(path, standard_input);
+absl::StatusOr<std::vector<std::string>> ReadCallList(const std::string& path, int standard_input,
+                                                      const Interruption* interruption) {
+  const auto source = OpenPayload(path, standard_input, interruption);
   if (!source.ok()) return ReadError(source.status());
   const absl::StatusOr<std::string> text = ReadAll(source->get());
   if (!text.ok()) return ReadError(text.status());

@@ -110,7 +110,7 @@ ExitCode Commands::PutInput() {
                       .payload = line_.metadata,
                       .ttl = line_.ttl};
   const absl::StatusOr<bool> fits = ReadIfItFits(source->get(), &input.payload.data);
-  if (absl::IsCancelled(fits.status())) return kExitRefused;  // nothing was sent
+  if (absl::IsCancelled(fits.status())) return report()->Refuse(fits.status());
   if (!fits.ok()) return ReportError(input.call_id, fits.status());
   const absl::StatusOr<client::Stored> stored = PutWithId(&input, source->get(), *fits);
   return ReportStored(stored, input.call_id);
@@ -213,7 +213,8 @@ ExitCode Commands::ReportRetrieved(const client::ClaimedOutput& output) {
 
 ExitCode Commands::ForEachCall(ExitCode (Commands::*command)(const std::vector<std::string>&)) {
   if (line_.list_file.empty()) return (this->*command)(line_.call_ids);
-  const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
+  const auto call_ids =
+      ReadCallList(line_.list_file, context_.standard_input, context_.interruption);
   if (!call_ids.ok()) return report()->Refuse(call_ids.status());
   return (this->*command)(*call_ids);
 }

@@ -43,7 +43,8 @@ class DownloadRecord {
   absl::Status SetClaimToken(const std::string& token);
   absl::Status SetVersion(const client::PayloadVersion& version);
   absl::Status SetComplete(const client::ClaimedOutput& output);
-  // Removes the file; nobody can open it before this is destroyed.
+  // Removes the file, and with it what keeps others out: from now on another process may begin the
+  // same download anew. To be called last, when all else of the download is removed or in place.
   absl::Status Remove();
 
  private:

@@ -63,7 +63,8 @@ absl::Status EndDownload(const absl::Status& status, KeptDownload* download) {
                                          " are kept, and the same command resumes"));
   }
   // The claim may last. The same command takes it over.
-  if (!absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status)) download->Remove();
+  const bool may_last = absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+  if (!may_last || !download->may_hold_claim()) download->Remove();
   return status;
 }
 

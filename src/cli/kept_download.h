@@ -57,6 +57,8 @@ class KeptDownload : public client::PayloadSink {
   // Removes the two files. Without it they stay.
   void Remove();
 
+  // Whether an output may have been claimed, with the token of the record.
+  bool may_hold_claim() const { return !record_->claim_token().empty(); }
   // The output that was received as a whole and has not been acknowledged, as far as is known.
   const std::optional<client::ClaimedOutput>& complete() const { return record_->complete(); }
   // Whether the file has the data of complete().

@@ -47,9 +47,12 @@ void MapRetrieval::ReportError(const std::string& call_id, const absl::Status& s
 
 absl::Status MapRetrieval::ReportOutput(const client::ClaimedOutput& output) {
   MutexLock lock(&console_mutex_);
+  const auto reported = reported_.find(output.claim.call_id);
+  if (reported != reported_.end() && reported->second == output.attempt) return absl::OkStatus();
   if (context_.report->json()) {
     RETURN_IF_ERROR(context_.report->Object(ToJson(output, /*with_data=*/false)));
   }
+  reported_[output.claim.call_id] = output.attempt;
   if (output.outcome != client::Outcome::kSuccess) context_.bar->Hide();
   const ExitCode outcome = context_.report->NoteOutcome(output);
   if (outcome != kExitDone) outcome_ = outcome;

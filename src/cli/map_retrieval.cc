@@ -115,7 +115,8 @@ MapRetrieval::MapRetrieval(client::Client client, const CommandLine& line, const
 MapRetrieval::~MapRetrieval() = default;
 
 ExitCode MapRetrieval::Run() {
-  const auto call_ids = ReadCallList(line_.list_file, context_.standard_input);
+  const auto call_ids =
+      ReadCallList(line_.list_file, context_.standard_input, context_.interruption);
   if (!call_ids.ok()) return context_.report->Refuse(call_ids.status());
   absl::Status status = PrepareDirectory();
   if (status.ok()) status = FindMissing(*call_ids);
@@ -202,9 +203,12 @@ void MapRetrieval::Take(client::OutputEvent event, std::vector<Written>* group) 
 }
 
 absl::Status MapRetrieval::WriteFile(Written* written) {
-  if (!written->output.data_omitted) return WriteData(&written->output);
-  auto opened = KeptDownload::Open(context_.file_system, PathOf(written->output.claim.call_id),
-                                   written->output.claim.call_id, DirectorySync::kByCaller);
+  const std::string call_id = written->output.claim.call_id;
+  // The files of a large output that this one has replaced must not outlast the ack.
+  const bool is_kept = KeptDownload::IsKept(PathOf(call_id), call_id);
+  if (!written->output.data_omitted && !is_kept) return WriteData(&written->output);
+  auto opened =
+      KeptDownload::Open(context_.file_system, PathOf(call_id), call_id, DirectorySync::kByCaller);
   // Writing the next file would fail too; not if another process has this one.
   if (!opened.ok() && !absl::IsAborted(opened.status())) Stop();
   RETURN_IF_ERROR(opened.status());
@@ -281,8 +285,9 @@ std::vector<std::string> MapRetrieval::FinishAcks() {
                                        : EndDownload(refusal.status, refusal.download.get()));
       continue;
     }
-    if (refusal.download != nullptr) refusal.download->Remove();
+    // Its record last: a file without one counts as saved.
     context_.file_system->Remove(PathOf(refusal.call_id)).IgnoreError();
+    if (refusal.download != nullptr) refusal.download->Remove();
     --written_count_;
     again.push_back(refusal.call_id);
   }

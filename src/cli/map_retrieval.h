@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -88,6 +89,7 @@ class MapRetrieval {
 
   void ReportError(const std::string& call_id, const absl::Status& status)
       EXCLUDES_LOCK(console_mutex_);
+  // Once, also if the claim lapses before the ack and the same output is claimed again.
   absl::Status ReportOutput(const client::ClaimedOutput& output) EXCLUDES_LOCK(console_mutex_);
   void ReportRest() EXCLUDES_LOCK(mutex_, console_mutex_);
   // In the order of the list.
@@ -118,6 +120,8 @@ class MapRetrieval {
   Mutex console_mutex_;  // a blocked terminal must not block anything else
   ExitCode exit_code_ GUARDED_BY(console_mutex_) = kExitDone;
   ExitCode outcome_ GUARDED_BY(console_mutex_) = kExitDone;  // of all that was retrieved
+  // By call, the attempt whose output was reported.
+  absl::flat_hash_map<std::string, uint32_t> reported_ GUARDED_BY(console_mutex_);
 };
 
 }  // namespace mayfly::cli

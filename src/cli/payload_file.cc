@@ -142,7 +142,9 @@ absl::StatusOr<std::unique_ptr<client::PayloadSource>> OpenPayload(
   }
   struct stat about = {};
   if (file.number() < 0 || fstat(file.number(), &about) != 0) {
-    return OpenError(path, errno);
+    const bool is_interrupted =
+        errno == EINTR && interruption != nullptr && interruption->IsInterrupted();
+    return is_interrupted ? absl::CancelledError("interrupted") : OpenError(path, errno);
   }
   if (S_ISDIR(about.st_mode)) return OpenError(path, EISDIR);
   const off_t begin = lseek(file.number(), 0, SEEK_CUR);

@@ -172,6 +172,7 @@ ExitCode Report::Error(const std::string& call_id, const absl::Status& status,
 }
 
 ExitCode Report::Refuse(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return kExitRefused;
   const std::string message = MessageOf(status, verb_);
   if (json_) {
     *err_ << ToText(ErrorObject("", status, message)) << "\n";

@@ -44,9 +44,9 @@ class Report {
   // that resumes what has failed follows on a line of its own, unless it is empty.
   ExitCode Error(const std::string& call_id, const absl::Status& status,
                  const std::string& resume = "");
-  // Prints an error that was found before anything was sent. Returns kExitUsage for
-  // INVALID_ARGUMENT, a mistake in arguments or settings; otherwise kExitRefused, as for a file that
-  // cannot be read.
+  // Prints an error that was found before anything was sent; nothing for CANCELLED, since there is
+  // nothing to resume. Returns kExitUsage for INVALID_ARGUMENT, a mistake in arguments or settings;
+  // otherwise kExitRefused, as for a file that cannot be read.
   ExitCode Refuse(const absl::Status& status);
 
  private:

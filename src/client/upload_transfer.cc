@@ -229,8 +229,10 @@ absl::Status UploadTransfer::ReadUpTo(uint64_t committed) {
     read += bytes;
     if (bytes < kSegmentBytes) break;
   }
-  if (read >= committed) return absl::OkStatus();
-  // Of another payload, which was longer: the server sweeps it.
+  // A stream resumes where a segment begins, or at the source's end.
+  const bool is_in_place = committed % kSegmentBytes == 0 ? read >= committed : read == committed;
+  if (is_in_place) return absl::OkStatus();
+  // Of another payload, which was longer, or was shorter and sent to its end: the server sweeps it.
   header_.set_upload_id(NewClaimToken());
   committed_ = 0;
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 
 #include "base/bound.h"
 #include "base/error.h"
+#include "rpc/range_check.h"
 
 namespace mayfly {
 namespace {
@@ -99,13 +100,14 @@ absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
 }
 
 absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {
-  const int count_max = static_cast<int>(config_.limits.batch_items_max);
-  if (count >= count_min && count <= count_max) return absl::OkStatus();
-  return WithBound(FieldError(field, absl::StrCat(count, " items long"),
-                              absl::StrCat("range is ", count_min, " to ", count_max)),
-                   {.value = absl::StrCat(count),
-                    .limit = absl::StrCat(count < count_min ? count_min : count_max),
-                    .unit = "items"});
+  const CountRange range{.min = static_cast<uint64_t>(count_min),
+                         .max = config_.limits.batch_items_max,
+                         .unit = "items"};
+  const auto value = static_cast<uint64_t>(count);
+  if (value >= range.min && value <= range.max) return absl::OkStatus();
+  return WithBound(FieldError(field, absl::StrCat(value, " items long"),
+                              absl::StrCat("range is ", range.min, " to ", range.max)),
+                   BoundOf(value, range));
 }
 
 absl::Status Admission::TakeRate(Tenant* tenant, int64_t item_count) const {

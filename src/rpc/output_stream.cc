@@ -1,5 +1,6 @@
 #include "rpc/output_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,7 @@
 #include "base/bound.h"
 #include "base/error.h"
 #include "rpc/answer.h"
+#include "rpc/range_check.h"
 #include "rpc/valid_items.h"
 #include "rpc/validation.h"
 
@@ -147,12 +149,13 @@ absl::Status OutputStream::ChangeCalls(const v1::StreamOutputsRequest& request) 
       ReadIds(request.unsubscribe_call_ids(), "unsubscribe_call_ids");
   if (!removed.empty()) subscription_->Remove(removed);
   const std::vector<CallId> added = ReadIds(request.subscribe_call_ids(), "subscribe_call_ids");
-  const uint64_t wanted = subscription_->call_count() + added.size();
   if (added.empty() || subscription_->Add(added)) return absl::OkStatus();
   const uint64_t limit = config_.limits.stream_subscriptions_max;
+  // Calls may have ended since.
+  const uint64_t wanted = std::max(subscription_->call_count() + added.size(), limit + 1);
   return WithBound(FieldError("subscribe_call_ids", "more than one stream may subscribe to",
                               absl::StrCat("limit is ", limit)),
-                   {.value = absl::StrCat(wanted), .limit = absl::StrCat(limit), .unit = "calls"});
+                   BoundOf(wanted, {.max = limit, .unit = "calls"}));
 }
 
 // Malformed ids are reported as ended calls, as in ClaimOutputs.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
-#include <iterator>
 #include <limits>
 
 #include "absl/hash/hash.h"
@@ -16,6 +15,7 @@
 
 #include "base/error.h"
 #include "crypto/openssl.h"
+#include "rpc/tls_files.h"
 
 namespace mayfly {
 namespace {
@@ -77,8 +77,14 @@ absl::Status Refusal(int error, const X509* at, int depth) {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::FailedPreconditionError("tls.ca_file cannot be read");
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  std::string text(TlsFiles::kFileBytesMax, '\0');
+  // Unlike an iterator of its characters, this does not throw for a directory.
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.is_open() || file.bad()) {
+    return absl::FailedPreconditionError("tls.ca_file cannot be read");
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
 }
 
 }  // namespace

@@ -75,6 +75,18 @@ TEST_F(CommandsTest, AFailureOfAnyStepReleasesTheClaimAndLeavesNoHalfFile) {
   EXPECT_EQ(scratch_.Read("out"), "42");
 }
 
+TEST_F(CommandsTest, AnInputThatNeverBeganLeavesNothing) {
+  server_.FailAlways("Download", {});
+  client::ClientOptions options = QuickOptions();
+  options.retry.attempts_max = 2;
+  client_ = NewClient(options);
+  CommandLine line = LineFor(client::MintCallId());
+  line.verb = Verb::kGetInput;
+  RecordingFileSystem files([](const std::string&) {});
+  EXPECT_EQ(RunOn(&files, line), kExitNotReached) << err_.str();
+  EXPECT_THAT(scratch_.Names(), testing::IsEmpty());
+}
+
 // The server of this test never lets a claim lapse: it is taken over.
 TEST_F(CommandsTest, ACrashAtAnyStepIsMendedByTheSameCommand) {
   int step = 1;

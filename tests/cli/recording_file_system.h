@@ -25,6 +25,8 @@ class RecordingFileSystem : public FileSystem {
   void FailOperation(int number) { fails_ = number; }
   // The operation of this number, from 1, throws Crash and does nothing; 0: none. Removals count.
   void CrashAtOperation(int number) { crashes_ = number; }
+  // So does the removal of this number.
+  void CrashAtRemoval(int number) { crashing_removal_ = number; }
 
   absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, bool create) override {
     absl::Status status = Count("create");
@@ -39,6 +41,7 @@ class RecordingFileSystem : public FileSystem {
   }
   absl::Status Remove(const std::string& path) override {
     CountForCrash();
+    if (++removals_ == crashing_removal_) throw Crash();
     log_("remove");
     return PosixFileSystem()->Remove(path);
   }
@@ -87,6 +90,8 @@ class RecordingFileSystem : public FileSystem {
   int fails_ = 0;
   int all_operations_ = 0;
   int crashes_ = 0;
+  int removals_ = 0;
+  int crashing_removal_ = 0;
 };
 
 }  // namespace mayfly

@@ -36,13 +36,16 @@ class RetrievalFixture : public client::ClientFixture {
     files.FailOperation(failing_operation);
     files.CrashAtOperation(crashing_operation);
     line.verb = Verb::kRetrieve;
-    Report report(&out_, &err_, /*json=*/false, Verb::kRetrieve);
+    return RunOn(&files, line);
+  }
+  ExitCode RunOn(RecordingFileSystem* files, const CommandLine& line) {
+    Report report(&out_, &err_, line.json, line.verb);
     ProgressBar bar{{}};
     Interruption interruption;
     return Commands(client_, line,
                     {.report = &report,
                      .bar = &bar,
-                     .file_system = &files,
+                     .file_system = files,
                      .interruption = &interruption})
         .Run();
   }

@@ -24,6 +24,14 @@ class TransferTest : public RealServerFixture {
     EXPECT_EQ(Shell(absl::StrCat("head -c ", size, " /dev/urandom > pattern")).end.exit_code, 0);
   }
 
+  // A signal that comes before ends the program at once.
+  static void WaitUntilSignalsAreWatched(const Program& program) {
+    const std::string status = absl::StrCat("/proc/", program.pid(), "/status");
+    while (ReadWholeFile(status).find("SigBlk:\t000000000000400") == std::string::npos) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
   // The transfer of what Plan says is cut `cuts` times, each after `bytes` more.
   Finished RunWithCuts(ProgramPlan plan, TcpProxy::Direction direction, int cuts, uint64_t bytes) {
     Program program(std::move(plan));
@@ -154,6 +162,24 @@ TEST_F(TransferTest, AnInputWhoseServerHasGoneSaysHowToResume) {
   proxy_.GoOn();
 }
 
+TEST_F(TransferTest, CtrlCWhileTheListOfCallsIsAwaitedEndsARetrieve) {
+  const std::string pipe = scratch_.Path("pipe");
+  const std::string no_writer = scratch_.Path("pipe without a writer");
+  for (const std::string& path : {pipe, no_writer}) ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const int writer = open(pipe.c_str(), O_RDWR | O_CLOEXEC);
+  // To read the one and to open the other takes until somebody writes.
+  for (const std::string& list : {std::string("-"), no_writer}) {
+    ProgramPlan plan = Plan({"retrieve", "--all", list, "--dir", scratch_.Path("outputs")});
+    plan.in = pipe;
+    Program program(std::move(plan));
+    WaitUntilSignalsAreWatched(program);
+    program.Signal(SIGINT);
+    EXPECT_EQ(program.Wait().signal, SIGINT);
+    EXPECT_EQ(scratch_.Read("stderr"), "");
+  }
+  close(writer);
+}
+
 TEST_F(TransferTest, CtrlCWhileThePipeIsSilentEndsAPut) {
   const std::string pipe = scratch_.Path("pipe");
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
@@ -170,11 +196,7 @@ TEST_F(TransferTest, CtrlCWhileThePipeIsSilentEndsAPut) {
     while (proxy_.PassedBytes(TcpProxy::kToServer) < before + sent / 2) {
       absl::SleepFor(absl::Milliseconds(1));
     }
-    // It must be past the setup of its signals, when it opens the pipe.
-    const std::string status = absl::StrCat("/proc/", program.pid(), "/status");
-    while (ReadWholeFile(status).find("SigBlk:\t000000000000400") == std::string::npos) {
-      absl::SleepFor(absl::Milliseconds(1));
-    }
+    WaitUntilSignalsAreWatched(program);
     program.Signal(SIGINT);
     EXPECT_EQ(program.Wait().signal, SIGINT);
     EXPECT_EQ(scratch_.Read("stderr").find("to resume") != std::string::npos, sent > 0);

@@ -369,6 +369,7 @@ TEST(ClientConnect, NamesTheOptionThatIsWrong) {
   EXPECT_THAT(error({.target = "a:1"}), HasSubstr("ca_file is empty"));
   EXPECT_EQ(error({.target = "a:1", .ca_file = "/nonexistent/ca.pem"}),
             "ca_file is /nonexistent/ca.pem, not readable: No such file or directory");
+  EXPECT_EQ(error({.target = "a:1", .ca_file = "/"}), "ca_file is /, not readable: Is a directory");
   EXPECT_THAT(error({.target = "a:1",
                      .ca_file = "/dev/null",
                      .certificate_file = "/dev/null",

@@ -131,6 +131,20 @@ TEST_F(UploadTest, ShorterDataThanAnotherProcessHasSentIsAnotherUpload) {
   EXPECT_TRUE(client_.AwaitOutput(id)->payload.data == data);
 }
 
+// The server has all of the other payload but not that this is its end.
+TEST_F(UploadTest, LongerDataThanAnotherProcessHasSentIsNotAppendedToIt) {
+  const std::string id = client_.PutInput({})->call_id;
+  ClientOptions once = QuickOptions();
+  once.retry.attempts_max = 1;
+  server_.FailNext("Upload", {.when = When::kBroken, .item = 3});
+  TestSource first(Pattern(3 * kMiB + kMiB / 2));
+  EXPECT_FALSE(NewClient(once).UploadOutput({.call_id = id}, &first).ok());
+  const std::string data = Pattern(5 * kMiB);
+  TestSource second(data);
+  EXPECT_EQ(client_.UploadOutput({.call_id = id}, &second).status(), absl::OkStatus());
+  EXPECT_TRUE(client_.AwaitOutput(id)->payload.data == data);
+}
+
 TEST_F(UploadTest, OtherAttemptsAndOtherMetadataAreOtherUploads) {
   const std::string id = client_.PutInput({})->call_id;
   const std::string data = Pattern(2 * kMiB);

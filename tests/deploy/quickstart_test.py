@@ -103,6 +103,17 @@ class QuickstartTest(unittest.TestCase):
         # The system's own pages stay.
         self.assertEqual(self.run_in_env("echo $MANPATH"), (0, f"{manual}:\n"))
 
+    def test_says_why_the_server_could_not_start(self) -> None:
+        os.makedirs(self.directory, mode=0o700)
+        with open(os.open(self.directory + "/root.key", os.O_CREAT | os.O_WRONLY, 0o600), "w"):
+            pass
+        code, text = self.run_quickstart("--once", "--port", "0")
+        self.assertEqual(code, 1, text)
+        self.assertIn(f"quickstart: mayflyd cannot start with {self.directory}/mayfly.toml:", text)
+        self.assertIn(f"mayflyd: keys.root_key_file {self.directory}/root.key holds", text)
+        os.remove(self.directory + "/root.key")
+        self.make_one_call()
+
     def test_keeps_the_log_of_earlier_runs(self) -> None:
         self.make_one_call()
         first = self.files()["mayflyd.log"]

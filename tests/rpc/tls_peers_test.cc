@@ -154,5 +154,10 @@ TEST_F(TlsPeersTest, RefusesWhatIsNoCertificate) {
   EXPECT_FALSE(peers_->Check({.certificate = "rubbish", .intermediates = ""}).ok());
 }
 
+TEST_F(TlsPeersTest, ADirectoryInPlaceOfTheFileIsAnError) {
+  EXPECT_EQ(TlsPeers::Open(ours_.directory().path(), &clock_).status().message(),
+            "tls.ca_file cannot be read");
+}
+
 }  // namespace
 }  // namespace mayfly
