@@ -48,11 +48,16 @@ constexpr UnsafeFileSystem kUnsafe[] = {
     {TMPFS_MAGIC, "tmpfs, which may be swapped out"},
 };
 
-absl::Status Unsafe(absl::string_view directory, absl::string_view what) {
-  return absl::FailedPreconditionError(absl::StrCat(
-      directory, " is on ", what,
-      ", where overwriting does not erase: choose a storage.data_dir on ext4 or xfs, or "
-      "set storage.allow_unsafe_filesystem = true and do without that promise"));
+constexpr char kErasesNothing[] = "where overwriting does not erase";
+// RocksDB does not open what it finds then.
+constexpr char kShowsOldBytes[] = "where files may hold other files' old bytes after a loss of power";
+
+absl::Status Unsafe(absl::string_view directory, absl::string_view what,
+                    absl::string_view why = kErasesNothing) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(directory, " is on ", what, ", ", why,
+                   ": choose a storage.data_dir on ext4 or xfs, or set "
+                   "storage.allow_unsafe_filesystem = true and do without that promise"));
 }
 
 std::string ReadWhole(const char* path) {
@@ -104,6 +109,9 @@ absl::Status CheckKeyFileSystem(absl::string_view directory, uint64_t magic,
   if (magic != EXT4_SUPER_MAGIC) return absl::OkStatus();
   for (absl::string_view option : absl::StrSplit(super_options, ',')) {
     if (option == "data=journal") return Unsafe(directory, "ext4 with data=journal");
+    if (option == "data=writeback") {
+      return Unsafe(directory, "ext4 with data=writeback", kShowsOldBytes);
+    }
   }
   return absl::OkStatus();
 }

@@ -4,7 +4,8 @@
 // f2fs) writes the new bytes elsewhere, a network or FUSE file system promises nothing of the kind,
 // and ext4 with data=journal keeps a copy of every block in its journal. overlayfs is accepted,
 // because the files that we make lie on its upper file system; which one that is cannot be seen
-// from here. tmpfs overwrites in place, but its pages may have been in swap before, and it keeps
+// from here. ext4 with data=writeback erases, but is refused here too: it may show old bytes in a file
+// that was being written when the power failed. tmpfs overwrites in place, but its pages may have been in swap before, and it keeps
 // nothing across a reboot.
 #pragma once
 

@@ -55,6 +55,13 @@ TEST(KeyDirectory, RefusesExt4ThatJournalsData) {
   EXPECT_TRUE(CheckKeyFileSystem("/data/keys", kXfs, "rw,data=journal").ok());
 }
 
+TEST(KeyDirectory, RefusesExt4ThatShowsOldBytes) {
+  EXPECT_EQ(CheckKeyFileSystem("/data/keys", kExt4, "rw,data=writeback").message(),
+            "/data/keys is on ext4 with data=writeback, where files may hold other files' old bytes "
+            "after a loss of power: choose a storage.data_dir on ext4 or xfs, or set "
+            "storage.allow_unsafe_filesystem = true and do without that promise");
+}
+
 TEST(KeyDirectory, FindsTheOptionsOfItsOwnDevice) {
   EXPECT_EQ(SuperOptionsOf(kMountinfo, 8, 1), "rw,errors=remount-ro");
   EXPECT_EQ(SuperOptionsOf(kMountinfo, 8, 17), "rw,data=journal");

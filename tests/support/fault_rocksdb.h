@@ -5,9 +5,11 @@
 // that file makes those bytes durable, as Linux has it.
 //
 // Power loss: everything that is not synced is remembered. DropUnsynced cuts each file somewhere
-// between its synced and its written size, and may spoil what is left of the unsynced part;
-// renames, creations and removals since the last sync of the directory are undone from the last
-// one back to a random one, as a journal would have it. Used as fault_file_system.h shows.
+// between its synced and its written size, and may spoil what is left of the unsynced part, but not in
+// a manifest: RocksDB refuses one with a spoiled tail, which ext4 with data=writeback may leave and no
+// file system that mayflyd accepts. Renames, creations and removals since the last sync of the
+// directory are undone from the last one back to a random one, as a journal would have it. Used as
+// fault_file_system.h shows.
 //
 // Thread-safe but for DropUnsynced, during which no database may be open.
 #pragma once
