@@ -126,6 +126,14 @@ class Server:
         return {name: int(fields[name].split()[0]) << 10
                 for name in ("VmRSS", "RssAnon", "RssFile")}
 
+    def voluntary_switches(self):
+        """Of all threads that run now, since each began."""
+        count = 0
+        for task in pathlib.Path(f"/proc/{self._process.pid}/task").iterdir():
+            fields = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines())
+            count += int(fields["voluntary_ctxt_switches"])
+        return count
+
     def log(self):
         return self._log_path.read_text(errors="replace")
 

@@ -11,6 +11,7 @@ FIGURES = {
     "callers": "Lives of calls per second of many callers, through the C++ client",
     "upload_over_null": "Uploads, beside a server that keeps the same messages in memory",
     "download_over_null": "Downloads, beside a server that keeps the same messages in memory",
+    "switches": "Context switches of the server for one request, beyond a server that stores nothing",
     "put_p50_over_null": "Median of one put, beside a server that stores nothing",
     "puts_over_nats": "Puts per second, beside NATS JetStream",
     "takes_over_nats": "Takes per second, beside NATS JetStream",

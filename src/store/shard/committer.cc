@@ -11,6 +11,9 @@ namespace {
 
 // How often an idle driver looks at the timers: the wheel's own granularity.
 constexpr absl::Duration kTick = absl::Milliseconds(100);
+// A driver without timers ticks on for 10 s. So a caller with one claim after another, whose lease is a
+// timer each, does not wake it each time.
+constexpr int kIdleTicksMax = 100;
 // A group's size bounds how long a request waits for its neighbours.
 constexpr size_t kGroupRequestsMax = 4096;
 // A callback may submit requests inline, whose callbacks may submit more.
@@ -186,15 +189,18 @@ void Committer::CommitInline(GroupWork work) {
 
 bool Committer::Wait() {
   MutexLock lock(&mutex_);
+  int idle_ticks = 0;
   while (true) {
     if (queue_.is_urgent || has_rest_) return true;
     if (stopping_ && !committing_) return !queue_.empty();
-    driver_sleeps_ = !has_timers_ && queue_.empty();
+    driver_sleeps_ = !has_timers_ && queue_.empty() && idle_ticks >= kIdleTicksMax;
     if (driver_sleeps_) {
       changed_.Wait(&mutex_);
       driver_sleeps_ = false;
+      idle_ticks = 0;
     } else if (!changed_.WaitFor(&mutex_, kTick)) {
-      return true;
+      if (has_timers_ || !queue_.empty()) return true;
+      ++idle_ticks;
     }
   }
 }
@@ -247,9 +253,9 @@ void Committer::StopCommitting() {
   MutexLock lock(&mutex_);
   committing_ = false;
   has_rest_ = shard_.has_rest();
-  const bool had_timers = std::exchange(has_timers_, shard_.has_timers());
+  has_timers_ = shard_.has_timers();
   if (queue_.is_urgent || has_rest_ || stopping_ || driver_waits_to_commit_ ||
-      (has_timers_ && !had_timers)) {
+      (has_timers_ && std::exchange(driver_sleeps_, false))) {
     changed_.NotifyOne();
   }
 }
