@@ -105,20 +105,20 @@ class Connection(fork.Forkable):
             self.closing.check()
             return self._channels.channel(large, transport.grpc().secure_channel)
 
-    def invoke(self, method: str, request: Any, deadline: float) -> Any:
+    def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
-        backoff = Backoff(self.settings, deadline)
         while True:
+            left = backoff.left()
             channel = None
             try:
                 channel = self._channel()
-                response = getattr(channel.stub, method)(request, timeout=backoff.left())
+                response = getattr(channel.stub, method)(request, timeout=left)
                 self.was_reached = True
                 return response
             except Exception as error:
                 known = self._known(error, channel)
                 if not isinstance(known, Unavailable):
-                    raise known from None
+                    raise backoff.final(known) from None
             except BaseException:
                 self._drop(channel)
                 raise

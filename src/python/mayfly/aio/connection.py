@@ -14,7 +14,7 @@ from mayfly import fork, probe, transport
 from mayfly.aio.concurrency import Closing, Tasks
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
-from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.errors import Cancelled, Error, TimedOut, Unavailable
 from mayfly.settings import Settings
 
 
@@ -88,17 +88,19 @@ class AsyncConnection(fork.Forkable):
         refusal = await asyncio.to_thread(probe.refusal_of, self.settings, credentials)
         return self._channels.explained(error, refusal)
 
-    async def invoke(self, method: str, request: Any, deadline: float) -> Any:
+    async def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
-        backoff = Backoff(self.settings, deadline)
         while True:
+            left = backoff.left()
             try:
                 async with self.stub() as stub:
-                    response = await getattr(stub, method)(request, timeout=backoff.left())
+                    response = await getattr(stub, method)(request, timeout=left)
                     self.was_reached = True
                     return response
             except Unavailable as error:
                 await self.closing.sleep(backoff.pause_after(error))
+            except TimedOut as error:
+                raise backoff.final(error) from None
 
     def deadline(self) -> float:
         """Of a call that begins now."""
