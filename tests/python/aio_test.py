@@ -79,6 +79,27 @@ class Aio(LiveTestCase):
         await self.w.put_output(call, b"answer")
         self.assertEqual(await self.c.retrieve(call, timeout=60), b"answer")
 
+    async def test_a_task_that_is_cancelled_when_its_output_has_come_gives_it_back(self) -> None:
+        """Before its next step."""
+        call = await self.ready()
+        claims = self.c._retrievals._claims
+        answer = claims._answer
+
+        def cancel(*arguments: Any) -> Any:
+            again = answer(*arguments)
+            waiting.cancel()
+            return again
+
+        with (
+            mock.patch.object(claims, "_answer", cancel),
+            mock.patch.object(claims, "_orphan", wraps=claims._orphan) as orphan,
+        ):
+            waiting = asyncio.create_task(self.c.retrieve(call, timeout=60))
+            await asyncio.wait([waiting])
+        self.assertTrue(waiting.cancelled())
+        orphan.assert_called_once()
+        self.assertEqual(await self.c.retrieve(call, timeout=60), b"answer")
+
     async def test_sizes_and_sources(self) -> None:
         for size in (0, 1, (1 << 20) + 1, 24 << 20):
             data = new_data(size)

@@ -8,16 +8,25 @@ import tempfile
 import threading
 import time
 import unittest
-from typing import Any
+from typing import Any, Callable
+from unittest import mock
 
 import grpc
 import mayfly
 from both_halves import both_halves
 from fake_server import FakeServer
-from mayfly import errors
-from python_test_case import SOURCE_DIR, TIMEOUT_S, until
+from mayfly import backoff, batch, contract, errors, put_items
+from python_test_case import SOURCE_DIR, TIMEOUT_S, UnderWay, until
 
 THREADS = 64
+LARGE_BYTES = 5 << 20
+
+UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "draining")
+UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, "")
+
+
+def item() -> put_items.PutItem:
+    return put_items.input_item(mayfly.new_call_id(), b"x", None, mayfly.calls.NO_METADATA)
 
 
 @both_halves
@@ -33,15 +42,22 @@ class Batching(unittest.TestCase):
         self.server = FakeServer(self.certificates)
         self.addCleanup(self.server.close)
 
-    def client(self, **settings: Any) -> Any:
+    def client(self, kind: Any = mayfly.Client, **settings: Any) -> Any:
         files = {
             "ca": f"{self.certificates}/ca.pem",
             "cert": f"{self.certificates}/client.pem",
             "key": f"{self.certificates}/client.key",
         }
-        client = self.open_half(mayfly.Client, self.server.target, **files, **settings)
+        client = self.open_half(kind, self.server.target, **files, **settings)
         self.addCleanup(client.close)
         return client
+
+    def error_of(self, call: Callable[[], Any]) -> errors.Error:
+        """Of a batch, that of its first item."""
+        with self.assertRaises(errors.Error) as raised:
+            call()
+        error = raised.exception
+        return error.errors[0] if isinstance(error, errors.BatchError) else error
 
     def put_from_threads(self, client: mayfly.Client, data: list[bytes]) -> list[Any]:
         """The first put is held up by the server until all others have queued."""
@@ -138,6 +154,59 @@ class Batching(unittest.TestCase):
         self.server.gate.set()
         client.put_input(b"x")  # nothing is stuck
 
+    def test_an_attempt_that_runs_out_of_time_after_one_that_was_unavailable(self) -> None:
+        """The call says why the one before failed."""
+        client = self.client(timeout=2.0, delay_min=0.001)
+        for call in (
+            lambda: client.put_input(b"x"),
+            lambda: client.put_inputs([b"x"]),
+            lambda: client.put_input(bytes(LARGE_BYTES)),  # asks how much of the upload is there
+            client._learn_time,
+        ):
+            self.server.errors = [UNAVAILABLE, UNANSWERED]
+            error = self.error_of(call)
+            self.assertEqual((type(error), error.message), (errors.Unavailable, "draining"))
+            self.assertEqual(self.server.errors, [])
+
+    def test_a_download_that_runs_out_of_time_after_one_that_was_unavailable(self) -> None:
+        worker = self.client(mayfly.Worker, timeout=2.0, delay_min=0.001)
+        self.server.errors = [UNAVAILABLE, UNANSWERED]
+        error = self.error_of(lambda: list(worker.stream_input(mayfly.new_call_id())))
+        self.assertEqual((type(error), error.message), (errors.Unavailable, "draining"))
+        self.assertEqual(self.server.errors, [])
+
+    def test_one_that_waits_behind_another_call_ends_when_its_own_time_is_over(self) -> None:
+        client = self.client(timeout=3600.0, delay_min=600.0, delay_max=600.0)
+        for failures, kind in ((1, errors.Unavailable), (0, errors.TimedOut)):
+            self.server.errors = [UNAVAILABLE] * failures or [UNANSWERED]
+            first = UnderWay(client.put_input, b"x")
+            until(lambda: not self.server.errors, "the first one's message is there")
+            if failures:
+                until(lambda: client._puts._backoff.unavailable, "the first one pauses")
+            behind = UnderWay(client._puts.call, item(), time.monotonic() + 0.5)
+            self.assertIs(type(behind.join()), kind)
+            self.assertIsNone(first.outcome)
+            client.close()
+            first.join()
+            client = self.client()
+
+    def test_one_that_travels_again_says_why_it_did_not_arrive_before(self) -> None:
+        """Its first message ended with the time of another call, its second one with its own."""
+        client = self.client(delay_min=600.0, delay_max=600.0)
+        client._puts.call(item())
+        self.server.errors = [(grpc.StatusCode.ABORTED, ""), UNAVAILABLE, UNANSWERED]
+        self.server.gate.clear()
+        under = [UnderWay(client._puts.call, item())]
+        until(lambda: len(self.server.counts["PutInputs"]) == 2, "the first one is under way")
+        for count, seconds in ((1, 60.0), (2, 5.0)):
+            under.append(UnderWay(client._puts.call, item(), time.monotonic() + seconds))
+            until(lambda: len(client._puts._queue) == count, "it waits")
+        self.server.gate.set()
+        self.assertIsInstance(under[0].join(), errors.ProtocolError)
+        self.assertEqual(under[1].join().message, "draining")
+        self.assertEqual(under[2].join().message, "draining")
+        self.assertEqual(self.server.errors, [])
+
     def test_calls_under_way_end_when_the_client_is_closed(self) -> None:
         client = self.client()
         self.server.gate.clear()
@@ -159,6 +228,34 @@ class Batching(unittest.TestCase):
         for thread in threads:
             thread.join(TIMEOUT_S)
         self.assertEqual(results, [errors.Cancelled] * 4)
+
+
+class Reasons(unittest.TestCase):
+    """Why a call ends whose time is over."""
+
+    def test_after_a_pause_that_took_too_long(self) -> None:
+        settings = mayfly.Settings("localhost", "ca", "cert", "key", delay_min=0.001)
+        with mock.patch.object(backoff.time, "monotonic", return_value=0.0) as now:
+            pauses = backoff.Backoff(settings, 10.0)
+            pauses.pause_after(errors.Unavailable("refused"))
+            now.return_value = 11.0
+            with self.assertRaisesRegex(errors.Unavailable, "refused"):
+                pauses.left()
+            pauses.progressed(10.0)
+            with self.assertRaises(errors.TimedOut):
+                pauses.left()
+
+    def test_of_items_each_has_its_own(self) -> None:
+        results = [None, errors.Unavailable("draining", "", "1"), errors.Unavailable("full", "", "2")]
+        kind: contract.Kind[str, None] = contract.Kind(
+            "PutInputs", lambda items: None, lambda request, response, items: results)
+        for last in (errors.TimedOut("Deadline Exceeded"), results[1]):
+            sent = batch.Batch(kind, ["0", "1", "2"])
+            self.assertIs(sent.take(None, None), results[1])
+            sent.fail(last)
+            self.assertEqual(sent.results, results)
+        sent.fail(errors.PermissionDenied("no"))
+        self.assertEqual([str(each) for each in sent.results], ["None", "no", "no"])
 
 
 if __name__ == "__main__":

@@ -1,19 +1,24 @@
 #!/usr/bin/python3
 """Certificates that are replaced while a client works, and those that are not good."""
 
+import dataclasses
 import os
 import pathlib
+import socket
+import ssl
 import threading
 import time
 import unittest
-from typing import Any
+from typing import Any, Callable
+from unittest import mock
 
 import mayfly
 from both_halves import both_halves
 from fake_server import FakeServer
-from mayfly import call_id
+from mayfly import call_id, probe
 from mayfly.certificates import Certificate
 from mayfly.channels import Channels
+from mayfly.identity import Identity
 from python_test_case import LiveTestCase, new_data, until
 
 from certificates import Issuer, replace  # isort: skip
@@ -171,19 +176,89 @@ class Refusal(CertificateTestCase):
 
 
 class Found(CertificateTestCase):
+    def setUp(self) -> None:
+        self.settings = mayfly.Settings(self.server.target, **self.arguments("client"))
+        self.channels = Channels(self.settings)
+        self.error = mayfly.errors.Unavailable("no connection")
+
     def test_the_last_of_many_attempts_says_what_a_probe_has_found(self) -> None:
-        files = self.files("client", *self.issuer.issue("client"))
-        channels = Channels(mayfly.Settings(server=self.server.target, **files))
-        error = mayfly.errors.Unavailable("no connection")
+        credentials = self.channels.to_probe(self.error)
 
         def said(refusal: "str | None") -> "tuple[str, str]":
-            first = channels.explained(error, refusal).message
-            return first, channels.explained_again(error).message
+            first = self.channels.explained(self.error, refusal, credentials).message
+            return first, self.channels.explained_again(self.error).message
 
         self.assertEqual(said(None), ("no connection", "no connection"))
         self.assertEqual(said("; why"), ("no connection; why", "no connection; why"))
         self.assertEqual(said(None), ("no connection; why", "no connection; why"))
         self.assertEqual(said(""), ("no connection", "no connection"))
+
+    def test_it_is_forgotten_when_the_server_is_reached_or_the_files_are_replaced(self) -> None:
+        credentials = self.channels.to_probe(self.error)
+        others = Identity(self.settings).current()
+
+        def replace_files() -> None:
+            self.channels.identity.current = lambda: others
+            self.channels.channel(False, mock.Mock())
+
+        for forget in (self.channels.reached, replace_files):
+            found = self.channels.explained(self.error, "; why", credentials)
+            self.assertEqual(found.message, "no connection; why")
+            forget()
+            self.assertEqual(self.channels.explained_again(self.error).message, "no connection")
+        # What a probe of that time finds is of no use.
+        found = self.channels.explained(self.error, "; why", credentials)
+        self.assertEqual(found.message, "no connection")
+
+    def probe(self, serve: Callable[[ssl.SSLSocket], Any]) -> Any:
+        """Of a server that does this after the handshake."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*(self.server.path(f"certificates/server.{end}") for end in ("pem", "key")))
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def accept() -> None:
+            with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                serve(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        settings = dataclasses.replace(self.settings, server=f"localhost:{listener.getsockname()[1]}")
+        found = probe.refusal_of(settings, Identity(settings).current())
+        thread.join()
+        return found
+
+    def test_a_server_that_says_nothing_has_not_refused(self) -> None:
+        self.assertIsNone(self.probe(lambda connection: connection.recv(1)))
+        self.assertEqual(self.probe(lambda connection: connection.send(b"x")), "")
+        self.assertIn("ended the connection", self.probe(lambda connection: None))
+
+
+@both_halves
+class Reached(CertificateTestCase):
+    def test_an_answer_ends_what_a_probe_has_found(self) -> None:
+        client, worker = self.client(), self.worker()
+        call = client.put_input(bytes(LARGE_BYTES))
+        other = client.put_input(b"")
+        completion = client.as_completed([other])
+        until(lambda: completion._arrivals._feed.token, "its stream is open")
+
+        def complete() -> None:
+            worker.put_output(other, b"x")
+            next(completion)
+
+        pieces = worker.stream_input(call)
+        next(pieces)
+        for endpoint, answered in (
+            (client, lambda: client.describe(call)),
+            (client, lambda: client.put_input(bytes(LARGE_BYTES))),
+            (client, complete),
+            (worker, lambda: next(pieces)),
+        ):
+            channels = endpoint._connection._channels
+            channels._found = "; why"
+            answered()
+            self.assertEqual(channels._found, "")
 
 
 class Parsing(CertificateTestCase):

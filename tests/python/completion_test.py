@@ -58,7 +58,7 @@ class Completion(LiveTestCase):
         calls = self.ready(1) + self.c.put_inputs([b"question"])
         came = []
         with self.assertRaises(errors.TimedOut):
-            for call, _ in self.c.as_completed(calls, timeout=3.0):
+            for call, _ in self.c.as_completed(calls, timeout=5.0):
                 came.append(call)
         self.assertEqual(came, calls[:1])
         self.assertEqual(list(self.c.as_completed([])), [])

@@ -24,7 +24,8 @@ class FakeServer(function_io_pb2_grpc.FunctionIoServicer):
         self.gate.set()
         self.download: Callable[[pb.DownloadRequest], Iterator[pb.DownloadResponse]]
         self.overloads = 0  # so many downloads end with OVERLOADED
-        self.errors: list[tuple[grpc.StatusCode, str]] = []  # of the next unary RPCs
+        self.errors: list[tuple[grpc.StatusCode, str]] = []  # of the next RPCs
+        self._is_over = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(16))
         function_io_pb2_grpc.add_FunctionIoServicer_to_server(self, self._server)
 
@@ -44,14 +45,22 @@ class FakeServer(function_io_pb2_grpc.FunctionIoServicer):
 
     def close(self) -> None:
         self.gate.set()
+        self._is_over.set()
         self._server.stop(None).wait()
 
     def _arrive(self, rpc: str, count: int, context: Any) -> None:
         self.counts[rpc].append(count)
         self.arrived.release()
         self.gate.wait()
-        if self.errors:
-            context.abort(*self.errors.pop(0))
+        self._fail(context)
+
+    def _fail(self, context: Any) -> None:
+        if not self.errors:
+            return
+        code, text = self.errors.pop(0)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:  # the client's
+            self._is_over.wait()
+        context.abort(code, text)
 
     def PutInputs(self, request: Any, context: Any) -> Any:
         self._arrive("PutInputs", len(request.items), context)
@@ -66,7 +75,21 @@ class FakeServer(function_io_pb2_grpc.FunctionIoServicer):
         ]
         return pb.GetInputsResponse(results=results)
 
+    def GetServerInfo(self, request: Any, context: Any) -> Any:
+        self._arrive("GetServerInfo", 1, context)
+        return pb.GetServerInfoResponse()
+
+    def Upload(self, requests: Any, context: Any) -> Any:
+        self._arrive("Upload", 1, context)
+        collections.deque(requests, maxlen=0)
+        return pb.UploadResponse()
+
+    def QueryUpload(self, request: Any, context: Any) -> Any:
+        self._arrive("QueryUpload", 1, context)
+        return pb.QueryUploadResponse()
+
     def Download(self, request: Any, context: Any) -> Iterator[Any]:
+        self._fail(context)
         for count, response in enumerate(self.download(request)):
             if self.overloads > 0 and count == 2:  # after a header and a segment
                 self.overloads -= 1

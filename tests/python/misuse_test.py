@@ -240,6 +240,42 @@ class Unclosed(LiveTestCase):
         gc.collect()
         until(lambda: not threads_of_clients(), "their threads end")
 
+    def test_a_dropped_one_takes_no_lock_of_the_thread_that_drops_it(self) -> None:
+        """Which the garbage collector may have chosen."""
+        for drop in (lambda client: None, lambda client: client.as_completed([mayfly.new_call_id()])):
+            client = mayfly.Client(self.server.target, **self.arguments("client"))
+            client.put_input(b"")
+            connection = client._connection
+            dropped = [client, drop(client)]
+            del client
+
+            def drop_all() -> bool:
+                with connection._lock:
+                    dropped.clear()
+                return True
+
+            self.assertTrue(UnderWay(drop_all).join())
+            until(lambda: connection.closing.is_set, "it is closed")
+
+    def test_what_a_program_has_consumed_at_its_end_is_acknowledged(self) -> None:
+        """By an iteration that it has left early."""
+        c = self.client()
+        calls = c.put_inputs([b""] * 3)
+        self.worker().put_outputs([mayfly.OutputItem(each, b"r") for each in calls])
+        self.run_program(f"""
+import mayfly
+
+def main():
+    client = mayfly.Client({self.server.target!r}, **{self.arguments("client")!r})
+    for number, _ in enumerate(client.as_completed({calls!r})):
+        if number == 2:
+            break
+
+main()
+""")
+        states = lambda: sorted(each.state for each in c.describe_all(calls))
+        until(lambda: states() == ["consumed", "consumed", "ready"], "two are consumed")
+
     def test_an_iteration_keeps_its_client(self) -> None:
         c, w = self.client(), self.worker()
         calls = c.put_inputs([b""] * 3)

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import time
@@ -10,8 +11,8 @@ import unittest
 import uuid
 
 import mayfly
-from mayfly import errors
-from python_test_case import LiveTestCase
+from mayfly import errors, server_address
+from python_test_case import SOURCE_DIR, LiveTestCase
 
 CLI = os.environ.get("MAYFLY_CLI", "")
 
@@ -78,6 +79,7 @@ class Settings(unittest.TestCase):
             ("localhost", "localhost:7443"), ("a.example:1", "a.example:1"), ("::1", "[::1]:7443"),
             ("[::1]", "[::1]:7443"), ("[::1]:65535", "[::1]:65535"), ("10.0.0.1:09", "10.0.0.1:9"),
             ("dns:///a.example:1", "dns:///a.example:1"), ("unix:/a", "unix:/a"),
+            ("xds:///a", "xds:///a"),
         ):
             self.assertEqual(mayfly.Settings(given, **files).server, address)
         for given in ("a:0", "a:65536", "a:", "a:-1", "a:1x", "a:٣", "[::1]:0"):
@@ -86,6 +88,11 @@ class Settings(unittest.TestCase):
         for given in ("http://a:1", "a b", ":1", "[::1", "[]", "[::1]1", "a/b:1"):
             with self.assertRaisesRegex(errors.InvalidArgument, "server is .*, expected "):
                 mayfly.Settings(given, **files)
+
+    def test_gRPCs_schemes_are_those_of_the_command_line_tool(self) -> None:
+        text = pathlib.Path(SOURCE_DIR, "src/client/server_address.cc").read_text()
+        (schemes,) = re.findall(r"kSchemes\[\] = \{(.*?)\}", text, re.DOTALL)
+        self.assertEqual(tuple(re.findall(r'"(.*?)"', schemes)), server_address._SCHEMES)
 
     def test_ids_are_of_version_7_and_of_now(self) -> None:
         ids = {mayfly.new_call_id() for _ in range(1000)}

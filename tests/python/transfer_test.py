@@ -202,16 +202,16 @@ class Damaged(LiveTestCase):
 
         self.fake.download = stall
         self.fake.gate.clear()
-        pieces = self.worker(server=self.fake.target, timeout=1.0).stream_input("a call")
+        pieces = self.worker(server=self.fake.target, timeout=3.0).stream_input("a call")
         self.assertEqual(len(next(pieces)), SEGMENT_BYTES)
         with self.assertRaises(errors.TimedOut):
             next(pieces)
 
     def test_a_consumer_may_take_its_time(self) -> None:
         self.fake.download = lambda request: iter(self.steps(request))
-        pieces = self.worker(server=self.fake.target, timeout=1.0).stream_input("a call")
+        pieces = self.worker(server=self.fake.target, timeout=2.0).stream_input("a call")
         received = next(pieces)
-        time.sleep(2.5)
+        time.sleep(4.5)
         self.assertTrue(received + b"".join(pieces) == self.DATA)
 
     def test_segments_out_of_place(self) -> None:

@@ -124,7 +124,7 @@ class Arrivals(fork.Forkable):
         with contextlib.suppress(LimitExceeded):  # which is an answer
             with self._connection.stub() as stub:
                 stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=self._outage.ask())
-        self._connection.was_reached = True
+        self._connection.reached()
         self._outage.reached()
 
     def _stream(self) -> None:
@@ -140,6 +140,7 @@ class Arrivals(fork.Forkable):
                         call.cancel()
                 for response in call:
                     self._outage.over()
+                    self._connection.reached()
                     with self._lock:
                         arrivals, strays = self._feed.take(response)
                         self._changed.notify_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from typing import Any, Generic, Iterable, Protocol, Sequence, TypeVar
 
+from mayfly.backoff import Backoff
 from mayfly.contract import BATCH_ITEMS_MAX, Item, Kind, Result
 from mayfly.errors import Error, ProtocolError, TimedOut, Unavailable
 
@@ -13,6 +14,7 @@ class Entry(Protocol):
     """A single call that waits to travel."""
 
     size_bytes: int
+    unavailable: Unavailable | None
 
     def is_abandoned(self) -> bool:
         """Whether nobody waits for it any longer."""
@@ -59,6 +61,15 @@ def gave_up(result: object) -> bool:
     return isinstance(result, (Unavailable, TimedOut))
 
 
+def out_of_time(entry: Entry, under_way: Backoff | None) -> Error:
+    """Of a single call: Unavailable if its own message ended so, or the one that it waits for has so
+    far, whose pauses are those of `under_way`."""
+    unavailable = entry.unavailable
+    if unavailable is None and under_way is not None:
+        unavailable = under_way.unavailable
+    return unavailable or TimedOut("no answer in time")
+
+
 class Batch(Generic[Item, Result]):
     """The items of one batch, over all requests it takes: the server may be ready for some only."""
 
@@ -89,6 +100,8 @@ class Batch(Generic[Item, Result]):
         return reason if isinstance(reason, Unavailable) else None
 
     def fail(self, error: Error) -> None:
-        """The request failed as a whole, which is the error of each of its items."""
+        """The request failed as a whole, which is the error of each of its items. One that an earlier
+        request could not do keeps the reason for that when there was no time for another."""
         for index in self._todo:
-            self.results[index] = error
+            if self.results[index] is _UNANSWERED or not gave_up(error):
+                self.results[index] = error

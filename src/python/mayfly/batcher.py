@@ -15,20 +15,21 @@ from typing import Callable, Generic, Iterable, Sequence
 
 from mayfly import fork
 from mayfly.backoff import Backoff
-from mayfly.batch import Batch, gave_up, split, take_entries
+from mayfly.batch import Batch, gave_up, out_of_time, split, take_entries
 from mayfly.connection import Connection
 from mayfly.contract import BATCH_ITEMS_MAX, Item, Kind, Result
-from mayfly.errors import Error, TimedOut
+from mayfly.errors import Error, Unavailable
 
 
 class _Entry(Generic[Item, Result]):
-    __slots__ = ("item", "size_bytes", "deadline", "result", "is_answered", "leads", "abandoned",
-                 "lock")
+    __slots__ = ("item", "size_bytes", "deadline", "unavailable", "result", "is_answered", "leads",
+                 "abandoned", "lock")
 
     def __init__(self, item: Item, size_bytes: int, deadline: float) -> None:
         self.item = item
         self.size_bytes = size_bytes
         self.deadline = deadline
+        self.unavailable: Unavailable | None = None  # of a message that it was in
         self.result: Result | Error | None = None
         self.is_answered = False
         self.leads = False
@@ -60,6 +61,7 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         self._lock = threading.Lock()
         self._queue: collections.deque[_Entry[Item, Result]] = collections.deque()
         self._is_led = False
+        self._backoff: Backoff | None = None  # of the message under way
 
     def call(self, item: Item, deadline: float | None = None) -> Result:
         """One item, with whatever travels at the same time. Raises its error. `deadline` is in
@@ -89,12 +91,13 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         `deadline` of the whole, that of the settings is of each message."""
         results: list[Result | Error] = []
         for run in split(self._kind, items, self._settings.batch_bytes_max):
-            results += self._invoke(run, deadline or self._connection.deadline())
+            backoff = Backoff(self._settings, deadline or self._connection.deadline())
+            results += self._invoke(run, backoff)
         return results
 
     def _await(self, entry: _Entry[Item, Result]) -> None:
         if not entry.lock.acquire(timeout=max(0.0, entry.deadline - time.monotonic())):
-            raise TimedOut("no answer in time")
+            raise copy.copy(out_of_time(entry, self._backoff))
 
     def _abandon(self, entry: _Entry[Item, Result]) -> None:
         with self._lock:
@@ -104,13 +107,14 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         self._give_to_orphan(entry)  # if the answer came at the last moment
 
     def _lead(self, own: _Entry[Item, Result]) -> None:
+        self._backoff = backoff = Backoff(self._settings, own.deadline, own.unavailable)
         if self._settings.linger > 0 and len(self._queue) < BATCH_ITEMS_MAX:
             time.sleep(self._settings.linger)
         entries: list[_Entry[Item, Result]] = []
         try:
             with self._lock:
                 entries = take_entries(self._queue, self._settings.batch_bytes_max)
-            results = self._invoke([entry.item for entry in entries], own.deadline)
+            results = self._invoke([entry.item for entry in entries], backoff)
             self._answer(own, entries, results)
         finally:
             again = [each for each in entries if each is not own and not each.is_answered]
@@ -128,6 +132,7 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         now = time.monotonic()
         for entry, result in zip(entries, results):
             if gave_up(result) and entry is not own and entry.deadline > now:
+                entry.unavailable = result if isinstance(result, Unavailable) else None
                 continue
             entry.result = result
             entry.is_answered = True
@@ -149,13 +154,12 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
             self._queue[0].leads = True
             self._queue[0].lock.release()
 
-    def _invoke(self, items: Sequence[Item], deadline: float) -> list[Result | Error]:
+    def _invoke(self, items: Sequence[Item], backoff: Backoff) -> list[Result | Error]:
         batch = Batch(self._kind, items)
-        backoff = Backoff(self._settings, deadline)
         while True:
             request = batch.request()
             try:
-                response = self._connection.invoke(batch.method, request, deadline)
+                response = self._connection.invoke(batch.method, request, backoff)
                 if (reason := batch.take(request, response)) is None:
                     return batch.results
                 self._connection.closing.sleep(backoff.pause_after(reason))

@@ -47,12 +47,13 @@ class Channels:
         self.identity = Identity(settings)
         self._open: dict[bool, Channel] = {}
         self._probed = -_PROBE_INTERVAL_S
-        self._found = ""  # by the last probe
+        self._credentials: Credentials | None = None  # when they were last looked at
+        self._found = ""  # by the last probe with these, since the server was last reached
         self._alive = weakref.WeakSet[Channel]()  # those with calls under way too
 
     def channel(self, large: bool, secure_channel: Callable[..., Any]) -> Channel:
         """`secure_channel` is gRPC's, blocking or asyncio's. CertificateInvalid."""
-        credentials = self.identity.current()
+        credentials = self._current()
         opened = self._open.get(large)
         if opened is None or opened.credentials is not credentials:
             channel = secure_channel(
@@ -68,6 +69,18 @@ class Channels:
             self._alive.add(opened)
         return opened
 
+    def _current(self) -> Credentials:
+        """CertificateInvalid."""
+        credentials = self.identity.current()
+        if credentials is not self._credentials:
+            self._credentials = credentials
+            self._found = ""
+        return credentials
+
+    def reached(self) -> None:
+        """The server has answered: what comes later has another reason."""
+        self._found = ""
+
     def take_outdated(self, large: bool, error: Error) -> list[Any]:
         """To be closed after a call on it ended so: the channel, if another one may reach the server."""
         if not isinstance(error, Unavailable) or error.reason:
@@ -82,7 +95,7 @@ class Channels:
         """Whether a call ended so because its certificate expired, and there is a newer one."""
         if not isinstance(error, PermissionDenied) or error.reason not in ("", "IDENTITY_INVALID"):
             return False
-        return self.identity.current() is not channel.credentials
+        return self._current() is not channel.credentials
 
     def to_probe(self, error: Error) -> Credentials | None:
         """With which to find out why a call ended so, if the connection may be refused."""
@@ -92,13 +105,15 @@ class Channels:
         if now - self._probed < _PROBE_INTERVAL_S:
             return None
         self._probed = now
-        return self.identity.current()
+        return self._current()
 
-    def explained(self, error: Error, refusal: Error | str | None) -> Error:
-        """With what a probe has found."""
+    def explained(
+        self, error: Error, refusal: Error | str | None, credentials: Credentials
+    ) -> Error:
+        """With what a probe has found with `credentials`."""
         if isinstance(refusal, Error):
             return refusal
-        if refusal is not None:
+        if refusal is not None and credentials is self._credentials:
             self._found = refusal
         return self.explained_again(error)
 

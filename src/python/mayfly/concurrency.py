@@ -6,15 +6,20 @@ these names.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import queue
 import sys
 import threading
+import time
 from typing import Callable, Generic, TypeVar
 
 from mayfly.errors import Cancelled
 
 ValueT = TypeVar("ValueT")
+
+# How long a process that ends waits for finalizers.
+_EXIT_SECONDS = 2.0
 
 # Guards state that threads share. Nothing waits while it is held.
 Guard = threading.Lock
@@ -90,6 +95,33 @@ class Tasks:
         threading.Thread(target=function, args=arguments, name=name, daemon=True).start()
 
     def finalize(self, function: Callable[[], object]) -> None:
-        """Called by __del__: nobody is there to be told of an error."""
+        """Called by __del__, on any thread, which may have any lock: so `function` has a thread of its
+        own. Nobody is there to be told of an error."""
+        if sys.is_finalizing():  # no other thread runs any more
+            return
+        thread = threading.Thread(
+            target=_finalize, args=(function,), name="mayfly-finalizer", daemon=True
+        )
+        _finalizers.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends
+            _finalizers.discard(thread)
+
+
+_finalizers: set[threading.Thread] = set()
+
+
+def _finalize(function: Callable[[], object]) -> None:
+    try:
         with contextlib.suppress(Exception):
             function()
+    finally:
+        _finalizers.discard(threading.current_thread())
+
+
+@atexit.register
+def _wait_for_finalizers() -> None:
+    end = time.monotonic() + _EXIT_SECONDS
+    for thread in [each for each in list(_finalizers) if each.is_alive()]:
+        thread.join(max(0.0, end - time.monotonic()))

@@ -47,6 +47,7 @@ class Connection(fork.Forkable):
         channel = self._channel(large)  # it has to stay while the call is under way
         try:
             yield channel.stub
+            self.reached()
         except Exception as error:
             known = self._known(error, channel, large)
             if known is error:
@@ -98,31 +99,37 @@ class Connection(fork.Forkable):
             credentials = self._channels.to_probe(error)
         if credentials is None:
             return self._channels.explained_again(error)
-        return self._channels.explained(error, probe.refusal_of(self.settings, credentials))
+        refusal = probe.refusal_of(self.settings, credentials)
+        return self._channels.explained(error, refusal, credentials)
 
     def _channel(self, large: bool = False) -> Channel:
         with self._lock:
             self.closing.check()
             return self._channels.channel(large, transport.grpc().secure_channel)
 
-    def invoke(self, method: str, request: Any, deadline: float) -> Any:
+    def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
-        backoff = Backoff(self.settings, deadline)
         while True:
+            left = backoff.left()
             channel = None
             try:
                 channel = self._channel()
-                response = getattr(channel.stub, method)(request, timeout=backoff.left())
-                self.was_reached = True
+                response = getattr(channel.stub, method)(request, timeout=left)
+                self.reached()
                 return response
             except Exception as error:
                 known = self._known(error, channel)
                 if not isinstance(known, Unavailable):
-                    raise known from None
+                    raise backoff.final(known) from None
             except BaseException:
                 self._drop(channel)
                 raise
             self.closing.sleep(backoff.pause_after(known))
+
+    def reached(self) -> None:
+        """The server has answered a call, or on a stream."""
+        self.was_reached = True
+        self._channels.reached()
 
     def deadline(self) -> float:
         """Of a call that begins now."""

@@ -58,8 +58,11 @@ class Outage:
         pause = pause_before(self._failures, self._settings)
         is_over = self._failures >= self._settings.attempts_max
         if isinstance(error, (Unavailable, TimedOut)):
-            began = self._began[0] if self._began else self._asked or time.monotonic()
-            self._began = (began, error)
+            began, cause = self._began or (self._asked or time.monotonic(), error)
+            # The last attempts have little time: an earlier one says why the server is not reached.
+            if isinstance(error, Unavailable) or not isinstance(cause, Unavailable):
+                cause = error
+            self._began = (began, cause)
             left = self._left(began)
             is_over = is_over or left <= 0
             pause = min(pause, max(0.0, left))  # the last attempt is at the very end

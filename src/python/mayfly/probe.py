@@ -14,7 +14,8 @@ _TIMEOUT_S = 1.0
 
 def refusal_of(settings: Settings, credentials: Credentials) -> CertificateInvalid | str | None:
     """Tries one handshake. An error: one side does not accept the other's certificate, and trying
-    again does not help. A text: a guess, or empty when both accept. None: it did not get so far."""
+    again does not help. A text: a guess, or empty when both accept. None: it did not get so far, or
+    the server said nothing in time."""
     host, port = _address_of(settings.server)
     name = settings.server_name or host
     subject = f"{credentials.certificate.subject} ({settings.cert})"
@@ -28,6 +29,8 @@ def refusal_of(settings: Settings, credentials: Credentials) -> CertificateInval
                     return ""
     except ssl.SSLCertVerificationError as error:
         return CertificateInvalid(_of_server(settings, name, error))
+    except TimeoutError:  # it has neither refused nor accepted
+        return None
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or ""):
             return CertificateInvalid(

@@ -7,7 +7,7 @@ from mayfly.errors import InvalidArgument
 PORT = 7443
 _PORT_MAX = 65535
 # gRPC's own ways to name a server, which are left to gRPC.
-_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:")
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 
 
 def server_address(server: str) -> str:

@@ -18,6 +18,7 @@ class Responses(Iterator[Any]):
     """
 
     def __init__(self, connection: Connection, call: Any, call_id: str) -> None:
+        self._connection = connection
         self._call = call
         self._timeout_s = connection.settings.timeout
         self._call_id = call_id
@@ -43,7 +44,9 @@ class Responses(Iterator[Any]):
     def __next__(self) -> Any:
         self._waits += 1
         try:
-            return next(self._call)
+            response = next(self._call)
+            self._connection.reached()
+            return response
         except StopIteration:
             raise
         except Exception:

@@ -49,16 +49,17 @@ class SendingTestCase(unittest.TestCase):
         cls.addClassCleanup(cls.client.close)
 
     def setUp(self):
+        app.backend.connections._ahead.end()  # what the test before has left
         self.put = []
         self.messages = collections.Counter()
         connection = app.backend.connections.client._connection
         invoke = connection.invoke
 
-        def record(method, request, deadline):
+        def record(method, request, backoff):
             self.messages[method] += 1
             if method == "PutInputs":
                 self.put += [item.call_id for item in request.items]
-            return invoke(method, request, deadline)
+            return invoke(method, request, backoff)
 
         patch = mock.patch.object(connection, "invoke", record)
         patch.start()
@@ -266,6 +267,19 @@ class MessagesTest(SendingTestCase):
         self.assertFalse(set(of_child) & {*unused, *of_parent})
         self.assertEqual({app.AsyncResult(each).get(timeout=SECONDS)
                           for each in of_child + of_parent}, {3})
+
+
+class UnusedTest(unittest.TestCase):
+    def test_a_process_that_ends_tells_what_stays_but_not_that_its_client_is_closed(self):
+        client = mock.Mock()
+        ahead = inputs_ahead.InputsAhead(lambda: client)
+        ended = [None, mayfly.NotFound(), mayfly.Cancelled("the client is closed")]
+        for results, told in ((ended, []), ([*ended, mayfly.Unavailable("away")], ["away"])):
+            client._deletions.call_all.return_value = results
+            ahead._unused.append(mayfly.new_call_id())
+            with mock.patch.object(inputs_ahead.logger, "warning") as warning:
+                ahead.end()
+            self.assertEqual([str(call.args[1]) for call in warning.call_args_list], told)
 
 
 if __name__ == "__main__":

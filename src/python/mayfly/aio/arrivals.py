@@ -100,7 +100,7 @@ class AsyncArrivals:
         with contextlib.suppress(LimitExceeded):  # which is an answer
             async with self._connection.stub() as stub:
                 await stub.GetServerInfo(pb.GetServerInfoRequest(), timeout=self._outage.ask())
-        self._connection.was_reached = True
+        self._connection.reached()
         self._outage.reached()
 
     async def _stream(self) -> None:
@@ -112,6 +112,7 @@ class AsyncArrivals:
                 call = stub.StreamOutputs(self._requests(self._feed.token))
                 async for response in call:
                     self._outage.over()
+                    self._connection.reached()
                     arrivals, strays = self._feed.take(response)
                     self._changed.set()
                     self._on_arrivals(arrivals, strays)

@@ -16,6 +16,7 @@ from mayfly.aio.role import AsyncRole
 from mayfly.aio.sources import AsyncData, AsyncSource
 from mayfly.aio.upload import reading, upload
 from mayfly.arguments import Buffer
+from mayfly.backoff import Backoff
 from mayfly.call_id import learn_time, local_time, new_call_id, said_of_clocks
 from mayfly.calls import CallId, Claimed, InputItem, Timeout, Ttl
 from mayfly.contract import all_of, each_of, output_of
@@ -91,9 +92,8 @@ class AsyncClient(AsyncRole):
 
     async def _learn_time(self) -> None:
         asked_s = local_time()
-        info = await self._connection.invoke(
-            "GetServerInfo", pb.GetServerInfoRequest(), self._connection.deadline()
-        )
+        backoff = Backoff(self._settings, self._connection.deadline())
+        info = await self._connection.invoke("GetServerInfo", pb.GetServerInfoRequest(), backoff)
         learn_time(info.server_time.ToNanoseconds() / 1e9, asked_s)
 
     @overload

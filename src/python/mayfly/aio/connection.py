@@ -14,7 +14,7 @@ from mayfly import fork, probe, transport
 from mayfly.aio.concurrency import Closing, Tasks
 from mayfly.backoff import Backoff
 from mayfly.channels import Channels
-from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.errors import Cancelled, Error, TimedOut, Unavailable
 from mayfly.settings import Settings
 
 
@@ -52,6 +52,7 @@ class AsyncConnection(fork.Forkable):
         self._calls[large] += 1
         try:
             yield opened.stub
+            self.reached()
         except Cancelled as error:
             raise self._translated(error) from None
         except Exception as error:
@@ -86,19 +87,24 @@ class AsyncConnection(fork.Forkable):
         if credentials is None:
             return self._channels.explained_again(error)
         refusal = await asyncio.to_thread(probe.refusal_of, self.settings, credentials)
-        return self._channels.explained(error, refusal)
+        return self._channels.explained(error, refusal, credentials)
 
-    async def invoke(self, method: str, request: Any, deadline: float) -> Any:
+    async def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
-        backoff = Backoff(self.settings, deadline)
         while True:
+            left = backoff.left()
             try:
                 async with self.stub() as stub:
-                    response = await getattr(stub, method)(request, timeout=backoff.left())
-                    self.was_reached = True
-                    return response
+                    return await getattr(stub, method)(request, timeout=left)
             except Unavailable as error:
                 await self.closing.sleep(backoff.pause_after(error))
+            except TimedOut as error:
+                raise backoff.final(error) from None
+
+    def reached(self) -> None:
+        """The server has answered a call, or on a stream."""
+        self.was_reached = True
+        self._channels.reached()
 
     def deadline(self) -> float:
         """Of a call that begins now."""

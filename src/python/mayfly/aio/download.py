@@ -8,7 +8,7 @@ from mayfly.aio.connection import AsyncConnection
 from mayfly.aio.streams import Responses
 from mayfly.backoff import Backoff
 from mayfly.calls import Claimed
-from mayfly.errors import ClaimLost, LimitExceeded, Unavailable
+from mayfly.errors import ClaimLost, LimitExceeded, TimedOut, Unavailable
 from mayfly.reception import Reception
 
 
@@ -28,6 +28,8 @@ async def download(
                 yield data
                 backoff.progressed(connection.deadline())
             return
+        except TimedOut as error:
+            raise backoff.final(error) from None
         except Unavailable as error:
             await connection.closing.sleep(backoff.pause_after(error))
         except LimitExceeded as error:

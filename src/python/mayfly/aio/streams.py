@@ -33,9 +33,11 @@ class Responses(AsyncIterator[Any]):
         self._connection.closing.check()  # what was received before is still there
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await anext(self._responses)
+                response = await anext(self._responses)
         except TimeoutError:
             raise TimedOut("no progress in time", "", self._call_id) from None
+        self._connection.reached()
+        return response
 
 
 class Answer:

@@ -11,7 +11,7 @@ from mayfly.aio.sources import AsyncData, AsyncSource, source_of
 from mayfly.aio.streams import Answer
 from mayfly.backoff import Backoff
 from mayfly.contract import MESSAGE_DATA_BYTES_MAX, SEGMENT_BYTES
-from mayfly.errors import Error, NotFound, TimedOut
+from mayfly.errors import Error, NotFound, TimedOut, Unavailable
 from mayfly.sources import KEPT_SEGMENTS_MAX, Forgotten
 from mayfly.transmission import Transmission
 from mayfly.v1 import function_io_pb2 as pb
@@ -32,12 +32,14 @@ async def upload(
         except _SourceFailed as failed:
             raise failed.error from None
         except Error as error:
-            if not transmission.may_go_on(error):
-                raise
             if transmission.moved_on:
                 backoff.progressed(connection.deadline())
+            if not transmission.may_go_on(error):
+                raise backoff.final(error) from None
             await connection.closing.sleep(backoff.pause_after(error))
-        transmission.go_on_from(await _query_committed(connection, transmission))
+        transmission.go_on_from(
+            await _query_committed(connection, transmission, backoff.unavailable)
+        )
 
 
 class _SourceFailed(Exception):
@@ -127,11 +129,13 @@ async def _send(connection: AsyncConnection, requests: _Requests) -> None:
         requests.is_over = True
 
 
-async def _query_committed(connection: AsyncConnection, transmission: Transmission) -> int:
+async def _query_committed(
+    connection: AsyncConnection, transmission: Transmission, unavailable: Unavailable | None = None
+) -> int:
+    """`unavailable` is the error of the stream before, if it was that."""
+    backoff = Backoff(connection.settings, connection.deadline(), unavailable)
     try:
-        response = await connection.invoke(
-            "QueryUpload", transmission.query(), connection.deadline()
-        )
+        response = await connection.invoke("QueryUpload", transmission.query(), backoff)
     except NotFound as error:
         if error.reason != "UPLOAD_UNKNOWN":
             raise

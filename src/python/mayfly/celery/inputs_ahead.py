@@ -29,6 +29,8 @@ _PAUSE_SECONDS = 0.05
 _COUNT_MAX = 32
 # Unused ones are deleted after a pause of this length.
 _UNUSED_SECONDS = 1.0
+# Of a deletion: there is nothing to delete any more, or the process ends its client.
+_NOT_TO_TELL = (errors.NotFound, errors.Cancelled)
 # How long a process that ends tries to delete unused ones.
 _EXIT_SECONDS = 2.0
 
@@ -115,11 +117,10 @@ class InputsAhead(fork.Forkable):
     def _delete(self, call_ids: list[str], deadline: float | None) -> None:
         if not call_ids:
             return
-        with contextlib.suppress(errors.Cancelled):
-            for each in self._client()._deletions.call_all(call_ids, deadline):
-                if isinstance(each, errors.Error) and not isinstance(each, errors.NotFound):
-                    logger.warning("inputs that no task has used stay until they expire: %s", each)
-                    return
+        for each in self._client()._deletions.call_all(call_ids, deadline):
+            if isinstance(each, errors.Error) and not isinstance(each, _NOT_TO_TELL):
+                logger.warning("inputs that no task has used stay until they expire: %s", each)
+                return
 
 
 _all: weakref.WeakSet[InputsAhead] = weakref.WeakSet()
