@@ -112,13 +112,13 @@ void MayflyLane::PutInputs() {
     item->set_call_id(ids_[i]);
     SetPayload(pool_->Input(first_life_ + i), item->mutable_payload());
   }
-  Send(Step::kPutInput, stubs_->client.get(), &Async::PutInputs, &put_inputs_);
+  Send(Step::kPutInput, connection_->client, &Async::PutInputs, &put_inputs_);
 }
 
 void MayflyLane::GetInputs() {
   get_inputs_.request.mutable_call_ids()->Assign(ids_.begin(), ids_.end());
   get_inputs_.request.set_max_bytes(kMaxBytes);
-  Send(Step::kGetInput, stubs_->worker.get(), &Async::GetInputs, &get_inputs_);
+  Send(Step::kGetInput, connection_->worker, &Async::GetInputs, &get_inputs_);
 }
 
 void MayflyLane::CheckInputs() {
@@ -140,7 +140,7 @@ void MayflyLane::PutOutputs() {
     item->set_outcome(v1::OUTCOME_SUCCESS);
     SetPayload(pool_->Output(first_life_ + i), item->mutable_payload());
   }
-  Send(Step::kPutOutput, stubs_->worker.get(), &Async::PutOutputs, &put_outputs_);
+  Send(Step::kPutOutput, connection_->worker, &Async::PutOutputs, &put_outputs_);
 }
 
 void MayflyLane::ClaimOutputs() {
@@ -149,10 +149,12 @@ void MayflyLane::ClaimOutputs() {
                                      ids_.end());
   request.set_max_bytes(kMaxBytes);
   request.mutable_wait()->set_seconds(kClaimWaitS);
-  request.set_claim_token(client::NewClaimToken());
+  claim_token_ = client::NewClaimToken();
+  request.set_claim_token(claim_token_);
+  acks_rode_ = !kept_acks_.empty();
   request.clear_acks();
   request.mutable_acks()->Swap(&kept_acks_);
-  Send(Step::kTakeOutput, stubs_->client.get(), &Async::ClaimOutputs, &claim_);
+  Send(Step::kTakeOutput, connection_->client, &Async::ClaimOutputs, &claim_);
 }
 
 // Outputs come in the order of the request; what did not fit is claimed by the next call.
@@ -170,7 +172,7 @@ void MayflyLane::TakeClaims() {
     const uint32_t crc32c =
         CheckPayload(Step::kTakeOutput, output.payload(), pool_->Output(first_life_ + place));
     claims_.push_back(
-        {.token = claim_.request.claim_token(), .fence = output.fence(), .crc32c = crc32c});
+        {.token = claim_token_, .fence = output.fence(), .crc32c = crc32c});
   }
 }
 
@@ -191,7 +193,7 @@ void MayflyLane::KeepAcks() {
 }
 
 void MayflyLane::TakeRiddenAcks() {
-  if (claim_.request.acks().empty()) return;
+  if (!acks_rode_) return;
   CheckResults(claim_.response.ack_results());
   EndLives(ids_.size(), kept_begun_ns_);
 }
@@ -200,7 +202,7 @@ bool MayflyLane::SendLastAcks() {
   if (kept_acks_.empty()) return false;
   ack_.request.mutable_items()->Swap(&kept_acks_);
   kept_acks_.Clear();
-  Send(Step::kEnd, stubs_->client.get(), &Async::AckOutputs, &ack_);
+  Send(Step::kEnd, connection_->client, &Async::AckOutputs, &ack_);
   return true;
 }
 
@@ -210,20 +212,21 @@ void MayflyLane::EndLives(size_t count, int64_t begun_ns) {
 
 void MayflyLane::AckOutputs() {
   FillAcks(ack_.request.mutable_items());
-  Send(Step::kEnd, stubs_->client.get(), &Async::AckOutputs, &ack_);
+  Send(Step::kEnd, connection_->client, &Async::AckOutputs, &ack_);
 }
 
 template <typename Request, typename Response>
-void MayflyLane::Send(Step step, Stub* stub, Method<Request, Response> method,
+void MayflyLane::Send(Step step, const Link& link, Method<Request, Response> method,
                       Rpc<Request, Response>* rpc) {
   step_ = step;
   step_begun_ns_ = NowNs();
+  const auto done = [this](const grpc::Status& status) {
+    EndStep(status);
+    if (!Continue()) owner_->OnBatchEnd(this);
+  };
+  if (link.session != nullptr) return link.session->Send(&rpc->request, &rpc->response, done);
   context_.emplace();
-  (stub->async()->*method)(&*context_, &rpc->request, &rpc->response,
-                           [this](const grpc::Status& status) {
-                             EndStep(status);
-                             if (!Continue()) owner_->OnBatchEnd(this);
-                           });
+  (link.stub->async()->*method)(&*context_, &rpc->request, &rpc->response, done);
 }
 
 void MayflyLane::EndStep(const grpc::Status& status) {
