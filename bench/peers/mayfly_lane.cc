@@ -34,6 +34,22 @@ uint32_t CheckPayload(Step step, const v1::Payload& payload, absl::string_view p
   return crc32c;
 }
 
+void Read(const v1::NumberedResponse& from, const v1::PutInputsResponse** to) {
+  *to = &from.put_inputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::GetInputsResponse** to) {
+  *to = &from.get_inputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::PutOutputsResponse** to) {
+  *to = &from.put_outputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::ClaimOutputsResponse** to) {
+  *to = &from.claim_outputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::AckOutputsResponse** to) {
+  *to = &from.ack_outputs();
+}
+
 // `count` items, those that are there already kept with their memory.
 template <typename Item>
 void ResizeItems(int count, google::protobuf::RepeatedPtrField<Item>* items) {
@@ -70,7 +86,7 @@ void MayflyLane::Begin(Part part, uint64_t first_life, std::vector<std::string> 
 bool MayflyLane::Continue() {
   switch (step_) {
     case Step::kPutInput:
-      CheckResults(put_inputs_.response.results());
+      CheckResults(put_inputs_.response->results());
       if (part_ == Part::kPutInputs) return false;
       GetInputs();
       return true;
@@ -79,7 +95,7 @@ bool MayflyLane::Continue() {
       PutOutputs();
       return true;
     case Step::kPutOutput:
-      CheckResults(put_outputs_.response.results());
+      CheckResults(put_outputs_.response->results());
       if (part_ == Part::kPutOutputs) return false;
       ClaimOutputs();
       return true;
@@ -97,7 +113,7 @@ bool MayflyLane::Continue() {
       AckOutputs();
       return true;
     case Step::kEnd:
-      CheckResults(ack_.response.results());
+      CheckResults(ack_.response->results());
       EndLives(ids_.size(), workload_.acks_ride ? kept_begun_ns_ : life_begun_ns_);
       return false;
   }
@@ -122,9 +138,9 @@ void MayflyLane::GetInputs() {
 }
 
 void MayflyLane::CheckInputs() {
-  CheckResults(get_inputs_.response.results());
+  CheckResults(get_inputs_.response->results());
   for (size_t i = 0; i < ids_.size(); ++i) {
-    const v1::GetInputResult& result = get_inputs_.response.results(static_cast<int>(i));
+    const v1::GetInputResult& result = get_inputs_.response->results(static_cast<int>(i));
     if (!result.has_payload()) Die("GetInputs: an input did not fit into the answer");
     CheckPayload(Step::kGetInput, result.payload(), pool_->Input(first_life_ + i));
   }
@@ -159,7 +175,7 @@ void MayflyLane::ClaimOutputs() {
 
 // Outputs come in the order of the request; what did not fit is claimed by the next call.
 void MayflyLane::TakeClaims() {
-  const v1::ClaimOutputsResponse& response = claim_.response;
+  const v1::ClaimOutputsResponse& response = *claim_.response;
   if (response.ended_size() > 0) {
     Die(absl::StrCat("ClaimOutputs: a call ended: ", response.ended(0).status().message()));
   }
@@ -171,8 +187,7 @@ void MayflyLane::TakeClaims() {
     }
     const uint32_t crc32c =
         CheckPayload(Step::kTakeOutput, output.payload(), pool_->Output(first_life_ + place));
-    claims_.push_back(
-        {.token = claim_token_, .fence = output.fence(), .crc32c = crc32c});
+    claims_.push_back({.token = claim_token_, .fence = output.fence(), .crc32c = crc32c});
   }
 }
 
@@ -194,7 +209,7 @@ void MayflyLane::KeepAcks() {
 
 void MayflyLane::TakeRiddenAcks() {
   if (!acks_rode_) return;
-  CheckResults(claim_.response.ack_results());
+  CheckResults(claim_.response->ack_results());
   EndLives(ids_.size(), kept_begun_ns_);
 }
 
@@ -220,13 +235,17 @@ void MayflyLane::Send(Step step, const Link& link, Method<Request, Response> met
                       Rpc<Request, Response>* rpc) {
   step_ = step;
   step_begun_ns_ = NowNs();
-  const auto done = [this](const grpc::Status& status) {
-    EndStep(status);
-    if (!Continue()) owner_->OnBatchEnd(this);
-  };
-  if (link.session != nullptr) return link.session->Send(&rpc->request, &rpc->response, done);
+  if (link.session != nullptr) {
+    return link.session->Send(&rpc->request, [this, rpc](const v1::NumberedResponse& response) {
+      Read(response, &rpc->response);
+      EndStep(
+          {static_cast<grpc::StatusCode>(response.status().code()), response.status().message()});
+    });
+  }
   context_.emplace();
-  (link.stub->async()->*method)(&*context_, &rpc->request, &rpc->response, done);
+  rpc->response = &rpc->of_unary;
+  (link.stub->async()->*method)(&*context_, &rpc->request, &rpc->of_unary,
+                                [this](const grpc::Status& status) { EndStep(status); });
 }
 
 void MayflyLane::EndStep(const grpc::Status& status) {
@@ -235,6 +254,7 @@ void MayflyLane::EndStep(const grpc::Status& status) {
                      static_cast<int>(status.error_code()), ")"));
   }
   meter_.AddStep(step_, step_begun_ns_, NowNs());
+  if (!Continue()) owner_->OnBatchEnd(this);
 }
 
 template <typename Results>

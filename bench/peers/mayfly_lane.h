@@ -62,7 +62,9 @@ class MayflyLane {
   template <typename Request, typename Response>
   struct Rpc {
     Request request;
-    Response response;
+    Response of_unary;
+    // While the step ends. Without results when the session sent one of another kind.
+    const Response* response = nullptr;
   };
 
   // Takes up the answer to a step, and starts the next. False when the batch is through.

@@ -1,5 +1,6 @@
 #include "mayfly_session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,9 @@
 
 namespace mayfly::peers {
 namespace {
+
+// The sessions to which the callers of the message that this thread reads have sent, or null.
+thread_local std::vector<MayflySession*>* sent_to = nullptr;
 
 void Move(v1::PutInputsRequest* from, v1::NumberedRequest* to) {
   to->mutable_put_inputs()->Swap(from);
@@ -25,30 +29,13 @@ void Move(v1::AckOutputsRequest* from, v1::NumberedRequest* to) {
   to->mutable_ack_outputs()->Swap(from);
 }
 
-// The other kinds of a response stay empty, and the caller misses its results.
-void Move(v1::NumberedResponse* from, v1::PutInputsResponse* to) {
-  to->Swap(from->mutable_put_inputs());
-}
-void Move(v1::NumberedResponse* from, v1::GetInputsResponse* to) {
-  to->Swap(from->mutable_get_inputs());
-}
-void Move(v1::NumberedResponse* from, v1::PutOutputsResponse* to) {
-  to->Swap(from->mutable_put_outputs());
-}
-void Move(v1::NumberedResponse* from, v1::ClaimOutputsResponse* to) {
-  to->Swap(from->mutable_claim_outputs());
-}
-void Move(v1::NumberedResponse* from, v1::AckOutputsResponse* to) {
-  to->Swap(from->mutable_ack_outputs());
-}
-
 }  // namespace
 
 MayflySession::MayflySession(Stub* stub) {
   stub->async()->Session(&context_, this);
-  // Outside of their callbacks, writes begin while the RPC may have ended.
+  // Callers write outside of gRPC's callbacks too.
   AddHold();
-  StartRead(&response_);
+  StartRead(response_.get());
   StartCall();
 }
 
@@ -62,26 +49,36 @@ MayflySession::~MayflySession() {
   ended_.WaitForNotification();
 }
 
-template <typename Request, typename Response>
-void MayflySession::Send(Request* request, Response* response,
-                         std::function<void(grpc::Status)> done) {
+template <typename Request>
+void MayflySession::Send(Request* request, Done done) {
   const size_t bytes = request->ByteSizeLong();
   MutexLock lock(&mutex_);
+  v1::NumberedRequest* const added = AddRequest(bytes);
+  added->set_number(AddWaiting(std::move(done)));
+  Move(request, added);
+  if (writes_) return;
+  if (sent_to == nullptr) return WriteNext();
+  if (std::find(sent_to->begin(), sent_to->end(), this) == sent_to->end()) sent_to->push_back(this);
+}
+
+uint64_t MayflySession::AddWaiting(Done done) {
   if (free_numbers_.empty()) {
-    free_numbers_.push_back(waiting_.size());
-    waiting_.emplace_back();
+    waiting_.push_back(std::move(done));
+    return waiting_.size() - 1;
   }
   const uint64_t number = free_numbers_.back();
   free_numbers_.pop_back();
-  waiting_[number] = {.response = response,
-                      .move = [](v1::NumberedResponse* from, void* to) {
-                        Move(from, static_cast<Response*>(to));
-                      },
-                      .done = std::move(done)};
-  v1::NumberedRequest* const added = AddRequest(bytes);
-  added->set_number(number);
-  Move(request, added);
-  if (!writes_) WriteNext();
+  waiting_[number] = std::move(done);
+  return number;
+}
+
+MayflySession::Done MayflySession::TakeWaiting(uint64_t number) {
+  MutexLock lock(&mutex_);
+  if (number >= waiting_.size() || waiting_[number] == nullptr) {
+    Die("Session: a response has the number of no request");
+  }
+  free_numbers_.push_back(number);
+  return std::exchange(waiting_[number], nullptr);
 }
 
 v1::NumberedRequest* MayflySession::AddRequest(size_t bytes) {
@@ -91,6 +88,11 @@ v1::NumberedRequest* MayflySession::AddRequest(size_t bytes) {
   }
   collected_.back().bytes += bytes;
   return collected_.back().request.add_requests();
+}
+
+void MayflySession::Flush() {
+  MutexLock lock(&mutex_);
+  if (!writes_ && !collected_.empty()) WriteNext();
 }
 
 void MayflySession::WriteNext() {
@@ -112,22 +114,15 @@ void MayflySession::OnWriteDone(bool ok) {
 
 void MayflySession::OnReadDone(bool ok) {
   if (!ok) return;
-  for (v1::NumberedResponse& response : *response_.mutable_responses()) {
-    const Waiting waiting = TakeWaiting(response.number());
-    const google::rpc::Status& status = response.status();
-    if (status.code() == 0) waiting.move(&response, waiting.response);
-    waiting.done({static_cast<grpc::StatusCode>(status.code()), status.message()});
+  std::vector<MayflySession*> sessions;
+  sent_to = &sessions;
+  for (const v1::NumberedResponse& response : response_->responses()) {
+    TakeWaiting(response.number())(response);
   }
-  StartRead(&response_);
-}
-
-MayflySession::Waiting MayflySession::TakeWaiting(uint64_t number) {
-  MutexLock lock(&mutex_);
-  if (number >= waiting_.size() || waiting_[number].done == nullptr) {
-    Die("Session: a response has the number of no request");
-  }
-  free_numbers_.push_back(number);
-  return std::exchange(waiting_[number], {});
+  sent_to = nullptr;
+  for (MayflySession* const session : sessions) session->Flush();
+  response_.Clear();
+  StartRead(response_.get());
 }
 
 void MayflySession::OnDone(const grpc::Status& status) {
@@ -135,15 +130,10 @@ void MayflySession::OnDone(const grpc::Status& status) {
   ended_.Notify();
 }
 
-template void MayflySession::Send(v1::PutInputsRequest*, v1::PutInputsResponse*,
-                                  std::function<void(grpc::Status)>);
-template void MayflySession::Send(v1::GetInputsRequest*, v1::GetInputsResponse*,
-                                  std::function<void(grpc::Status)>);
-template void MayflySession::Send(v1::PutOutputsRequest*, v1::PutOutputsResponse*,
-                                  std::function<void(grpc::Status)>);
-template void MayflySession::Send(v1::ClaimOutputsRequest*, v1::ClaimOutputsResponse*,
-                                  std::function<void(grpc::Status)>);
-template void MayflySession::Send(v1::AckOutputsRequest*, v1::AckOutputsResponse*,
-                                  std::function<void(grpc::Status)>);
+template void MayflySession::Send(v1::PutInputsRequest*, Done);
+template void MayflySession::Send(v1::GetInputsRequest*, Done);
+template void MayflySession::Send(v1::PutOutputsRequest*, Done);
+template void MayflySession::Send(v1::ClaimOutputsRequest*, Done);
+template void MayflySession::Send(v1::AckOutputsRequest*, Done);
 
 }  // namespace mayfly::peers

@@ -1,7 +1,8 @@
 // A MayflySession is one Session RPC, which carries the requests of any number of callers.
 //
 // A request leaves at once, or with all others that were sent while the message before was being
-// written. Thread-safe. Callers are called on gRPC's threads, and hold no locks while they send.
+// written. What callers send while they take up the responses of one message leaves together.
+// Thread-safe. Callers are called on gRPC's threads.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <grpcpp/support/client_callback.h>
 #include <grpcpp/support/status.h>
 
+#include "arena_message.h"
 #include "base/mutex.h"
 #include "base/notification.h"
 #include "mayfly/v1/function_io.grpc.pb.h"
@@ -34,18 +36,13 @@ class MayflySession final
   MayflySession(const MayflySession&) = delete;
   MayflySession& operator=(const MayflySession&) = delete;
 
-  // As the callback stubs: `response` outlives the request, and is written before `done` is called.
-  // But takes the request away.
-  template <typename Request, typename Response>
-  void Send(Request* request, Response* response, std::function<void(grpc::Status)> done);
+  // The response is gone when `done` returns.
+  using Done = std::function<void(const v1::NumberedResponse& response)>;
+  // Takes the request away. Instantiated for the requests of a call's life.
+  template <typename Request>
+  void Send(Request* request, Done done);
 
  private:
-  struct Waiting {
-    void* response = nullptr;
-    void (*move)(v1::NumberedResponse* from, void* response) = nullptr;
-    std::function<void(grpc::Status)> done;  // null: a free number
-  };
-
   void OnWriteDone(bool ok) override;
   void OnReadDone(bool ok) override;
   void OnDone(const grpc::Status& status) override;
@@ -55,19 +52,21 @@ class MayflySession final
     size_t bytes = 0;
   };
 
+  void Flush() EXCLUDES_LOCK(mutex_);
+  uint64_t AddWaiting(Done done) REQUIRES_LOCK(mutex_);
+  Done TakeWaiting(uint64_t number) EXCLUDES_LOCK(mutex_);
   v1::NumberedRequest* AddRequest(size_t bytes) REQUIRES_LOCK(mutex_);
-  Waiting TakeWaiting(uint64_t number) EXCLUDES_LOCK(mutex_);
   void WriteNext() REQUIRES_LOCK(mutex_);
 
   grpc::ClientContext context_;
-  v1::SessionResponse response_;
+  ArenaMessage<v1::SessionResponse> response_;
   v1::SessionRequest written_;  // gRPC reads it while `writes_`
   Notification ended_;
   Mutex mutex_;
   std::deque<Message> collected_ GUARDED_BY(mutex_);
   bool writes_ GUARDED_BY(mutex_) = false;
   bool closes_ GUARDED_BY(mutex_) = false;
-  std::vector<Waiting> waiting_ GUARDED_BY(mutex_);  // by number
+  std::vector<Done> waiting_ GUARDED_BY(mutex_);  // by number; null: a free one
   std::vector<uint64_t> free_numbers_ GUARDED_BY(mutex_);
 };
 

@@ -64,8 +64,7 @@ void NullCalls::Answer(const v1::PutOutputsRequest& request, v1::PutOutputsRespo
   PutAll(request, &outputs_, response);
 }
 
-void NullCalls::Answer(const v1::ClaimOutputsRequest& request,
-                       v1::ClaimOutputsResponse* response) {
+void NullCalls::Answer(const v1::ClaimOutputsRequest& request, v1::ClaimOutputsResponse* response) {
   for (const v1::AckItem& item : request.acks()) End(item, response->add_ack_results());
   for (const std::string& call_id : request.call_ids()) {
     v1::ClaimedOutput* const output = response->add_outputs();

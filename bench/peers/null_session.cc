@@ -1,28 +1,33 @@
 #include "null_session.h"
 
+#include <memory>
+#include <utility>
+
+#include "arena_message.h"
 #include "base/mutex.h"
 
 namespace mayfly::peers {
 namespace {
 
-class NullSession final
-    : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse> {
+class NullSession final : public grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse> {
  public:
-  explicit NullSession(NullCalls* calls) : calls_(calls) { StartRead(&request_); }
+  explicit NullSession(NullCalls* calls) : calls_(calls) { StartRead(request_.get()); }
 
   void OnReadDone(bool ok) override {
     {
       MutexLock lock(&mutex_);
       if (ok) {
-        for (const v1::NumberedRequest& request : request_.requests()) {
-          Answer(request, collected_.add_responses());
+        for (const v1::NumberedRequest& request : request_->requests()) {
+          Answer(request, collected_->get()->add_responses());
         }
       } else {
         has_ended_ = true;
       }
       if (!writes_) WriteNext();
     }
-    if (ok) StartRead(&request_);
+    if (!ok) return;
+    request_.Clear();
+    StartRead(request_.get());
   }
 
   void OnWriteDone(bool) override {
@@ -54,29 +59,30 @@ class NullSession final
   // Writes what has collected. Ends the session instead when there is nothing and no more requests
   // will come.
   void WriteNext() REQUIRES_LOCK(mutex_) {
-    writes_ = collected_.responses_size() > 0;
+    writes_ = collected_->get()->responses_size() > 0;
     if (writes_) {
-      written_.Clear();
-      written_.Swap(&collected_);
-      StartWrite(&written_);
+      written_->Clear();
+      std::swap(written_, collected_);
+      StartWrite(written_->get());
     } else if (has_ended_) {
       Finish(grpc::Status::OK);
     }
   }
 
+  using Response = ArenaMessage<v1::SessionResponse>;
+
   NullCalls* const calls_;
-  v1::SessionRequest request_;
-  v1::SessionResponse written_;
+  ArenaMessage<v1::SessionRequest> request_;
   Mutex mutex_;
-  v1::SessionResponse collected_ GUARDED_BY(mutex_);
+  std::unique_ptr<Response> written_ GUARDED_BY(mutex_) = std::make_unique<Response>();
+  std::unique_ptr<Response> collected_ GUARDED_BY(mutex_) = std::make_unique<Response>();
   bool writes_ GUARDED_BY(mutex_) = false;
   bool has_ended_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace
 
-grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* NewNullSession(
-    NullCalls* calls) {
+grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* NewNullSession(NullCalls* calls) {
   return new NullSession(calls);
 }
 
