@@ -66,6 +66,10 @@ void AddPeer(CLI::App* app, const char* name, const char* what, bool by_address,
     peer->add_flag("--acks-ride", workload->acks_ride,
                    "On the next claim, not in RPCs of their own");
   }
+  if (absl::string_view(name) == "mayfly") {
+    peer->add_flag("--session", workload->by_session,
+                   "Requests on one Session per role and connection, not in RPCs of their own");
+  }
   if (by_items) {
     peer->add_option("--items", arguments->items, "Put and then taken")->capture_default_str();
   } else {

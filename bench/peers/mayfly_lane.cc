@@ -34,6 +34,22 @@ uint32_t CheckPayload(Step step, const v1::Payload& payload, absl::string_view p
   return crc32c;
 }
 
+void Read(const v1::NumberedResponse& from, const v1::PutInputsResponse** to) {
+  *to = &from.put_inputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::GetInputsResponse** to) {
+  *to = &from.get_inputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::PutOutputsResponse** to) {
+  *to = &from.put_outputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::ClaimOutputsResponse** to) {
+  *to = &from.claim_outputs();
+}
+void Read(const v1::NumberedResponse& from, const v1::AckOutputsResponse** to) {
+  *to = &from.ack_outputs();
+}
+
 // `count` items, those that are there already kept with their memory.
 template <typename Item>
 void ResizeItems(int count, google::protobuf::RepeatedPtrField<Item>* items) {
@@ -70,7 +86,7 @@ void MayflyLane::Begin(Part part, uint64_t first_life, std::vector<std::string> 
 bool MayflyLane::Continue() {
   switch (step_) {
     case Step::kPutInput:
-      CheckResults(put_inputs_.response.results());
+      CheckResults(put_inputs_.response->results());
       if (part_ == Part::kPutInputs) return false;
       GetInputs();
       return true;
@@ -79,7 +95,7 @@ bool MayflyLane::Continue() {
       PutOutputs();
       return true;
     case Step::kPutOutput:
-      CheckResults(put_outputs_.response.results());
+      CheckResults(put_outputs_.response->results());
       if (part_ == Part::kPutOutputs) return false;
       ClaimOutputs();
       return true;
@@ -97,7 +113,7 @@ bool MayflyLane::Continue() {
       AckOutputs();
       return true;
     case Step::kEnd:
-      CheckResults(ack_.response.results());
+      CheckResults(ack_.response->results());
       EndLives(ids_.size(), workload_.acks_ride ? kept_begun_ns_ : life_begun_ns_);
       return false;
   }
@@ -112,19 +128,19 @@ void MayflyLane::PutInputs() {
     item->set_call_id(ids_[i]);
     SetPayload(pool_->Input(first_life_ + i), item->mutable_payload());
   }
-  Send(Step::kPutInput, stubs_->client.get(), &Async::PutInputs, &put_inputs_);
+  Send(Step::kPutInput, connection_->client, &Async::PutInputs, &put_inputs_);
 }
 
 void MayflyLane::GetInputs() {
   get_inputs_.request.mutable_call_ids()->Assign(ids_.begin(), ids_.end());
   get_inputs_.request.set_max_bytes(kMaxBytes);
-  Send(Step::kGetInput, stubs_->worker.get(), &Async::GetInputs, &get_inputs_);
+  Send(Step::kGetInput, connection_->worker, &Async::GetInputs, &get_inputs_);
 }
 
 void MayflyLane::CheckInputs() {
-  CheckResults(get_inputs_.response.results());
+  CheckResults(get_inputs_.response->results());
   for (size_t i = 0; i < ids_.size(); ++i) {
-    const v1::GetInputResult& result = get_inputs_.response.results(static_cast<int>(i));
+    const v1::GetInputResult& result = get_inputs_.response->results(static_cast<int>(i));
     if (!result.has_payload()) Die("GetInputs: an input did not fit into the answer");
     CheckPayload(Step::kGetInput, result.payload(), pool_->Input(first_life_ + i));
   }
@@ -140,7 +156,7 @@ void MayflyLane::PutOutputs() {
     item->set_outcome(v1::OUTCOME_SUCCESS);
     SetPayload(pool_->Output(first_life_ + i), item->mutable_payload());
   }
-  Send(Step::kPutOutput, stubs_->worker.get(), &Async::PutOutputs, &put_outputs_);
+  Send(Step::kPutOutput, connection_->worker, &Async::PutOutputs, &put_outputs_);
 }
 
 void MayflyLane::ClaimOutputs() {
@@ -149,15 +165,17 @@ void MayflyLane::ClaimOutputs() {
                                      ids_.end());
   request.set_max_bytes(kMaxBytes);
   request.mutable_wait()->set_seconds(kClaimWaitS);
-  request.set_claim_token(client::NewClaimToken());
+  claim_token_ = client::NewClaimToken();
+  request.set_claim_token(claim_token_);
+  acks_rode_ = !kept_acks_.empty();
   request.clear_acks();
   request.mutable_acks()->Swap(&kept_acks_);
-  Send(Step::kTakeOutput, stubs_->client.get(), &Async::ClaimOutputs, &claim_);
+  Send(Step::kTakeOutput, connection_->client, &Async::ClaimOutputs, &claim_);
 }
 
 // Outputs come in the order of the request; what did not fit is claimed by the next call.
 void MayflyLane::TakeClaims() {
-  const v1::ClaimOutputsResponse& response = claim_.response;
+  const v1::ClaimOutputsResponse& response = *claim_.response;
   if (response.ended_size() > 0) {
     Die(absl::StrCat("ClaimOutputs: a call ended: ", response.ended(0).status().message()));
   }
@@ -169,8 +187,7 @@ void MayflyLane::TakeClaims() {
     }
     const uint32_t crc32c =
         CheckPayload(Step::kTakeOutput, output.payload(), pool_->Output(first_life_ + place));
-    claims_.push_back(
-        {.token = claim_.request.claim_token(), .fence = output.fence(), .crc32c = crc32c});
+    claims_.push_back({.token = claim_token_, .fence = output.fence(), .crc32c = crc32c});
   }
 }
 
@@ -191,8 +208,8 @@ void MayflyLane::KeepAcks() {
 }
 
 void MayflyLane::TakeRiddenAcks() {
-  if (claim_.request.acks().empty()) return;
-  CheckResults(claim_.response.ack_results());
+  if (!acks_rode_) return;
+  CheckResults(claim_.response->ack_results());
   EndLives(ids_.size(), kept_begun_ns_);
 }
 
@@ -200,7 +217,7 @@ bool MayflyLane::SendLastAcks() {
   if (kept_acks_.empty()) return false;
   ack_.request.mutable_items()->Swap(&kept_acks_);
   kept_acks_.Clear();
-  Send(Step::kEnd, stubs_->client.get(), &Async::AckOutputs, &ack_);
+  Send(Step::kEnd, connection_->client, &Async::AckOutputs, &ack_);
   return true;
 }
 
@@ -210,20 +227,25 @@ void MayflyLane::EndLives(size_t count, int64_t begun_ns) {
 
 void MayflyLane::AckOutputs() {
   FillAcks(ack_.request.mutable_items());
-  Send(Step::kEnd, stubs_->client.get(), &Async::AckOutputs, &ack_);
+  Send(Step::kEnd, connection_->client, &Async::AckOutputs, &ack_);
 }
 
 template <typename Request, typename Response>
-void MayflyLane::Send(Step step, Stub* stub, Method<Request, Response> method,
+void MayflyLane::Send(Step step, const Link& link, Method<Request, Response> method,
                       Rpc<Request, Response>* rpc) {
   step_ = step;
   step_begun_ns_ = NowNs();
+  if (link.session != nullptr) {
+    return link.session->Send(&rpc->request, [this, rpc](const v1::NumberedResponse& response) {
+      Read(response, &rpc->response);
+      EndStep(
+          {static_cast<grpc::StatusCode>(response.status().code()), response.status().message()});
+    });
+  }
   context_.emplace();
-  (stub->async()->*method)(&*context_, &rpc->request, &rpc->response,
-                           [this](const grpc::Status& status) {
-                             EndStep(status);
-                             if (!Continue()) owner_->OnBatchEnd(this);
-                           });
+  rpc->response = &rpc->of_unary;
+  (link.stub->async()->*method)(&*context_, &rpc->request, &rpc->of_unary,
+                                [this](const grpc::Status& status) { EndStep(status); });
 }
 
 void MayflyLane::EndStep(const grpc::Status& status) {
@@ -232,6 +254,7 @@ void MayflyLane::EndStep(const grpc::Status& status) {
                      static_cast<int>(status.error_code()), ")"));
   }
   meter_.AddStep(step_, step_begun_ns_, NowNs());
+  if (!Continue()) owner_->OnBatchEnd(this);
 }
 
 template <typename Results>

@@ -1,4 +1,5 @@
-// A MayflyLane runs the lives of one batch of calls after another, one RPC at a time.
+// A MayflyLane runs the lives of one batch of calls after another, one request at a time: each an RPC of
+// its own, or all on the sessions that the lane shares with others.
 //
 // The flow of a life is in Begin and Continue of the .cc, and nowhere else. Each step runs on the gRPC
 // thread that brought the answer to the one before; two never run at once.
@@ -14,10 +15,22 @@
 #include <grpcpp/support/status.h>
 
 #include "mayfly_channels.h"
+#include "mayfly_session.h"
 #include "meter.h"
 #include "workload.h"
 
 namespace mayfly::peers {
+
+// To one role of the server.
+struct Link {
+  Stub* stub = nullptr;
+  MayflySession* session = nullptr;  // null: every request is an RPC of its own
+};
+
+struct Connection {
+  Link client;
+  Link worker;
+};
 
 // Which part of its life a lane takes a batch through.
 enum class Part { kWholeLife, kPutInputs, kPutOutputs, kTakeOutputs };
@@ -32,11 +45,11 @@ class MayflyLane {
   };
 
   // All outlive the lane.
-  MayflyLane(const Workload& workload, const PayloadPool* pool, const Stubs* stubs, Owner* owner,
-             Window* window)
-      : workload_(workload), pool_(pool), stubs_(stubs), owner_(owner), meter_(window) {}
+  MayflyLane(const Workload& workload, const PayloadPool* pool, const Connection* connection,
+             Owner* owner, Window* window)
+      : workload_(workload), pool_(pool), connection_(connection), owner_(owner), meter_(window) {}
 
-  // Starts the first RPC of a batch; lives are numbered from `first_life`, new ids are minted.
+  // Sends the first request of a batch; lives are numbered from `first_life`, new ids are minted.
   void Begin(Part part, uint64_t first_life);
   void Begin(Part part, uint64_t first_life, std::vector<std::string> ids);
   // When acks ride: sends those that no next batch will take along, and ends like a batch. False
@@ -49,7 +62,9 @@ class MayflyLane {
   template <typename Request, typename Response>
   struct Rpc {
     Request request;
-    Response response;
+    Response of_unary;
+    // While the step ends. Without results when the session sent one of another kind.
+    const Response* response = nullptr;
   };
 
   // Takes up the answer to a step, and starts the next. False when the batch is through.
@@ -71,14 +86,15 @@ class MayflyLane {
   using Method = void (v1::FunctionIo::StubInterface::async_interface::*)(
       grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>);
   template <typename Request, typename Response>
-  void Send(Step step, Stub* stub, Method<Request, Response> method, Rpc<Request, Response>* rpc);
+  void Send(Step step, const Link& link, Method<Request, Response> method,
+            Rpc<Request, Response>* rpc);
   template <typename Results>
   void CheckResults(const Results& results) const;
   void EndStep(const grpc::Status& status);
 
   const Workload& workload_;
   const PayloadPool* const pool_;
-  const Stubs* const stubs_;
+  const Connection* const connection_;
   Owner* const owner_;
   Meter meter_;
 
@@ -95,6 +111,8 @@ class MayflyLane {
   Rpc<v1::PutOutputsRequest, v1::PutOutputsResponse> put_outputs_;
   Rpc<v1::ClaimOutputsRequest, v1::ClaimOutputsResponse> claim_;
   Rpc<v1::AckOutputsRequest, v1::AckOutputsResponse> ack_;
+  std::string claim_token_;
+  bool acks_rode_ = false;  // on the last claim
 
   struct Claim {
     std::string token;

@@ -15,16 +15,42 @@ namespace {
 // Starts a lane's next batch, unless there is none.
 using BeginNext = absl::FunctionRef<bool(MayflyLane* lane)>;
 
+// Connected, with a session for each role where the workload wants sessions.
+class Connections {
+ public:
+  Connections(const MayflyTarget& target, const Workload& workload)
+      : stubs_(Connect(target.address, target.certificate_directory, workload.connections)) {
+    for (const Stubs& stubs : stubs_) {
+      connections_.push_back({.client = LinkOf(stubs.client.get(), workload),
+                              .worker = LinkOf(stubs.worker.get(), workload)});
+    }
+  }
+
+  size_t size() const { return connections_.size(); }
+  const Connection& operator[](size_t i) const { return connections_[i]; }
+
+ private:
+  Link LinkOf(Stub* stub, const Workload& workload) {
+    if (!workload.by_session) return {.stub = stub};
+    sessions_.push_back(std::make_unique<MayflySession>(stub));
+    return {.stub = stub, .session = sessions_.back().get()};
+  }
+
+  const std::vector<Stubs> stubs_;
+  std::vector<std::unique_ptr<MayflySession>> sessions_;
+  std::vector<Connection> connections_;
+};
+
 // Lets every lane do one batch after another.
 class LaneSet : public MayflyLane::Owner {
  public:
   explicit LaneSet(BeginNext begin_next) : begin_next_(begin_next) {}
 
   std::vector<Meter> Run(const Workload& workload, const PayloadPool& pool,
-                         const std::vector<Stubs>& stubs, Window* window) {
+                         const Connections& connections, Window* window) {
     for (uint32_t i = 0; i < workload.lanes; ++i) {
-      lanes_.push_back(
-          std::make_unique<MayflyLane>(workload, &pool, &stubs[i % stubs.size()], this, window));
+      lanes_.push_back(std::make_unique<MayflyLane>(
+          workload, &pool, &connections[i % connections.size()], this, window));
     }
     for (auto& lane : lanes_) OnBatchEnd(lane.get());
     all_ended_.WaitForNotification();
@@ -50,7 +76,7 @@ class LaneSet : public MayflyLane::Owner {
 
 nlohmann::json RunMayflyLives(const MayflyTarget& target, const Workload& workload) {
   const PayloadPool pool(workload.payload_bytes);
-  const auto stubs = Connect(target.address, target.certificate_directory, workload.connections);
+  const Connections connections(target, workload);
   std::atomic<uint64_t> next_life = 0;
   const double cpu_before = CpuSeconds();
   Window window(workload);
@@ -59,7 +85,7 @@ nlohmann::json RunMayflyLives(const MayflyTarget& target, const Workload& worklo
     lane->Begin(Part::kWholeLife, next_life.fetch_add(workload.batch_calls));
     return true;
   };
-  std::vector<Meter> meters = LaneSet(begin_next).Run(workload, pool, stubs, &window);
+  std::vector<Meter> meters = LaneSet(begin_next).Run(workload, pool, connections, &window);
   nlohmann::json report = ReportOf(workload, window, std::move(meters));
   report["client_cpu_s"] = CpuSeconds() - cpu_before;
   return report;
@@ -68,7 +94,7 @@ nlohmann::json RunMayflyLives(const MayflyTarget& target, const Workload& worklo
 nlohmann::json RunMayflyQueue(const MayflyTarget& target, const Workload& workload,
                               uint32_t call_count) {
   const PayloadPool pool(workload.payload_bytes);
-  const auto stubs = Connect(target.address, target.certificate_directory, workload.connections);
+  const Connections connections(target, workload);
   const uint32_t batch_count = call_count / workload.batch_calls;
   std::vector<std::vector<std::string>> ids(batch_count);
   for (auto& batch : ids) MintIds(workload.batch_calls, &batch);
@@ -81,7 +107,7 @@ nlohmann::json RunMayflyQueue(const MayflyTarget& target, const Workload& worklo
       lane->Begin(part, uint64_t{batch} * workload.batch_calls, ids[batch]);
       return true;
     };
-    LaneSet(begin_next).Run(workload, pool, stubs, /*window=*/nullptr);
+    LaneSet(begin_next).Run(workload, pool, connections, /*window=*/nullptr);
     return batch_count * workload.batch_calls * 1e9 / static_cast<double>(NowNs() - begun_ns);
   };
   const double puts_per_s = calls_per_s(Part::kPutInputs);

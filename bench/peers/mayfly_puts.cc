@@ -10,12 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include <grpcpp/client_context.h>
-#include <grpcpp/support/client_callback.h>
 #include <grpcpp/support/status.h>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "mayfly_channels.h"
+#include "mayfly_session.h"
 #include "mayfly_streams.h"
 
 namespace mayfly::peers {
@@ -26,7 +26,7 @@ class PutProgress {
  public:
   explicit PutProgress(const Puts& puts) : puts_(puts), pool_(puts.payload_bytes) {}
 
-  // One message's or batch's worth; reuses the memory of what is there.
+  // One batch; reuses the memory of what is there.
   void FillItems(google::protobuf::RepeatedPtrField<v1::InputItem>* items) {
     std::vector<std::string> ids;
     MintIds(puts_.batch_items, &ids);
@@ -75,96 +75,39 @@ class PutProgress {
   int open_ = 0;
 };
 
-// One batch after the other.
+// One batch after the other, each an RPC of its own or a request on a session.
 class BatchLane {
  public:
-  BatchLane(Stub* client, PutProgress* progress) : client_(client), progress_(progress) {}
+  BatchLane(Stub* client, MayflySession* session, PutProgress* progress)
+      : client_(client), session_(session), progress_(progress) {}
 
   void Begin() {
     progress_->FillItems(request_.mutable_items());
+    if (session_ != nullptr) {
+      return session_->Send(&request_, [this](const v1::NumberedResponse& response) {
+        End({static_cast<grpc::StatusCode>(response.status().code()), response.status().message()},
+            response.put_inputs());
+      });
+    }
     context_ = std::make_unique<grpc::ClientContext>();
     client_->async()->PutInputs(context_.get(), &request_, &response_,
-                                [this](const grpc::Status& status) { End(status); });
+                                [this](const grpc::Status& status) { End(status, response_); });
   }
 
  private:
-  void End(const grpc::Status& status) {
+  void End(const grpc::Status& status, const v1::PutInputsResponse& response) {
     if (!status.ok()) Die(absl::StrCat("PutInputs: ", status.error_message()));
-    progress_->TakeResults(response_.results());
+    progress_->TakeResults(response.results());
     if (!progress_->goes_on()) return progress_->Ended();
     Begin();
   }
 
   Stub* const client_;
+  MayflySession* const session_;
   PutProgress* const progress_;
   v1::PutInputsRequest request_;
   v1::PutInputsResponse response_;
   std::unique_ptr<grpc::ClientContext> context_;
-};
-
-// One stream, on which as many messages are unanswered as lanes would have batches under way.
-class PutStreamLane final
-    : public grpc::ClientBidiReactor<v1::StreamPutsRequest, v1::StreamPutsResponse> {
- public:
-  PutStreamLane(Stub* client, uint32_t under_way, PutProgress* progress)
-      : under_way_(under_way), progress_(progress) {
-    client->async()->StreamPuts(&context_, this);
-  }
-
-  void Begin() {
-    StartRead(&response_);
-    {
-      absl::MutexLock lock(&mutex_);
-      WriteIfItMay();
-    }
-    StartCall();
-  }
-  void OnWriteDone(bool ok) override {
-    if (!ok) Die("StreamPuts: the stream broke");
-    absl::MutexLock lock(&mutex_);
-    writes_ = false;
-    WriteIfItMay();
-  }
-  void OnReadDone(bool ok) override {
-    if (!ok) return;
-    progress_->TakeResults(response_.input_results());
-    {
-      absl::MutexLock lock(&mutex_);
-      --unanswered_;
-      WriteIfItMay();
-    }
-    StartRead(&response_);
-  }
-  void OnDone(const grpc::Status& status) override {
-    if (!status.ok()) Die(absl::StrCat("StreamPuts: ", status.error_message()));
-    progress_->Ended();
-  }
-
- private:
-  void WriteIfItMay() {
-    if (writes_ || has_ended_) return;
-    if (!progress_->goes_on()) {
-      has_ended_ = true;
-      return StartWritesDone();
-    }
-    if (unanswered_ == under_way_) return;
-    ++unanswered_;
-    writes_ = true;
-    request_.set_sequence(++sequence_);
-    progress_->FillItems(request_.mutable_inputs());
-    StartWrite(&request_);
-  }
-
-  const uint32_t under_way_;
-  PutProgress* const progress_;
-  grpc::ClientContext context_;
-  v1::StreamPutsRequest request_;
-  v1::StreamPutsResponse response_;
-  absl::Mutex mutex_;
-  bool writes_ = false;
-  bool has_ended_ = false;
-  uint32_t unanswered_ = 0;
-  uint64_t sequence_ = 0;
 };
 
 }  // namespace
@@ -173,16 +116,12 @@ nlohmann::json RunMayflyPuts(const MayflyTarget& target, const Puts& puts) {
   const std::vector<Stubs> stubs = Connect(target.address, target.certificate_directory, 1);
   Stub* const client = stubs[0].client.get();
   PutProgress progress(puts);
+  std::unique_ptr<MayflySession> session;
+  if (puts.by_session) session = std::make_unique<MayflySession>(client);
   std::vector<std::unique_ptr<BatchLane>> lanes;
-  std::unique_ptr<PutStreamLane> stream;
-  if (puts.by_stream) {
+  for (uint32_t i = 0; i < puts.under_way; ++i) {
     progress.Begun();
-    stream = std::make_unique<PutStreamLane>(client, puts.under_way, &progress);
-    stream->Begin();
-  }
-  for (uint32_t i = 0; !puts.by_stream && i < puts.under_way; ++i) {
-    progress.Begun();
-    lanes.push_back(std::make_unique<BatchLane>(client, &progress));
+    lanes.push_back(std::make_unique<BatchLane>(client, session.get(), &progress));
     lanes.back()->Begin();
   }
   std::this_thread::sleep_for(std::chrono::nanoseconds(puts.warm_up_ns));

@@ -1,5 +1,5 @@
-// Measures streams of Mayfly: the cost of calls that streams wait for, and puts by stream beside
-// puts by batch.
+// Measures streams of Mayfly: the cost of calls that streams wait for, and puts by Session beside puts
+// by RPCs.
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,15 @@ struct Waiting {
 nlohmann::json RunMayflyWaiting(const MayflyTarget& target, const Waiting& waiting);
 
 struct Puts {
-  bool by_stream = false;
-  uint32_t under_way = 0;  // messages, or batches
+  bool by_session = false;
+  uint32_t under_way = 0;  // batches
   uint32_t batch_items = 1;
   uint64_t payload_bytes = 1024;
   int64_t warm_up_ns = 0;
   int64_t measure_ns = 0;
 };
 
-// Inputs on one connection, by StreamPuts on one stream or by PutInputs.
+// Inputs on one connection, as requests on one Session or by PutInputs.
 nlohmann::json RunMayflyPuts(const MayflyTarget& target, const Puts& puts);
 
 }  // namespace mayfly::peers

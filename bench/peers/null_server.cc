@@ -3,27 +3,24 @@
 //
 //   null_server --certificates DIR --port-file FILE
 //
-// It answers the five RPCs of a call's life, and those that stream a payload, from maps in memory: no
-// validation, no encryption, no rules, no disk. gRPC and TLS are set up as mayflyd does it. Serves on
-// a free port of 127.0.0.1 until SIGTERM.
+// It answers the five RPCs of a call's life, by themselves or on a Session, and those that stream a
+// payload, from maps in memory: no validation, no encryption, no rules, no disk. gRPC and TLS are set
+// up as mayflyd does it. Serves on a free port of 127.0.0.1 until SIGTERM.
 
-#include <array>
 #include <csignal>
 #include <cstdio>
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/hash/hash.h"
 #include "absl/synchronization/mutex.h"
 #include <CLI/CLI.hpp>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/server_callback.h>
 
-#include "base/crc32c.h"
-#include "base/mutex.h"
 #include "config/config.h"
 #include "mayfly/v1/function_io.grpc.pb.h"
+#include "null_calls.h"
+#include "null_session.h"
 #include "null_transfers.h"
 #include "rpc/tls.h"
 #include "workload.h"
@@ -31,107 +28,46 @@
 namespace mayfly::peers {
 namespace {
 
-struct StoredPayload {
-  std::string data;
-  uint32_t crc32c = 0;
-};
-
-// Payloads by call id, in shards so that the threads of gRPC rarely meet. Thread-safe.
-class PayloadMap {
- public:
-  void Put(const std::string& call_id, const v1::Payload& payload) {
-    StoredPayload stored = {.data = payload.data(), .crc32c = payload.crc32c()};
-    Shard& shard = ShardOf(call_id);
-    MutexLock lock(&shard.mutex);
-    shard.payloads.insert_or_assign(call_id, std::move(stored));
-  }
-
-  // A copy, or false when there is none.
-  bool Get(const std::string& call_id, v1::Payload* out) {
-    Shard& shard = ShardOf(call_id);
-    MutexLock lock(&shard.mutex);
-    const auto found = shard.payloads.find(call_id);
-    if (found == shard.payloads.end()) return false;
-    out->set_data(found->second.data);
-    out->set_crc32c(found->second.crc32c);
-    return true;
-  }
-
-  void Erase(const std::string& call_id) {
-    Shard& shard = ShardOf(call_id);
-    MutexLock lock(&shard.mutex);
-    shard.payloads.erase(call_id);
-  }
-
- private:
-  struct Shard {
-    Mutex mutex;
-    absl::flat_hash_map<std::string, StoredPayload> payloads GUARDED_BY(mutex);
-  };
-
-  Shard& ShardOf(const std::string& call_id) {
-    return shards_[absl::Hash<std::string>()(call_id) % shards_.size()];
-  }
-
-  std::array<Shard, 64> shards_;
-};
-
-void SetNotFound(google::rpc::Status* status) { status->set_code(grpc::StatusCode::NOT_FOUND); }
-
 class NullService final : public v1::FunctionIo::CallbackService {
  public:
   grpc::ServerUnaryReactor* PutInputs(grpc::CallbackServerContext* context,
                                       const v1::PutInputsRequest* request,
                                       v1::PutInputsResponse* response) override {
-    PutAll(*request, &inputs_, response);
+    calls_.Answer(*request, response);
     return Finish(context);
   }
 
   grpc::ServerUnaryReactor* GetInputs(grpc::CallbackServerContext* context,
                                       const v1::GetInputsRequest* request,
                                       v1::GetInputsResponse* response) override {
-    for (const std::string& call_id : request->call_ids()) {
-      v1::GetInputResult* const result = response->add_results();
-      result->set_call_id(call_id);
-      if (!inputs_.Get(call_id, result->mutable_payload())) SetNotFound(result->mutable_status());
-      result->set_size_bytes(result->payload().data().size());
-    }
+    calls_.Answer(*request, response);
     return Finish(context);
   }
 
   grpc::ServerUnaryReactor* PutOutputs(grpc::CallbackServerContext* context,
                                        const v1::PutOutputsRequest* request,
                                        v1::PutOutputsResponse* response) override {
-    PutAll(*request, &outputs_, response);
+    calls_.Answer(*request, response);
     return Finish(context);
   }
 
-  // Nobody waits here: the driver claims what it has put.
   grpc::ServerUnaryReactor* ClaimOutputs(grpc::CallbackServerContext* context,
                                          const v1::ClaimOutputsRequest* request,
                                          v1::ClaimOutputsResponse* response) override {
-    for (const v1::AckItem& item : request->acks()) End(item, response->add_ack_results());
-    for (const std::string& call_id : request->call_ids()) {
-      v1::ClaimedOutput* const output = response->add_outputs();
-      output->set_call_id(call_id);
-      output->set_attempt(1);
-      output->set_outcome(v1::OUTCOME_SUCCESS);
-      output->set_fence(1);
-      if (outputs_.Get(call_id, output->mutable_payload())) {
-        output->set_size_bytes(output->payload().data().size());
-        continue;
-      }
-      response->mutable_outputs()->RemoveLast();
-      response->set_pending_count(response->pending_count() + 1);
-    }
+    calls_.Answer(*request, response);
     return Finish(context);
   }
 
   grpc::ServerUnaryReactor* AckOutputs(grpc::CallbackServerContext* context,
                                        const v1::AckOutputsRequest* request,
                                        v1::AckOutputsResponse* response) override {
-    for (const v1::AckItem& item : request->items()) End(item, response->add_results());
+    calls_.Answer(*request, response);
     return Finish(context);
+  }
+
+  grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* Session(
+      grpc::CallbackServerContext*) override {
+    return NewNullSession(&calls_);
   }
 
   grpc::ServerReadReactor<v1::UploadRequest>* Upload(grpc::CallbackServerContext*,
@@ -155,28 +91,13 @@ class NullService final : public v1::FunctionIo::CallbackService {
   }
 
  private:
-  template <typename Request, typename Response>
-  static void PutAll(const Request& request, PayloadMap* payloads, Response* response) {
-    for (const auto& item : request.items()) {
-      payloads->Put(item.call_id(), item.payload());
-      response->add_results()->set_call_id(item.call_id());
-    }
-  }
-
-  void End(const v1::AckItem& item, v1::AckResult* result) {
-    inputs_.Erase(item.call_id());
-    outputs_.Erase(item.call_id());
-    result->set_call_id(item.call_id());
-  }
-
   static grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext* context) {
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
 
-  PayloadMap inputs_;
-  PayloadMap outputs_;
+  NullCalls calls_;
   TransferMap transfers_;
 };
 

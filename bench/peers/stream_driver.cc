@@ -1,7 +1,7 @@
 // stream_driver: the client of bench/waiting.
 //
 //   stream_driver mayfly-wait --address HOST:PORT --certificates DIR --streams N --calls N
-//   stream_driver mayfly-puts --address HOST:PORT --certificates DIR [--stream] --batch N
+//   stream_driver mayfly-puts --address HOST:PORT --certificates DIR [--session] --batch N
 //
 // Prints one JSON object; before that, mayfly-wait prints a line for each of its stages and reads
 // one before it goes on. Exits with 1, after one sentence, as soon as anything fails.
@@ -48,7 +48,7 @@ int Main(int argc, char** argv) {
 
   CLI::App* const put = app.add_subcommand("mayfly-puts", "Puts inputs");
   AddTarget(put, &target);
-  put->add_flag("--stream", puts.by_stream, "By StreamPuts, in place of PutInputs");
+  put->add_flag("--session", puts.by_session, "On one Session, not in RPCs of their own");
   put->add_option("--batch", puts.batch_items, "Items that are put together")
       ->check(CLI::Range(1, 512))
       ->capture_default_str();

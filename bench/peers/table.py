@@ -9,6 +9,8 @@ FIGURES = {
     "lives_over_redis": "Lives of calls per second, beside Redis",
     "lives_over_null": "Lives of calls per second, beside a server that stores nothing",
     "callers": "Lives of calls per second of many callers, through the C++ client",
+    "session_over_unary":
+        "Lives of calls per second by Session, beside unary RPCs, of a server that stores nothing",
     "upload_over_null": "Uploads, beside a server that keeps the same messages in memory",
     "download_over_null": "Downloads, beside a server that keeps the same messages in memory",
     "switches": "Context switches of the server for one request, beyond a server that stores nothing",

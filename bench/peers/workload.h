@@ -18,6 +18,7 @@ struct Workload {
   uint32_t lanes = 1;
   uint32_t connections = 1;  // to each role of a server that has roles
   bool acks_ride = false;    // Mayfly: on the next claim, instead of an RPC of their own
+  bool by_session = false;   // Mayfly: requests on one Session per role and connection
   int64_t warm_up_ns = 0;
   int64_t measure_ns = 0;
 };
