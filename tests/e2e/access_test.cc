@@ -379,6 +379,11 @@ TEST_F(Access, RpcsThatStreamAskForTheRoleOfTheKind) {
     expect("StreamOutputs", is_client,
            AskBidiStream<v1::StreamOutputsResponse>(caller.stub()->StreamOutputs(&output_context),
                                                     open));
+    grpc::ClientContext session_context;
+    v1::SessionRequest message;
+    message.add_requests()->mutable_describe_calls()->add_call_ids(call_id);
+    expect("Session", role != "monitor",
+           AskBidiStream<v1::SessionResponse>(caller.stub()->Session(&session_context), message));
   }
 }
 
