@@ -165,9 +165,7 @@ void MayflyLane::ClaimOutputs() {
                                      ids_.end());
   request.set_max_bytes(kMaxBytes);
   request.mutable_wait()->set_seconds(kClaimWaitS);
-  claim_token_ = client::NewClaimToken();
-  request.set_claim_token(claim_token_);
-  acks_rode_ = !kept_acks_.empty();
+  request.set_claim_token(client::NewClaimToken());
   request.clear_acks();
   request.mutable_acks()->Swap(&kept_acks_);
   Send(Step::kTakeOutput, connection_->client, &Async::ClaimOutputs, &claim_);
@@ -187,7 +185,8 @@ void MayflyLane::TakeClaims() {
     }
     const uint32_t crc32c =
         CheckPayload(Step::kTakeOutput, output.payload(), pool_->Output(first_life_ + place));
-    claims_.push_back({.token = claim_token_, .fence = output.fence(), .crc32c = crc32c});
+    claims_.push_back(
+        {.token = claim_.request.claim_token(), .fence = output.fence(), .crc32c = crc32c});
   }
 }
 
@@ -208,7 +207,7 @@ void MayflyLane::KeepAcks() {
 }
 
 void MayflyLane::TakeRiddenAcks() {
-  if (!acks_rode_) return;
+  if (claim_.request.acks().empty()) return;
   CheckResults(claim_.response->ack_results());
   EndLives(ids_.size(), kept_begun_ns_);
 }
@@ -236,7 +235,7 @@ void MayflyLane::Send(Step step, const Link& link, Method<Request, Response> met
   step_ = step;
   step_begun_ns_ = NowNs();
   if (link.session != nullptr) {
-    return link.session->Send(&rpc->request, [this, rpc](const v1::NumberedResponse& response) {
+    return link.session->Send(rpc->request, [this, rpc](const v1::NumberedResponse& response) {
       Read(response, &rpc->response);
       EndStep(
           {static_cast<grpc::StatusCode>(response.status().code()), response.status().message()});

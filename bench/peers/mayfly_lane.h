@@ -1,5 +1,5 @@
-// A MayflyLane runs the lives of one batch of calls after another, one request at a time: each an RPC of
-// its own, or all on the sessions that the lane shares with others.
+// A MayflyLane runs the lives of one batch of calls after another, one request at a time: each an
+// RPC of its own, or all on the sessions that the lane shares with others.
 //
 // The flow of a life is in Begin and Continue of the .cc, and nowhere else. Each step runs on the gRPC
 // thread that brought the answer to the one before; two never run at once.
@@ -111,8 +111,6 @@ class MayflyLane {
   Rpc<v1::PutOutputsRequest, v1::PutOutputsResponse> put_outputs_;
   Rpc<v1::ClaimOutputsRequest, v1::ClaimOutputsResponse> claim_;
   Rpc<v1::AckOutputsRequest, v1::AckOutputsResponse> ack_;
-  std::string claim_token_;
-  bool acks_rode_ = false;  // on the last claim
 
   struct Claim {
     std::string token;

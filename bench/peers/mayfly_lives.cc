@@ -26,6 +26,12 @@ class Connections {
     }
   }
 
+  ~Connections() {
+    for (const auto& session : sessions_) session->Close();
+  }
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
+
   size_t size() const { return connections_.size(); }
   const Connection& operator[](size_t i) const { return connections_[i]; }
 

@@ -1,8 +1,8 @@
 // Lives of calls in Mayfly, or in the null server, which speaks the same contract.
 //
 // Raw stubs with callbacks, so that what is measured is the server and the wire and not a client
-// library; completion queues reach seven to nine tenths of that on two cores. Messages of unary RPCs
-// are reused, with the memory they have grown. Payloads carry their CRC-32C and are checked on the way
+// library; completion queues reach seven to nine tenths of that on two cores. Messages are
+// reused, with the memory they have grown. Payloads carry their CRC-32C and are checked on the way
 // back, as our client library does.
 #pragma once
 

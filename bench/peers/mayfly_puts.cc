@@ -84,7 +84,7 @@ class BatchLane {
   void Begin() {
     progress_->FillItems(request_.mutable_items());
     if (session_ != nullptr) {
-      return session_->Send(&request_, [this](const v1::NumberedResponse& response) {
+      return session_->Send(request_, [this](const v1::NumberedResponse& response) {
         End({static_cast<grpc::StatusCode>(response.status().code()), response.status().message()},
             response.put_inputs());
       });
@@ -132,6 +132,7 @@ nlohmann::json RunMayflyPuts(const MayflyTarget& target, const Puts& puts) {
   const double seconds = static_cast<double>(NowNs() - begun_ns) / 1e9;
   progress.Stop();
   progress.WaitForEnd();
+  if (session != nullptr) session->Close();
   return {{"items", items},
           {"seconds", seconds},
           {"items_per_s", static_cast<double>(items) / seconds}};

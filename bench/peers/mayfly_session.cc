@@ -13,20 +13,20 @@ namespace {
 // The sessions to which the callers of the message that this thread reads have sent, or null.
 thread_local std::vector<MayflySession*>* sent_to = nullptr;
 
-void Move(v1::PutInputsRequest* from, v1::NumberedRequest* to) {
-  to->mutable_put_inputs()->Swap(from);
+void Copy(const v1::PutInputsRequest& from, v1::NumberedRequest* to) {
+  to->mutable_put_inputs()->CopyFrom(from);
 }
-void Move(v1::GetInputsRequest* from, v1::NumberedRequest* to) {
-  to->mutable_get_inputs()->Swap(from);
+void Copy(const v1::GetInputsRequest& from, v1::NumberedRequest* to) {
+  to->mutable_get_inputs()->CopyFrom(from);
 }
-void Move(v1::PutOutputsRequest* from, v1::NumberedRequest* to) {
-  to->mutable_put_outputs()->Swap(from);
+void Copy(const v1::PutOutputsRequest& from, v1::NumberedRequest* to) {
+  to->mutable_put_outputs()->CopyFrom(from);
 }
-void Move(v1::ClaimOutputsRequest* from, v1::NumberedRequest* to) {
-  to->mutable_claim_outputs()->Swap(from);
+void Copy(const v1::ClaimOutputsRequest& from, v1::NumberedRequest* to) {
+  to->mutable_claim_outputs()->CopyFrom(from);
 }
-void Move(v1::AckOutputsRequest* from, v1::NumberedRequest* to) {
-  to->mutable_ack_outputs()->Swap(from);
+void Copy(const v1::AckOutputsRequest& from, v1::NumberedRequest* to) {
+  to->mutable_ack_outputs()->CopyFrom(from);
 }
 
 }  // namespace
@@ -39,7 +39,7 @@ MayflySession::MayflySession(Stub* stub) {
   StartCall();
 }
 
-MayflySession::~MayflySession() {
+void MayflySession::Close() {
   {
     MutexLock lock(&mutex_);
     closes_ = true;
@@ -50,12 +50,12 @@ MayflySession::~MayflySession() {
 }
 
 template <typename Request>
-void MayflySession::Send(Request* request, Done done) {
-  const size_t bytes = request->ByteSizeLong();
+void MayflySession::Send(const Request& request, Done done) {
+  const size_t bytes = request.ByteSizeLong();
   MutexLock lock(&mutex_);
   v1::NumberedRequest* const added = AddRequest(bytes);
   added->set_number(AddWaiting(std::move(done)));
-  Move(request, added);
+  Copy(request, added);
   if (writes_) return;
   if (sent_to == nullptr) return WriteNext();
   if (std::find(sent_to->begin(), sent_to->end(), this) == sent_to->end()) sent_to->push_back(this);
@@ -82,12 +82,12 @@ MayflySession::Done MayflySession::TakeWaiting(uint64_t number) {
 }
 
 v1::NumberedRequest* MayflySession::AddRequest(size_t bytes) {
-  if (collected_.empty() || collected_.back().request.requests_size() == kRequestsMax ||
-      collected_.back().bytes + bytes > kBytesMax) {
-    collected_.emplace_back();
+  if (collected_.empty() || collected_.back()->request->requests_size() == kRequestsMax ||
+      collected_.back()->bytes + bytes > kBytesMax) {
+    collected_.push_back(spare_ != nullptr ? std::move(spare_) : std::make_unique<Message>());
   }
-  collected_.back().bytes += bytes;
-  return collected_.back().request.add_requests();
+  collected_.back()->bytes += bytes;
+  return collected_.back()->request->add_requests();
 }
 
 void MayflySession::Flush() {
@@ -101,9 +101,13 @@ void MayflySession::WriteNext() {
     if (closes_) StartWritesDone();
     return;
   }
-  written_ = std::move(collected_.front().request);
+  spare_ = std::exchange(written_, std::move(collected_.front()));
   collected_.pop_front();
-  StartWrite(&written_);
+  if (spare_ != nullptr) {
+    spare_->request.Clear();
+    spare_->bytes = 0;
+  }
+  StartWrite(written_->request.get());
 }
 
 void MayflySession::OnWriteDone(bool ok) {
@@ -130,10 +134,10 @@ void MayflySession::OnDone(const grpc::Status& status) {
   ended_.Notify();
 }
 
-template void MayflySession::Send(v1::PutInputsRequest*, Done);
-template void MayflySession::Send(v1::GetInputsRequest*, Done);
-template void MayflySession::Send(v1::PutOutputsRequest*, Done);
-template void MayflySession::Send(v1::ClaimOutputsRequest*, Done);
-template void MayflySession::Send(v1::AckOutputsRequest*, Done);
+template void MayflySession::Send(const v1::PutInputsRequest&, Done);
+template void MayflySession::Send(const v1::GetInputsRequest&, Done);
+template void MayflySession::Send(const v1::PutOutputsRequest&, Done);
+template void MayflySession::Send(const v1::ClaimOutputsRequest&, Done);
+template void MayflySession::Send(const v1::AckOutputsRequest&, Done);
 
 }  // namespace mayfly::peers

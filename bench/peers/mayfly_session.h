@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include <grpcpp/client_context.h>
@@ -31,16 +32,17 @@ class MayflySession final
 
   // Opens the session. The stub outlives it.
   explicit MayflySession(Stub* stub);
-  // All requests have been answered. Waits for the end of the session.
-  ~MayflySession() override;
   MayflySession(const MayflySession&) = delete;
   MayflySession& operator=(const MayflySession&) = delete;
 
   // The response is gone when `done` returns.
   using Done = std::function<void(const v1::NumberedResponse& response)>;
-  // Takes the request away. Instantiated for the requests of a call's life.
+  // Instantiated for the requests of a call's life.
   template <typename Request>
-  void Send(Request* request, Done done);
+  void Send(const Request& request, Done done);
+  // When all requests have been answered. Of sessions with common callers, all are closed before
+  // one is destroyed: the thread that reads from one writes to the others.
+  void Close();
 
  private:
   void OnWriteDone(bool ok) override;
@@ -48,7 +50,7 @@ class MayflySession final
   void OnDone(const grpc::Status& status) override;
 
   struct Message {
-    v1::SessionRequest request;
+    ArenaMessage<v1::SessionRequest> request;
     size_t bytes = 0;
   };
 
@@ -60,10 +62,11 @@ class MayflySession final
 
   grpc::ClientContext context_;
   ArenaMessage<v1::SessionResponse> response_;
-  v1::SessionRequest written_;  // gRPC reads it while `writes_`
   Notification ended_;
   Mutex mutex_;
-  std::deque<Message> collected_ GUARDED_BY(mutex_);
+  std::deque<std::unique_ptr<Message>> collected_ GUARDED_BY(mutex_);
+  std::unique_ptr<Message> written_ GUARDED_BY(mutex_);  // gRPC reads it while `writes_`
+  std::unique_ptr<Message> spare_ GUARDED_BY(mutex_);
   bool writes_ GUARDED_BY(mutex_) = false;
   bool closes_ GUARDED_BY(mutex_) = false;
   std::vector<Done> waiting_ GUARDED_BY(mutex_);  // by number; null: a free one

@@ -1,5 +1,5 @@
-// Measures streams of Mayfly: the cost of calls that streams wait for, and puts by Session beside puts
-// by RPCs.
+// Measures streams of Mayfly: the cost of calls that streams wait for, and puts by Session beside
+// puts by RPCs.
 #pragma once
 
 #include <cstdint>

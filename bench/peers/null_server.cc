@@ -3,9 +3,9 @@
 //
 //   null_server --certificates DIR --port-file FILE
 //
-// It answers the five RPCs of a call's life, by themselves or on a Session, and those that stream a
-// payload, from maps in memory: no validation, no encryption, no rules, no disk. gRPC and TLS are set
-// up as mayflyd does it. Serves on a free port of 127.0.0.1 until SIGTERM.
+// It answers the five RPCs of a call's life, by themselves or on a Session, and those that stream
+// a payload, from maps in memory: no validation, no encryption, no rules, no disk. gRPC and TLS are
+// set up as mayflyd does it. Serves on a free port of 127.0.0.1 until SIGTERM.
 
 #include <csignal>
 #include <cstdio>
