@@ -59,7 +59,9 @@ absl::Duration SessionStream::OnMessage(const v1::SessionRequest& message) {
     if (closing_.has_value()) return absl::ZeroDuration();
     is_collecting_ = true;
   }
-  for (const v1::NumberedRequest& request : message.requests()) Handle(request);
+  admitted_.store->Together([&] {
+    for (const v1::NumberedRequest& request : message.requests()) Handle(request);
+  });
   MutexLock lock(&mutex_);
   is_collecting_ = false;
   return absl::ZeroDuration();

@@ -113,6 +113,11 @@ CallId CallStore::MintCallId() {
 
 // ---- Requests
 
+void CallStore::Together(absl::FunctionRef<void()> work) {
+  const Router::Gathering gathering(&router_);
+  work();
+}
+
 void CallStore::Put(Tenant* tenant, std::vector<NewPut> puts,
                     Callback<std::vector<PutResult>> done) {
   puts_.Put(tenant, std::move(puts), std::move(done));

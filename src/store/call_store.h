@@ -35,6 +35,7 @@
 #include <vector>
 
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -106,6 +107,9 @@ class CallStore {
 
   // An id for a call whose caller has minted none, by the time that it will be judged by.
   CallId MintCallId();
+
+  // Runs `work`, and has all that it asks of this store on its thread decided in few groups afterwards.
+  void Together(absl::FunctionRef<void()> work);
 
   // Inputs and outputs alike. The call ids of one batch need not differ. OK means stored, by this put
   // or an equal one.

@@ -1,6 +1,12 @@
 #include "store/router.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "base/check.h"
 #include "base/error.h"
+#include "store/shard/durability.h"
 
 namespace mayfly {
 
@@ -49,7 +55,33 @@ std::vector<std::vector<WantedCall>> Router::Partition(const Tenant& tenant,
   return parts;
 }
 
+Router::Gathering::Gathering(Router* router) : router_(*router) {
+  Check(current_ == nullptr, "gatherings do not nest");
+  current_ = this;
+}
+
+Router::Gathering::~Gathering() {
+  current_ = nullptr;
+  if (!quick_.empty()) router_.SubmitNow(std::move(quick_));
+  if (!slow_.empty()) router_.SubmitNow(std::move(slow_));
+}
+
+void Router::Gathering::Add(std::vector<Request> requests) {
+  const bool syncs_puts = router_.context_.syncs_puts();
+  const bool is_slow =
+      std::any_of(requests.begin(), requests.end(), [syncs_puts](const Request& request) {
+        return MaySync(request.operation, syncs_puts);
+      });
+  std::move(requests.begin(), requests.end(), std::back_inserter(is_slow ? slow_ : quick_));
+}
+
 void Router::Submit(std::vector<Request> requests) {
+  Gathering* const gathering = Gathering::current_;
+  if (gathering == nullptr || &gathering->router_ != this) return SubmitNow(std::move(requests));
+  gathering->Add(std::move(requests));
+}
+
+void Router::SubmitNow(std::vector<Request> requests) {
   if (committers_.size() == 1) return committers_[0]->Submit(std::move(requests));
   std::vector<std::vector<Request>> parts(committers_.size());
   for (Request& request : requests) {

@@ -35,6 +35,26 @@ class Router {
   // Finishes what is queued and ends the threads. Before the workers end, and before the destructor.
   void Stop();
 
+  // What its thread submits while it is alive reaches the committers together, when it ends: what came
+  // in one message then makes a group in each shard, and another of what waits for the disk. Each
+  // Submit stays together and in its order. They do not nest.
+  class Gathering {
+   public:
+    explicit Gathering(Router* router);
+    ~Gathering();
+    Gathering(const Gathering&) = delete;
+    Gathering& operator=(const Gathering&) = delete;
+
+   private:
+    friend class Router;
+    void Add(std::vector<Request> requests);
+
+    static inline thread_local Gathering* current_ = nullptr;
+    Router& router_;
+    std::vector<Request> quick_;
+    std::vector<Request> slow_;  // wait for the disk
+  };
+
   uint32_t shard_count() const { return static_cast<uint32_t>(committers_.size()); }
   // The same in every run: the usage that a shard has recorded stays its own.
   uint32_t ShardOf(const CallId& call_id) const;
@@ -97,6 +117,8 @@ class Router {
   uint64_t queued_requests();
 
  private:
+  void SubmitNow(std::vector<Request> requests);
+
   const StoreContext& context_;
   std::atomic<bool> draining_{false};
   Mutex mutex_;

@@ -2,6 +2,7 @@
 
 #include "rpc/session_stream.h"
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
@@ -283,6 +284,34 @@ TEST_F(SessionStreamTest, ABrokenSessionKeepsTheClaimsThatWereReceived) {
   call_->Break();
   absl::SleepFor(absl::Milliseconds(100));  // in which nothing may happen
   EXPECT_EQ(Claims(), 1);
+}
+
+// A group costs much more than a request.
+TEST_F(SessionStreamTest, PutsOfOneMessageAreOneGroup) {
+  for (const auto durability : {Config::Durability::kRelaxed, Config::Durability::kSync}) {
+    ServedStore served;
+    served.harness.config.storage.durability = durability;
+    served.Start();
+    std::atomic<int> commits{0};
+    served.harness.hooks.commit = [&] {
+      ++commits;
+      return absl::OkStatus();
+    };
+    SessionCall call(served.client.get());
+    v1::SessionRequest message;
+    for (uint64_t number = 1; number <= 20; ++number) {
+      v1::NumberedRequest* const request = message.add_requests();
+      request->set_number(number);
+      v1::InputItem* const item = request->mutable_put_inputs()->add_items();
+      item->set_call_id(served.harness.NewId().ToString());
+      item->mutable_payload()->set_data("in");
+    }
+    ASSERT_TRUE(call.Write(message));
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_EQ(Summary(call.Next().put_inputs().results(0).status()), "OK");
+    }
+    EXPECT_EQ(commits, 1);
+  }
 }
 
 TEST_F(SessionStreamTest, RolesAreThoseOfTheRequests) {
