@@ -59,7 +59,7 @@ bool Session::Send(Dispatcher* dispatcher, const Entry& entry) {
     if (!writable_ || flush_requested_) return true;
     flush_requested_ = true;
   }
-  dispatcher->FlushSoon(shared_from_this());
+  dispatcher->FlushLast(shared_from_this());
   return true;
 }
 

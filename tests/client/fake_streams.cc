@@ -224,12 +224,11 @@ grpc::Status FakeFunctionIo::Session(
     changed_.NotifyAll();
     fault = TakeFault("Session");
   }
-  grpc::Status status = grpc::Status::OK;
-  if (fault.has_value() && fault->when == Fault::When::kBefore) status = fault->status;
+  bool is_over = fault.has_value() && fault->when == Fault::When::kBefore;
   v1::SessionRequest frame;
   v1::SessionResponse late;
   int served = 0;
-  while (status.ok() && stream->Read(&frame)) {
+  while (!is_over && stream->Read(&frame)) {
     {
       MutexLock lock(&mutex_);
       requests_.push_back(std::make_unique<v1::SessionRequest>(frame));
@@ -246,16 +245,16 @@ grpc::Status FakeFunctionIo::Session(
         if (!served_status.ok()) SetStatus(served_status, &answer);
         *answers.add_responses() = std::move(answer);
       }
-      if (Meets(fault, Fault::When::kBroken, served++)) status = fault->status;
-      if (!status.ok()) break;
+      is_over = Meets(fault, Fault::When::kBroken, served++);
+      if (is_over) break;
     }
-    if (status.ok() && answers.responses_size() > 0) stream->Write(answers);
+    if (!is_over && answers.responses_size() > 0) stream->Write(answers);
   }
   MutexLock lock(&mutex_);
   sessions_.erase(context);
   session_events_.push_back("SessionEnd");
   changed_.NotifyAll();
-  return status;
+  return is_over ? fault->status : grpc::Status::OK;
 }
 
 // One StreamOutputs under way: a thread reads, the handler's own pushes.
