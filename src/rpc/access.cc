@@ -34,7 +34,7 @@ constexpr std::array<Access, 15> kAccess = {{
     {"QueryUpload", kClient | kWorker, false},
     {"Download", kClient | kWorker, false},
     {"StreamOutputs", kClient, false},
-    {"StreamPuts", kClient | kWorker, false},
+    {"Session", kClient | kWorker | kOperator, true},
     {"GetServerInfo", kClient | kWorker | kOperator | kMonitor, true},
 }};
 
@@ -65,5 +65,7 @@ bool MayRead(Role role, PayloadKind kind) {
 }
 
 bool GoesOnWhileDraining(Rpc rpc) { return AccessTo(rpc).while_draining; }
+
+bool ReturnsPayloads(Rpc rpc) { return rpc == Rpc::kGetInputs || rpc == Rpc::kClaimOutputs; }
 
 }  // namespace mayfly

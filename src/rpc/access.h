@@ -10,10 +10,11 @@
 //   RenewClaims          x                                 served
 //   DescribeCalls        x       x         x               served
 //   DeleteCalls          x                                 served
-//   Upload, StreamPuts   inputs  outputs                   rejected
+//   Upload               inputs  outputs                   rejected
 //   QueryUpload          x       x                         rejected
 //   Download             outputs inputs                    rejected
 //   StreamOutputs        x                                 rejected
+//   Session              x       x         x               served, each request as its own RPC
 //   GetServerInfo        x       x         x        x      served
 #pragma once
 
@@ -40,7 +41,7 @@ enum class Rpc {
   kQueryUpload,
   kDownload,
   kStreamOutputs,
-  kStreamPuts,
+  kSession,
   kGetServerInfo,
 };
 
@@ -56,5 +57,8 @@ bool MayPut(Role role, PayloadKind kind);
 bool MayRead(Role role, PayloadKind kind);
 
 bool GoesOnWhileDraining(Rpc rpc);
+
+// Whether the answers to a batch RPC hold payloads.
+bool ReturnsPayloads(Rpc rpc);
 
 }  // namespace mayfly

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include <grpc/grpc_security_constants.h>
 
-#include "base/bound.h"
 #include "base/error.h"
 #include "rpc/range_check.h"
 
@@ -21,6 +20,11 @@ absl::Status RoleRefusedError(Role role, absl::string_view operation, absl::stri
                                                "; a certificate with the role ", required, " may"));
   return WithMetadata(WithMetadata(std::move(status), "role", RoleName(role)), "required_role",
                       required);
+}
+
+absl::Status CheckRole(Role role, Rpc rpc) {
+  return MayCall(role, rpc) ? absl::OkStatus()
+                            : RoleRefusedError(role, RpcName(rpc), RolesOf(rpc));
 }
 
 }  // namespace
@@ -55,12 +59,19 @@ absl::StatusOr<Admitted> Admission::Admit(const grpc::AuthContext& context, Rpc 
                                           const ItemCount& items) {
   const auto caller = AdmitCaller(context, rpc);
   RETURN_IF_ERROR(caller.status());
-  RETURN_IF_ERROR(CheckCount(items.field, items.count, /*count_min=*/1));
-  RETURN_IF_ERROR(CheckCount(items.extra_field, items.extra_count));
+  RETURN_IF_ERROR(CheckCounts(items));
   auto admitted = ResolveTenant(*caller);
   RETURN_IF_ERROR(admitted.status());
   RETURN_IF_ERROR(TakeRate(admitted->tenant, items.count + items.extra_count));
   return admitted;
+}
+
+absl::Status Admission::AdmitRequest(const Admitted& caller, Rpc rpc,
+                                     const ItemCount& items) const {
+  RETURN_IF_ERROR(CheckRole(caller.role, rpc));
+  RETURN_IF_ERROR(CheckDrain(rpc));
+  RETURN_IF_ERROR(CheckCounts(items));
+  return TakeRate(caller.tenant, items.count + items.extra_count);
 }
 
 absl::StatusOr<Admitted> Admission::AdmitCall(const grpc::AuthContext& context, Rpc rpc) {
@@ -75,18 +86,14 @@ absl::StatusOr<Admission::Caller> Admission::AdmitCaller(const grpc::AuthContext
   RETURN_IF_ERROR(peers_->Check(chain));
   auto identity = Authenticate(context, config_.tls.trust_domain);
   RETURN_IF_ERROR(identity.status());
-  if (!MayCall(identity->role, rpc)) {
-    return RoleRefusedError(identity->role, RpcName(rpc), RolesOf(rpc));
-  }
+  RETURN_IF_ERROR(CheckRole(identity->role, rpc));
   CallStore* const store = store_.load(std::memory_order_acquire);
   if (store == nullptr) {
     return WithRetryDelay(MakeError(absl::StatusCode::kUnavailable, Reason::kStarting,
                                     "the server is starting and recovering its data"),
                           kStartingRetryDelay);
   }
-  if (draining_.load(std::memory_order_acquire) && !GoesOnWhileDraining(rpc)) {
-    return DrainingError();
-  }
+  RETURN_IF_ERROR(CheckDrain(rpc));
   return Caller{.identity = *std::move(identity), .store = store, .chain = chain};
 }
 
@@ -99,15 +106,21 @@ absl::StatusOr<Admitted> Admission::ResolveTenant(const Caller& caller) const {
                   .chain = caller.chain};
 }
 
+absl::Status Admission::CheckDrain(Rpc rpc) const {
+  const bool drains = draining_.load(std::memory_order_acquire);
+  return drains && !GoesOnWhileDraining(rpc) ? DrainingError() : absl::OkStatus();
+}
+
+absl::Status Admission::CheckCounts(const ItemCount& items) const {
+  RETURN_IF_ERROR(CheckCount(items.field, items.count, /*count_min=*/1));
+  return CheckCount(items.extra_field, items.extra_count);
+}
+
 absl::Status Admission::CheckCount(absl::string_view field, int count, int count_min) const {
-  const CountRange range{.min = static_cast<uint64_t>(count_min),
-                         .max = config_.limits.batch_items_max,
-                         .unit = "items"};
-  const auto value = static_cast<uint64_t>(count);
-  if (value >= range.min && value <= range.max) return absl::OkStatus();
-  return WithBound(FieldError(field, absl::StrCat(value, " items long"),
-                              absl::StrCat("range is ", range.min, " to ", range.max)),
-                   BoundOf(value, range));
+  return CheckLength(field, count,
+                     {.min = static_cast<uint64_t>(count_min),
+                      .max = config_.limits.batch_items_max,
+                      .unit = "items"});
 }
 
 absl::Status Admission::TakeRate(Tenant* tenant, int64_t item_count) const {

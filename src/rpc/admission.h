@@ -67,6 +67,9 @@ class Admission {
   // (QUOTA_RATE).
   absl::StatusOr<Admitted> Admit(const grpc::AuthContext& context, Rpc rpc, const ItemCount& items);
 
+  // A request of a caller whose stream was admitted: all but the identity. The same errors.
+  absl::Status AdmitRequest(const Admitted& caller, Rpc rpc, const ItemCount& items) const;
+
   // For RPCs without items, and streams: AdmitCall checks the caller, CheckCount and TakeRate the
   // items of each message of a stream. Admit does both.
   absl::StatusOr<Admitted> AdmitCall(const grpc::AuthContext& context, Rpc rpc);
@@ -86,6 +89,8 @@ class Admission {
     CallStore* store = nullptr;
     PeerChain chain;
   };
+  absl::Status CheckDrain(Rpc rpc) const;
+  absl::Status CheckCounts(const ItemCount& items) const;
   absl::StatusOr<Caller> AdmitCaller(const grpc::AuthContext& context, Rpc rpc) const;
   absl::StatusOr<Admitted> ResolveTenant(const Caller& caller) const;
 

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include <google/protobuf/arena.h>
 #include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
@@ -91,8 +92,8 @@ class BidiStream : public OpenStream,
   virtual absl::Duration OnMessage(const Request& request) EXCLUDES_LOCK(mutex_) = 0;
   // The client has half-closed the stream.
   virtual void OnHalfClose() EXCLUDES_LOCK(mutex_) = 0;
-  // A message was written, or was lost with the connection.
-  virtual void OnWritten() EXCLUDES_LOCK(mutex_) = 0;
+  // A message was written, or was lost with the connection: then the stream breaks.
+  virtual void OnWritten(bool is_sent) EXCLUDES_LOCK(mutex_) = 0;
   // The client cannot be reached any more. Called once.
   virtual void OnBroken() EXCLUDES_LOCK(mutex_) = 0;
   virtual void OnDrain() EXCLUDES_LOCK(mutex_) = 0;
@@ -121,7 +122,7 @@ class BidiStream : public OpenStream,
     }
     if (!reading_ && !half_closed_ && !broken_ && WantsMessage()) {
       reading_ = true;
-      reactor_->StartRead(&request_);
+      reactor_->StartRead(request_);
     }
     if (writing_ || handling_) return;
     const std::optional<absl::Status> outcome = Outcome();
@@ -141,6 +142,7 @@ class BidiStream : public OpenStream,
   PayloadTaker* taker() { return &open_call_; }
   void CountItems(int64_t count) REQUIRES_LOCK(mutex_) { item_count_ += count; }
   bool broken() const REQUIRES_LOCK(mutex_) { return broken_; }
+  const StreamSurroundings& surroundings() const { return surroundings_; }
   Log* log() const { return surroundings_.log; }
   Clock* clock() const { return surroundings_.clock; }
 
@@ -200,22 +202,22 @@ class BidiStream : public OpenStream,
       }
       handling_ = true;
     }
-    const absl::Duration delay = OnMessage(request_);
+    const absl::Duration delay = OnMessage(*request_);
     MutexLock lock(&mutex_);
     handling_ = false;
     if (delay > absl::ZeroDuration() && !broken_) {
       return SetAlarm(delay, &BidiStream::Handle, &message_alarm_);
     }
-    // A message object keeps the memory of the largest message parsed into it, and a stream may be
-    // idle for hours.
-    request_ = Request();
+    // Frees its memory: a stream may be idle for hours.
+    arena_.Reset();
+    request_ = google::protobuf::Arena::CreateMessage<Request>(&arena_);
     reading_ = false;
     Advance();
   }
 
   void WriteDone(bool ok) EXCLUDES_LOCK(mutex_) {
     open_call_.EndWrite();
-    OnWritten();
+    OnWritten(ok);
     {
       MutexLock lock(&mutex_);
       writing_ = false;
@@ -249,7 +251,10 @@ class BidiStream : public OpenStream,
   const StreamSurroundings surroundings_;
   OpenCall open_call_;
   std::string tenant_name_;
-  Request request_;  // being read or handled
+  // A message has some thousand small objects: an arena allocates them together.
+  google::protobuf::Arena arena_;
+  // Being read or handled.
+  Request* request_ = google::protobuf::Arena::CreateMessage<Request>(&arena_);
   Reactor* reactor_ GUARDED_BY(mutex_) = nullptr;
   std::unique_ptr<Response> response_ GUARDED_BY(mutex_);  // being written
   bool reading_ GUARDED_BY(mutex_) = false;                // until the message has been handled

@@ -262,7 +262,7 @@ std::unique_ptr<v1::StreamOutputsResponse> OutputStream::NextResponse() {
   return std::move(written_.response);
 }
 
-void OutputStream::OnWritten() {
+void OutputStream::OnWritten(bool /*is_sent*/) {
   int64_t count = 0;
   uint64_t bytes = 0;
   std::vector<uint64_t> payloads;

@@ -62,7 +62,7 @@ class OutputStream final : public BidiStream<v1::StreamOutputsRequest, v1::Strea
 
   absl::Duration OnMessage(const v1::StreamOutputsRequest& request) override;
   void OnHalfClose() override { Close(absl::OkStatus()); }
-  void OnWritten() override;
+  void OnWritten(bool is_sent) override;
   void OnBroken() override;
   void OnDrain() override;
   void OnDrainOver() override;

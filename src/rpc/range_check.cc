@@ -53,6 +53,14 @@ absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
   return absl::ToInt64Milliseconds(duration);
 }
 
+absl::Status CheckLength(absl::string_view field, int count, const CountRange& range) {
+  const auto length = static_cast<uint64_t>(count);
+  if (length >= range.min && length <= range.max) return absl::OkStatus();
+  return WithBound(FieldError(field, absl::StrCat(length, " items long"),
+                              absl::StrCat("range is ", range.min, " to ", range.max)),
+                   BoundOf(length, range));
+}
+
 absl::Status CheckCount(absl::string_view field, uint64_t value, const CountRange& range) {
   if (value <= range.max) return absl::OkStatus();
   return WithBound(FieldError(field, absl::StrCat(value),

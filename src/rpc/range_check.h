@@ -33,6 +33,8 @@ CrossedBound BoundOf(absl::Duration value, const DurationRange& range);
 absl::StatusOr<int64_t> ReadDurationMs(absl::string_view field,
                                        const google::protobuf::Duration& wire,
                                        const DurationRange& range);
+// The length of a list.
+absl::Status CheckLength(absl::string_view field, int count, const CountRange& range);
 // For counts where 0 means the default.
 absl::Status CheckCount(absl::string_view field, uint64_t value, const CountRange& range);
 absl::Status CheckSize(absl::string_view field, uint64_t bytes, uint64_t bytes_max);

@@ -14,9 +14,9 @@ PayloadTaker* UnaryCall::Open(OpenCalls* open_calls, grpc::CallbackServerContext
   return &*open_call_;
 }
 
-void UnaryCall::FinishWith(const absl::Status& status) { End(ToGrpcStatus(status, record_.log())); }
-
-void UnaryCall::FinishCancelled() { End(grpc::Status::CANCELLED); }
+void UnaryCall::FinishWith(const absl::Status& status) {
+  End(absl::IsCancelled(status) ? grpc::Status::CANCELLED : ToGrpcStatus(status, record_.log()));
+}
 
 void UnaryCall::End(grpc::Status status) {
   if (open_call_.has_value() && !open_call_->BeginWrite()) {

@@ -39,9 +39,8 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   // The claim to cancel together with the call. Set before the call is passed to gRPC.
   void set_claim(std::shared_ptr<ClaimHandle> claim) { claim_ = std::move(claim); }
 
-  // These end the RPC. The call must not be used afterwards.
+  // Ends the RPC. CANCELLED: its claim was. The call must not be used afterwards.
   void FinishWith(const absl::Status& status);
-  void FinishCancelled();
 
   void OnCancel() override;
   void OnDone() override;

@@ -104,14 +104,16 @@ void AskStreams(TestClient* client, TestClient* worker, const std::string& call_
   }
   {
     grpc::ClientContext context;
-    const auto stream = worker->stub()->StreamPuts(&context);
-    v1::StreamPutsRequest request;
-    request.add_outputs()->set_call_id(call_id);
-    request.mutable_outputs(0)->mutable_payload();
-    stream->Write(request);
-    v1::StreamPutsResponse response;
+    const auto stream = worker->stub()->Session(&context);
+    v1::SessionRequest message;
+    v1::OutputItem* const item =
+        message.add_requests()->mutable_put_outputs()->add_items();
+    item->set_call_id(call_id);
+    item->mutable_payload();
+    stream->Write(message);
+    v1::SessionResponse response;
     ASSERT_TRUE(stream->Read(&response));
-    (*answers)["StreamPuts"] = Text(response.output_results(0).status());
+    (*answers)["Session"] = Text(response.responses(0).put_outputs().results(0).status());
     context.TryCancel();
     stream->Finish();
   }
@@ -359,16 +361,6 @@ TEST_F(Access, RpcsThatStreamAskForTheRoleOfTheKind) {
       }
       v1::UploadResponse uploaded;
       expect("Upload", puts, AskStream(caller.stub()->Upload(&upload_context, &uploaded), upload));
-
-      grpc::ClientContext put_context;
-      v1::StreamPutsRequest put;
-      if (is_input) {
-        put.add_inputs()->set_call_id(NewCallId());
-      } else {
-        put.add_outputs()->set_call_id(call_id);
-      }
-      expect("StreamPuts", puts,
-             AskBidiStream<v1::StreamPutsResponse>(caller.stub()->StreamPuts(&put_context), put));
 
       v1::DownloadRequest download;
       download.set_call_id(call_id);

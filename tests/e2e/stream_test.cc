@@ -1,4 +1,4 @@
-// StreamOutputs and StreamPuts over the real server.
+// StreamOutputs and Session over the real server.
 
 #include <memory>
 #include <set>
@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "e2e/output_stream_call.h"
+#include "e2e/session_call.h"
 #include "e2e/test_client.h"
 #include "support/test_server.h"
 
@@ -72,33 +73,31 @@ TEST_F(StreamTest, OutputsComeAsTheyAreReadyAndAcksRideAlong) {
   EXPECT_EQ(call.FinishAfterRest(), "OK");
 }
 
-TEST_F(StreamTest, PutsAreAnsweredByMessage) {
-  grpc::ClientContext context;
-  const auto stream = client_->stub()->StreamPuts(&context);
-  std::set<uint64_t> sequences;
-  for (uint64_t sequence = 1; sequence <= 100; ++sequence) {
-    v1::StreamPutsRequest request;
-    request.set_sequence(sequence);
+TEST_F(StreamTest, ASessionAnswersEachRequest) {
+  SessionCall call(client_.get());
+  std::set<uint64_t> numbers;
+  for (uint64_t number = 1; number <= 100; ++number) {
+    v1::NumberedRequest request;
+    request.set_number(number);
     for (int i = 0; i < 10; ++i) {
-      v1::InputItem* const item = request.add_inputs();
+      v1::InputItem* const item = request.mutable_put_inputs()->add_items();
       item->set_call_id(i == 3 ? "no id" : NewCallId());
-      item->mutable_payload()->set_data(absl::StrCat("input ", sequence));
+      item->mutable_payload()->set_data(absl::StrCat("input ", number));
     }
-    ASSERT_TRUE(stream->Write(request));
-    sequences.insert(sequence);
+    ASSERT_TRUE(call.Write(request));
+    numbers.insert(number);
   }
-  stream->WritesDone();
-  v1::StreamPutsResponse response;
-  while (stream->Read(&response)) {
-    EXPECT_EQ(sequences.erase(response.sequence()), 1u);
-    ASSERT_EQ(response.input_results_size(), 10);
+  call.HalfClose();
+  for (int count = 0; count < 100; ++count) {
+    const v1::NumberedResponse response = call.Next();
+    EXPECT_EQ(numbers.erase(response.number()), 1u);
+    ASSERT_EQ(response.put_inputs().results_size(), 10);
     for (int i = 0; i < 10; ++i) {
-      EXPECT_EQ(Summary(response.input_results(i).status()),
+      EXPECT_EQ(Summary(response.put_inputs().results(i).status()),
                 i == 3 ? "INVALID_ARGUMENT FIELD_INVALID" : "OK");
     }
   }
-  EXPECT_EQ(Summary(stream->Finish()), "OK");
-  EXPECT_TRUE(sequences.empty());
+  EXPECT_EQ(call.FinishAfterRest(), "OK");
 }
 
 }  // namespace

@@ -128,7 +128,7 @@ class IdentityTest : public Tls {
   struct Ends {
     std::string stream;
     std::string poll;
-    std::string put_stream;
+    std::string session;
   };
   // Runs `end` when all of them are under way.
   template <typename End>
@@ -138,8 +138,8 @@ class IdentityTest : public Tls {
     EXPECT_EQ(client.PutInput(id, "in"), "OK");
     OutputStreamCall stream(&client);
     EXPECT_TRUE(stream.Write(OutputStreamCall::Opening()));
-    grpc::ClientContext put_context;
-    const auto put_stream = client.stub()->StreamPuts(&put_context);
+    grpc::ClientContext session_context;
+    const auto session = client.stub()->Session(&session_context);
     Ends ends;
     std::thread poll([&] {
       v1::ClaimedOutput output;
@@ -148,16 +148,16 @@ class IdentityTest : public Tls {
     });
     end();
     ends.stream = stream.FinishAfterRest();
-    v1::StreamPutsResponse rest;
-    while (put_stream->Read(&rest)) {
+    v1::SessionResponse rest;
+    while (session->Read(&rest)) {
     }
-    ends.put_stream = Summary(put_stream->Finish());
+    ends.session = Summary(session->Finish());
     poll.join();
     return ends;
   }
   static void ExpectUnauthenticated(const Ends& ends) {
     EXPECT_THAT(ends.stream, StartsWith("UNAUTHENTICATED"));
-    EXPECT_THAT(ends.put_stream, StartsWith("UNAUTHENTICATED"));
+    EXPECT_THAT(ends.session, StartsWith("UNAUTHENTICATED"));
     EXPECT_THAT(ends.poll, StartsWith("UNAUTHENTICATED"));
   }
 };

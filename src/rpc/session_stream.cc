@@ -1,0 +1,288 @@
+#include "rpc/session_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+#include "rpc/range_check.h"
+#include "rpc/status.h"
+
+namespace mayfly {
+namespace {
+
+absl::Status NoRequestError() {
+  return FieldError("request", "missing", "expected one, of a kind that this server knows");
+}
+
+google::rpc::Status WireStatusOf(const absl::Status& status, Log* log) {
+  if (!absl::IsCancelled(status)) return ToWireStatus(status, log);
+  google::rpc::Status cancelled;
+  cancelled.set_code(static_cast<int>(status.code()));
+  return cancelled;
+}
+
+}  // namespace
+
+grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* SessionStream::Begin(
+    grpc::CallbackServerContext* context, const Requests& requests, Admission* admission,
+    const StreamSurroundings& surroundings) {
+  return std::make_shared<SessionStream>(context, requests, admission, surroundings)->Start();
+}
+
+SessionStream::SessionStream(grpc::CallbackServerContext* context, const Requests& requests,
+                             Admission* admission, const StreamSurroundings& surroundings)
+    : BidiStream(Rpc::kSession, context, surroundings),
+      requests_(requests),
+      admission_(admission),
+      call_(context->c_call()) {
+  auto admitted = admission->AdmitCall(*context->auth_context(), Rpc::kSession);
+  if (!admitted.ok()) {
+    closing_ = admitted.status();
+    return;
+  }
+  admitted_ = *std::move(admitted);
+  admission->ProveConnection(*context, *admitted_.tenant);
+  OpenFor(admitted_);
+}
+
+// ---- Requests
+
+absl::Duration SessionStream::OnMessage(const v1::SessionRequest& message) {
+  const absl::Status status = CheckLength("requests", message.requests_size(),
+                                          {.min = 1, .max = kRequestsMax, .unit = "requests"});
+  if (!status.ok()) {
+    Close(status);
+    return absl::ZeroDuration();
+  }
+  {
+    MutexLock lock(&mutex_);
+    if (closing_.has_value()) return absl::ZeroDuration();
+    is_collecting_ = true;
+  }
+  for (const v1::NumberedRequest& request : message.requests()) Handle(request);
+  MutexLock lock(&mutex_);
+  is_collecting_ = false;
+  return absl::ZeroDuration();
+}
+
+void SessionStream::Handle(const v1::NumberedRequest& request) {
+  using Response = v1::NumberedResponse;
+  const uint64_t number = request.number();
+  switch (request.request_case()) {
+    case v1::NumberedRequest::kPutInputs:
+      return Ask(Rpc::kPutInputs, number, request.put_inputs(), &Response::mutable_put_inputs,
+                 &Requests::PutInputs);
+    case v1::NumberedRequest::kGetInputs:
+      return Ask(Rpc::kGetInputs, number, request.get_inputs(), &Response::mutable_get_inputs,
+                 &Requests::GetInputs);
+    case v1::NumberedRequest::kPutOutputs:
+      return Ask(Rpc::kPutOutputs, number, request.put_outputs(), &Response::mutable_put_outputs,
+                 &Requests::PutOutputs);
+    case v1::NumberedRequest::kClaimOutputs:
+      return Ask(Rpc::kClaimOutputs, number, request.claim_outputs(),
+                 &Response::mutable_claim_outputs, &Requests::ClaimOutputs);
+    case v1::NumberedRequest::kAckOutputs:
+      return Ask(Rpc::kAckOutputs, number, request.ack_outputs(), &Response::mutable_ack_outputs,
+                 &Requests::AckOutputs);
+    case v1::NumberedRequest::kReleaseOutputs:
+      return Ask(Rpc::kReleaseOutputs, number, request.release_outputs(),
+                 &Response::mutable_release_outputs, &Requests::ReleaseOutputs);
+    case v1::NumberedRequest::kRenewClaims:
+      return Ask(Rpc::kRenewClaims, number, request.renew_claims(), &Response::mutable_renew_claims,
+                 &Requests::RenewClaims);
+    case v1::NumberedRequest::kDescribeCalls:
+      return Ask(Rpc::kDescribeCalls, number, request.describe_calls(),
+                 &Response::mutable_describe_calls, &Requests::DescribeCalls);
+    case v1::NumberedRequest::kDeleteCalls:
+      return Ask(Rpc::kDeleteCalls, number, request.delete_calls(), &Response::mutable_delete_calls,
+                 &Requests::DeleteCalls);
+    case v1::NumberedRequest::REQUEST_NOT_SET:
+      break;
+  }
+  const auto answer = NewAnswer(Rpc::kSession, number);
+  if (Count(answer)) Answered(answer, NoRequestError());
+}
+
+template <typename Request, typename Response>
+void SessionStream::Ask(Rpc rpc, uint64_t number, const Request& request,
+                        Response* (v1::NumberedResponse::*response_of)(),
+                        Requests::Method<Request, Response> method) {
+  const auto answer = NewAnswer(rpc, number);
+  const ItemCount items = CountOf(request);
+  answer->request_bytes = request.ByteSizeLong();
+  answer->item_count = items.count;
+  answer->is_claim = rpc == Rpc::kClaimOutputs;
+  if (!Count(answer)) return;
+  const absl::Status status = admission_->AdmitRequest(admitted_, rpc, items);
+  if (!status.ok()) return Answered(answer, status);
+  Requests::Caller caller = {.store = admitted_.store, .tenant = admitted_.tenant};
+  if (ReturnsPayloads(rpc)) {
+    OpenCall& open_call =
+        answer->open_call.emplace(surroundings().open_calls, OpenCall::Kind::kReply);
+    open_call.Open(call_, admitted_.chain, admitted_.tenant);
+    caller.taker = &open_call;
+  }
+  caller.may_wait = answer->may_wait;
+  KeepClaim(answer, (requests_.*method)(caller, request, (answer->response.*response_of)(),
+                                        [answer](const absl::Status& outcome) {
+                                          answer->session->Answered(answer, outcome);
+                                        }));
+}
+
+std::shared_ptr<SessionStream::Answer> SessionStream::NewAnswer(Rpc rpc, uint64_t number) {
+  auto self = std::static_pointer_cast<SessionStream>(shared_from_this());
+  auto answer = std::make_shared<Answer>(std::move(self), rpc);
+  answer->record.set_tenant(admitted_.tenant->name);
+  answer->response.set_number(number);
+  return answer;
+}
+
+bool SessionStream::Count(const std::shared_ptr<Answer>& answer) {
+  MutexLock lock(&mutex_);
+  if (broken()) return false;
+  CountItems(answer->item_count);
+  if (answer->is_claim) {
+    answer->may_wait = claims_.size() < kWaitingClaimsMax;
+    claims_.insert(answer);
+  } else {
+    ++unanswered_count_;
+    unanswered_bytes_ += answer->request_bytes;
+  }
+  return true;
+}
+
+void SessionStream::Uncount(const Answer& answer) {
+  if (answer.is_claim) return;
+  --unanswered_count_;
+  unanswered_bytes_ -= answer.request_bytes;
+}
+
+// The claim may have been answered before the store has returned its handle, and the client be gone.
+void SessionStream::KeepClaim(const std::shared_ptr<Answer>& answer,
+                              std::shared_ptr<ClaimHandle> claim) {
+  if (claim == nullptr) return;
+  bool is_cancelled = false;
+  bool is_released = false;
+  {
+    MutexLock lock(&mutex_);
+    is_cancelled = broken() && claims_.contains(answer);
+    is_released = answer->is_dropped;
+    if (!answer->is_written && !is_released) answer->claim = claim;
+  }
+  if (is_cancelled) claim->Cancel();
+  if (is_released) claim->ReleaseAnswer();
+}
+
+bool SessionStream::WantsMessage() {
+  return !closing_.has_value() && unanswered_count_ < kUnansweredMax &&
+         unanswered_bytes_ < kUnansweredBytesMax;
+}
+
+// ---- Answers
+
+void SessionStream::Answered(const std::shared_ptr<Answer>& answer, const absl::Status& status) {
+  if (!status.ok()) {
+    answer->response.clear_response();
+    *answer->response.mutable_status() = WireStatusOf(status, log());
+  }
+  answer->record.Write(grpc::Status(static_cast<grpc::StatusCode>(status.code()), ""),
+                       answer->item_count);
+  answer->bytes = answer->response.ByteSizeLong();
+  Claims released;
+  {
+    MutexLock lock(&mutex_);
+    claims_.erase(answer);
+    if (broken()) {
+      Discard(answer.get(), &released);
+    } else {
+      answered_.push_back(answer);
+    }
+    Advance();
+  }
+  Release(released);
+}
+
+std::unique_ptr<v1::SessionResponse> SessionStream::NextResponse() {
+  if (is_collecting_ || answered_.empty()) return nullptr;
+  auto message = std::make_unique<v1::SessionResponse>();
+  uint64_t bytes = 0;
+  while (!answered_.empty() && written_.size() < kMessageAnswersMax) {
+    std::shared_ptr<Answer>& answer = answered_.front();
+    bytes += answer->bytes;
+    if (!written_.empty() && bytes > kMessageBytesMax) break;
+    if (answer->open_call.has_value() && !answer->open_call->BeginWrite()) {
+      // Nothing of it is sent: as if the client had not received it.
+      answer->is_dropped = true;
+      answer->response.clear_response();
+      answer->response.mutable_status()->set_code(static_cast<int>(absl::StatusCode::kUnavailable));
+      answer->response.mutable_status()->set_message(OpenCalls::kEndedText);
+    }
+    *message->add_responses() = std::move(answer->response);
+    written_.push_back(std::move(answer));
+    answered_.pop_front();
+  }
+  return message;
+}
+
+void SessionStream::OnWritten(bool is_sent) {
+  Answers written;
+  Claims released;
+  {
+    MutexLock lock(&mutex_);
+    written = std::exchange(written_, {});
+    for (const std::shared_ptr<Answer>& answer : written) {
+      if (!is_sent || answer->is_dropped) {
+        Discard(answer.get(), &released);
+        continue;
+      }
+      Uncount(*answer);
+      if (answer->open_call.has_value()) answer->open_call->Close();
+      answer->is_written = true;
+      answer->claim = nullptr;
+    }
+  }
+  Release(released);
+}
+
+void SessionStream::Discard(Answer* answer, Claims* released) {
+  answer->is_dropped = true;
+  Uncount(*answer);
+  if (answer->open_call.has_value()) answer->open_call->Close();
+  if (answer->claim != nullptr) released->push_back(std::exchange(answer->claim, nullptr));
+}
+
+void SessionStream::Release(const Claims& claims) {
+  for (const std::shared_ptr<ClaimHandle>& claim : claims) claim->ReleaseAnswer();
+}
+
+// ---- The end
+
+void SessionStream::OnBroken() {
+  std::deque<std::shared_ptr<Answer>> answered;
+  Claims released;
+  Claims waiting;
+  {
+    MutexLock lock(&mutex_);
+    answered = std::exchange(answered_, {});
+    for (const std::shared_ptr<Answer>& answer : answered) Discard(answer.get(), &released);
+    for (const std::shared_ptr<Answer>& answer : claims_) {
+      if (answer->claim != nullptr) waiting.push_back(answer->claim);
+    }
+  }
+  for (const std::shared_ptr<ClaimHandle>& claim : waiting) claim->Cancel();
+  Release(released);
+  Close(absl::CancelledError());
+}
+
+void SessionStream::Close(const absl::Status& status) {
+  MutexLock lock(&mutex_);
+  if (!closing_.has_value()) closing_ = status;
+  Advance();
+}
+
+std::optional<absl::Status> SessionStream::Outcome() {
+  if (unanswered_count_ > 0 || !claims_.empty() || !answered_.empty()) return std::nullopt;
+  return closing_;
+}
+
+}  // namespace mayfly
