@@ -13,19 +13,27 @@
 namespace mayfly::client {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::Contains;
-using ::testing::Each;
 using ::testing::ElementsAre;
-using ::testing::Ge;
-using ::testing::IsEmpty;
-using ::testing::Le;
 using ::testing::SizeIs;
 using When = Fault::When;
 
 class SessionTest : public ClientFixture {
  protected:
   Client NewClientWith(const SessionTimes& times) { return Client(NewCore(QuickOptions(), times)); }
+
+  // A put that is answered only when it is cancelled.
+  std::future<absl::Status> UnansweredPut(const Client& client, const Cancellation& cancellation) {
+    server_.FailNext("PutInputs", {.when = When::kSilence});
+    auto done = std::make_shared<std::promise<absl::Status>>();
+    client.PutInputsAsync({{}},
+                          [done](const Client::Results<Stored>& stored) {
+                            done->set_value(stored.front().status());
+                          },
+                          {.cancellation = cancellation});
+    EXPECT_TRUE(server_.WaitFor("PutInputs", 1));
+    return done->get_future();
+  }
 
   // The kinds of requests of each frame.
   std::vector<std::vector<int>> Frames() {
@@ -167,10 +175,8 @@ TEST_F(SessionTest, AnAnswerAfterItsDeadlineIsDropped) {
 
 TEST_F(SessionTest, IsReplacedAfterItsTimeAndEndsWithItsLastAnswer) {
   const Client client = NewClientWith({.use = absl::ZeroDuration()});
-  server_.FailNext("PutInputs", {.when = When::kSilence});
   const Cancellation cancellation;
-  auto waiting = client.PutInputFuture({}, {.cancellation = cancellation});
-  ASSERT_TRUE(server_.WaitFor("PutInputs", 1));
+  std::future<absl::Status> waiting = UnansweredPut(client, cancellation);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(client.DescribeCall("x").ok());
   EXPECT_EQ(server_.CountOf("Session"), 4);
   // The second and third are replaced and answered. The first has no answer, the fourth is current.
@@ -178,7 +184,7 @@ TEST_F(SessionTest, IsReplacedAfterItsTimeAndEndsWithItsLastAnswer) {
   absl::SleepFor(absl::Milliseconds(50));
   EXPECT_EQ(server_.CountOf("SessionEnd"), 2);
   cancellation.Cancel();
-  EXPECT_EQ(waiting.get().status(), CancelledByCaller());
+  EXPECT_EQ(waiting.get(), CancelledByCaller());
   EXPECT_TRUE(server_.WaitFor("SessionEnd", 3));
 }
 
@@ -193,15 +199,13 @@ TEST_F(SessionTest, EndsWhenItIsIdle) {
 
 TEST_F(SessionTest, IsNotIdleWhileItHasARequest) {
   const Client client = NewClientWith({.idle = absl::Milliseconds(20)});
-  server_.FailNext("PutInputs", {.when = When::kSilence});
   const Cancellation cancellation;
-  auto waiting = client.PutInputFuture({}, {.cancellation = cancellation});
-  ASSERT_TRUE(server_.WaitFor("PutInputs", 1));
+  std::future<absl::Status> waiting = UnansweredPut(client, cancellation);
   absl::SleepFor(absl::Milliseconds(200));
   EXPECT_EQ(server_.CountOf("SessionEnd"), 0);
   cancellation.Cancel();
   EXPECT_TRUE(server_.WaitFor("SessionEnd", 1));
-  EXPECT_EQ(waiting.get().status(), CancelledByCaller());
+  EXPECT_EQ(waiting.get(), CancelledByCaller());
 }
 
 TEST_F(SessionTest, EndsWithTheClient) {
