@@ -51,9 +51,12 @@ class RpcStream : public std::enable_shared_from_this<RpcStream<Request, Respons
   // Once after each OnWritable. Has no effect on a broken stream. `request` is serialized when it
   // returns.
   void Write(const Request& request) EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    if (ended_) return;
-    writing_ = true;
+    {
+      MutexLock lock(&mutex_);
+      if (ended_) return;
+      writing_ = true;
+    }
+    // Without the lock: the completion takes it, and often comes before this returns.
     stream_->Write(request, written_.Expect(this->shared_from_this()));
   }
 

@@ -69,6 +69,7 @@ std::shared_ptr<Session::Call> Session::Withdraw(uint64_t number) {
   if (found == entries_.end()) return nullptr;
   std::shared_ptr<Call> call = std::move(found->second.call);
   entries_.erase(found);
+  AwaitSerialized(number);
   HalfCloseIfDone();
   return call;
 }
@@ -86,26 +87,42 @@ void Session::Cancel() {
 }
 
 void Session::Flush() {
+  v1::SessionRequest frame;
+  std::shared_ptr<Stream> stream;
+  uint64_t last = 0;
+  {
+    MutexLock lock(&mutex_);
+    flush_requested_ = false;
+    if (!writable_) return;
+    last = FillFrame(&frame);
+    if (frame.requests().empty()) return HalfCloseIfDone();
+    writable_ = false;
+    stream = stream_;
+  }
+  stream->Write(frame);
+  frame.mutable_requests()->UnsafeArenaExtractSubrange(0, frame.requests_size(), nullptr);
   MutexLock lock(&mutex_);
-  flush_requested_ = false;
-  if (writable_) WriteFrame();
-  HalfCloseIfDone();
+  // The next frame may be through already, on another thread.
+  serialized_ = std::max(serialized_, last);
+  serialized_changed_.NotifyAll();
 }
 
-void Session::WriteFrame() {
+uint64_t Session::FillFrame(v1::SessionRequest* frame) {
   size_t bytes = 0;
-  auto* const requests = frame_.mutable_requests();
+  auto* const requests = frame->mutable_requests();
   for (; !waiting_.empty() && requests->size() < kFrameRequestsMax; waiting_.pop_front()) {
     const auto found = entries_.find(waiting_.front());
     if (found == entries_.end()) continue;  // withdrawn
     bytes += found->second.request_bytes;
     if (!requests->empty() && bytes > kFrameBytesMax) break;
     requests->UnsafeArenaAddAllocated(found->second.request);
+    taken_ = found->first;
   }
-  if (requests->empty()) return;
-  writable_ = false;
-  stream_->Write(frame_);  // has serialized it when it returns
-  requests->UnsafeArenaExtractSubrange(0, requests->size(), nullptr);
+  return taken_;
+}
+
+void Session::AwaitSerialized(uint64_t number) {
+  while (number > serialized_ && number <= taken_) serialized_changed_.Wait(&mutex_);
 }
 
 void Session::HalfCloseIfDone() {
@@ -147,10 +164,12 @@ Completion::Then Session::OnResponse(v1::SessionResponse* response) {
   {
     MutexLock lock(&mutex_);
     for (size_t i = 0; i < calls.size(); ++i) {
-      const auto found = entries_.find(response->responses(static_cast<int>(i)).number());
+      const uint64_t number = response->responses(static_cast<int>(i)).number();
+      const auto found = entries_.find(number);
       if (found == entries_.end()) continue;  // withdrawn
       calls[i] = std::move(found->second.call);
       entries_.erase(found);
+      AwaitSerialized(number);
     }
     HalfCloseIfDone();
   }

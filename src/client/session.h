@@ -84,7 +84,10 @@ class Session : public Flushable,
  private:
   using Stream = RpcStream<v1::SessionRequest, v1::SessionResponse>;
 
-  void WriteFrame() REQUIRES_LOCK(mutex_);
+  // Takes the requests that fit into one. Returns the number of the last.
+  uint64_t FillFrame(v1::SessionRequest* frame) REQUIRES_LOCK(mutex_);
+  // Until no frame that is being written refers to the request.
+  void AwaitSerialized(uint64_t number) REQUIRES_LOCK(mutex_);
   void HalfCloseIfDone() REQUIRES_LOCK(mutex_);
 
   const std::shared_ptr<Connections::Stub> stub_;
@@ -102,7 +105,11 @@ class Session : public Flushable,
   absl::Duration last_used_ GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, Entry> entries_ GUARDED_BY(mutex_);  // without answer, by number
   std::deque<uint64_t> waiting_ GUARDED_BY(mutex_);  // not written yet; withdrawn ones too
-  v1::SessionRequest frame_ GUARDED_BY(mutex_);      // empty but while it is written
+  // Frames are written without the lock. Requests up to taken_ are in one, those up to serialized_
+  // are not referred to any more.
+  uint64_t taken_ GUARDED_BY(mutex_) = 0;
+  uint64_t serialized_ GUARDED_BY(mutex_) = 0;
+  ConditionVariable serialized_changed_;
   Deadline deadline_ GUARDED_BY(mutex_);
 };
 
