@@ -26,11 +26,10 @@ class SessionTest : public ClientFixture {
   std::future<absl::Status> UnansweredPut(const Client& client, const Cancellation& cancellation) {
     server_.FailNext("PutInputs", {.when = When::kSilence});
     auto done = std::make_shared<std::promise<absl::Status>>();
-    client.PutInputsAsync({{}},
-                          [done](const Client::Results<Stored>& stored) {
-                            done->set_value(stored.front().status());
-                          },
-                          {.cancellation = cancellation});
+    client.PutInputsAsync(
+        {{}},
+        [done](const Client::Results<Stored>& stored) { done->set_value(stored.front().status()); },
+        {.cancellation = cancellation});
     EXPECT_TRUE(server_.WaitFor("PutInputs", 1));
     return done->get_future();
   }
@@ -49,8 +48,11 @@ class SessionTest : public ClientFixture {
 };
 
 TEST_F(SessionTest, RequestsOfAllKindsShareAFrame) {
+  const std::shared_ptr<Core> core = NewCore();
+  const Client client(core);
   const std::string id = NewReadyCall("42");
-  const absl::StatusOr<ClaimedOutputs> claimed = client_.ClaimOutputs({id});
+  const absl::StatusOr<ClaimedOutputs> claimed =
+      client.ClaimOutputs({id}, {.wait = absl::ZeroDuration()});
   ASSERT_TRUE(claimed.ok()) << claimed.status();
   const Claim claim = claimed->outputs.at(0).claim;
   std::vector<std::future<absl::Status>> released;
@@ -59,18 +61,22 @@ TEST_F(SessionTest, RequestsOfAllKindsShareAFrame) {
   Client::Future<CallDescription> described;
   Client::Future<StoredInput> got;
   std::promise<absl::StatusOr<ClaimedOutputs>> claims;
-  FromOneCallback(client_, [&] {
-    described = client_.DescribeCallFuture(id);
-    stored.push_back(client_.PutInputFuture({}));
-    got = client_.GetInputFuture(id);
-    stored.push_back(client_.PutOutputFuture({.call_id = id}));
-    times.push_back(client_.RenewClaimFuture(claim, absl::Seconds(30)));
-    client_.ClaimOutputsAsync({"x"}, [&](auto result) { claims.set_value(std::move(result)); },
-                              {.wait = absl::ZeroDuration()});
-    times.push_back(client_.AckOutputFuture(claim));
-    released.push_back(client_.ReleaseOutputFuture(claim));
-    times.push_back(client_.DeleteCallFuture("y"));
+  absl::SleepFor(absl::Milliseconds(50));  // until the next frame may be written
+  std::promise<void> asked;
+  Dispatcher::Post(core->dispatcher(), [&] {
+    described = client.DescribeCallFuture(id);
+    stored.push_back(client.PutInputFuture({}));
+    got = client.GetInputFuture(id);
+    stored.push_back(client.PutOutputFuture({.call_id = id}));
+    times.push_back(client.RenewClaimFuture(claim, absl::Seconds(30)));
+    client.ClaimOutputsAsync({"x"}, [&](auto result) { claims.set_value(std::move(result)); },
+                             {.wait = absl::ZeroDuration()});
+    times.push_back(client.AckOutputFuture(claim));
+    released.push_back(client.ReleaseOutputFuture(claim));
+    times.push_back(client.DeleteCallFuture("y"));
+    asked.set_value();
   });
+  asked.get_future().wait();
   EXPECT_EQ(described.get()->state, CallState::kClaimed);
   for (auto& put : stored) EXPECT_TRUE(put.get().ok());
   EXPECT_EQ(got.get()->payload.data, "input");
@@ -81,7 +87,6 @@ TEST_F(SessionTest, RequestsOfAllKindsShareAFrame) {
   EXPECT_THAT(Frames(), Contains(SizeIs(9)));
   const std::vector<int> largest = Frames().back();
   EXPECT_EQ(std::set<int>(largest.begin(), largest.end()).size(), 9);
-  EXPECT_EQ(server_.CountOf("Session"), 1);
 }
 
 TEST_F(SessionTest, AFrameHasNoMoreRequestsThanTheServerTakes) {
