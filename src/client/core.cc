@@ -11,6 +11,7 @@
 #include "client/connections.h"
 #include "client/limits.h"
 #include "client/server_address.h"
+#include "client/sessions.h"
 #include "client/transfer_pool.h"
 
 namespace mayfly::client {
@@ -21,11 +22,13 @@ constexpr int kLargeChannelsMax = 64;
 constexpr absl::Duration kKeepaliveTimeMin = absl::Seconds(10);  // what servers permit
 }  // namespace
 
-Core::Core(std::shared_ptr<Connections> connections, const ClientOptions& options)
+Core::Core(std::shared_ptr<Connections> connections, const ClientOptions& options,
+           const SessionTimes& session_times)
     : options_(options),
       connections_(std::move(connections)),
       dispatcher_(std::make_shared<Dispatcher>(&thread_)),
       deadlines_(std::make_shared<Deadlines>(dispatcher_)),
+      sessions_(std::make_shared<Sessions>(deadlines_, session_times)),
       batchers_(std::make_unique<Batchers>(options, deadlines_)),
       transfer_pool_(std::make_unique<TransferPool>(options.large_channels)),
       awaited_outputs_(AwaitedOutputs::New(OutputFeed::SettingsOf(options), deadlines_)) {}
@@ -33,6 +36,7 @@ Core::Core(std::shared_ptr<Connections> connections, const ClientOptions& option
 Core::~Core() {
   connections_->Close();
   awaited_outputs_->Close();
+  sessions_->Close();
   deadlines_->Close();
   batchers_.reset();
   transfer_pool_.reset();

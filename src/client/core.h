@@ -12,19 +12,22 @@
 #include "client/connections.h"
 #include "client/deadlines.h"
 #include "client/dispatcher.h"
+#include "client/session.h"
 #include "mayfly/client_options.h"
 
 namespace mayfly::client {
 
 class AwaitedOutputs;
 class Batchers;
+class Sessions;
 class TransferPool;
 
 // Thread-safe. Operations under way hold the core, never the other way round, so the last reference
 // may be dropped on the core's own thread.
 class Core {
  public:
-  Core(std::shared_ptr<Connections> connections, const ClientOptions& options);
+  Core(std::shared_ptr<Connections> connections, const ClientOptions& options,
+       const SessionTimes& session_times = {});
   ~Core();
   Core(const Core&) = delete;
   Core& operator=(const Core&) = delete;
@@ -38,6 +41,7 @@ class Core {
   // Ends the process on the core's own thread, which would wait for itself.
   void CheckMayWait() const;
 
+  Sessions* sessions() const { return sessions_.get(); }
   Batchers* batchers() const { return batchers_.get(); }
   // For Client::AwaitOutput and Retrieve.
   AwaitedOutputs* awaited_outputs() const { return awaited_outputs_.get(); }
@@ -49,6 +53,7 @@ class Core {
   std::thread thread_;
   std::shared_ptr<Dispatcher> dispatcher_;
   std::shared_ptr<Deadlines> deadlines_;
+  std::shared_ptr<Sessions> sessions_;
   std::unique_ptr<Batchers> batchers_;
   std::unique_ptr<TransferPool> transfer_pool_;
   std::shared_ptr<AwaitedOutputs> awaited_outputs_;

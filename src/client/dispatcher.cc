@@ -53,6 +53,17 @@ void Dispatcher::FlushSoon(std::shared_ptr<Flushable> flushable) {
   flushable->Flush();
 }
 
+void Dispatcher::FlushLast(std::shared_ptr<Flushable> flushable) {
+  {
+    MutexLock lock(&loop_->mutex);
+    if (loop_->is_dispatching) {
+      loop_->to_flush_last.push_back(std::move(flushable));
+      return;
+    }
+  }
+  flushable->Flush();
+}
+
 void Dispatcher::Loop::Run() {
   void* tag = nullptr;
   bool ok = false;
@@ -65,16 +76,17 @@ void Dispatcher::Loop::Dispatch(Completion* completion, bool ok) {
     is_dispatching = true;
   }
   if (Completion::Then then = completion->OnCompletion(ok)) then();
-  while (true) {
-    std::vector<std::shared_ptr<Flushable>> flushables;
-    {
-      MutexLock lock(&mutex);
-      is_dispatching = !to_flush.empty();
-      if (!is_dispatching) return;
-      flushables.swap(to_flush);
-    }
-    for (const auto& flushable : flushables) flushable->Flush();
+  for (Flushables next = TakeNext(); !next.empty(); next = TakeNext()) {
+    for (const auto& flushable : next) flushable->Flush();
   }
+}
+
+Dispatcher::Flushables Dispatcher::Loop::TakeNext() {
+  Flushables next;
+  MutexLock lock(&mutex);
+  next.swap(to_flush.empty() ? to_flush_last : to_flush);
+  is_dispatching = !next.empty();
+  return next;
 }
 
 }  // namespace mayfly::client

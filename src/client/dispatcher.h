@@ -56,16 +56,22 @@ class Dispatcher {
   // Flushes `flushable` when the completion that runs now has returned, so that the requests of all
   // its callbacks leave together. Flushes at once if the thread is idle.
   void FlushSoon(std::shared_ptr<Flushable> flushable);
+  // Likewise, but after all that FlushSoon flushes, which may have more for `flushable`.
+  void FlushLast(std::shared_ptr<Flushable> flushable);
 
  private:
+  using Flushables = std::vector<std::shared_ptr<Flushable>>;
   struct Loop {
     void Run();
     void Dispatch(Completion* completion, bool ok);
+    // Empty when all is flushed; then the thread is idle.
+    Flushables TakeNext() EXCLUDES_LOCK(mutex);
 
     grpc::CompletionQueue queue;
     Mutex mutex;
     bool is_dispatching GUARDED_BY(mutex) = false;
-    std::vector<std::shared_ptr<Flushable>> to_flush GUARDED_BY(mutex);
+    Flushables to_flush GUARDED_BY(mutex);
+    Flushables to_flush_last GUARDED_BY(mutex);
   };
   const std::shared_ptr<Loop> loop_;  // the thread's too
 };

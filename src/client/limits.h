@@ -19,4 +19,8 @@ inline constexpr size_t kItemOverheadBytesMax = 2048;
 // By how much a response may exceed the limit when its payload bytes reach it.
 inline constexpr size_t kEnvelopeBytesMax = kBatchItemsMax * kItemOverheadBytesMax;
 
+// Larger ones would hold up the others of a session: they are sent by RPCs of their own.
+inline constexpr size_t kSessionRequestBytesMax = 1 << 20;
+inline constexpr size_t kSessionResponseDataBytesMax = 4 << 20;
+
 }  // namespace mayfly::client

@@ -144,17 +144,22 @@ void OutputFeed::FlushWith(const std::shared_ptr<Dispatcher>& dispatcher) {
 
 void OutputFeed::Flush() {
   std::shared_ptr<Core> core;  // not dropped under the lock
-  MutexLock lock(&mutex_);
-  flush_requested_ = false;
-  core = core_.lock();
-  if (closed_ || core == nullptr) return;
-  if (stream_ == nullptr) {
-    if (queue_.IsWaiting()) StartStream(core);
-    return;
+  std::shared_ptr<Stream> stream;
+  v1::StreamOutputsRequest request;
+  {
+    MutexLock lock(&mutex_);
+    flush_requested_ = false;
+    core = core_.lock();
+    if (closed_ || core == nullptr) return;
+    if (stream_ == nullptr) {
+      if (queue_.IsWaiting()) StartStream(core);
+      return;
+    }
+    if (!writable_ || !queue_.FillRequest(&request)) return;
+    writable_ = false;
+    stream = stream_;
   }
-  if (!writable_ || !queue_.FillRequest(&request_)) return;
-  writable_ = false;
-  stream_->Write(request_);
+  stream->Write(request);
 }
 
 void OutputFeed::StartStream(const std::shared_ptr<Core>& core) {

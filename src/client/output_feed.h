@@ -99,7 +99,6 @@ class OutputFeed : public Flushable,
   std::shared_ptr<Connections::Stub> stub_ GUARDED_BY(mutex_);  // of stream_
   std::shared_ptr<Stream> stream_ GUARDED_BY(mutex_);
   bool writable_ GUARDED_BY(mutex_) = false;
-  v1::StreamOutputsRequest request_ GUARDED_BY(mutex_);
   int failures_ GUARDED_BY(mutex_) = 0;  // since something came
   absl::Duration start_at_ GUARDED_BY(mutex_) = absl::ZeroDuration();
   Deadline start_deadline_ GUARDED_BY(mutex_);

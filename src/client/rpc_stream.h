@@ -15,7 +15,7 @@
 
 #include "base/mutex.h"
 #include "client/dispatcher.h"
-#include "client/rpc_call.h"
+#include "client/message_arena.h"
 #include "client/status.h"
 #include "mayfly/v1/function_io.grpc.pb.h"
 
@@ -48,12 +48,25 @@ class RpcStream : public std::enable_shared_from_this<RpcStream<Request, Respons
     return stream;
   }
 
-  // Once after each OnWritable. Has no effect on a broken stream.
+  // Once after each OnWritable. Has no effect on a broken stream. `request` is serialized when it
+  // returns.
   void Write(const Request& request) EXCLUDES_LOCK(mutex_) {
+    {
+      MutexLock lock(&mutex_);
+      if (ended_) return;
+      writing_ = true;
+    }
+    // Without the lock: the completion takes it, and often comes before this returns.
+    stream_->Write(request, written_.Expect(this->shared_from_this()));
+  }
+
+  // The last write, likewise: the owner is called when it is done, and then when the server has
+  // ended the stream.
+  void WritesDone() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     if (ended_) return;
     writing_ = true;
-    stream_->Write(request, written_.Expect(this->shared_from_this()));
+    stream_->WritesDone(written_.Expect(this->shared_from_this()));
   }
 
   void Cancel() { context_.TryCancel(); }

@@ -68,15 +68,19 @@ absl::StatusOr<Stored> ReadStored(Answer* answer) {
 struct PutInputsRpc
     : ItemsRpc<v1::PutInputsRequest, v1::PutInputsResponse, Input, absl::StatusOr<Stored>> {
   using Ids = MintedIds;
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncPutInputs;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncPutInputs,
+      .session_request = &v1::NumberedRequest::mutable_put_inputs,
+      .session_response = &v1::NumberedResponse::mutable_put_inputs};
   static Result Read(v1::PutInputResult* answer) { return ReadStored(answer); }
 };
 
 struct GetInputsRpc
     : CallIdsRpc<v1::GetInputsRequest, v1::GetInputsResponse, absl::StatusOr<StoredInput>> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncGetInputs;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncGetInputs,
+      .session_request = &v1::NumberedRequest::mutable_get_inputs,
+      .session_response = &v1::NumberedResponse::mutable_get_inputs};
   static bool DidNotFit(const v1::GetInputResult& answer) {
     return answer.status().code() == 0 && !answer.has_payload();
   }
@@ -94,15 +98,19 @@ struct GetInputsRpc
 
 struct PutOutputsRpc
     : ItemsRpc<v1::PutOutputsRequest, v1::PutOutputsResponse, Output, absl::StatusOr<Stored>> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncPutOutputs;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncPutOutputs,
+      .session_request = &v1::NumberedRequest::mutable_put_outputs,
+      .session_response = &v1::NumberedResponse::mutable_put_outputs};
   static Result Read(v1::PutOutputResult* answer) { return ReadStored(answer); }
 };
 
 struct AckOutputsRpc
     : ItemsRpc<v1::AckOutputsRequest, v1::AckOutputsResponse, Claim, absl::StatusOr<absl::Time>> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncAckOutputs;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncAckOutputs,
+      .session_request = &v1::NumberedRequest::mutable_ack_outputs,
+      .session_response = &v1::NumberedResponse::mutable_ack_outputs};
   static Result Read(v1::AckResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(answer->erase_time());
@@ -111,15 +119,19 @@ struct AckOutputsRpc
 
 struct ReleaseOutputsRpc
     : ItemsRpc<v1::ReleaseOutputsRequest, v1::ReleaseOutputsResponse, Claim, absl::Status> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncReleaseOutputs;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncReleaseOutputs,
+      .session_request = &v1::NumberedRequest::mutable_release_outputs,
+      .session_response = &v1::NumberedResponse::mutable_release_outputs};
   static Result Read(v1::ReleaseResult* answer) { return StatusFromProto(answer->status()); }
 };
 
 struct RenewClaimsRpc
     : ItemsRpc<v1::RenewClaimsRequest, v1::RenewClaimsResponse, Claim, absl::StatusOr<absl::Time>> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncRenewClaims;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncRenewClaims,
+      .session_request = &v1::NumberedRequest::mutable_renew_claims,
+      .session_response = &v1::NumberedResponse::mutable_renew_claims};
   static Result Read(v1::RenewResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(answer->lease_end_time());
@@ -128,8 +140,10 @@ struct RenewClaimsRpc
 
 struct DescribeCallsRpc : CallIdsRpc<v1::DescribeCallsRequest, v1::DescribeCallsResponse,
                                      absl::StatusOr<CallDescription>> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncDescribeCalls;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncDescribeCalls,
+      .session_request = &v1::NumberedRequest::mutable_describe_calls,
+      .session_response = &v1::NumberedResponse::mutable_describe_calls};
   static Result Read(v1::CallDescription* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(*answer);
@@ -138,8 +152,10 @@ struct DescribeCallsRpc : CallIdsRpc<v1::DescribeCallsRequest, v1::DescribeCalls
 
 struct DeleteCallsRpc
     : CallIdsRpc<v1::DeleteCallsRequest, v1::DeleteCallsResponse, absl::StatusOr<absl::Time>> {
-  static constexpr RpcMethod<Request, Response> kMethod =
-      &v1::FunctionIo::StubInterface::AsyncDeleteCalls;
+  static constexpr RpcMethod<Request, Response> kMethod = {
+      .call = &v1::FunctionIo::StubInterface::AsyncDeleteCalls,
+      .session_request = &v1::NumberedRequest::mutable_delete_calls,
+      .session_response = &v1::NumberedResponse::mutable_delete_calls};
   static Result Read(v1::DeleteResult* answer) {
     RETURN_IF_ERROR(StatusFromProto(answer->status()));
     return FromProto(answer->erase_time());

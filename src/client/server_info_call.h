@@ -29,7 +29,7 @@ class ServerInfoCall : public RpcCall<v1::GetServerInfoRequest, v1::GetServerInf
   }
 
   ServerInfoCall(const std::shared_ptr<Core>& core_of_client, const CallOptions& options, Done done)
-      : RpcCall(core_of_client, &v1::FunctionIo::StubInterface::AsyncGetServerInfo,
+      : RpcCall(core_of_client, {.call = &v1::FunctionIo::StubInterface::AsyncGetServerInfo},
                 TimeBudget(TimeoutOf(*core_of_client, options))),
         done_(std::move(done)) {}
 

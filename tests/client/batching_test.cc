@@ -19,15 +19,6 @@ using When = Fault::When;
 
 class BatchingTest : public ClientFixture {
  protected:
-  // What `ask` asks for on the thread of callbacks is asked for at the same time.
-  static void FromOneCallback(const Client& client, const std::function<void()>& ask) {
-    std::promise<void> asked;
-    client.DescribeCallsAsync({"x"}, [&](const Client::Results<CallDescription>&) {
-      ask();
-      asked.set_value();
-    });
-    asked.get_future().wait();
-  }
   std::multiset<int> PutSizes() {
     std::multiset<int> sizes;
     for (const auto& request : server_.RequestsOf<v1::PutInputsRequest>()) {

@@ -1,6 +1,8 @@
 // What the tests of the client start from: a fake server, and a client that speaks to it.
 #pragma once
 
+#include <functional>
+#include <future>
 #include <memory>
 #include <string>
 
@@ -15,9 +17,11 @@
 
 namespace mayfly::client {
 
-inline std::shared_ptr<Core> NewInsecureCore(const ClientOptions& options) {
+inline std::shared_ptr<Core> NewInsecureCore(const ClientOptions& options,
+                                             const SessionTimes& session_times = {}) {
   return std::make_shared<Core>(
-      std::make_shared<Connections>(grpc::InsecureChannelCredentials(), options), options);
+      std::make_shared<Connections>(grpc::InsecureChannelCredentials(), options), options,
+      session_times);
 }
 
 class ClientFixture : public testing::Test {
@@ -29,12 +33,23 @@ class ClientFixture : public testing::Test {
             .retry = {.delay_min = absl::Milliseconds(1), .delay_max = absl::Milliseconds(10)}};
   }
 
-  std::shared_ptr<Core> NewCore(ClientOptions options = QuickOptions()) {
+  std::shared_ptr<Core> NewCore(ClientOptions options = QuickOptions(),
+                                const SessionTimes& session_times = {}) {
     options.target = server_.target();
-    return NewInsecureCore(options);
+    return NewInsecureCore(options, session_times);
   }
   Client NewClient(const ClientOptions& options = QuickOptions()) {
     return Client(NewCore(options));
+  }
+
+  // What `ask` asks for on the thread of callbacks is asked for at the same time.
+  static void FromOneCallback(const Client& client, const std::function<void()>& ask) {
+    std::promise<void> asked;
+    client.DescribeCallsAsync({"x"}, [&](const Client::Results<CallDescription>&) {
+      ask();
+      asked.set_value();
+    });
+    asked.get_future().wait();
   }
 
   // A call with an input, and the output `data` of its first attempt.

@@ -234,6 +234,8 @@ TEST_F(ConnectionsTest, ReplacingFilesUnderLoadFailsNoCall) {
     const std::string expected = absl::StrCat("client ", i);
     EXPECT_TRUE(server_.WaitForPeer(expected)) << expected;
   }
+  // No session stays on the connections of an old certificate.
+  EXPECT_TRUE(server_.WaitFor("SessionEnd", 3));
   is_over = true;
   for (std::thread& caller : callers) caller.join();
   EXPECT_GT(calls, 10);

@@ -59,6 +59,9 @@ grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& m
                       ItemError(code, reason, message, retry_delay).SerializeAsString());
 }
 
+grpc::Status NoAnswer() { return grpc::Status(grpc::StatusCode::CANCELLED, "no answer"); }
+grpc::Status LateAnswer() { return grpc::Status(grpc::StatusCode::CANCELLED, "late answer"); }
+
 FakeFunctionIo::FakeFunctionIo(std::shared_ptr<grpc::ServerCredentials> credentials) {
   int port = 0;
   grpc::ServerBuilder builder;
@@ -138,7 +141,12 @@ void FakeFunctionIo::TellAck() {
 
 int FakeFunctionIo::CountOf(const std::string& rpc) {
   MutexLock lock(&mutex_);
-  return static_cast<int>(std::count(events_.begin(), events_.end(), rpc));
+  return CountEvents(rpc);
+}
+
+int FakeFunctionIo::CountEvents(const std::string& rpc) {
+  return static_cast<int>(std::count(events_.begin(), events_.end(), rpc) +
+                          std::count(session_events_.begin(), session_events_.end(), rpc));
 }
 
 std::optional<std::string> FakeFunctionIo::InputOf(const std::string& call_id) {
@@ -150,7 +158,7 @@ std::optional<std::string> FakeFunctionIo::InputOf(const std::string& call_id) {
 bool FakeFunctionIo::WaitFor(const std::string& rpc, int count) {
   MutexLock lock(&mutex_);
   const absl::Time until = absl::Now() + absl::Seconds(60);
-  while (std::count(events_.begin(), events_.end(), rpc) < count) {
+  while (CountEvents(rpc) < count) {
     if (absl::Now() >= until) return false;
     changed_.WaitFor(&mutex_, until - absl::Now());
   }

@@ -33,6 +33,10 @@ google::rpc::Status IdTimeError(absl::Duration id_ahead);
 grpc::Status RpcError(absl::StatusCode code, Reason reason, const std::string& message,
                       absl::Duration retry_delay = absl::ZeroDuration());
 
+// Of requests of a session: no answer ever, or behind the next one.
+grpc::Status NoAnswer();
+grpc::Status LateAnswer();
+
 // What happens to one RPC.
 struct Fault {
   enum class When {
@@ -41,8 +45,9 @@ struct Fault {
     kSilence,    // nothing is done, and no answer comes until the client gives up
     kItem,       // the item with index `item` fails with `item_status`, the others are done
     kCorrupted,  // done, and payloads are answered with a flipped bit
+    kLate,       // done, and answered when the next request has come. On sessions only.
     // Of streams:
-    kBroken,      // the stream breaks behind its segment, or output, with index `item`
+    kBroken,      // the stream breaks behind its segment, output or request with index `item`
     kForgotten,   // an upload breaks behind that segment, and nothing of it is kept
     kTruncated,   // a download ends behind that segment, or -1: its header, as if it were complete
     kUnfinished,  // a download says it is complete behind that segment
@@ -106,7 +111,8 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   // Called, without a lock, when acks come in, by an RPC of their own or on a stream.
   void OnAck(std::function<void()> observer);
 
-  // The names of the RPCs so far, in order, and their requests. Beside them, "Ack" and "Release" for
+  // The names of the RPCs so far, in order, and their requests, whether these came on a session or
+  // not; "Session" and "SessionEnd" are no events, but are counted and waited for. Beside them, "Ack" and "Release" for
   // each output that was acknowledged or released, whatever brought that.
   std::vector<std::string> Events();
   int CountOf(const std::string& rpc);
@@ -145,6 +151,11 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
                            v1::QueryUploadResponse* response) override;
   grpc::Status Download(grpc::ServerContext* context, const v1::DownloadRequest* request,
                         grpc::ServerWriter<v1::DownloadResponse>* writer) override;
+  // Carries out its requests as the RPCs do, one after the other. kBroken: the frame with that request
+  // is carried out up to it, and not answered.
+  grpc::Status Session(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) override;
   // Acks on it meet the faults of "StreamAcks", kBefore and kAfter: either breaks the stream.
   grpc::Status StreamOutputs(grpc::ServerContext* context,
                              grpc::ServerReaderWriter<v1::StreamOutputsResponse,
@@ -190,7 +201,11 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   grpc::Status Serve(const std::string& rpc, grpc::ServerContext* context, const Request& request,
                      Response* response, Work work) EXCLUDES_LOCK(mutex_);
   std::optional<Fault> TakeFault(const std::string& rpc) REQUIRES_LOCK(mutex_);
+  int CountEvents(const std::string& rpc) REQUIRES_LOCK(mutex_);
   void TellAck() EXCLUDES_LOCK(mutex_);
+  // The RPC of a request.
+  grpc::Status ServeNumbered(grpc::ServerContext* context, const v1::NumberedRequest& request,
+                             v1::NumberedResponse* response);
   // Until the client gives up.
   grpc::Status StayInSilence(grpc::ServerContext* context) REQUIRES_LOCK(mutex_);
   template <typename Request>
@@ -206,6 +221,8 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   std::map<std::string, Fault> lasting_faults_ GUARDED_BY(mutex_);
   std::function<void()> on_ack_ GUARDED_BY(mutex_);
   std::vector<std::string> events_ GUARDED_BY(mutex_);
+  std::vector<std::string> session_events_ GUARDED_BY(mutex_);
+  std::set<const grpc::ServerContext*> sessions_ GUARDED_BY(mutex_);
   std::set<std::string> peers_ GUARDED_BY(mutex_);  // common names
   std::vector<std::unique_ptr<google::protobuf::Message>> requests_ GUARDED_BY(mutex_);
   std::string target_;
@@ -234,6 +251,7 @@ grpc::Status FakeFunctionIo::Serve(const std::string& rpc, grpc::ServerContext* 
   changed_.NotifyAll();
   if (!fault.has_value()) return grpc::Status::OK;
   if (fault->when == Fault::When::kAfter) return fault->status;
+  if (fault->when == Fault::When::kLate) return LateAnswer();
   if (fault->when == Fault::When::kCorrupted) Corrupt(response);
   if (fault->when == Fault::When::kItem) SetItemStatus(response, fault->item, fault->item_status);
   return grpc::Status::OK;

@@ -20,6 +20,13 @@ grpc::Status FromItem(const google::rpc::Status& status) {
                       status.SerializeAsString());
 }
 
+void SetStatus(const grpc::Status& status, v1::NumberedResponse* answer) {
+  answer->clear_response();
+  answer->mutable_status()->ParseFromString(status.error_details());
+  answer->mutable_status()->set_code(status.error_code());
+  answer->mutable_status()->set_message(status.error_message());
+}
+
 bool Meets(const std::optional<Fault>& fault, Fault::When when, int item) {
   return fault.has_value() && fault->when == when && fault->item == item;
 }
@@ -68,6 +75,7 @@ grpc::Status FakeFunctionIo::Upload(grpc::ServerContext* context,
 }
 
 grpc::Status FakeFunctionIo::StayInSilence(grpc::ServerContext* context) {
+  if (sessions_.contains(context)) return NoAnswer();
   while (!context->IsCancelled()) changed_.WaitFor(&mutex_, absl::Milliseconds(5));
   return grpc::Status::CANCELLED;
 }
@@ -174,6 +182,79 @@ grpc::Status FakeFunctionIo::Download(grpc::ServerContext* context,
   }
   writer->Write(response);
   return grpc::Status::OK;
+}
+
+grpc::Status FakeFunctionIo::ServeNumbered(grpc::ServerContext* context,
+                                           const v1::NumberedRequest& request,
+                                           v1::NumberedResponse* response) {
+  switch (request.request_case()) {
+    case v1::NumberedRequest::kPutInputs:
+      return PutInputs(context, &request.put_inputs(), response->mutable_put_inputs());
+    case v1::NumberedRequest::kGetInputs:
+      return GetInputs(context, &request.get_inputs(), response->mutable_get_inputs());
+    case v1::NumberedRequest::kPutOutputs:
+      return PutOutputs(context, &request.put_outputs(), response->mutable_put_outputs());
+    case v1::NumberedRequest::kAckOutputs:
+      return AckOutputs(context, &request.ack_outputs(), response->mutable_ack_outputs());
+    case v1::NumberedRequest::kReleaseOutputs:
+      return ReleaseOutputs(context, &request.release_outputs(),
+                            response->mutable_release_outputs());
+    case v1::NumberedRequest::kRenewClaims:
+      return RenewClaims(context, &request.renew_claims(), response->mutable_renew_claims());
+    case v1::NumberedRequest::kDescribeCalls:
+      return DescribeCalls(context, &request.describe_calls(), response->mutable_describe_calls());
+    case v1::NumberedRequest::kDeleteCalls:
+      return DeleteCalls(context, &request.delete_calls(), response->mutable_delete_calls());
+    case v1::NumberedRequest::kClaimOutputs:
+      return ClaimOutputs(context, &request.claim_outputs(), response->mutable_claim_outputs());
+    case v1::NumberedRequest::REQUEST_NOT_SET:
+      break;
+  }
+  return Refuse(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid);
+}
+
+grpc::Status FakeFunctionIo::Session(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) {
+  std::optional<Fault> fault;
+  {
+    MutexLock lock(&mutex_);
+    sessions_.insert(context);
+    session_events_.push_back("Session");
+    changed_.NotifyAll();
+    fault = TakeFault("Session");
+  }
+  bool is_over = fault.has_value() && fault->when == Fault::When::kBefore;
+  v1::SessionRequest frame;
+  v1::SessionResponse late;
+  int served = 0;
+  while (!is_over && stream->Read(&frame)) {
+    {
+      MutexLock lock(&mutex_);
+      requests_.push_back(std::make_unique<v1::SessionRequest>(frame));
+    }
+    v1::SessionResponse answers;
+    answers.Swap(&late);
+    for (const v1::NumberedRequest& request : frame.requests()) {
+      v1::NumberedResponse answer;
+      answer.set_number(request.number());
+      const grpc::Status served_status = ServeNumbered(context, request, &answer);
+      if (served_status.error_message() == LateAnswer().error_message()) {
+        *late.add_responses() = std::move(answer);
+      } else if (served_status.error_message() != NoAnswer().error_message()) {
+        if (!served_status.ok()) SetStatus(served_status, &answer);
+        *answers.add_responses() = std::move(answer);
+      }
+      is_over = Meets(fault, Fault::When::kBroken, served++);
+      if (is_over) break;
+    }
+    if (!is_over && answers.responses_size() > 0) stream->Write(answers);
+  }
+  MutexLock lock(&mutex_);
+  sessions_.erase(context);
+  session_events_.push_back("SessionEnd");
+  changed_.NotifyAll();
+  return is_over ? fault->status : grpc::Status::OK;
 }
 
 // One StreamOutputs under way: a thread reads, the handler's own pushes.

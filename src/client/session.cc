@@ -1,0 +1,207 @@
+#include "client/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "client/sessions.h"
+#include "client/time_budget.h"
+
+namespace mayfly::client {
+namespace {
+
+// A frame has at least one request, of any size.
+constexpr int kFrameRequestsMax = 256;
+constexpr size_t kFrameBytesMax = 256 << 10;
+
+Completion::Then RunAll(std::vector<Completion::Then> thens) {
+  if (thens.empty()) return nullptr;
+  if (thens.size() == 1) return std::move(thens.front());
+  return [thens = std::move(thens)]() mutable {
+    for (Completion::Then& then : thens) then();
+  };
+}
+
+absl::Status StatusOfEnd(const absl::Status& status) {
+  // The client cancels a session only when it has no calls left.
+  if (!status.ok() && !absl::IsCancelled(status)) return status;
+  return absl::UnavailableError("the session ended before the answer");
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<Connections::Stub> stub,
+                 const std::shared_ptr<Deadlines>& deadlines, const SessionTimes& times,
+                 std::weak_ptr<Sessions> sessions)
+    : stub_(std::move(stub)),
+      idle_(times.idle),
+      use_end_(Elapsed() + times.use),
+      sessions_(std::move(sessions)),
+      last_used_(Elapsed()),
+      deadline_(deadlines) {}
+
+void Session::Open(std::shared_ptr<Dispatcher> dispatcher) {
+  MutexLock lock(&mutex_);
+  stream_ = Stream::Start(std::move(dispatcher), stub_.get(),
+                          &v1::FunctionIo::StubInterface::PrepareAsyncSession, weak_from_this());
+  deadline_.Set(last_used_ + idle_, weak_from_this());
+}
+
+bool Session::Send(Dispatcher* dispatcher, const Entry& entry) {
+  {
+    MutexLock lock(&mutex_);
+    if (closing_) return false;
+    const uint64_t number = next_number_++;
+    entry.request->set_number(number);
+    entry.call->OnTaken(shared_from_this(), number);
+    entries_.emplace(number, entry);
+    waiting_.push_back(number);
+    last_used_ = Elapsed();
+    if (!writable_ || flush_requested_) return true;
+    flush_requested_ = true;
+  }
+  dispatcher->FlushLast(shared_from_this());
+  return true;
+}
+
+std::shared_ptr<Session::Call> Session::Withdraw(uint64_t number) {
+  MutexLock lock(&mutex_);
+  const auto found = entries_.find(number);
+  if (found == entries_.end()) return nullptr;
+  std::shared_ptr<Call> call = std::move(found->second.call);
+  entries_.erase(found);
+  AwaitSerialized(number);
+  HalfCloseIfDone();
+  return call;
+}
+
+void Session::Retire() {
+  MutexLock lock(&mutex_);
+  closing_ = true;
+  HalfCloseIfDone();
+}
+
+void Session::Cancel() {
+  MutexLock lock(&mutex_);
+  closing_ = true;
+  if (stream_ != nullptr) stream_->Cancel();
+}
+
+void Session::Flush() {
+  v1::SessionRequest frame;
+  std::shared_ptr<Stream> stream;
+  uint64_t last = 0;
+  {
+    MutexLock lock(&mutex_);
+    flush_requested_ = false;
+    if (!writable_) return;
+    last = FillFrame(&frame);
+    if (frame.requests().empty()) return HalfCloseIfDone();
+    writable_ = false;
+    stream = stream_;
+  }
+  stream->Write(frame);
+  frame.mutable_requests()->UnsafeArenaExtractSubrange(0, frame.requests_size(), nullptr);
+  MutexLock lock(&mutex_);
+  // The next frame may be through already, on another thread.
+  serialized_ = std::max(serialized_, last);
+  serialized_changed_.NotifyAll();
+}
+
+uint64_t Session::FillFrame(v1::SessionRequest* frame) {
+  size_t bytes = 0;
+  auto* const requests = frame->mutable_requests();
+  for (; !waiting_.empty() && requests->size() < kFrameRequestsMax; waiting_.pop_front()) {
+    const auto found = entries_.find(waiting_.front());
+    if (found == entries_.end()) continue;  // withdrawn
+    bytes += found->second.request_bytes;
+    if (!requests->empty() && bytes > kFrameBytesMax) break;
+    requests->UnsafeArenaAddAllocated(found->second.request);
+    taken_ = found->first;
+  }
+  return taken_;
+}
+
+void Session::AwaitSerialized(uint64_t number) {
+  while (number > serialized_ && number <= taken_) serialized_changed_.Wait(&mutex_);
+}
+
+void Session::HalfCloseIfDone() {
+  if (!closing_ || !writable_ || !entries_.empty()) return;
+  writable_ = false;
+  half_closed_ = true;
+  stream_->WritesDone();
+  deadline_.Set(Elapsed() + idle_, weak_from_this());
+}
+
+void Session::OnDeadline() {
+  MutexLock lock(&mutex_);
+  if (stream_ == nullptr) return;
+  const absl::Duration now = Elapsed();
+  absl::Duration next = std::max(now, last_used_) + idle_;
+  if (half_closed_) {
+    stream_->Cancel();
+  } else if (entries_.empty() && now >= last_used_ + idle_) {
+    // A stream that cannot be written to for so long has not come about.
+    if (!writable_) stream_->Cancel();
+    closing_ = true;
+    return HalfCloseIfDone();
+  } else if (entries_.empty()) {
+    next = last_used_ + idle_;
+  }
+  deadline_.Set(next, weak_from_this());
+}
+
+void Session::OnWritable() {
+  {
+    MutexLock lock(&mutex_);
+    writable_ = stream_ != nullptr && !half_closed_;
+  }
+  Flush();
+}
+
+Completion::Then Session::OnResponse(v1::SessionResponse* response) {
+  std::vector<std::shared_ptr<Call>> calls(response->responses_size());
+  {
+    MutexLock lock(&mutex_);
+    for (size_t i = 0; i < calls.size(); ++i) {
+      const uint64_t number = response->responses(static_cast<int>(i)).number();
+      const auto found = entries_.find(number);
+      if (found == entries_.end()) continue;  // withdrawn
+      calls[i] = std::move(found->second.call);
+      entries_.erase(found);
+      AwaitSerialized(number);
+    }
+    HalfCloseIfDone();
+  }
+  std::vector<Completion::Then> thens;
+  for (size_t i = 0; i < calls.size(); ++i) {
+    if (calls[i] == nullptr) continue;
+    Completion::Then then = calls[i]->OnAnswered(response->mutable_responses(static_cast<int>(i)));
+    if (then != nullptr) thens.push_back(std::move(then));
+  }
+  return RunAll(std::move(thens));
+}
+
+Completion::Then Session::OnBroken(const absl::Status& status) {
+  std::vector<std::shared_ptr<Call>> calls;
+  {
+    MutexLock lock(&mutex_);
+    closing_ = true;
+    writable_ = false;
+    stream_ = nullptr;
+    deadline_.Clear();
+    waiting_.clear();
+    calls.reserve(entries_.size());
+    for (auto& [number, entry] : entries_) calls.push_back(std::move(entry.call));
+    entries_.clear();
+  }
+  if (const auto sessions = sessions_.lock()) sessions->OnEnd(this);
+  std::vector<Completion::Then> thens;
+  for (const std::shared_ptr<Call>& call : calls) {
+    Completion::Then then = call->OnSessionEnd(StatusOfEnd(status));
+    if (then != nullptr) thens.push_back(std::move(then));
+  }
+  return RunAll(std::move(thens));
+}
+
+}  // namespace mayfly::client
