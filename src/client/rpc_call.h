@@ -49,8 +49,8 @@ class RpcCall : public Operation, public Completion, public Session::Call {
   void Start() {
     const absl::Duration held = Prepare();
     const absl::Duration time = AttemptTime(held);
-    // All is set before the attempt begins: it may end on the core's thread before this one has come
-    // back from it.
+    // All is set before the attempt begins: it may end on the core's thread before this one has
+    // come back from it.
     const size_t bytes = request_->ByteSizeLong();
     if (held == absl::ZeroDuration() && FitsSession(bytes)) {
       state_ = State::kOnSession;

@@ -1,9 +1,9 @@
 // A Session carries the requests of many RpcCalls on one stream, without an RPC for each.
 //
-// It writes one frame at a time: the requests that have come since the last one was written, so that
-// they leave together when there are many and at once when there is one. Requests of the callbacks
-// of one completion share a frame (Dispatcher). Payloads are not copied: a frame borrows the requests
-// until it is serialized, and responses are read where they were parsed.
+// It writes one frame at a time: the requests that have come since the last one was written, so
+// that they leave together when there are many and at once when there is one. Requests of the
+// callbacks of one completion share a frame (Dispatcher). Payloads are not copied: a frame borrows
+// the requests until it is serialized, and responses are read where they were parsed.
 //
 // A session that is retired, or that has carried nothing for a while, takes no more requests; it is
 // half-closed when those that it took are answered. Requests that have no answer when it ends may

@@ -1,8 +1,9 @@
 // The Sessions of a core: one that takes requests, and those before it that wait for their last
 // answers.
 //
-// A session takes requests for a minute, so that it ends long before the server cuts it off for the
-// age of its connection, and until the certificate is replaced. Then the next request opens another.
+// A session takes requests for a minute, so that it ends long before the server cuts it off for
+// the age of its connection, and until the certificate is replaced. Then the next request opens
+// another.
 #pragma once
 
 #include <memory>

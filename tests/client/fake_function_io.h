@@ -112,8 +112,9 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   void OnAck(std::function<void()> observer);
 
   // The names of the RPCs so far, in order, and their requests, whether these came on a session or
-  // not; "Session" and "SessionEnd" are no events, but are counted and waited for. Beside them, "Ack" and "Release" for
-  // each output that was acknowledged or released, whatever brought that.
+  // not. Beside them, "Ack" and "Release" for each output that was acknowledged or released,
+  // whatever brought that. "Session" and "SessionEnd" are not among them, but are counted and
+  // waited for.
   std::vector<std::string> Events();
   int CountOf(const std::string& rpc);
   // Waits until `rpc` was called `count` times. False after 60 s.
