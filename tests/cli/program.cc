@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -28,8 +29,10 @@ std::vector<char*> Pointers(std::vector<std::string>* words) {
   return pointers;
 }
 
-// A child that has not begun its program yet counts what its parent has ever had in memory.
+// A child that has not begun its program yet counts what its parent has ever had in memory, and what it
+// has freed and kept.
 void ForgetPeakMemory() {
+  malloc_trim(0);
   const int descriptor = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
   Check(write(descriptor, "5", 1) == 1, "the peak of the memory can be forgotten");
   close(descriptor);
