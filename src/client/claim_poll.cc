@@ -32,10 +32,7 @@ void ClaimPoll::Begin(std::shared_ptr<Core> core, std::vector<std::string> call_
 
 ClaimPoll::ClaimPoll(const std::shared_ptr<Core>& core_of_client, std::vector<std::string> call_ids,
                      const ClaimOptions& options, Done done)
-    : RpcCall(core_of_client,
-              {.call = &v1::FunctionIo::StubInterface::AsyncClaimOutputs,
-               .session_request = &v1::NumberedRequest::mutable_claim_outputs,
-               .session_response = &v1::NumberedResponse::mutable_claim_outputs},
+    : RpcCall(core_of_client, {.call = &v1::FunctionIo::StubInterface::AsyncClaimOutputs},
               TimeBudget(options.wait + TimeoutOf(*core_of_client, options))),
       wait_(options.wait),
       fresh_token_for_each_poll_(options.token.empty()),

@@ -1,8 +1,7 @@
 // An RpcCall sends one request until it is answered or its time is up.
 //
 // An attempt travels on the core's session, or as an RPC of its own: a large one would hold up the
-// others of a session, and the server is told when an RPC is cancelled, so that it does not go on
-// waiting.
+// others of a session, and the server learns that an RPC is cancelled, so that a claim is not kept.
 //
 // It repeats an attempt that ended UNAVAILABLE or without an answer, unchanged, after a growing
 // pause. It owns itself while under way. After Start it runs on the core's thread only. Derived
@@ -52,7 +51,7 @@ class RpcCall : public Operation, public Completion, public Session::Call {
     // All is set before the attempt begins: it may end on the core's thread before this one has
     // come back from it.
     const size_t bytes = request_->ByteSizeLong();
-    if (held == absl::ZeroDuration() && FitsSession(bytes)) {
+    if (FitsSession(bytes)) {
       state_ = State::kOnSession;
       attempt_end_ = Elapsed() + time;
       core_->sessions()->Send(

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+
 #include "client/sessions.h"
 #include "client/time_budget.h"
 
@@ -21,10 +23,23 @@ Completion::Then RunAll(std::vector<Completion::Then> thens) {
   };
 }
 
+// What its requests are told of a session's end: to be repeated, unless another session would end alike.
 absl::Status StatusOfEnd(const absl::Status& status) {
-  // The client cancels a session only when it has no calls left.
-  if (!status.ok() && !absl::IsCancelled(status)) return status;
-  return absl::UnavailableError("the session ended before the answer");
+  switch (status.code()) {
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kUnimplemented:
+      return status;
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kCancelled:  // the client cancels one only when it has no calls left
+      return absl::UnavailableError("the session ended before the answer");
+    default:  // what gRPC says of a stream that it could not go on with
+      return absl::UnavailableError(
+          absl::StrCat("the session ended before the answer: ", status.message()));
+  }
 }
 
 }  // namespace

@@ -10,8 +10,9 @@
 //     mutex. Finish is the last one; it also clears the pointer to the reactor;
 //   * at most one read and one write are in flight, and Finish is not called while a write is in
 //     flight or a message is being handled.
-// gRPC never calls back from within these operations (none of the reactions is inlineable, see
-// server_callback_handlers.h), so the mutex may be held.
+// gRPC never calls a stream back from within these operations (none of its reactions is inlineable, see
+// server_callback_handlers.h), and what it may call there of unary calls needs no stream
+// (unary_call.h). So the mutex may be held.
 #pragma once
 
 #include <chrono>
@@ -51,7 +52,7 @@ template <typename Request, typename Response>
 class BidiStream : public OpenStream,
                    public std::enable_shared_from_this<BidiStream<Request, Response>> {
  public:
-  // After a drain begins, the client has this long to end its stream.
+  // After a drain begins, the client has this long to end its stream, and as long again to read the rest.
   static constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 
   BidiStream(Rpc rpc, grpc::CallbackServerContext* context, const StreamSurroundings& surroundings)
@@ -239,9 +240,13 @@ class BidiStream : public OpenStream,
     {
       MutexLock lock(&mutex_);
       if (reactor_ == nullptr) return;
+      SetAlarm(kDrainGrace, &BidiStream::CutUnread, &drain_alarm_);
     }
     OnDrainOver();
-    // Otherwise a client that does not read would keep the stream open for ever.
+  }
+
+  // A client that does not read would keep the stream open for ever.
+  void CutUnread() EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
     if (reactor_ != nullptr && writing_) context_->TryCancel();
   }

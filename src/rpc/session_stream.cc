@@ -14,6 +14,14 @@ absl::Status NoRequestError() {
   return FieldError("request", "missing", "expected one, of a kind that this server knows");
 }
 
+template <typename Request>
+bool MayWait(const Request&) {
+  return false;
+}
+bool MayWait(const v1::ClaimOutputsRequest& request) {
+  return request.wait().seconds() > 0 || request.wait().nanos() > 0;
+}
+
 google::rpc::Status WireStatusOf(const absl::Status& status, Log* log) {
   if (!absl::IsCancelled(status)) return ToWireStatus(status, log);
   google::rpc::Status cancelled;
@@ -52,6 +60,7 @@ absl::Duration SessionStream::OnMessage(const v1::SessionRequest& message) {
                                           {.min = 1, .max = kRequestsMax, .unit = "requests"});
   if (!status.ok()) {
     Close(status);
+    CancelWaiting();
     return absl::ZeroDuration();
   }
   {
@@ -102,7 +111,8 @@ void SessionStream::Handle(const v1::NumberedRequest& request) {
       break;
   }
   const auto answer = NewAnswer(Rpc::kSession, number);
-  if (Count(answer)) Answered(answer, NoRequestError());
+  bool waits = false;
+  if (Count(answer, /*request_bytes=*/0, &waits)) Answered(answer, NoRequestError());
 }
 
 template <typename Request, typename Response>
@@ -111,10 +121,9 @@ void SessionStream::Ask(Rpc rpc, uint64_t number, const Request& request,
                         Requests::Method<Request, Response> method) {
   const auto answer = NewAnswer(rpc, number);
   const ItemCount items = CountOf(request);
-  answer->request_bytes = request.ByteSizeLong();
   answer->item_count = items.count;
-  answer->is_claim = rpc == Rpc::kClaimOutputs;
-  if (!Count(answer)) return;
+  bool waits = MayWait(request);
+  if (!Count(answer, request.ByteSizeLong(), &waits)) return;
   const absl::Status status = admission_->AdmitRequest(admitted_, rpc, items);
   if (!status.ok()) return Answered(answer, status);
   Requests::Caller caller = {.store = admitted_.store, .tenant = admitted_.tenant};
@@ -124,7 +133,7 @@ void SessionStream::Ask(Rpc rpc, uint64_t number, const Request& request,
     open_call.Open(call_, admitted_.chain, admitted_.tenant);
     caller.taker = &open_call;
   }
-  caller.may_wait = answer->may_wait;
+  caller.may_wait = waits;
   KeepClaim(answer, (requests_.*method)(caller, request, (answer->response.*response_of)(),
                                         [answer](const absl::Status& outcome) {
                                           answer->session->Answered(answer, outcome);
@@ -139,24 +148,29 @@ std::shared_ptr<SessionStream::Answer> SessionStream::NewAnswer(Rpc rpc, uint64_
   return answer;
 }
 
-bool SessionStream::Count(const std::shared_ptr<Answer>& answer) {
+bool SessionStream::Count(const std::shared_ptr<Answer>& answer, uint64_t request_bytes,
+                          bool* waits) {
   MutexLock lock(&mutex_);
   if (broken()) return false;
   CountItems(answer->item_count);
-  if (answer->is_claim) {
-    answer->may_wait = claims_.size() < kWaitingClaimsMax;
+  *waits = *waits && claims_.size() < kWaitingClaimsMax;
+  if (*waits) {
     claims_.insert(answer);
   } else {
     ++unanswered_count_;
-    unanswered_bytes_ += answer->request_bytes;
+    CountUnanswered(answer.get(), request_bytes);
   }
   return true;
 }
 
+void SessionStream::CountUnanswered(Answer* answer, uint64_t bytes) {
+  answer->counted_bytes += bytes;
+  unanswered_bytes_ += bytes;
+}
+
 void SessionStream::Uncount(const Answer& answer) {
-  if (answer.is_claim) return;
   --unanswered_count_;
-  unanswered_bytes_ -= answer.request_bytes;
+  unanswered_bytes_ -= answer.counted_bytes;
 }
 
 // The claim may have been answered before the store has returned its handle, and the client be gone.
@@ -193,7 +207,8 @@ void SessionStream::Answered(const std::shared_ptr<Answer>& answer, const absl::
   Claims released;
   {
     MutexLock lock(&mutex_);
-    claims_.erase(answer);
+    if (claims_.erase(answer) > 0) ++unanswered_count_;
+    CountUnanswered(answer.get(), answer->bytes);
     if (broken()) {
       Discard(answer.get(), &released);
     } else {
@@ -214,6 +229,7 @@ std::unique_ptr<v1::SessionResponse> SessionStream::NextResponse() {
     if (!written_.empty() && bytes > kMessageBytesMax) break;
     if (answer->open_call.has_value() && !answer->open_call->BeginWrite()) {
       // Nothing of it is sent: as if the client had not received it.
+      answer->open_call->Close();
       answer->is_dropped = true;
       answer->response.clear_response();
       answer->response.mutable_status()->set_code(static_cast<int>(absl::StatusCode::kUnavailable));
@@ -262,18 +278,25 @@ void SessionStream::Release(const Claims& claims) {
 void SessionStream::OnBroken() {
   std::deque<std::shared_ptr<Answer>> answered;
   Claims released;
-  Claims waiting;
   {
     MutexLock lock(&mutex_);
     answered = std::exchange(answered_, {});
     for (const std::shared_ptr<Answer>& answer : answered) Discard(answer.get(), &released);
+  }
+  CancelWaiting();
+  Release(released);
+  Close(absl::CancelledError());
+}
+
+void SessionStream::CancelWaiting() {
+  Claims waiting;
+  {
+    MutexLock lock(&mutex_);
     for (const std::shared_ptr<Answer>& answer : claims_) {
       if (answer->claim != nullptr) waiting.push_back(answer->claim);
     }
   }
   for (const std::shared_ptr<ClaimHandle>& claim : waiting) claim->Cancel();
-  Release(released);
-  Close(absl::CancelledError());
 }
 
 void SessionStream::Close(const absl::Status& status) {

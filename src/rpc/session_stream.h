@@ -4,9 +4,9 @@
 //   message   requests   -> each is admitted by itself, and carried out (requests.h)
 //             answers    <- one message takes all that have come since the last one was written
 //
-// One thread at a time reads, validates and seals a message. At most kUnansweredMax requests and
-// kUnansweredBytesMax bytes of them are without an answer that was written: at the bound no message is
-// read. Claims that wait are not counted there, but have a bound of their own.
+// One thread at a time reads, validates and seals a message. When kUnansweredMax requests have no answer
+// that was written, or kUnansweredBytesMax bytes of them and their answers, no message is read. Claims
+// that wait are not counted there until they are answered, but have a bound of their own.
 //
 // What an answer holds of payloads is an OpenCall of its own, as a unary RPC's answer has. The RPC does
 // not end before all of them are closed, since they refer to it. When the client is gone, claims that
@@ -62,12 +62,10 @@ class SessionStream final : public BidiStream<v1::SessionRequest, v1::SessionRes
     v1::NumberedResponse response;
     CallRecord record;
     std::optional<OpenCall> open_call;  // of an answer that returns payloads
-    uint64_t request_bytes = 0;
     uint64_t bytes = 0;  // of the response
     int item_count = 0;
-    bool is_claim = false;
-    bool may_wait = true;
     // Guarded by the session's mutex.
+    uint64_t counted_bytes = 0;  // among the session's unanswered ones
     // From when the store has returned it until the answer was written. It holds the answer.
     std::shared_ptr<ClaimHandle> claim;
     bool is_written = false;
@@ -93,9 +91,12 @@ class SessionStream final : public BidiStream<v1::SessionRequest, v1::SessionRes
            Response* (v1::NumberedResponse::*response_of)(),
            Requests::Method<Request, Response> method) EXCLUDES_LOCK(mutex_);
   std::shared_ptr<Answer> NewAnswer(Rpc rpc, uint64_t number);
-  // Counts the request as unanswered. False: the client is gone.
-  bool Count(const std::shared_ptr<Answer>& answer) EXCLUDES_LOCK(mutex_);
+  // Counts the request among those that wait, if it may, or are unanswered. False: the client is gone.
+  bool Count(const std::shared_ptr<Answer>& answer, uint64_t request_bytes, bool* waits)
+      EXCLUDES_LOCK(mutex_);
+  void CountUnanswered(Answer* answer, uint64_t bytes) REQUIRES_LOCK(mutex_);
   void Uncount(const Answer& answer) REQUIRES_LOCK(mutex_);
+  void CancelWaiting() EXCLUDES_LOCK(mutex_);
   void KeepClaim(const std::shared_ptr<Answer>& answer, std::shared_ptr<ClaimHandle> claim)
       EXCLUDES_LOCK(mutex_);
   void Answered(const std::shared_ptr<Answer>& answer, const absl::Status& status)

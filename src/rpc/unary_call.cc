@@ -9,6 +9,7 @@ UnaryCall::UnaryCall(Rpc rpc, int item_count, InFlight* in_flight, Log* log, Clo
 
 PayloadTaker* UnaryCall::Open(OpenCalls* open_calls, grpc::CallbackServerContext* context,
                               const Admitted& admitted) {
+  context_ = context;
   open_call_.emplace(open_calls, OpenCall::Kind::kReply);
   open_call_->Open(context->c_call(), admitted.chain, admitted.tenant);
   return &*open_call_;
@@ -26,6 +27,10 @@ void UnaryCall::End(grpc::Status status) {
   }
   record_.Write(status, item_count_);
   Finish(status);
+}
+
+bool UnaryCall::InternalInlineable() {
+  return claim_ == nullptr || !(cancelled_ || context_->IsCancelled());
 }
 
 void UnaryCall::OnCancel() {

@@ -44,9 +44,10 @@ class UnaryCall : public grpc::ServerUnaryReactor {
 
   void OnCancel() override;
   void OnDone() override;
-  // gRPC then calls both on the thread that finds the call cancelled or done. By default it wakes a
-  // thread of its executor for each call, which takes longer than all they do.
-  bool InternalInlineable() override { return true; }
+  // Whether gRPC runs these two where it finds the call cancelled or done: perhaps within an operation on
+  // another call, whose caller holds locks. Otherwise it wakes a thread of its executor, which takes
+  // longer than all they do. Only the release of a claim needs that, because it asks the store.
+  bool InternalInlineable() override;
 
  private:
   void End(grpc::Status status);
@@ -54,6 +55,7 @@ class UnaryCall : public grpc::ServerUnaryReactor {
   CallRecord record_;
   const int item_count_;
   std::shared_ptr<ClaimHandle> claim_;
+  grpc::CallbackServerContext* context_ = nullptr;  // of calls that return payloads
   std::optional<OpenCall> open_call_;
   std::atomic<bool> cancelled_{false};
 };

@@ -9,6 +9,12 @@
 #include "store/shard/durability.h"
 
 namespace mayfly {
+namespace {
+
+// How many requests are worth waiting for others.
+constexpr size_t kGatheredMax = 4096;
+
+}  // namespace
 
 absl::Status Router::Start(Sweeper* sweeper, Uploads* uploads) {
   for (uint32_t number = 0; number < context_.config.storage.shards; ++number) {
@@ -72,7 +78,10 @@ void Router::Gathering::Add(std::vector<Request> requests) {
       std::any_of(requests.begin(), requests.end(), [syncs_puts](const Request& request) {
         return MaySync(request.operation, syncs_puts);
       });
-  std::move(requests.begin(), requests.end(), std::back_inserter(is_slow ? slow_ : quick_));
+  std::vector<Request>& gathered = is_slow ? slow_ : quick_;
+  std::move(requests.begin(), requests.end(), std::back_inserter(gathered));
+  // They have their places in the queue, which has no more than 65,536 of them.
+  if (gathered.size() >= kGatheredMax) router_.SubmitNow(std::exchange(gathered, {}));
 }
 
 void Router::Submit(std::vector<Request> requests) {

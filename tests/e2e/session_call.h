@@ -57,9 +57,11 @@ class SessionCall {
     return Finish();
   }
   std::string Break() {
-    context_.TryCancel();
+    Cancel();
     return Finish();
   }
+  // From any thread.
+  void Cancel() { context_.TryCancel(); }
 
  private:
   grpc::ClientContext context_;

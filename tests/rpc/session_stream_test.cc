@@ -226,8 +226,9 @@ TEST_F(SessionStreamTest, AFullSessionHoldsUpNoOther) {
   served_.harness.hooks.commit = commit.hook();
   for (uint64_t number = 1; number <= 2 * SessionStream::kUnansweredMax; ++number) {
     ASSERT_TRUE(call_->Write(Put(number)));
+    if (number == 1) commit.WaitUntilReached();
   }
-  ASSERT_TRUE(QueuedBecome(SessionStream::kUnansweredMax - 1));
+  EXPECT_TRUE(QueuedBecome(SessionStream::kUnansweredMax - 1));
   SessionCall other(served_.client.get());
   ASSERT_TRUE(other.Write(Malformed(7)));
   EXPECT_EQ(other.Next().number(), 7u);
@@ -258,6 +259,36 @@ TEST_F(SessionStreamTest, OneClaimMoreThanMayWaitIsAnsweredAtOnce) {
   const v1::NumberedResponse response = call_->Next();
   EXPECT_EQ(response.number(), 1000u);
   EXPECT_EQ(response.claim_outputs().pending_count(), 1u);
+}
+
+// Those that do not wait are answered at once, and nobody takes the answers.
+TEST_F(SessionStreamTest, ReadsNoMoreWhileManyAnswersAreNotRead) {
+  Start();
+  v1::SessionRequest message;
+  for (int i = 0; i < SessionStream::kRequestsMax; ++i) {
+    v1::NumberedRequest* const request = message.add_requests();
+    request->set_number(1);
+    v1::ClaimOutputsRequest* const claim = request->mutable_claim_outputs();
+    claim->set_claim_token(NewClaimToken());
+    for (int k = 0; k < 512; ++k) claim->add_call_ids("x");  // told of each by 100 bytes and more
+  }
+  constexpr int kMessages = 100;  // 1.3 GB of answers
+  std::atomic<int> written{0};
+  std::thread writer([&] {
+    for (; written < kMessages; ++written) {
+      if (!call_->Write(message)) return;
+    }
+  });
+  const absl::Time give_up = absl::Now() + kPatience;
+  int before = -1;
+  while (written != before && absl::Now() < give_up) {
+    before = written;
+    absl::SleepFor(absl::Milliseconds(500));
+  }
+  // Each message is 400 KB, and gRPC buffers a few MiB at most.
+  EXPECT_LT(written, kMessages / 2);
+  call_->Cancel();
+  writer.join();
 }
 
 TEST_F(SessionStreamTest, ABrokenSessionReleasesWhatWasClaimedAndNotReceived) {
