@@ -205,8 +205,7 @@ grpc::Status FakeFunctionIo::ServeNumbered(grpc::ServerContext* context,
       return DescribeCalls(context, &request.describe_calls(), response->mutable_describe_calls());
     case v1::NumberedRequest::kDeleteCalls:
       return DeleteCalls(context, &request.delete_calls(), response->mutable_delete_calls());
-    case v1::NumberedRequest::kClaimOutputs:
-      return ClaimOutputs(context, &request.claim_outputs(), response->mutable_claim_outputs());
+    case v1::NumberedRequest::kClaimOutputs:  // the client claims by RPCs
     case v1::NumberedRequest::REQUEST_NOT_SET:
       break;
   }
