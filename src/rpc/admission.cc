@@ -23,8 +23,7 @@ absl::Status RoleRefusedError(Role role, absl::string_view operation, absl::stri
 }
 
 absl::Status CheckRole(Role role, Rpc rpc) {
-  return MayCall(role, rpc) ? absl::OkStatus()
-                            : RoleRefusedError(role, RpcName(rpc), RolesOf(rpc));
+  return MayCall(role, rpc) ? absl::OkStatus() : RoleRefusedError(role, RpcName(rpc), RolesOf(rpc));
 }
 
 }  // namespace

@@ -10,8 +10,8 @@
 //     mutex. Finish is the last one; it also clears the pointer to the reactor;
 //   * at most one read and one write are in flight, and Finish is not called while a write is in
 //     flight or a message is being handled.
-// gRPC never calls a stream back from within these operations (none of its reactions is inlineable, see
-// server_callback_handlers.h), and what it may call there of unary calls needs no stream
+// gRPC never calls a stream back from within these operations (none of its reactions is inlineable,
+// see server_callback_handlers.h), and what it may call there of unary calls needs no stream
 // (unary_call.h). So the mutex may be held.
 #pragma once
 
@@ -52,7 +52,8 @@ template <typename Request, typename Response>
 class BidiStream : public OpenStream,
                    public std::enable_shared_from_this<BidiStream<Request, Response>> {
  public:
-  // After a drain begins, the client has this long to end its stream, and as long again to read the rest.
+  // After a drain begins, the client has this long to end its stream, and as long again to read the
+  // rest.
   static constexpr absl::Duration kDrainGrace = absl::Seconds(1);
 
   BidiStream(Rpc rpc, grpc::CallbackServerContext* context, const StreamSurroundings& surroundings)

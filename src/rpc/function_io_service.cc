@@ -66,7 +66,9 @@ FunctionIoService::FunctionIoService(const Config& config, Admission* admission,
   Handle<v1::QueryUploadRequest, v1::QueryUploadResponse>(
       Rpc::kQueryUpload,
       [this](grpc::CallbackServerContext* context, const v1::QueryUploadRequest* request,
-             v1::QueryUploadResponse* response) { return QueryUpload(context, *request, response); },
+             v1::QueryUploadResponse* response) {
+        return QueryUpload(context, *request, response);
+      },
       &query_upload_messages_);
   Handle<v1::GetServerInfoRequest, v1::GetServerInfoResponse>(
       Rpc::kGetServerInfo,
@@ -102,9 +104,9 @@ void FunctionIoService::HandleBatch(Rpc rpc, Requests::Method<Request, Response>
         const Begun begun = Begin(context, rpc, CountOf(*request));
         if (begun.caller.store == nullptr) return begun.call;
         UnaryCall* const call = begun.call;
-        call->set_claim((requests_.*method)(
-            begun.caller, *request, response,
-            [call](const absl::Status& status) { call->FinishWith(status); }));
+        call->set_claim(
+            (requests_.*method)(begun.caller, *request, response,
+                                [call](const absl::Status& status) { call->FinishWith(status); }));
         return call;
       },
       messages);

@@ -1,5 +1,5 @@
-// Implements FunctionIo as proto/mayfly/v1/function_io.proto describes it: admits the RPC and gives it
-// to what carries it out: requests.h for the batch RPCs, and a class for each RPC that streams.
+// Implements FunctionIo as proto/mayfly/v1/function_io.proto describes it: admits the RPC and gives
+// it to what carries it out: requests.h for the batch RPCs, and a class for each RPC that streams.
 //
 // The response is written on the thread of the store's callback.
 #pragma once

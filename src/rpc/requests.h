@@ -17,8 +17,8 @@
 #include "mayfly/v1/function_io.pb.h"
 #include "rpc/admission.h"
 #include "rpc/log.h"
-#include "rpc/validation.h"
 #include "rpc/valid_items.h"
+#include "rpc/validation.h"
 #include "store/call_store.h"
 
 namespace mayfly {

@@ -62,7 +62,7 @@ class SessionStream final : public BidiStream<v1::SessionRequest, v1::SessionRes
     v1::NumberedResponse response;
     CallRecord record;
     std::optional<OpenCall> open_call;  // of an answer that returns payloads
-    uint64_t bytes = 0;  // of the response
+    uint64_t bytes = 0;                 // of the response
     int item_count = 0;
     // Guarded by the session's mutex.
     uint64_t counted_bytes = 0;  // among the session's unanswered ones
@@ -116,7 +116,7 @@ class SessionStream final : public BidiStream<v1::SessionRequest, v1::SessionRes
   std::deque<std::shared_ptr<Answer>> answered_ GUARDED_BY(mutex_);
   Answers written_ GUARDED_BY(mutex_);  // by gRPC at this moment
   absl::flat_hash_set<std::shared_ptr<Answer>> claims_ GUARDED_BY(mutex_);  // that wait
-  int unanswered_count_ GUARDED_BY(mutex_) = 0;  // without claims_
+  int unanswered_count_ GUARDED_BY(mutex_) = 0;                             // without claims_
   uint64_t unanswered_bytes_ GUARDED_BY(mutex_) = 0;
   std::optional<absl::Status> closing_ GUARDED_BY(mutex_);
 };

@@ -74,10 +74,9 @@ Router::Gathering::~Gathering() {
 
 void Router::Gathering::Add(std::vector<Request> requests) {
   const bool syncs_puts = router_.context_.syncs_puts();
-  const bool is_slow =
-      std::any_of(requests.begin(), requests.end(), [syncs_puts](const Request& request) {
-        return MaySync(request.operation, syncs_puts);
-      });
+  const bool is_slow = std::any_of(
+      requests.begin(), requests.end(),
+      [syncs_puts](const Request& request) { return MaySync(request.operation, syncs_puts); });
   std::vector<Request>& gathered = is_slow ? slow_ : quick_;
   std::move(requests.begin(), requests.end(), std::back_inserter(gathered));
   // They have their places in the queue, which has no more than 65,536 of them.

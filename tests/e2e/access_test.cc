@@ -106,8 +106,7 @@ void AskStreams(TestClient* client, TestClient* worker, const std::string& call_
     grpc::ClientContext context;
     const auto stream = worker->stub()->Session(&context);
     v1::SessionRequest message;
-    v1::OutputItem* const item =
-        message.add_requests()->mutable_put_outputs()->add_items();
+    v1::OutputItem* const item = message.add_requests()->mutable_put_outputs()->add_items();
     item->set_call_id(call_id);
     item->mutable_payload();
     stream->Write(message);
