@@ -254,9 +254,9 @@ class StalledReply {
                const std::vector<std::string>& ids)
       : proxy_(server.port()) {
     arguments_ = Window(kLargeWindow);
-    worker_ = std::make_unique<TestClient>(server.ChannelTo(proxy_.port(), "worker", arguments_));
+    client_ = std::make_unique<TestClient>(server.ChannelTo(proxy_.port(), "worker", arguments_));
     std::string data;
-    EXPECT_EQ(worker_->GetInput(warm_up, &data), "OK");
+    EXPECT_EQ(client_->GetInput(warm_up, &data), "OK");
     proxy_.Stall(TcpProxy::kToClient);
     before_ = proxy_.PassedBytes(TcpProxy::kToClient);
     thread_ = std::thread([this, ids] {
@@ -266,7 +266,28 @@ class StalledReply {
       v1::GetInputsResponse response;
       grpc::ClientContext context;
       context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
-      status_ = Summary(worker_->stub()->GetInputs(&context, request, &response));
+      status_ = Summary(client_->stub()->GetInputs(&context, request, &response));
+    });
+  }
+  // Likewise a claim of outputs; `warm_up` is another output.
+  StalledReply(const TestServer& server, const std::string& warm_up,
+               const v1::ClaimOutputsRequest& request)
+      : proxy_(server.port()) {
+    arguments_ = Window(kLargeWindow);
+    client_ = std::make_unique<TestClient>(server.ChannelTo(proxy_.port(), "client", arguments_));
+    v1::ClaimOutputsRequest first = request;
+    first.clear_call_ids();
+    first.add_call_ids(warm_up);
+    v1::ClaimOutputsResponse claimed;
+    EXPECT_TRUE(client_->Call(&v1::FunctionIo::Stub::ClaimOutputs, first, &claimed).ok());
+    EXPECT_EQ(claimed.outputs_size(), 1);
+    proxy_.Stall(TcpProxy::kToClient);
+    before_ = proxy_.PassedBytes(TcpProxy::kToClient);
+    thread_ = std::thread([this, request] {
+      v1::ClaimOutputsResponse response;
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(120));
+      status_ = Summary(client_->stub()->ClaimOutputs(&context, request, &response));
     });
   }
   ~StalledReply() {
@@ -283,7 +304,7 @@ class StalledReply {
  private:
   TcpProxy proxy_;
   grpc::ChannelArguments arguments_;
-  std::unique_ptr<TestClient> worker_;
+  std::unique_ptr<TestClient> client_;
   uint64_t before_ = 0;
   std::thread thread_;
   std::string status_;
@@ -316,6 +337,34 @@ TEST_F(SlowReaderTest, AReplyBringsNothingPastItsDeadline) {
   const uint64_t bytes = reply.End();
   std::printf("of 45 MiB came %.2f MiB\n", static_cast<double>(bytes) / kMiB);
   EXPECT_LE(bytes, kKernelBytesMax);
+  EXPECT_EQ(reply.status(), "UNAVAILABLE");
+}
+
+class TwoShardsTest : public SlowReaderTest {
+ protected:
+  TwoShardsTest() : SlowReaderTest("[storage]\nshards = 2\n") {}
+};
+
+// The claim's reply is cancelled by the thread of one shard, in the middle of a group, and its claims
+// are also of the other one.
+TEST_F(TwoShardsTest, AStalledClaimIsGivenBackWhenOneOfItsOutputsEnds) {
+  const auto new_output = [this] {
+    const std::string id = PutInputs(1, 1, absl::Minutes(10))[0];
+    EXPECT_EQ(worker_->PutOutput(id, std::string(6 * kMiB, 'o')), "OK");
+    return id;
+  };
+  const std::string warm_up = new_output();
+  v1::ClaimOutputsRequest request;
+  for (int i = 0; i < 8; ++i) request.add_call_ids(new_output());
+  request.set_claim_token(NewClaimToken());
+  request.set_max_bytes(64 * kMiB);
+  StalledReply reply(server_, warm_up, request);
+  WaitFor(request.call_ids(0), v1::CALL_STATE_CLAIMED);
+  WaitUntilIdle();
+  absl::SleepFor(absl::Seconds(1));  // in which the reply becomes an old one
+  Delete({request.call_ids(0)});
+  for (int i = 1; i < 8; ++i) WaitFor(request.call_ids(i), v1::CALL_STATE_READY);
+  reply.End();
   EXPECT_EQ(reply.status(), "UNAVAILABLE");
 }
 
