@@ -26,7 +26,7 @@ class ArenaMessage {
   }
 
  private:
-  // What a message takes beyond it is freed by Clear.
+  // Clear frees all that a message takes beyond it.
   static constexpr size_t kBlockBytes = 128 << 10;
 
   static google::protobuf::ArenaOptions Options(char* block) {

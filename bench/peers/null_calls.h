@@ -1,4 +1,4 @@
-// What the null server answers to the five requests of a call's life, whichever way they come.
+// The null server's answers to the five requests of a call's life, whichever way they come.
 #pragma once
 
 #include <array>

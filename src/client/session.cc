@@ -23,8 +23,8 @@ Completion::Then RunAll(std::vector<Completion::Then> thens) {
   };
 }
 
-// What its requests are told of a session's end: to be repeated, unless another session would end
-// alike.
+// The status that a session's end is for its requests: one that has them repeated, unless another
+// session would end alike.
 absl::Status StatusOfEnd(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:

@@ -204,7 +204,7 @@ void SessionStream::Answered(const std::shared_ptr<Answer>& answer, const absl::
   answer->record.Write(grpc::Status(static_cast<grpc::StatusCode>(status.code()), ""),
                        answer->item_count);
   answer->bytes = answer->response.ByteSizeLong();
-  Claims released;
+  ClaimHandles released;
   {
     MutexLock lock(&mutex_);
     if (claims_.erase(answer) > 0) ++unanswered_count_;
@@ -244,7 +244,7 @@ std::unique_ptr<v1::SessionResponse> SessionStream::NextResponse() {
 
 void SessionStream::OnWritten(bool is_sent) {
   Answers written;
-  Claims released;
+  ClaimHandles released;
   {
     MutexLock lock(&mutex_);
     written = std::exchange(written_, {});
@@ -262,14 +262,14 @@ void SessionStream::OnWritten(bool is_sent) {
   Release(released);
 }
 
-void SessionStream::Discard(Answer* answer, Claims* released) {
+void SessionStream::Discard(Answer* answer, ClaimHandles* released) {
   answer->is_dropped = true;
   Uncount(*answer);
   if (answer->open_call.has_value()) answer->open_call->Close();
   if (answer->claim != nullptr) released->push_back(std::exchange(answer->claim, nullptr));
 }
 
-void SessionStream::Release(const Claims& claims) {
+void SessionStream::Release(const ClaimHandles& claims) {
   for (const std::shared_ptr<ClaimHandle>& claim : claims) claim->ReleaseAnswer();
 }
 
@@ -277,7 +277,7 @@ void SessionStream::Release(const Claims& claims) {
 
 void SessionStream::OnBroken() {
   std::deque<std::shared_ptr<Answer>> answered;
-  Claims released;
+  ClaimHandles released;
   {
     MutexLock lock(&mutex_);
     answered = std::exchange(answered_, {});
@@ -289,7 +289,7 @@ void SessionStream::OnBroken() {
 }
 
 void SessionStream::CancelWaiting() {
-  Claims waiting;
+  ClaimHandles waiting;
   {
     MutexLock lock(&mutex_);
     for (const std::shared_ptr<Answer>& answer : claims_) {

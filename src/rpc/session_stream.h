@@ -8,9 +8,9 @@
 // that was written, or kUnansweredBytesMax bytes of them and their answers, no message is read. Claims
 // that wait are not counted there until they are answered, but have a bound of their own.
 //
-// What an answer holds of payloads is an OpenCall of its own, as a unary RPC's answer has. The RPC does
-// not end before all of them are closed, since they refer to it. When the client is gone, claims that
-// wait are cancelled, and those whose answers were not written released.
+// An answer that holds payloads has an OpenCall of its own, as a unary RPC's answer has. The RPC does not
+// end before all of them are closed, since they refer to it. When the client is gone, claims that wait
+// are cancelled, and those whose answers were not written released.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,7 @@ class SessionStream final : public BidiStream<v1::SessionRequest, v1::SessionRes
     bool is_dropped = false;  // answered, and never to be received
   };
   using Answers = std::vector<std::shared_ptr<Answer>>;
-  using Claims = std::vector<std::shared_ptr<ClaimHandle>>;
+  using ClaimHandles = std::vector<std::shared_ptr<ClaimHandle>>;
 
   absl::Duration OnMessage(const v1::SessionRequest& message) override;
   void OnHalfClose() override { Close(absl::OkStatus()); }
@@ -102,8 +102,8 @@ class SessionStream final : public BidiStream<v1::SessionRequest, v1::SessionRes
   void Answered(const std::shared_ptr<Answer>& answer, const absl::Status& status)
       EXCLUDES_LOCK(mutex_);
   // The client does not receive the answer. Adds its claim to `released`.
-  void Discard(Answer* answer, Claims* released) REQUIRES_LOCK(mutex_);
-  static void Release(const Claims& claims);
+  void Discard(Answer* answer, ClaimHandles* released) REQUIRES_LOCK(mutex_);
+  static void Release(const ClaimHandles& claims);
   void Close(const absl::Status& status) EXCLUDES_LOCK(mutex_);
 
   const Requests& requests_;

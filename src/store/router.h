@@ -35,9 +35,9 @@ class Router {
   // Finishes what is queued and ends the threads. Before the workers end, and before the destructor.
   void Stop();
 
-  // What its thread submits while it is alive reaches the committers together, when it ends: what came
-  // in one message then makes a group in each shard, and another of what waits for the disk. Each
-  // Submit stays together and in its order. They do not nest.
+  // Collects the requests that its thread submits while it is alive, and passes them to the committers
+  // together, when it ends: those of one message then make a group in each shard, and another of those
+  // that wait for the disk. Each Submit stays together and in its order. They do not nest.
   class Gathering {
    public:
     explicit Gathering(Router* router);

@@ -206,7 +206,7 @@ class Found(CertificateTestCase):
             self.assertEqual(found.message, "no connection; why")
             forget()
             self.assertEqual(self.channels.explained_again(self.error).message, "no connection")
-        # What a probe of that time finds is of no use.
+        # A probe of that time finds nothing of use.
         found = self.channels.explained(self.error, "; why", credentials)
         self.assertEqual(found.message, "no connection")
 

@@ -219,7 +219,7 @@ TEST_F(SessionStreamTest, ReadsNoMoreWhileManyBytesAreUnanswered) {
   EXPECT_EQ(call_->FinishAfterRest(), "OK");
 }
 
-// Whatever one session has under way, another one is answered.
+// Another session is answered, whatever this one has under way.
 TEST_F(SessionStreamTest, AFullSessionHoldsUpNoOther) {
   Start();
   Gate commit;
@@ -304,7 +304,7 @@ TEST_F(SessionStreamTest, ABrokenSessionReleasesWhatWasClaimedAndNotReceived) {
   EXPECT_TRUE(Becomes([&] { return Phase(id); }, CallPhase::kReady));
 }
 
-// What the client has is the client's.
+// They are the client's to ack or to release.
 TEST_F(SessionStreamTest, ABrokenSessionKeepsTheClaimsThatWereReceived) {
   Start();
   const CallId id = served_.NewOutput();
