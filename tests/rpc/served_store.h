@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/time/time.h"
 
 #include "e2e/test_client.h"
@@ -66,6 +67,14 @@ class ServedStore {
   }
   void PutOutput(const CallId& id, const std::string& data = "out") {
     Check(harness.PutOutput(id, data, 1, absl::Hours(1), tenant()).status.ok(), "an output is put");
+  }
+
+  // Whether the server knows that an RPC of that name, or a session's request, is over.
+  bool HasEnded(const std::string& rpc) {
+    for (const std::string& line : log_.lines()) {
+      if (absl::StrContains(line, "rpc rpc=" + rpc + " ")) return true;
+    }
+    return false;
   }
 
   StoreHarness harness;
