@@ -1,12 +1,15 @@
 #include "storage/local/row_format.h"
 
 #include "base/bytes.h"
+#include "keys/keyring_format.h"
 #include "storage/local/row_fields.h"
 
 namespace mayfly {
 namespace {
 
-constexpr uint8_t kRowVersion = 1;
+constexpr uint8_t kRowVersion = 2;
+// The first four bytes: the version, and the number of the hour key in the other three.
+constexpr int kHourKeyBits = 24;
 constexpr size_t kDueValueSize = 28;
 constexpr size_t kTombstoneSize = 58;
 constexpr size_t kErasureKeySize = kTombstoneKeySize + 8;
@@ -44,9 +47,7 @@ std::optional<std::pair<CallKey, PayloadKind>> DecodeCallKey(absl::string_view k
 RowHeader EncodeRowHeader(const StoredPayload& payload) {
   RowHeader out;
   FieldWriter(out.data())
-      .Number(kRowVersion)
-      .Number(uint8_t{0})
-      .Number(uint16_t{0})
+      .Number(uint32_t{kRowVersion} << kHourKeyBits | payload.hour_key)
       .Slot(payload.slot)
       .Number(payload.attempt)
       .Number(payload.segment_count)
@@ -60,9 +61,10 @@ RowHeader EncodeRowHeader(const StoredPayload& payload) {
 std::optional<StoredPayload> DecodeRowHeader(absl::string_view row) {
   if (row.size() < kRowHeaderSize) return std::nullopt;
   FieldReader reader(row);
-  if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
-  if (reader.Read<uint8_t>() != 0 || reader.Read<uint16_t>() != 0) return std::nullopt;
+  const auto version_and_key = reader.Read<uint32_t>();
+  if (version_and_key >> kHourKeyBits != kRowVersion) return std::nullopt;
   StoredPayload payload;
+  payload.hour_key = version_and_key & kHourKeyNumberMax;
   payload.slot = reader.ReadSlot();
   payload.attempt = reader.Read<uint32_t>();
   payload.segment_count = reader.Read<uint32_t>();

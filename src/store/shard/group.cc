@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "call/refusal.h"
 #include "store/shard/durability.h"
 #include "store/shard/shard.h"
 #include "store/uploads.h"
@@ -11,7 +12,7 @@
 namespace mayfly {
 namespace {
 
-// The rules take the payload for one that is there: if nothing of it is found, it is damaged.
+// The rules take the payload for one that is there: if its secret is not found, it is damaged.
 absl::Status Unreadable(const absl::Status& status) {
   if (!absl::IsNotFound(status)) return status;
   return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
@@ -51,7 +52,9 @@ class Group::Comparer : public ContentComparer {
     if (!secret.ok()) return Unreadable(secret.status());
     const auto fingerprint =
         context.cipher.FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
-    if (!fingerprint.ok()) return Unreadable(fingerprint.status());
+    // Its second was closed after it was loaded.
+    if (absl::IsNotFound(fingerprint.status())) return EndedError(EndReason::kExpired);
+    RETURN_IF_ERROR(fingerprint.status());
     return *fingerprint == stored.fingerprint;
   }
 
