@@ -1,6 +1,8 @@
 #include "store/upkeep.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <pthread.h>
 #include <string>
 #include <utility>
@@ -55,8 +57,15 @@ bool Upkeep::Pause(absl::Duration duration) {
 }
 
 void Upkeep::RunSweep() {
+  using Clock = std::chrono::steady_clock;
   absl::Duration pause = absl::ZeroDuration();
-  while (Pause(pause)) pause = Sweep() ? absl::ZeroDuration() : kSweepPause;
+  while (Pause(pause)) {
+    const Clock::time_point start = Clock::now();
+    const bool has_more = Sweep();
+    // Nobody can open what is due any more, so its removal need not press: callers get as much time.
+    const absl::Duration worked = absl::FromChrono(Clock::now() - start);
+    pause = has_more ? std::min(worked, kSweepPause) : kSweepPause;
+  }
 }
 
 void Upkeep::RunMaintenance() {
@@ -163,8 +172,9 @@ void Upkeep::ReportSweepLag(const Now& now) {
                                           : std::string("more than a day");
   on_log_(Config::LogLevel::kWarning,
           absl::StrCat("the sweep is ", lag,
-                       " behind: payloads cannot be read past their deadline, but are erased that "
-                       "much later; a larger retention.sweep_batch_calls makes it faster"));
+                       " behind: nobody can decrypt payloads past their deadline, but the room of "
+                       "their rows, and what they count for quotas, come back that much later; a "
+                       "larger retention.sweep_batch_calls makes it faster"));
 }
 
 void Upkeep::MaintainKeys(const Now& now) {

@@ -154,6 +154,7 @@ void Group::RefuseUnreadable(Request request, const absl::Status& status) {
   const auto* expire = std::get_if<ExpirePayload>(&request.operation);
   if (expire != nullptr && now_.erase_ms != Now::kNeverMs) {
     erased_.push_back({.slot = expire->slot, .generation = expire->generation});
+    erased_must_sync_ = true;
   }
   OperationResult result;
   result.status = status;
@@ -230,6 +231,8 @@ Group::Stage Group::RecordRemoved(const Request& request, const Effects& effects
     if (!removed->has_value()) continue;
     if (may_erase_first) {
       erased_.push_back((*removed)->slot);
+      // Of a payload whose second is closed the secret opens nothing.
+      erased_must_sync_ |= !(*removed)->erased;
       continue;
     }
     removed_.slots.push_back((*removed)->slot);
@@ -294,10 +297,12 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   TellImmediate();
 
   Unsynced unsynced;
+  unsynced.erasures = erased_must_sync_;
   std::vector<SlotRef> slots = std::move(erased_);
   if (erases == Erases::kYes) {
     PendingErasure& pending = shard_.erasure_;
     slots.insert(slots.end(), pending.slots.begin(), pending.slots.end());
+    unsynced.erasures |= !pending.slots.empty();
     // The older ones first. They are the group's from here on, also if the erasure fails.
     std::swap(committed_, pending.answers);
     std::move(pending.answers.begin(), pending.answers.end(), std::back_inserter(committed_));
@@ -308,7 +313,6 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   for (const DuePayload& due : stored_) shard_.sweeper_->OnStored(due);
 
   unsynced.rows = must_sync_;
-  unsynced.erasures = !slots.empty();
   if (unsynced.empty()) {
     shard_.Give(std::move(committed_));
   } else {
