@@ -8,6 +8,7 @@ namespace mayfly {
 namespace {
 
 constexpr uint8_t kRowVersion = 2;
+constexpr uint8_t kTombstoneVersion = 1;
 // The first four bytes: the version, and the number of the hour key in the other three.
 constexpr int kHourKeyBits = 24;
 constexpr size_t kDueValueSize = 28;
@@ -180,7 +181,7 @@ TombstoneRowKey EncodeTombstoneKey(const CallKey& key) {
 std::string EncodeTombstone(const Tombstone& tombstone) {
   std::string out(kTombstoneSize, '\0');
   FieldWriter(out.data())
-      .Number(kRowVersion)
+      .Number(kTombstoneVersion)
       .Number(static_cast<uint8_t>(tombstone.reason))
       .Number(tombstone.ended_ms)
       .Number(tombstone.forget_ms)
@@ -193,7 +194,7 @@ std::string EncodeTombstone(const Tombstone& tombstone) {
 std::optional<Tombstone> DecodeTombstone(absl::string_view value) {
   if (value.size() != kTombstoneSize) return std::nullopt;
   FieldReader reader(value);
-  if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
+  if (reader.Read<uint8_t>() != kTombstoneVersion) return std::nullopt;
   const uint8_t reason = reader.Read<uint8_t>();
   if (reason < 1 || reason > 3) return std::nullopt;
   Tombstone tombstone;
