@@ -174,6 +174,12 @@ class Keyring:
         return sorted({chain.cell.hour for chain in self.chains})
 
 
+def offset_of(bank: int, copy: int, cell: Optional[int]) -> int:
+    """Of a cell's sector, or of the header's."""
+    offset = bank * BANK_BYTES + copy * COPY_BYTES
+    return offset if cell is None else offset + FIRST_CELL_OFFSET + SECTOR_BYTES * cell
+
+
 def read_copies(content: bytes) -> List[List[Optional[Cell]]]:
     """Both copies of each cell of the bank that counts, None where one is damaged; needs no key."""
     _, bank = _counting_bank(content)
@@ -194,14 +200,9 @@ def _copies_of(content: bytes, bank: int, number: int) -> List[Optional[Cell]]:
     return [_read_cell(_sector(content, bank, copy, number)) for copy in range(COPIES)]
 
 
-def _offset(bank: int, copy: int, cell: Optional[int]) -> int:
-    offset = bank * BANK_BYTES + copy * COPY_BYTES
-    return offset if cell is None else offset + FIRST_CELL_OFFSET + SECTOR_BYTES * cell
-
-
 def _sector(content: bytes, bank: int, copy: int, cell: Optional[int]) -> bytes:
     """A cell's, or the header's."""
-    offset = _offset(bank, copy, cell)
+    offset = offset_of(bank, copy, cell)
     return content[offset : offset + SECTOR_BYTES]
 
 
@@ -236,7 +237,7 @@ def _check_unnamed(content: bytes) -> None:
     rest = bytearray(content)
     for bank, copy in itertools.product(range(BANKS), range(COPIES)):
         for cell in [None, *range(CELLS)]:
-            offset = _offset(bank, copy, cell)
+            offset = offset_of(bank, copy, cell)
             size = HEADER_BYTES if cell is None else CELL_BYTES
             rest[offset : offset + size] = bytes(size)
     assert not any(rest), "the keyring holds what is not named"
