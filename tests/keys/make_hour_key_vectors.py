@@ -196,6 +196,7 @@ def row_lines() -> Iterator[str]:
     for number, (name, value) in enumerate(labels):
         yield line(f"label_name_{number}", name)
         yield line(f"label_value_{number}", value)
+    yield line("crc32c", crc32c(data))
     yield line("data", data)
     yield line("row_header", row_header)
     yield line("row", reference_seal(input_key, context, plaintext, bytes_for("salt of row", 24)))
