@@ -57,13 +57,13 @@ bool Upkeep::Pause(absl::Duration duration) {
 }
 
 void Upkeep::RunSweep() {
-  using Clock = std::chrono::steady_clock;
+  using Monotonic = std::chrono::steady_clock;
   absl::Duration pause = absl::ZeroDuration();
   while (Pause(pause)) {
-    const Clock::time_point start = Clock::now();
+    const Monotonic::time_point start = Monotonic::now();
     const bool has_more = Sweep();
     // Nobody can open what is due any more, so its removal need not press: callers get as much time.
-    const absl::Duration worked = absl::FromChrono(Clock::now() - start);
+    const absl::Duration worked = absl::FromChrono(Monotonic::now() - start);
     pause = has_more ? std::min(worked, kSweepPause) : kSweepPause;
   }
 }
