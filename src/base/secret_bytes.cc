@@ -1,11 +1,12 @@
 #include "base/secret_bytes.h"
 
 #include <string.h>
-#include <sys/mman.h>
 
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
+#include "base/locked_memory.h"
 #include "base/mutex.h"
 
 namespace mayfly {
@@ -31,11 +32,6 @@ class Arena {
     free_ = block;
   }
 
-  bool locked() EXCLUDES_LOCK(mutex_) {
-    MutexLock lock(&mutex_);
-    return locked_;
-  }
-
  private:
   static constexpr size_t kRegionBytes = 64 << 10;
 
@@ -45,12 +41,8 @@ class Arena {
   };
 
   void Grow() REQUIRES_LOCK(mutex_) {
-    void* region = mmap(nullptr, kRegionBytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    Check(region != MAP_FAILED, "memory for secrets can be mapped");
-    madvise(region, kRegionBytes, MADV_DONTDUMP);
-    if (mlock(region, kRegionBytes) != 0) locked_ = false;
-    Block* blocks = static_cast<Block*>(region);
+    LockedMemory& region = regions_.emplace_back(kRegionBytes);
+    Block* blocks = reinterpret_cast<Block*>(region.ExposeMutableBytes().data());
     for (size_t i = 0; i < kRegionBytes / sizeof(Block); ++i) {
       blocks[i].next = free_;
       free_ = &blocks[i];
@@ -58,8 +50,8 @@ class Arena {
   }
 
   Mutex mutex_;
+  std::vector<LockedMemory> regions_ GUARDED_BY(mutex_);
   Block* free_ GUARDED_BY(mutex_) = nullptr;
-  bool locked_ GUARDED_BY(mutex_) = true;
 };
 
 // Never destroyed, so that it outlives every static object that may hold a key.
@@ -69,8 +61,6 @@ Arena& TheArena() {
 }
 
 }  // namespace
-
-bool SecretArenaIsLocked() { return TheArena().locked(); }
 
 SecretBytes::SecretBytes(size_t size) : size_(size) {
   Check(size <= kSizeMax, "a secret has at most 64 bytes");

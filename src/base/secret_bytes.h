@@ -1,9 +1,8 @@
 // SecretBytes holds key material. It is wiped on destruction and cannot be copied, printed or
 // compared.
 //
-// The bytes are in one arena of pages that are locked in memory and excluded from core dumps, so
-// that keys do not reach swap or a crash report. A block has 64 bytes, the maximum size of a key.
-// Access to the bytes is explicit: grep for ExposeBytes(). Thread-compatible; the arena itself is
+// The bytes are in one arena of locked memory (locked_memory.h), so that keys do not reach swap or a
+// crash report. A block has 64 bytes, the maximum size of a key. Access to the bytes is explicit: grep for ExposeBytes(). Thread-compatible; the arena itself is
 // thread-safe.
 #pragma once
 
@@ -50,8 +49,5 @@ inline void WipeMemory(void* data, size_t size) {
   memset(data, 0, size);
   asm volatile("" : : "r"(data) : "memory");
 }
-
-// Whether every arena page so far could be locked (RLIMIT_MEMLOCK may forbid it).
-bool SecretArenaIsLocked();
 
 }  // namespace mayfly

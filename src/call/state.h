@@ -43,7 +43,8 @@ struct StoredPayload {
   int64_t stored_ms = 0;
   int64_t deadline_ms = 0;     // readable before it, not at it
   uint32_t segment_count = 0;  // 0: the row holds the payload itself
-  bool erased = false;         // the slot was overwritten, the row is not removed yet
+  uint32_t hour_key = 0;       // the number of the key that it is sealed under (keys/keyring.h)
+  bool erased = false;         // the slot was overwritten or the due second closed; the row is still there
   bool damaged = false;        // the slot's secret is lost, although it was not erased
   Fingerprint fingerprint{};
 

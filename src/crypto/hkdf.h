@@ -15,7 +15,7 @@ namespace mayfly {
 inline constexpr size_t kPseudorandomKeySize = kSha256DigestSize;
 inline constexpr size_t kHkdfOutputBytesMax = 255 * kSha256DigestSize;
 
-// `salt` is an HmacKey, so that a salt of many extractions, such as an epoch key, is hashed once.
+// `salt` is an HmacKey, so that a salt of many extractions, is hashed once.
 // The caller wipes the output, here and below.
 void HkdfExtract(const HmacKey& salt, ByteSpan input_keying_material,
                  uint8_t pseudorandom_key[kPseudorandomKeySize]);

@@ -1,11 +1,15 @@
 #include "keys/keyring.h"
 
 #include <algorithm>
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
+#include "base/check.h"
 #include "base/error.h"
+#include "base/now.h"
 #include "crypto/constant_time.h"
 #include "crypto/hkdf.h"
 #include "crypto/random.h"
@@ -20,15 +24,72 @@ std::string PathOf(const std::string& directory, absl::string_view name) {
   return absl::StrCat(directory, "/", name);
 }
 
-// What has been unlinked keeps its blocks for as long as it is open: this reaches them.
-absl::Status Overwrite(File* file) {
-  auto size = file->Size();
-  RETURN_IF_ERROR(size.status());
-  RETURN_IF_ERROR(file->WriteAt(0, AsBytes(std::string(*size, '\0'))));
-  return file->Sync();
+constexpr int64_t FirstSecondOf(Hour hour) { return hour * kSecondsPerHour; }
+
+constexpr int64_t FloorSeconds(int64_t ms) {
+  const int64_t seconds = ms / 1000;
+  return ms % 1000 < 0 ? seconds - 1 : seconds;
+}
+
+ByteSpan SectorAt(absl::string_view content, uint64_t offset) {
+  return AsBytes(content.substr(offset, kKeyringSectorBytes));
+}
+
+void PutSector(const KeyringSector& sector, uint64_t offset, std::string* content) {
+  std::copy(sector.begin(), sector.end(), content->begin() + static_cast<int64_t>(offset));
+}
+
+// A file without keys.
+std::string EmptyKeyring(const SecretBytes& root_key, const KeyringHeader& header) {
+  std::string content(kKeyringBytes, '\0');
+  for (size_t copy = 0; copy < kKeyringCopies; ++copy) {
+    const KeyringPlace place = {.bank = 0, .copy = copy};
+    PutSector(EncodeKeyringHeader(root_key, header), OffsetOfKeyringHeader(place), &content);
+    for (size_t cell = 0; cell < kKeyringCells; ++cell) {
+      PutSector(EncodeKeyringCell({}), OffsetOfKeyringCell(place, cell), &content);
+    }
+  }
+  return content;
+}
+
+// Where the newer of two valid sectors is, and what it says.
+template <typename Content>
+struct Newer {
+  size_t copy = 0;
+  Content content;
+};
+
+template <typename Content, typename Decode, typename IsNewerThan>
+std::optional<Newer<Content>> NewerOf(const std::array<ByteSpan, kKeyringCopies>& sectors,
+                                      Decode decode, IsNewerThan is_newer) {
+  std::optional<Newer<Content>> newer;
+  for (size_t copy = 0; copy < sectors.size(); ++copy) {
+    const std::optional<Content> content = decode(sectors[copy]);
+    if (!content || (newer && !is_newer(*content, newer->content))) continue;
+    newer = Newer<Content>{.copy = copy, .content = *content};
+  }
+  return newer;
+}
+
+std::optional<Newer<KeyringHeader>> NewerHeader(absl::string_view content, size_t bank) {
+  const auto sector = [&](size_t copy) {
+    return SectorAt(content, OffsetOfKeyringHeader({.bank = bank, .copy = copy}));
+  };
+  return NewerOf<KeyringHeader>(
+      {sector(0), sector(1)}, DecodeKeyringHeader,
+      [](const KeyringHeader& a, const KeyringHeader& b) { return a.rotation > b.rotation; });
+}
+
+std::optional<Newer<KeyringCell>> NewerCell(absl::string_view content, size_t bank, size_t cell) {
+  const auto sector = [&](size_t copy) {
+    return SectorAt(content, OffsetOfKeyringCell({.bank = bank, .copy = copy}, cell));
+  };
+  return NewerOf<KeyringCell>({sector(0), sector(1)}, DecodeKeyringCell, IsNewer);
 }
 
 }  // namespace
+
+// ---- Create and open
 
 bool Keyring::Exists(FileSystem* file_system, const std::string& directory) {
   return file_system->Exists(PathOf(directory, kFileName));
@@ -44,8 +105,12 @@ absl::StatusOr<std::unique_ptr<Keyring>> Keyring::Create(FileSystem* file_system
                                                          const SecretBytes& root_key,
                                                          const StoreId& store_id, int64_t now_ms) {
   if (Exists(file_system, directory)) return absl::AlreadyExistsError("keyring exists already");
-  std::unique_ptr<Keyring> keyring(new Keyring(file_system, directory, root_key, store_id));
-  RETURN_IF_ERROR(keyring->EnsureAhead(now_ms));
+  // Only a new file is renamed: nothing was sealed under it.
+  RETURN_IF_ERROR(ReplaceFile(file_system, directory, kFileName,
+                              AsBytes(EmptyKeyring(root_key, {.store_id = store_id}))));
+  auto keyring = Open(file_system, directory, root_key);
+  RETURN_IF_ERROR(keyring.status());
+  RETURN_IF_ERROR((*keyring)->EnsureAhead(now_ms));
   return keyring;
 }
 
@@ -53,191 +118,403 @@ absl::StatusOr<std::unique_ptr<Keyring>> Keyring::Open(FileSystem* file_system,
                                                        const std::string& directory,
                                                        const SecretBytes& root_key) {
   if (!Exists(file_system, directory)) return absl::NotFoundError("keyring is missing");
-  auto loaded = Load(file_system, PathOf(directory, kFileName), root_key);
+  const std::string path = PathOf(directory, kFileName);
+  auto loaded = Load(file_system, path, root_key);
   RETURN_IF_ERROR(loaded.status());
-  std::unique_ptr<Keyring> keyring(new Keyring(file_system, directory, root_key, loaded->store_id));
   // A process that was killed may have renamed the file and not synced that.
   RETURN_IF_ERROR(file_system->SyncDirectory(directory));
-  RETURN_IF_ERROR(keyring->RemoveLeftover());
-  MutexLock lock(&keyring->mutex_);
-  keyring->keys_ = std::move(loaded->keys);
+  std::unique_ptr<Keyring> keyring(new Keyring(path, root_key, loaded->header));
+  MutexLock lock(&keyring->file_mutex_);
+  auto file = file_system->Open(path, /*create=*/false);
+  RETURN_IF_ERROR(file.status());
+  keyring->file_ = *std::move(file);
+  RETURN_IF_ERROR(keyring->Mend(*loaded));
+  keyring->Adopt(*std::move(loaded));
   return keyring;
 }
 
-Keyring::Keyring(FileSystem* file_system, std::string directory, const SecretBytes& root_key,
-                 const StoreId& store_id)
-    : file_system_(file_system),
-      directory_(std::move(directory)),
-      path_(PathOf(directory_, kFileName)),
-      new_path_(PathOf(directory_, kNewFileName)),
-      store_id_(store_id),
-      root_key_(root_key.ExposeBytes()) {}
-
-absl::Status Keyring::EnsureAhead(int64_t now_ms) {
-  MutexLock lock(&file_mutex_);
-  EpochKeys keys = Keys();
-  const size_t count_before = keys.size();
-  const EpochHour last = EpochOfDeadline(now_ms + kKeysAheadMs);
-  for (EpochHour hour = EpochOfDeadline(now_ms); hour <= last; ++hour) {
-    if (keys.contains(hour)) continue;
-    SecretBytes key(kEpochKeySize);
-    FillRandom(key.ExposeMutableBytes());
-    keys[hour] = std::make_shared<const EpochKey>(MakeKey(root_key_, hour, key));
-  }
-  if (keys.size() == count_before) return absl::OkStatus();
-  if (keys.size() > kEpochKeyCountMax) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("epoch_key_count would be ", keys.size(), ", limit is ", kEpochKeyCountMax));
-  }
-  return Change(std::move(keys));
-}
-
-bool Keyring::has_failed() {
-  MutexLock lock(&file_mutex_);
-  return failed_;
-}
-
-absl::Status Keyring::DestroyPassed(int64_t erase_ms) {
-  MutexLock lock(&file_mutex_);
-  EpochKeys keys = Keys();
-  const size_t count_before = keys.size();
-  // An hour ends where the next begins, so the hour of erase_ms itself has not passed.
-  keys.erase(keys.begin(), keys.lower_bound(EpochOfDeadline(erase_ms)));
-  return keys.size() == count_before ? absl::OkStatus() : Change(std::move(keys));
-}
-
-absl::StatusOr<SecretBytes> Keyring::Extract(EpochHour hour, ByteSpan slot_secret) const {
-  std::shared_ptr<const EpochKey> key;
-  {
-    MutexLock lock(&mutex_);
-    const auto found = keys_.find(hour);
-    if (found == keys_.end()) return absl::NotFoundError("epoch has no key");
-    key = found->second;
-  }
-  SecretBytes extracted(kPseudorandomKeySize);
-  HkdfExtract(HmacKey::FromSecret(key->hmac), slot_secret, extracted.ExposeMutableBytes().data());
-  return extracted;
-}
-
-absl::Status Keyring::Rewrap(const SecretBytes& new_root_key) {
-  MutexLock lock(&file_mutex_);
-  const EpochKeys keys = Keys();
-  KeyringContent rewrapped = {.store_id = store_id_};
-  for (const auto& [hour, key] : keys) {
-    auto unwrapped = UnwrapEpochKey(root_key_, hour, key->wrapped);
-    RETURN_IF_ERROR(unwrapped.status());
-    rewrapped.keys[hour] = WrapEpochKey(new_root_key, hour, *unwrapped);
-  }
-  RETURN_IF_ERROR(Replace(EncodeKeyring(new_root_key, rewrapped)));
-
-  // From here on the file is the new root key's, so a failure must not be followed by a change
-  // under the old one.
-  failed_ = true;
-  auto read_back = Load(file_system_, path_, new_root_key);
-  RETURN_IF_ERROR(read_back.status());
-  const bool same =
-      std::equal(keys.begin(), keys.end(), read_back->keys.begin(), read_back->keys.end(),
-                 [](const auto& a, const auto& b) {
-                   return a.first == b.first && EqualInConstantTime(a.second->hmac.ExposeBytes(),
-                                                                    b.second->hmac.ExposeBytes());
-                 });
-  if (!same) return absl::DataLossError("keyring read back differs from what was written");
-  failed_ = false;
-  root_key_ = SecretBytes(new_root_key.ExposeBytes());
-  MutexLock keys_lock(&mutex_);
-  keys_ = std::move(read_back->keys);
-  return absl::OkStatus();
-}
-
-std::vector<EpochHour> Keyring::Hours() const {
-  std::vector<EpochHour> hours;
-  for (const auto& [hour, key] : Keys()) hours.push_back(hour);
-  return hours;
-}
-
-std::vector<EpochHour> Keyring::MissingHours(int64_t now_ms) const {
-  const EpochKeys keys = Keys();
-  std::vector<EpochHour> missing;
-  const EpochHour last = EpochOfDeadline(now_ms + kDeadlineAheadMsMax);
-  for (EpochHour hour = EpochOfDeadline(now_ms); hour <= last; ++hour) {
-    if (!keys.contains(hour)) missing.push_back(hour);
-  }
-  return missing;
-}
-
-Keyring::EpochKey Keyring::MakeKey(const SecretBytes& root_key, EpochHour hour,
-                                   const SecretBytes& key) {
-  return {.wrapped = WrapEpochKey(root_key, hour, key),
-          .hmac = HmacKey(key.ExposeBytes()).ToSecret()};
-}
+Keyring::Keyring(const std::string& path, const SecretBytes& root_key, const KeyringHeader& header)
+    : path_(path),
+      store_id_(header.store_id),
+      root_key_(root_key.ExposeBytes()),
+      rotation_(header.rotation),
+      passed_s_(std::numeric_limits<int64_t>::min()) {}
 
 absl::StatusOr<Keyring::Loaded> Keyring::Load(FileSystem* file_system, const std::string& path,
                                               const SecretBytes& root_key) {
-  auto content = ReadFile(file_system, path, kKeyringBytesMax);
+  auto content = ReadFile(file_system, path, kKeyringBytes);
   RETURN_IF_ERROR(content.status());
-  auto decoded = DecodeKeyring(root_key, *content);
-  RETURN_IF_ERROR(decoded.status());
-  Loaded loaded = {.store_id = decoded->store_id};
-  for (auto& [hour, wrapped] : decoded->keys) {
-    auto key = UnwrapEpochKey(root_key, hour, wrapped);
-    RETURN_IF_ERROR(key.status());
-    loaded.keys[hour] = std::make_shared<const EpochKey>(
-        EpochKey{.wrapped = std::move(wrapped), .hmac = HmacKey(key->ExposeBytes()).ToSecret()});
+  if (IsOlderKeyring(AsBytes(*content))) {
+    return absl::FailedPreconditionError(
+        "the keyring keys/keyring is not of the format that this program reads: run the version of "
+        "mayflyd that wrote it until its calls have ended, 24 h at most, or move the whole data "
+        "directory away to start empty");
   }
+  if (content->size() != kKeyringBytes) return DamagedKeyring();
+
+  Loaded loaded;
+  std::optional<Newer<KeyringHeader>> header;
+  for (size_t bank = 0; bank < kKeyringBanks; ++bank) {
+    const auto found = NewerHeader(*content, bank);
+    if (!found || (header && found->content.rotation <= header->content.rotation)) continue;
+    header = found;
+    loaded.bank = bank;
+  }
+  if (!header) return DamagedKeyring();
+  loaded.header = header->content;
+  if (!IsOfRootKey(root_key, SectorAt(*content, OffsetOfKeyringHeader({.bank = loaded.bank,
+                                                                       .copy = header->copy})))) {
+    return absl::FailedPreconditionError(
+        "the root key is not the one that keys/keyring was made or last rotated with: let "
+        "keys.root_key_file or keys.root_key_credential name that one, which after "
+        "--rotate-root-key is the new one, or move the whole data directory away to start empty");
+  }
+  for (size_t i = 0; i < kKeyringCells; ++i) {
+    const auto cell = NewerCell(*content, loaded.bank, i);
+    if (!cell) return DamagedKeyring();
+    loaded.cells[i] = cell->content;
+    if (cell->content.number != 0 && CellOf(cell->content.number) != i) return DamagedKeyring();
+    if (!cell->content.is_open()) continue;
+    auto key = OpenHourKey(root_key, loaded.header.store_id, cell->content);
+    RETURN_IF_ERROR(key.status());
+    loaded.keys[i] = *std::move(key);
+  }
+  loaded.content = *std::move(content);
   return loaded;
 }
 
-absl::Status Keyring::Change(EpochKeys keys) {
-  KeyringContent wrapped = {.store_id = store_id_};
-  for (const auto& [hour, key] : keys) wrapped.keys[hour] = key->wrapped;
-  RETURN_IF_ERROR(Replace(EncodeKeyring(root_key_, wrapped)));
+absl::Status Keyring::Mend(const Loaded& loaded) {
+  // What was read may be in the page cache only, of a process that was killed.
+  RETURN_IF_ERROR(file_->Sync());
+  bool wrote = false;
+  const auto mend = [&](uint64_t offset, ByteSpan wanted) {
+    if (SectorAt(loaded.content, offset) == wanted) return absl::OkStatus();
+    wrote = true;
+    return file_->WriteAt(offset, wanted);
+  };
+  const auto sector_at = [&](KeyringPlace place, std::optional<size_t> cell) {
+    return cell ? OffsetOfKeyringCell(place, *cell) : OffsetOfKeyringHeader(place);
+  };
+  const size_t bank = loaded.bank;
+  for (size_t copy = 0; copy < kKeyringCopies; ++copy) {
+    const KeyringPlace place = {.bank = bank, .copy = copy};
+    const KeyringPlace newer = {.bank = bank, .copy = NewerHeader(loaded.content, bank)->copy};
+    RETURN_IF_ERROR(mend(sector_at(place, std::nullopt),
+                         SectorAt(loaded.content, sector_at(newer, std::nullopt))));
+    for (size_t cell = 0; cell < kKeyringCells; ++cell) {
+      const KeyringPlace newer_cell = {.bank = bank,
+                                       .copy = NewerCell(loaded.content, bank, cell)->copy};
+      RETURN_IF_ERROR(
+          mend(sector_at(place, cell), SectorAt(loaded.content, sector_at(newer_cell, cell))));
+    }
+  }
+  const std::string zeros(kKeyringBankBytes, '\0');
+  const size_t other = 1 - bank;
+  if (loaded.content.compare(other * kKeyringBankBytes, kKeyringBankBytes, zeros) != 0) {
+    return WipeBank(other);
+  }
+  return wrote ? file_->Sync() : absl::OkStatus();
+}
+
+void Keyring::Adopt(Loaded loaded) {
+  bank_ = loaded.bank;
+  cells_ = loaded.cells;
   MutexLock lock(&mutex_);
-  keys_ = std::move(keys);
+  HourKeyNumber last = 0;
+  for (size_t i = 0; i < kKeyringCells; ++i) {
+    last = std::max(last, cells_[i].number);
+    if (!cells_[i].is_open()) continue;
+    AddKey(cells_[i], std::move(loaded.keys[i]));
+    // By whom it was used is not recorded.
+    keys_[i]->used.set();
+  }
+  last_number_ = last;
+}
+
+// ---- Make keys
+
+absl::Status Keyring::EnsureAhead(int64_t now_ms) {
+  MutexLock file_lock(&file_mutex_);
+  std::vector<KeyringCell> cells;
+  std::vector<SecretBytes> keys;
+  {
+    MutexLock lock(&mutex_);
+    HourKeyNumber last = last_number_;
+    for (const Hour hour : HoursWithout(now_ms, kKeysAheadMs)) {
+      const auto number = NextNumber(last);
+      RETURN_IF_ERROR(number.status());
+      last = *number;
+      KeyringCell& cell =
+          cells.emplace_back(KeyringCell{.number = *number, .hour = hour, .first_open = 0});
+      SecretBytes& key = keys.emplace_back(kHourKeySize);
+      FillRandom(key.ExposeMutableBytes());
+      SealHourKey(root_key_, store_id_, key, &cell);
+    }
+  }
+  if (cells.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteCells(cells));
+  MutexLock lock(&mutex_);
+  for (size_t i = 0; i < cells.size(); ++i) AddKey(cells[i], std::move(keys[i]));
+  last_number_ = cells.back().number;
   return absl::OkStatus();
 }
 
-absl::Status Keyring::Replace(absl::string_view content) {
-  if (failed_) return absl::UnavailableError("keyring failed before: it must be opened again");
-  RETURN_IF_ERROR(RemoveLeftover());
+std::vector<Hour> Keyring::HoursWithout(int64_t now_ms, int64_t ahead_ms) const {
+  // What is over is sealed under no more, so it needs no key.
+  const int64_t first_s = std::max(FloorSeconds(now_ms), passed_s_) + 1;
+  const Hour last = HourOfSecond(FloorSeconds(now_ms + ahead_ms));
+  std::vector<Hour> hours;
+  for (Hour hour = HourOfSecond(first_s); hour <= last; ++hour) {
+    const auto newest = newest_.find(hour);
+    if (newest != newest_.end()) {
+      const OpenKey& key = *keys_[CellOf(newest->second)];
+      if (FirstSecondOf(hour) + key.chain.first_open() <= std::max(first_s, FirstSecondOf(hour))) {
+        continue;
+      }
+    }
+    hours.push_back(hour);
+  }
+  return hours;
+}
+
+// Numbers whose cell is in use are left out.
+absl::StatusOr<HourKeyNumber> Keyring::NextNumber(HourKeyNumber last) const {
+  // Of the keys that are being made, whose cells are not in use yet, each has a number of its own.
+  for (HourKeyNumber number = last + 1; number <= last + kKeyringCells; ++number) {
+    if (number > kHourKeyNumberMax) {
+      return absl::ResourceExhaustedError(absl::StrCat("hour key number would be ", number,
+                                                       ", limit is ", kHourKeyNumberMax));
+    }
+    if (number - last_number_ > kKeyringCells) break;
+    if (keys_[CellOf(number)] == nullptr) return number;
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("hour_key_count would be ", kKeyringCells + 1, ", limit is ", kKeyringCells));
+}
+
+void Keyring::AddKey(const KeyringCell& cell, SecretBytes key) {
+  const size_t i = CellOf(cell.number);
+  Check(keys_[i] == nullptr, "a cell has one open key");
+  keys_[i] = std::make_unique<OpenKey>(cell.hour, std::move(key), cell.first_open);
+  HourKeyNumber& newest = newest_[cell.hour];
+  newest = std::max(newest, cell.number);
+  // In this order: see IsClosed.
+  Frontier& frontier = frontiers_[i];
+  frontier.number = 0;
+  frontier.open_from_s = FirstSecondOf(cell.hour) + cell.first_open;
+  frontier.number = cell.number;
+}
+
+// ---- Close seconds
+
+absl::Status Keyring::Close(int64_t erase_ms) {
+  if (erase_ms == Now::kNeverMs) return absl::OkStatus();
+  MutexLock file_lock(&file_mutex_);
+  const int64_t passed_s = FloorSeconds(erase_ms);
+  std::vector<KeyringCell> cells;
   {
-    auto file = file_system_->Open(new_path_, /*create=*/true);
-    RETURN_IF_ERROR(file.status());
-    RETURN_IF_ERROR((*file)->WriteAt(0, AsBytes(content)));
-    RETURN_IF_ERROR((*file)->Sync());
+    MutexLock lock(&mutex_);
+    passed_s_ = passed_s;
+    for (size_t i = 0; i < kKeyringCells; ++i) {
+      if (keys_[i] == nullptr) continue;
+      OpenKey& key = *keys_[i];
+      const uint32_t first_open = key.chain.first_open();
+      const int64_t open_from_s = passed_s + 1 - FirstSecondOf(key.hour);
+      if (open_from_s <= first_open) continue;
+      const auto end = static_cast<uint32_t>(std::min<int64_t>(open_from_s, kSecondsPerHour));
+      bool is_used = end == kSecondsPerHour;  // its cell becomes free
+      for (uint32_t second = first_open; second < end && !is_used; ++second) {
+        is_used = key.used[second];
+      }
+      CloseBefore(i, end);
+      if (is_used) cells.push_back(CellNow(i, root_key_));
+    }
   }
-  std::unique_ptr<File> replaced;
-  if (file_system_->Exists(path_)) {
-    auto file = file_system_->Open(path_, /*create=*/false);
-    RETURN_IF_ERROR(file.status());
-    replaced = *std::move(file);
-  }
-  const absl::Status published = Publish(replaced.get());
-  failed_ = !published.ok();
-  return published;
+  return cells.empty() ? CheckUsable() : WriteCells(cells);
 }
 
-// The new file takes the old one's place, and the old one's keys are overwritten: not before the
-// new one is durable.
-absl::Status Keyring::Publish(File* replaced) {
-  RETURN_IF_ERROR(file_system_->Rename(new_path_, path_));
-  RETURN_IF_ERROR(file_system_->SyncDirectory(directory_));
-  return replaced == nullptr ? absl::OkStatus() : Overwrite(replaced);
+void Keyring::CloseBefore(size_t cell, uint32_t first_open) {
+  OpenKey& key = *keys_[cell];
+  // Before the chain: IsClosed may be early, and never late.
+  frontiers_[cell].open_from_s = FirstSecondOf(key.hour) + first_open;
+  key.chain.CloseBefore(first_open);
+  if (first_open < kSecondsPerHour) return;
+  const auto newest = newest_.find(key.hour);
+  if (newest != newest_.end() && CellOf(newest->second) == cell) newest_.erase(newest);
+  keys_[cell] = nullptr;
 }
 
-// What a crash or a full disk left of a new file holds wrapped keys too.
-absl::Status Keyring::RemoveLeftover() {
-  if (!file_system_->Exists(new_path_)) return absl::OkStatus();
-  {
-    auto file = file_system_->Open(new_path_, /*create=*/false);
-    RETURN_IF_ERROR(file.status());
-    RETURN_IF_ERROR(Overwrite(file->get()));
-  }
-  return file_system_->Remove(new_path_);
-}
+// ---- Use keys
 
-Keyring::EpochKeys Keyring::Keys() const {
+absl::StatusOr<HourKeyNumber> Keyring::NumberFor(int64_t due_s) {
+  const Hour hour = HourOfSecond(due_s);
+  const auto second = static_cast<uint32_t>(due_s - FirstSecondOf(hour));
   MutexLock lock(&mutex_);
-  return keys_;
+  const auto newest = newest_.find(hour);
+  if (newest == newest_.end()) return absl::NotFoundError("the hour has no key");
+  OpenKey& key = *keys_[CellOf(newest->second)];
+  if (second < key.chain.first_open()) return absl::NotFoundError("the second is closed");
+  key.used.set(second);
+  return newest->second;
+}
+
+absl::StatusOr<SecretBytes> Keyring::Extract(const SecondRef& second, ByteSpan slot_secret) const {
+  if (second.hour_key == 0 || second.hour_key > last_number_) {
+    return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                     "the stored payload's hour key is not in the keyring");
+  }
+  SecretBytes leaf(kHourKeySize);
+  {
+    MutexLock lock(&mutex_);
+    if (IsClosed(second)) return absl::NotFoundError("the second is closed");
+    const auto& key = keys_[CellOf(second.hour_key)];
+    if (key == nullptr || key->hour != HourOfSecond(second.due_s)) {
+      return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
+                       "the stored payload's hour key is another hour's");
+    }
+    const auto index = static_cast<uint32_t>(second.due_s - FirstSecondOf(key->hour));
+    key->chain.CopyLeaf(index, leaf.ExposeMutableBytes().data());
+  }
+  SecretBytes extracted(kPseudorandomKeySize);
+  HkdfExtract(HmacKey(leaf.ExposeBytes()), slot_secret, extracted.ExposeMutableBytes().data());
+  return extracted;
+}
+
+bool Keyring::IsClosed(const SecondRef& second) const {
+  if (second.hour_key == 0 || second.hour_key > last_number_) return false;
+  const Frontier& frontier = frontiers_[CellOf(second.hour_key)];
+  if (frontier.number != second.hour_key) return true;
+  const bool is_closed = second.due_s < frontier.open_from_s;
+  // The cell may have got another key meanwhile, since this one's last second is closed.
+  return is_closed || frontier.number != second.hour_key;
+}
+
+std::vector<Hour> Keyring::Hours() const {
+  MutexLock lock(&mutex_);
+  std::vector<Hour> hours;
+  for (const auto& key : keys_) {
+    if (key != nullptr) hours.push_back(key->hour);
+  }
+  std::sort(hours.begin(), hours.end());
+  hours.erase(std::unique(hours.begin(), hours.end()), hours.end());
+  return hours;
+}
+
+std::vector<Hour> Keyring::MissingHours(int64_t now_ms) const {
+  MutexLock lock(&mutex_);
+  return HoursWithout(now_ms, kDeadlineAheadMsMax);
+}
+
+// ---- Another root key
+
+absl::Status Keyring::Rewrap(const SecretBytes& new_root_key) {
+  MutexLock file_lock(&file_mutex_);
+  RETURN_IF_ERROR(CheckUsable());
+  Cells cells = cells_;
+  {
+    MutexLock lock(&mutex_);
+    for (size_t i = 0; i < kKeyringCells; ++i) {
+      if (keys_[i] != nullptr) cells[i] = CellNow(i, new_root_key);
+    }
+  }
+  const size_t other = 1 - bank_;
+  const KeyringHeader header = {.rotation = rotation_ + 1, .store_id = store_id_};
+  RETURN_IF_ERROR(WriteBank(other, cells));
+  RETURN_IF_ERROR(Final(ReadBack(other, new_root_key)));
+  RETURN_IF_ERROR(WriteHeaders(other, new_root_key, header));
+  RETURN_IF_ERROR(WipeBank(bank_));
+  bank_ = other;
+  rotation_ = header.rotation;
+  cells_ = cells;
+  root_key_ = SecretBytes(new_root_key.ExposeBytes());
+  return absl::OkStatus();
+}
+
+// Compares what the file has with the keys in memory.
+absl::Status Keyring::ReadBack(size_t bank, const SecretBytes& root_key) {
+  const absl::Status differs =
+      absl::DataLossError("keyring read back differs from what was written");
+  MutexLock lock(&mutex_);
+  for (size_t copy = 0; copy < kKeyringCopies; ++copy) {
+    for (size_t i = 0; i < kKeyringCells; ++i) {
+      KeyringSector sector;
+      RETURN_IF_ERROR(file_->ReadAt(OffsetOfKeyringCell({.bank = bank, .copy = copy}, i),
+                                    absl::MakeSpan(sector)));
+      const std::optional<KeyringCell> cell = DecodeKeyringCell(sector);
+      if (!cell || cell->is_open() != (keys_[i] != nullptr)) return differs;
+      if (keys_[i] == nullptr) continue;
+      const auto key = OpenHourKey(root_key, store_id_, *cell);
+      RETURN_IF_ERROR(key.status());
+      if (!EqualInConstantTime(key->ExposeBytes(), keys_[i]->chain.key().ExposeBytes())) {
+        return differs;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// ---- The file
+
+// As memory has it: seconds that are closed there may be open in the file, when nothing was sealed under
+// them.
+KeyringCell Keyring::CellNow(size_t cell, const SecretBytes& root_key) const {
+  KeyringCell now = cells_[cell];
+  now.sealed_key.fill(0);
+  now.first_open = kSecondsPerHour;
+  if (keys_[cell] == nullptr) return now;
+  now.first_open = keys_[cell]->chain.first_open();
+  SealHourKey(root_key, store_id_, keys_[cell]->chain.key(), &now);
+  return now;
+}
+
+absl::Status Keyring::CheckUsable() const {
+  if (!failed_) return absl::OkStatus();
+  return absl::UnavailableError("keyring failed before: it must be opened again");
+}
+
+absl::Status Keyring::Final(absl::Status status) {
+  if (!status.ok()) failed_ = true;
+  return status;
+}
+
+absl::Status Keyring::WriteCells(absl::Span<const KeyringCell> cells) {
+  RETURN_IF_ERROR(CheckUsable());
+  for (size_t copy = 0; copy < kKeyringCopies; ++copy) {
+    for (const KeyringCell& cell : cells) {
+      const KeyringPlace place = {.bank = bank_, .copy = copy};
+      RETURN_IF_ERROR(Final(file_->WriteAt(OffsetOfKeyringCell(place, CellOf(cell.number)),
+                                           ByteSpan(EncodeKeyringCell(cell)))));
+    }
+    RETURN_IF_ERROR(Final(file_->Sync()));
+  }
+  for (const KeyringCell& cell : cells) cells_[CellOf(cell.number)] = cell;
+  return absl::OkStatus();
+}
+
+absl::Status Keyring::WriteBank(size_t bank, const Cells& cells) {
+  for (size_t copy = 0; copy < kKeyringCopies; ++copy) {
+    for (size_t i = 0; i < kKeyringCells; ++i) {
+      RETURN_IF_ERROR(Final(file_->WriteAt(OffsetOfKeyringCell({.bank = bank, .copy = copy}, i),
+                                           ByteSpan(EncodeKeyringCell(cells[i])))));
+    }
+  }
+  return Final(file_->Sync());
+}
+
+absl::Status Keyring::WriteHeaders(size_t bank, const SecretBytes& root_key,
+                                   const KeyringHeader& header) {
+  for (size_t copy = 0; copy < kKeyringCopies; ++copy) {
+    RETURN_IF_ERROR(Final(file_->WriteAt(OffsetOfKeyringHeader({.bank = bank, .copy = copy}),
+                                         ByteSpan(EncodeKeyringHeader(root_key, header)))));
+    RETURN_IF_ERROR(Final(file_->Sync()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Keyring::WipeBank(size_t bank) {
+  const std::string zeros(kKeyringBankBytes, '\0');
+  RETURN_IF_ERROR(Final(file_->WriteAt(bank * kKeyringBankBytes, AsBytes(zeros))));
+  return Final(file_->Sync());
 }
 
 }  // namespace mayfly

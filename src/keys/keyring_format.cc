@@ -1,11 +1,8 @@
 #include "keys/keyring_format.h"
 
 #include <algorithm>
-#include <array>
+#include <utility>
 
-#include "absl/status/status.h"
-
-#include "base/bytes.h"
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/error.h"
@@ -17,20 +14,22 @@ namespace mayfly {
 namespace {
 
 constexpr absl::string_view kMagic = "MAYFKEYS";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr absl::string_view kRootCheckLabel = "mayfly keyring root check v1";
 constexpr absl::string_view kWrapLabel = "mayfly keyring wrap v1";
-constexpr absl::string_view kContextLabel = "mayfly epoch key v1";
+constexpr absl::string_view kContextLabel = "mayfly hour key v1";
 
 constexpr size_t kVersionOffset = 8;
-constexpr size_t kRootCheckOffset = 12;
+constexpr size_t kRotationOffset = 12;
+constexpr size_t kRootCheckOffset = 20;
 constexpr size_t kRootCheckSize = 16;
 constexpr size_t kStoreIdOffset = kRootCheckOffset + kRootCheckSize;
-constexpr size_t kCountOffset = kStoreIdOffset + sizeof(StoreId);
-constexpr size_t kKeysOffset = kCountOffset + 4;
-constexpr size_t kHourSize = 8;
-constexpr size_t kEntrySize = kHourSize + kWrappedKeySize;
-constexpr size_t kChecksumSize = 4;
+constexpr size_t kHeaderChecksumOffset = kStoreIdOffset + sizeof(StoreId);
+
+constexpr size_t kHourOffset = 4;
+constexpr size_t kFirstOpenOffset = 12;
+constexpr size_t kSealedKeyOffset = 16;
+constexpr size_t kCellChecksumOffset = kSealedKeyOffset + kSealedHourKeySize;
 
 using RootCheck = std::array<uint8_t, kRootCheckSize>;
 
@@ -46,82 +45,110 @@ InputKey WrapKeyOf(const SecretBytes& root_key) {
   return InputKey(key.ExposeBytes());
 }
 
-std::string ContextOf(EpochHour hour) {
+std::string ContextOf(const StoreId& store_id, const KeyringCell& cell) {
   std::string context(kContextLabel.data(), kContextLabel.size());
-  AppendBigEndian(&context, hour);
+  context.append(store_id.begin(), store_id.end());
+  AppendBigEndian(&context, cell.number);
+  AppendBigEndian(&context, cell.hour);
+  AppendBigEndian(&context, cell.first_open);
   return context;
 }
 
-absl::Status Damaged() {
-  return absl::DataLossError(
-      "the keyring keys/keyring is damaged: restore the data directory, or move it "
-      "away to start empty");
+// The checksum of the first `checked_size` bytes follows them, and zeros follow the checksum.
+bool IsWhole(ByteSpan sector, size_t checked_size) {
+  if (sector.size() != kKeyringSectorBytes) return false;
+  const ByteSpan rest = sector.subspan(checked_size + sizeof(uint32_t));
+  return LoadBigEndian<uint32_t>(sector.data() + checked_size) ==
+             Crc32c(sector.first(checked_size)) &&
+         std::all_of(rest.begin(), rest.end(), [](uint8_t byte) { return byte == 0; });
+}
+
+void AddChecksum(size_t checked_size, KeyringSector* sector) {
+  StoreBigEndian(sector->data() + checked_size, Crc32c(ByteSpan(*sector).first(checked_size)));
+}
+
+bool HasMagic(ByteSpan sector) {
+  return sector.size() >= kRotationOffset && AsText(sector.first(kMagic.size())) == kMagic;
 }
 
 }  // namespace
 
-std::string WrapEpochKey(const SecretBytes& root_key, EpochHour hour, const SecretBytes& key) {
-  Check(key.size() == kEpochKeySize, "an epoch key has 32 bytes");
-  std::string wrapped;
-  Seal(WrapKeyOf(root_key), AsBytes(ContextOf(hour)), {key.ExposeBytes()}, &wrapped);
-  return wrapped;
+bool IsNewer(const KeyringCell& cell, const KeyringCell& than) {
+  return std::pair(cell.number, cell.first_open) > std::pair(than.number, than.first_open);
 }
 
-absl::StatusOr<SecretBytes> UnwrapEpochKey(const SecretBytes& root_key, EpochHour hour,
-                                           absl::string_view wrapped) {
-  if (wrapped.size() != kWrappedKeySize) return Damaged();
-  SecretBytes key(kEpochKeySize);
-  const absl::Status opened = Open(WrapKeyOf(root_key), AsBytes(ContextOf(hour)), AsBytes(wrapped),
-                                   key.ExposeMutableBytes());
-  if (!opened.ok()) return Damaged();
+KeyringSector EncodeKeyringHeader(const SecretBytes& root_key, const KeyringHeader& header) {
+  KeyringSector sector{};
+  std::copy(kMagic.begin(), kMagic.end(), sector.begin());
+  StoreBigEndian(sector.data() + kVersionOffset, kVersion);
+  StoreBigEndian(sector.data() + kRotationOffset, header.rotation);
+  const RootCheck check = RootCheckOf(root_key);
+  std::copy(check.begin(), check.end(), sector.begin() + kRootCheckOffset);
+  std::copy(header.store_id.begin(), header.store_id.end(), sector.begin() + kStoreIdOffset);
+  AddChecksum(kHeaderChecksumOffset, &sector);
+  return sector;
+}
+
+std::optional<KeyringHeader> DecodeKeyringHeader(ByteSpan sector) {
+  if (!IsWhole(sector, kHeaderChecksumOffset) || !HasMagic(sector)) return std::nullopt;
+  if (LoadBigEndian<uint32_t>(sector.data() + kVersionOffset) != kVersion) return std::nullopt;
+  KeyringHeader header;
+  header.rotation = LoadBigEndian<uint64_t>(sector.data() + kRotationOffset);
+  std::copy_n(sector.data() + kStoreIdOffset, header.store_id.size(), header.store_id.begin());
+  return header;
+}
+
+bool IsOfRootKey(const SecretBytes& root_key, ByteSpan sector) {
+  return EqualInConstantTime(sector.subspan(kRootCheckOffset, kRootCheckSize),
+                             RootCheckOf(root_key));
+}
+
+bool IsOlderKeyring(ByteSpan sector) {
+  return HasMagic(sector) && LoadBigEndian<uint32_t>(sector.data() + kVersionOffset) < kVersion;
+}
+
+KeyringSector EncodeKeyringCell(const KeyringCell& cell) {
+  KeyringSector sector{};
+  StoreBigEndian(sector.data(), cell.number);
+  StoreBigEndian(sector.data() + kHourOffset, cell.hour);
+  StoreBigEndian(sector.data() + kFirstOpenOffset, cell.first_open);
+  std::copy(cell.sealed_key.begin(), cell.sealed_key.end(), sector.begin() + kSealedKeyOffset);
+  AddChecksum(kCellChecksumOffset, &sector);
+  return sector;
+}
+
+std::optional<KeyringCell> DecodeKeyringCell(ByteSpan sector) {
+  if (!IsWhole(sector, kCellChecksumOffset)) return std::nullopt;
+  KeyringCell cell;
+  cell.number = LoadBigEndian<HourKeyNumber>(sector.data());
+  cell.hour = LoadBigEndian<Hour>(sector.data() + kHourOffset);
+  cell.first_open = LoadBigEndian<uint32_t>(sector.data() + kFirstOpenOffset);
+  std::copy_n(sector.data() + kSealedKeyOffset, cell.sealed_key.size(), cell.sealed_key.begin());
+  if (cell.first_open > kSecondsPerHour || cell.number > kHourKeyNumberMax) return std::nullopt;
+  if (cell.number == 0 && cell.is_open()) return std::nullopt;
+  return cell;
+}
+
+void SealHourKey(const SecretBytes& root_key, const StoreId& store_id, const SecretBytes& key,
+                 KeyringCell* cell) {
+  Check(key.size() == kHourKeySize, "an hour key has 32 bytes");
+  Seal(WrapKeyOf(root_key), AsBytes(ContextOf(store_id, *cell)), {key.ExposeBytes()},
+       absl::MakeSpan(cell->sealed_key));
+}
+
+absl::StatusOr<SecretBytes> OpenHourKey(const SecretBytes& root_key, const StoreId& store_id,
+                                        const KeyringCell& cell) {
+  SecretBytes key(kHourKeySize);
+  const absl::Status opened = Open(WrapKeyOf(root_key), AsBytes(ContextOf(store_id, cell)),
+                                   ByteSpan(cell.sealed_key), key.ExposeMutableBytes());
+  if (!opened.ok()) return DamagedKeyring();
   return key;
 }
 
-std::string EncodeKeyring(const SecretBytes& root_key, const KeyringContent& keyring) {
-  std::string content(kMagic.data(), kMagic.size());
-  AppendBigEndian(&content, kVersion);
-  const RootCheck check = RootCheckOf(root_key);
-  content.append(reinterpret_cast<const char*>(check.data()), check.size());
-  content.append(keyring.store_id.begin(), keyring.store_id.end());
-  AppendBigEndian(&content, static_cast<uint32_t>(keyring.keys.size()));
-  for (const auto& [hour, wrapped] : keyring.keys) {
-    AppendBigEndian(&content, hour);
-    content += wrapped;
-  }
-  AppendBigEndian(&content, Crc32c(AsBytes(content)));
-  return content;
-}
-
-absl::StatusOr<KeyringContent> DecodeKeyring(const SecretBytes& root_key,
-                                             absl::string_view content) {
-  if (content.size() < kKeysOffset + kChecksumSize) return Damaged();
-  const ByteSpan bytes = AsBytes(content);
-  const size_t checked_size = bytes.size() - kChecksumSize;
-  // The checksum before the root check, so that damage is never taken for a wrong root key.
-  if (LoadBigEndian<uint32_t>(bytes.data() + checked_size) != Crc32c(bytes.first(checked_size))) {
-    return Damaged();
-  }
-  if (content.substr(0, kMagic.size()) != kMagic) return Damaged();
-  if (LoadBigEndian<uint32_t>(bytes.data() + kVersionOffset) != kVersion) return Damaged();
-  if (!EqualInConstantTime(bytes.subspan(kRootCheckOffset, kRootCheckSize),
-                           RootCheckOf(root_key))) {
-    return absl::FailedPreconditionError(
-        "the root key is not the one that keys/keyring was made or last rotated with: let "
-        "keys.root_key_file or keys.root_key_credential name that one, which after "
-        "--rotate-root-key is the new one, or move the whole data directory away to start empty");
-  }
-  const size_t count = LoadBigEndian<uint32_t>(bytes.data() + kCountOffset);
-  if (count > kEpochKeyCountMax || checked_size != kKeysOffset + count * kEntrySize) {
-    return Damaged();
-  }
-  KeyringContent keyring;
-  std::copy_n(bytes.data() + kStoreIdOffset, keyring.store_id.size(), keyring.store_id.begin());
-  for (size_t offset = kKeysOffset; offset < checked_size; offset += kEntrySize) {
-    const auto hour = LoadBigEndian<EpochHour>(bytes.data() + offset);
-    keyring.keys.emplace(hour, content.substr(offset + kHourSize, kWrappedKeySize));
-  }
-  if (keyring.keys.size() != count) return Damaged();
-  return keyring;
+absl::Status DamagedKeyring() {
+  return absl::DataLossError(
+      "the keyring keys/keyring is damaged: restore the data directory, or move it "
+      "away to start empty");
 }
 
 }  // namespace mayfly

@@ -1,4 +1,4 @@
-// The root key wraps the epoch keys. It is the one secret that the operator keeps, and it lives
+// The root key seals the hour keys. It is the one secret that the operator keeps, and it lives
 // outside the data directory, so that a copied data directory opens nothing.
 //
 // On disk it is a text file of 64 hexadecimal digits (32 bytes) and at most one newline after them.

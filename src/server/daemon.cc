@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file_system.h"
+#include "base/locked_memory.h"
 #include "base/secret_bytes.h"
 #include "base/version.h"
 #include "keys/root_key.h"
@@ -104,7 +105,7 @@ absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Cloc
   auto storage = OpenStorage(config, *std::move(root_key), clock, log);
   RETURN_IF_ERROR(storage.status());
   LogRecovered(storage->get(), log);
-  if (!SecretArenaIsLocked()) {
+  if (!LockedMemory::AllIsLocked()) {
     log->Write(
         Config::LogLevel::kWarning,
         "keys cannot be locked in memory and may reach swap: raise the limit on locked memory "

@@ -17,7 +17,7 @@ namespace mayfly {
 // with kExitStorageFailed, because only a new start can determine what the disk holds.
 absl::Status RunDaemon(const Config& config, Log* log);
 
-// Wraps the epoch keys with the key in `new_root_key_file`. Afterwards, and not before, that file
+// Seals the hour keys with the key in `new_root_key_file`. Afterwards, and not before, that file
 // may replace the old one in the configuration. The server must not run. Idempotent.
 absl::Status RotateRootKey(const Config& config, const std::string& new_root_key_file, Log* log);
 

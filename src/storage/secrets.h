@@ -13,8 +13,14 @@
 #include "base/slot_ref.h"
 #include "keys/keyring.h"
 #include "keys/slot_file.h"
+#include "retention/due.h"
 
 namespace mayfly {
+
+// The second under whose leaf the payload is sealed.
+inline SecondRef SecondOf(const StoredPayload& payload) {
+  return {.hour_key = payload.hour_key, .due_s = DueSecond(payload.deadline_ms)};
+}
 
 // Thread-safe.
 class Secrets {

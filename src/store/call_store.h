@@ -12,7 +12,7 @@
 //   commit threads         one per shard          load, decide, commit, sync, reply
 //   worker threads         read outputs, open, call back
 //   sweep thread           expires what is due, through the same shards
-//   maintenance thread     epoch keys, clock record, compaction, orphans; every second
+//   maintenance thread     hour keys, clock record, compaction, orphans; every second
 //                          the sync of rows that no answer waited for
 //
 // Every request takes a batch and answers once, through its callback, with one result per item in

@@ -9,22 +9,29 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "call/refusal.h"
 #include "crypto/chunked_aead.h"
 #include "crypto/hkdf.h"
 #include "crypto/sha256.h"
+#include "storage/secrets.h"
 
 namespace mayfly {
 namespace {
 
-constexpr absl::string_view kContextFormat = "mayfly payload v1";
+constexpr absl::string_view kContextFormat = "mayfly payload v2";
 constexpr absl::string_view kFingerprintLabel = "mayfly fingerprint v1";
 
 // The number of an upload's metadata among its segments, which never are so many.
 constexpr uint32_t kMetadataNumber = UINT32_MAX;
 
-absl::Status NoEpochKeyError() {
+absl::Status NoHourKeyError() {
   return MakeError(absl::StatusCode::kUnavailable, Reason::kStarting,
-                   "the epoch key of the deadline is not in the keyring yet");
+                   "the hour key of the deadline is not in the keyring yet");
+}
+
+// What is to be sealed is past its own deadline when its second is closed.
+absl::Status SealingError(const absl::Status& status) {
+  return absl::IsNotFound(status) ? TooLateError() : status;
 }
 
 // The associated data of a payload: all that must not be exchanged between payloads. All fields have
@@ -40,6 +47,7 @@ class Context {
     Append(static_cast<uint8_t>(kind));
     Append(stored.attempt);
     Append(static_cast<uint64_t>(stored.deadline_ms));
+    Append(stored.hour_key);
     Append(stored.slot.slot);
     Append(stored.slot.generation);
   }
@@ -61,7 +69,7 @@ class Context {
     size_ += field.size();
   }
 
-  std::array<uint8_t, 1 + kContextFormat.size() + 45 + 4> bytes_;
+  std::array<uint8_t, 1 + kContextFormat.size() + 49 + 4> bytes_;
   size_t size_ = 0;
 };
 
@@ -199,16 +207,26 @@ absl::Status DoesNotVerify(absl::string_view what) {
 
 absl::StatusOr<SecretBytes> PayloadCipher::Extract(const StoredPayload& stored,
                                                    const SecretBytes& secret) const {
-  return keyring_->Extract(EpochOfDeadline(stored.deadline_ms), secret.ExposeBytes());
+  return keyring_->Extract(SecondOf(stored), secret.ExposeBytes());
 }
 
 // Keys are made hours ahead, but steady time may have jumped by more: the next round of upkeep would
-// make what is missing.
-absl::StatusOr<SecretBytes> PayloadCipher::ExtractForNew(const StoredPayload& stored,
-                                                         const SecretBytes& secret) const {
-  auto extracted = Extract(stored, secret);
-  if (extracted.ok() || !keyring_->EnsureAhead(stored.stored_ms).ok()) return extracted;
-  return Extract(stored, secret);
+// make the missing ones.
+absl::StatusOr<SecretBytes> PayloadCipher::ExtractForNew(const SecretBytes& secret,
+                                                         StoredPayload* stored) const {
+  if (stored->hour_key == 0) {
+    const int64_t due_s = DueSecond(stored->deadline_ms);
+    auto number = keyring_->NumberFor(due_s);
+    if (!number.ok()) {
+      if (!keyring_->EnsureAhead(stored->stored_ms).ok()) return NoHourKeyError();
+      number = keyring_->NumberFor(due_s);
+    }
+    if (!number.ok()) return SealingError(number.status());
+    stored->hour_key = *number;
+  }
+  auto extracted = Extract(*stored, secret);
+  if (!extracted.ok()) return SealingError(extracted.status());
+  return extracted;
 }
 
 absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKind kind,
@@ -216,8 +234,8 @@ absl::StatusOr<Sealed> PayloadCipher::SealPayload(const CallKey& key, PayloadKin
                                                   const NewPayload& payload,
                                                   const SegmentWriter& write_segment,
                                                   StoredPayload* stored) const {
-  const auto extracted = ExtractForNew(*stored, secret);
-  if (!extracted.ok()) return NoEpochKeyError();
+  const auto extracted = ExtractForNew(secret, stored);
+  RETURN_IF_ERROR(extracted.status());
   const InputKey input_key(extracted->ExposeBytes());
   stored->segment_count = 0;
   if (payload.data.size() <= kInlineBytesMax) {
@@ -282,7 +300,7 @@ absl::StatusOr<Sealed> PayloadCipher::SealSegment(const CallKey& key, PayloadKin
                                                   const SecretBytes& secret, uint32_t number,
                                                   absl::string_view data) const {
   const auto extracted = Extract(stored, secret);
-  if (!extracted.ok()) return NoEpochKeyError();
+  if (!extracted.ok()) return SealingError(extracted.status());
   const InputKey input_key(extracted->ExposeBytes());
   return SealParts(input_key, Context(key, kind, stored, number), {AsBytes(data)});
 }
@@ -305,7 +323,7 @@ absl::StatusOr<Sealed> PayloadCipher::SealHeader(const CallKey& key, PayloadKind
                                                  const SegmentedHeader& header,
                                                  StoredPayload* stored) const {
   const auto extracted = Extract(*stored, secret);
-  if (!extracted.ok()) return NoEpochKeyError();
+  if (!extracted.ok()) return SealingError(extracted.status());
   const InputKey input_key(extracted->ExposeBytes());
   const std::string metadata = EncodeMetadata(header.metadata);
   stored->fingerprint =
@@ -338,13 +356,13 @@ absl::StatusOr<SegmentedHeader> PayloadCipher::OpenHeader(const CallKey& key, Pa
 }
 
 absl::StatusOr<Sealed> PayloadCipher::SealMetadata(const CallKey& key, PayloadKind kind,
-                                                   const StoredPayload& stored,
                                                    const SecretBytes& secret,
-                                                   const PayloadMetadata& metadata) const {
-  const auto extracted = ExtractForNew(stored, secret);
-  if (!extracted.ok()) return NoEpochKeyError();
+                                                   const PayloadMetadata& metadata,
+                                                   StoredPayload* stored) const {
+  const auto extracted = ExtractForNew(secret, stored);
+  RETURN_IF_ERROR(extracted.status());
   const InputKey input_key(extracted->ExposeBytes());
-  return SealParts(input_key, Context(key, kind, stored, kMetadataNumber),
+  return SealParts(input_key, Context(key, kind, *stored, kMetadataNumber),
                    {AsBytes(EncodeMetadata(metadata))});
 }
 

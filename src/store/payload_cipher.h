@@ -5,9 +5,9 @@
 // size, the number of segments and the SHA-256 of the segments' commitments in order, so none can
 // be dropped, moved, swapped or mixed with another upload's. Byte formats: ARCHITECTURE.md.
 //
-// Each payload is sealed under the epoch key of its deadline's hour and its slot's secret; without
-// either nothing opens. Tenant, call, kind, attempt, deadline, slot and generation are in the
-// context, so a row moved to another place on the disk does not open there.
+// Each payload is sealed under the leaf of its due second (keys/hour_chain.h) and its slot's secret;
+// without either nothing opens. Tenant, call, kind, attempt, deadline, hour key, slot and generation are in
+// the context, so a row moved to another place on the disk does not open there.
 //
 // Thread-safe.
 #pragma once
@@ -47,15 +47,16 @@ class PayloadCipher {
   using SegmentReader = std::function<absl::StatusOr<Sealed>(uint32_t number)>;
 
   // Seals `payload`, hands its segments to `write_segment` as they are made, and returns the row.
-  // Fills in the fingerprint and segment_count of `stored`, whose other fields are fixed by now.
-  // UNAVAILABLE when the deadline's epoch key is not in the keyring and cannot be made.
+  // Fills in the fingerprint, segment_count and, when it is 0, hour_key of `stored`, whose other fields
+  // are fixed by now. UNAVAILABLE when the deadline's hour has no key and none can be made, NOT_FOUND
+  // (CALL_EXPIRED), here and for all that seals, when the due second is over.
   absl::StatusOr<Sealed> SealPayload(const CallKey& key, PayloadKind kind,
                                      const SecretBytes& secret, const NewPayload& payload,
                                      const SegmentWriter& write_segment,
                                      StoredPayload* stored) const;
 
   // Opens a row, and the segments it names if there are any. DATA_LOSS when anything is not as it
-  // was sealed.
+  // was sealed, NOT_FOUND, here and for all that opens, when its due second is closed.
   absl::StatusOr<Payload> OpenPayload(const CallKey& key, PayloadKind kind,
                                       const StoredPayload& stored, const SecretBytes& secret,
                                       const Sealed& row, const SegmentReader& read_segment) const;
@@ -76,10 +77,10 @@ class PayloadCipher {
   absl::StatusOr<SegmentedHeader> OpenHeader(const CallKey& key, PayloadKind kind,
                                              const StoredPayload& stored, const SecretBytes& secret,
                                              const Sealed& row) const;
-  // The metadata of an upload, before there is a row.
+  // The metadata of an upload, before there is a row. Fills in hour_key of `stored`.
   absl::StatusOr<Sealed> SealMetadata(const CallKey& key, PayloadKind kind,
-                                      const StoredPayload& stored, const SecretBytes& secret,
-                                      const PayloadMetadata& metadata) const;
+                                      const SecretBytes& secret, const PayloadMetadata& metadata,
+                                      StoredPayload* stored) const;
   absl::StatusOr<PayloadMetadata> OpenMetadata(const CallKey& key, PayloadKind kind,
                                                const StoredPayload& stored,
                                                const SecretBytes& secret,
@@ -92,9 +93,8 @@ class PayloadCipher {
 
  private:
   absl::StatusOr<SecretBytes> Extract(const StoredPayload& stored, const SecretBytes& secret) const;
-  // Makes the epoch key if it is missing.
-  absl::StatusOr<SecretBytes> ExtractForNew(const StoredPayload& stored,
-                                            const SecretBytes& secret) const;
+  // Chooses the hour key if none is chosen, and makes it if it is missing.
+  absl::StatusOr<SecretBytes> ExtractForNew(const SecretBytes& secret, StoredPayload* stored) const;
 
   Keyring* const keyring_;
 };

@@ -1,6 +1,8 @@
 #include "store/upkeep.h"
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <pthread.h>
 #include <string>
 #include <utility>
@@ -55,8 +57,15 @@ bool Upkeep::Pause(absl::Duration duration) {
 }
 
 void Upkeep::RunSweep() {
+  using Monotonic = std::chrono::steady_clock;
   absl::Duration pause = absl::ZeroDuration();
-  while (Pause(pause)) pause = Sweep() ? absl::ZeroDuration() : kSweepPause;
+  while (Pause(pause)) {
+    const Monotonic::time_point start = Monotonic::now();
+    const bool has_more = Sweep();
+    // Nobody can open what is due any more, so its removal need not press: callers get as much time.
+    const absl::Duration worked = absl::FromChrono(Monotonic::now() - start);
+    pause = has_more ? std::min(worked, kSweepPause) : kSweepPause;
+  }
 }
 
 void Upkeep::RunMaintenance() {
@@ -66,12 +75,22 @@ void Upkeep::RunMaintenance() {
 }
 
 bool Upkeep::Sweep() {
-  const auto has_more = sweeper_.Advance(context_.time.Read());
+  const Now now = context_.time.Read();
+  CloseSeconds(now);
+  const auto has_more = sweeper_.Advance(now);
   if (!has_more.ok() && !sweep_failed_) {
     Log(Config::LogLevel::kError, "the sweep cannot read what is due", has_more.status());
   }
   sweep_failed_ = !has_more.ok();
   return has_more.ok() && *has_more;
+}
+
+// Before anything due in them is swept: from then on nobody can open it, however long the sweep takes.
+void Upkeep::CloseSeconds(const Now& now) {
+  Keyring* const keyring = context_.storage.keyring();
+  if (keyring->has_failed()) return;
+  const absl::Status status = keyring->Close(now.erase_ms);
+  if (!status.ok()) OnKeyringError("cannot close seconds that are over", status);
 }
 
 bool Upkeep::IsTime(int64_t now_ms, int64_t period_ms, int64_t* last_ms) {
@@ -153,29 +172,26 @@ void Upkeep::ReportSweepLag(const Now& now) {
                                           : std::string("more than a day");
   on_log_(Config::LogLevel::kWarning,
           absl::StrCat("the sweep is ", lag,
-                       " behind: payloads cannot be read past their deadline, but are erased that "
-                       "much later; a larger retention.sweep_batch_calls makes it faster"));
+                       " behind: nobody can decrypt payloads past their deadline, but the room of "
+                       "their rows, and what they count for quotas, come back that much later; a "
+                       "larger retention.sweep_batch_calls makes it faster"));
 }
 
 void Upkeep::MaintainKeys(const Now& now) {
   Keyring* const keyring = context_.storage.keyring();
   absl::Status status = keyring->EnsureAhead(now.steady_ms);
-  if (!status.ok()) OnKeyringError("cannot make epoch keys ahead", status);
+  if (!status.ok()) OnKeyringError("cannot make hour keys ahead", status);
   const size_t missing = keyring->MissingHours(now.steady_ms).size();
   if (missing > 0) {
     on_log_(Config::LogLevel::kError,
-            absl::StrCat("epoch keys of ", missing, " future hours are missing"));
-  }
-  if (now.erase_ms != Now::kNeverMs) {
-    status = keyring->DestroyPassed(now.erase_ms);
-    if (!status.ok()) OnKeyringError("cannot destroy passed epoch keys", status);
+            absl::StrCat("hour keys of ", missing, " future hours are missing"));
   }
   status = context_.storage.Maintain(now.steady_ms);
   if (!status.ok()) Log(Config::LogLevel::kError, "cannot reclaim disk space", status);
 }
 
-// What was not changed is tried again in a minute. After half a change nothing is, and keys that have
-// passed would never be destroyed.
+// What was not changed is tried again in a minute. After half a change nothing is, and seconds that are
+// over would never be closed.
 void Upkeep::OnKeyringError(absl::string_view what, const absl::Status& status) {
   Log(Config::LogLevel::kError, what, status);
   if (context_.storage.keyring()->has_failed()) context_.failure.Report(status);

@@ -2,11 +2,11 @@
 // maintenance of keys, clock and disk, which may take long and must not delay the sweep.
 //
 //   what                                          every
-//   sweep                                         100 ms, and without pause while more is due
+//   seconds that are over closed; sweep           100 ms, and without pause while more is due
 //   sync of rows that no answer waited for;
 //   uploads past their time                       1 s
 //   clock record                                  5 s
-//   epoch keys made and destroyed, compaction     1 min
+//   hour keys made, compaction                    1 min
 //   orphans; payloads that a lowered max_ttl
 //   has ended; payloads the sweep has missed      1 h, and at start
 //
@@ -65,6 +65,7 @@ class Upkeep {
   void SyncRows();
   void ReportClocks(const Now& now);
   void ReportSweepLag(const Now& now);
+  void CloseSeconds(const Now& now);
   void MaintainKeys(const Now& now);
   void OnKeyringError(absl::string_view what, const absl::Status& status);
   void ApplyPostponedRetention(const Now& now);

@@ -180,8 +180,8 @@ absl::Status Uploads::CheckRoom(const Upload& upload) const {
 
 absl::Status Uploads::KeepNew(Upload* upload) {
   StoredUpload& stored = upload->stored;
-  auto sealed = context_.cipher.SealMetadata(stored.key, stored.kind, stored.payload,
-                                             *upload->secret, upload->metadata);
+  auto sealed = context_.cipher.SealMetadata(stored.key, stored.kind, *upload->secret,
+                                             upload->metadata, &stored.payload);
   RETURN_IF_ERROR(sealed.status());
   stored.metadata = *std::move(sealed);
   absl::Status kept;

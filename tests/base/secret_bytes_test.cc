@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
+#include "base/locked_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include <sys/mman.h>
@@ -119,7 +120,7 @@ TEST(SecretBytes, LivesInPagesThatAreLockedAndLeftOutOfCoreDumps) {
   const bool mlock_succeeds = mlock(probe, 4096) == 0;
   const auto probe_flags = MappingFlags(probe);
   munmap(probe, 4096);
-  if (mlock_succeeds && Matches(Contains("lo"))(probe_flags) && SecretArenaIsLocked()) {
+  if (mlock_succeeds && Matches(Contains("lo"))(probe_flags) && LockedMemory::AllIsLocked()) {
     EXPECT_THAT(flags, Contains("lo"));
   }
 }

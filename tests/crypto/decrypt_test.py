@@ -4,7 +4,7 @@
     decrypt_test.py [SEAL_TOOL] [--seed N] [--vectors FILE]
 
 SEAL_TOOL is the C++ sealer, run as `SEAL_TOOL KEY_HEX CONTEXT_HEX < plaintext > sealed`. The
-same checks run against the sealer in this file, so that the decryptor is itself under test:
+same checks run against the sealer of reference_seal.py, so that the decryptor is itself under test:
 Project Wycheproof's published vectors come first, then RFC 5869's for the hand-written HKDF.
 FILE is Wycheproof's c2sp_chunked_encryption_aes_256_gcm_test.json, to run all of it.
 
@@ -14,7 +14,6 @@ wrong constant there must fail here.
 
 import argparse
 import hashlib
-import hmac
 import json
 import os
 import random
@@ -29,7 +28,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import decrypt
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from reference_seal import reference_expand, reference_seal
 
 OPTIONS = argparse.Namespace()  # Filled by main().
 
@@ -142,32 +141,6 @@ VECTORS = (
         refused_as=decrypt.AuthenticationFailed,
     ),
 )
-
-
-def reference_expand(key: bytes, info: bytes, length: int) -> bytes:
-    """HKDF-Expand with SHA-256, from RFC 5869, section 2.3."""
-    output, block = b"", b""
-    while len(output) < length:
-        counter = bytes([len(output) // 32 + 1])
-        block = hmac.new(key, block + info + counter, hashlib.sha256).digest()
-        output += block
-    return output[:length]
-
-
-def reference_seal(key: bytes, context: bytes, plaintext: bytes, salt: bytes) -> bytes:
-    """Seals by the page, with the primitives and the nonce rule that decrypt.py does not use."""
-    info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0" + salt + context
-    expanded = reference_expand(key, info, 76)
-    chunk_key, base_nonce, commitment = expanded[:32], expanded[32:44], expanded[44:]
-    sealed = salt + commitment
-    for number in range(len(plaintext) // 16384 + 1):
-        # "the final 5 bytes of the base nonce are XOR'd with the chunk number"
-        low = bytes(a ^ b for a, b in zip(base_nonce[7:], number.to_bytes(5, "big")))
-        nonce = base_nonce[:7] + low
-        encryptor = Cipher(algorithms.AES(chunk_key), modes.GCM(nonce)).encryptor()
-        sealed += encryptor.update(plaintext[number * 16384 : (number + 1) * 16384])
-        sealed += encryptor.finalize() + encryptor.tag
-    return sealed
 
 
 def sealed_length(plaintext_bytes: int) -> int:

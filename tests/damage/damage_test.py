@@ -360,7 +360,7 @@ class Damage(called_server_case.CalledServerCase):
         self.damage_block("deadlines")
         self.server.start()
         self.assertLess(time.time(), deadline, "the machine is too busy for this ttl")
-        # About 270 are in the block; the hourly round, and the end of their epoch keys, have those.
+        # About 270 are in the block; the hourly round has those.
         wait_until(lambda: len(self.live_slots()) < CALL_COUNT - 100, "most slots erased")
         self.assertEqual(self.get_inputs(lasting), [OK] * 4)
         self.assert_rate_limited("damage, reading deadlines")

@@ -93,7 +93,15 @@ class Uploads:
         messages = self._server.messages
         began = time.time()
         item = {"call_id": call_id, "payload": {"data": b"input"}, "ttl": {"seconds": self._ttl_s}}
-        self._server.call("client", "PutInputs", items=[item])
+        put = self._server.call("client", "PutInputs", items=[item]).results[0].status
+        if put.code:
+            with self._lock:
+                if put.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]:
+                    self.refusal = put.message
+                else:
+                    self.failure = put.message
+            self._stop.set()
+            return
 
         def steps() -> Iterator[Any]:
             ttl = {"seconds": self._ttl_s}

@@ -1,10 +1,9 @@
 """Reads a copy of a data directory the way somebody would who found it, and the root key with it.
 
-Written from the tables of bytes in src/keys/keyring_format.h and src/storage/local/row_format.h and
-from the comments of src/storage/local/segment_files.h and src/store/payload_cipher.cc; the slot
-file is read by tests/support/slot_file.py, and decrypted is with tests/crypto/decrypt.py, both
-likewise written from what is published about them. Nothing here runs code of the store, so a
-difference between those pages and the truth fails the test that uses this.
+Written from ARCHITECTURE.md, "Byte formats". The keyring is read by tests/support/keyring.py, the
+slot file by tests/support/slot_file.py, and decrypted is with tests/crypto/decrypt.py, all likewise
+written from what is published about them. Nothing here runs code of the store, so a difference
+between those pages and the truth fails the test that uses this.
 
 RocksDB's files are searched byte by byte instead of being read through RocksDB: what it deleted but
 left on the disk must be found too. Only its write-ahead log is put together first, because it
@@ -16,46 +15,23 @@ import hmac
 import os
 import struct
 import sys
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 TESTS_DIR = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 sys.path[:0] = [os.path.join(TESTS_DIR, folder) for folder in ("crypto", "support")]
 
 import decrypt
-from crc32c import crc32c
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from keyring import SECONDS_PER_HOUR, Keyring, due_second, expand, extract, place_of_second
 from slot_file import read_slots
 
 ROW_HEADER_BYTES = 64
 SEGMENT_BYTES = 1 << 20
 SEGMENT_ALIGNMENT = 4096
 INPUT, OUTPUT = 1, 2
-HOUR_MS = 3_600_000
-
-
-def expand(key: bytes, info: bytes, length: int) -> bytes:
-    return HKDFExpand(algorithm=hashes.SHA256(), length=length, info=info).derive(key)
-
-
-def read_keyring(content: bytes, root_key: bytes) -> Dict[int, bytes]:
-    """The epoch keys by hour. AssertionError when it is not as keyring_format.h says."""
-    magic, version, root_check, _store_id, count = struct.unpack_from(">8sI16s16sI", content)
-    assert (magic, version) == (b"MAYFKEYS", 1), "keyring begins otherwise"
-    assert len(content) == 48 + 112 * count + 4, "keyring has another size"
-    assert struct.unpack(">I", content[-4:])[0] == crc32c(content[:-4]), "keyring's checksum"
-    assert root_check == expand(root_key, b"mayfly keyring root check v1", 16), "root check"
-    wrap_key = expand(root_key, b"mayfly keyring wrap v1", 32)
-    keys = {}
-    for offset in range(48, 48 + 112 * count, 112):
-        hour = content[offset : offset + 8]
-        sealed = content[offset + 8 : offset + 112]
-        keys[struct.unpack(">q", hour)[0]] = decrypt.decrypt(
-            wrap_key, b"mayfly epoch key v1" + hour, sealed
-        )
-    assert list(keys) == sorted(keys) and len(keys) == count, "hours are not ascending"
-    return keys
+ROW_VERSION = 2
+# The leaves that are tried with secrets of other rows are those of seconds so near to a row's own.
+WINDOW_S = 60
 
 
 def join_log(content: bytes) -> bytes:
@@ -81,6 +57,7 @@ class Row(NamedTuple):
 
     text: bytes  # all of the file that it is in
     offset: int
+    hour_key: int  # the number
     slot: int
     generation: int
     attempt: int
@@ -89,6 +66,10 @@ class Row(NamedTuple):
     stored_ms: int
     deadline_ms: int
     fingerprint: bytes
+
+    @property
+    def due_s(self) -> int:
+        return due_second(self.deadline_ms)
 
 
 class Payload(NamedTuple):
@@ -109,9 +90,9 @@ class Call(NamedTuple):
 
     def context(self, row: Row) -> bytes:
         return (
-            b"\x11mayfly payload v1"
+            b"\x11mayfly payload v2"
             + struct.pack(">I16sBI", self.tenant, self.call_id, self.kind, row.attempt)
-            + struct.pack(">QIQ", row.deadline_ms, row.slot, row.generation)
+            + struct.pack(">QIIQ", row.deadline_ms, row.hour_key, row.slot, row.generation)
         )
 
     def segment_key(self, row: Row, number: int) -> bytes:
@@ -148,7 +129,7 @@ class DataCopy:
             if name.startswith("segments/")
             for place in _segments_in(content)
         ]
-        self.epoch_keys = read_keyring(self.files["keys/keyring"], root_key)
+        self.keyring = Keyring(self.files["keys/keyring"], root_key)
         self.slots = read_slots(self.files["keys/slots"])
 
     def places_of(self, needle: bytes) -> List[str]:
@@ -161,25 +142,59 @@ class DataCopy:
 
     def rows_of(self, slot: int, generation: int) -> Iterator[Row]:
         """Everything that looks like the header of a row that names this slot."""
-        needle = struct.pack(">IIQ", 0x01000000, slot, generation)
+        needle = struct.pack(">IQ", slot, generation)
         for text in self.texts.values():
             offset = text.find(needle)
             while offset >= 0:
-                if offset + ROW_HEADER_BYTES <= len(text):
-                    fields = struct.unpack_from(">IIQIIQQQ16s", text, offset)[1:]
-                    yield Row(text, offset + ROW_HEADER_BYTES, *fields)
+                row = _row_at(text, offset - 4)
+                if row is not None:
+                    yield row
                 offset = text.find(needle, offset + 1)
 
+    def logged_rows(self, call: Call) -> Iterator[Row]:
+        """The rows under a call's key in the logs: the key, the value's length as a varint, the
+        value."""
+        key = call.call_id + struct.pack(">IB", call.tenant, call.kind)
+        for name, text in self.texts.items():
+            offset = text.find(key) if name.endswith(".log") else -1
+            while offset >= 0:
+                value = offset + len(key)
+                while value < len(text) and text[value] >= 0x80:
+                    value += 1
+                row = _row_at(text, value + 1)
+                if row is not None:
+                    yield row
+                offset = text.find(key, offset + 1)
+
     def input_keys(self, row: Row, every: bool) -> Iterator[bytes]:
-        """The keys to try: the row's own, or each that any slot and epoch key here can make."""
-        secrets, hours = {slot.secret for slot in self.slots}, list(self.epoch_keys)
+        """The keys to try: the row's own, or each that could be made of what is here. Those are its
+        own secret with every leaf there is, and all other secrets with the leaves of the seconds
+        about its own, in whatever hour: all with all would take hours."""
         if not every:
-            own = (row.slot, row.generation)
-            secrets = {slot.secret for slot in self.slots if (slot.number, slot.generation) == own}
-            hours = [row.deadline_ms // HOUR_MS]
-        for secret in secrets:
-            for hour in hours:
-                yield hmac.digest(self.epoch_keys[hour], secret, "sha256")
+            leaf = self.keyring.leaf(row.hour_key, row.due_s)
+            if leaf is not None:
+                yield from (extract(leaf, secret) for secret in self.secrets_of(row))
+            return
+        yield from self.keys_of_own_secret(row, range(SECONDS_PER_HOUR))
+        others = {slot.secret for slot in self.slots} - self.secrets_of(row)
+        for leaf in self.keyring.leaves(seconds_about(row)):
+            yield from (extract(leaf, secret) for secret in others)
+
+    def keys_of_own_secret(self, row: Row, seconds: Iterable[int]) -> Iterator[bytes]:
+        """With the leaves of these seconds of all hours, in the order of the seconds."""
+        secrets = self.secrets_of(row)
+        if secrets:
+            for leaf in self.keyring.leaves(seconds):
+                yield from (extract(leaf, secret) for secret in secrets)
+
+    def secrets_of(self, row: Row) -> Set[bytes]:
+        """The secret of its slot, which is gone when the slot is erased or another's."""
+        own = (row.slot, row.generation)
+        return {
+            slot.secret
+            for slot in self.slots
+            if (slot.number, slot.generation) == own and slot.state == "live"
+        }
 
     def open_row(self, row: Row, call: Call, input_key: bytes) -> Optional[Payload]:
         """The payload, or None when this key is not the row's. AssertionError when it is, and the
@@ -236,6 +251,20 @@ class DataCopy:
                 hour, boot, count, *place = struct.unpack_from(">IIIQII", text, offset + len(key))
                 extents.append(Extent(f"segments/{hour}-{boot}-{count}.segments", *place))
         return extents
+
+
+def seconds_about(row: Row) -> List[int]:
+    """Those of the hour that are so near to its due second, the next hour's first ones included."""
+    near = range(row.due_s - WINDOW_S, row.due_s + WINDOW_S + 1)
+    return [place_of_second(each)[1] for each in near]
+
+
+def _row_at(text: bytes, offset: int) -> Optional[Row]:
+    """None when no row header of this version can lie there."""
+    if not 0 <= offset <= len(text) - ROW_HEADER_BYTES or text[offset] != ROW_VERSION:
+        return None
+    number, *fields = struct.unpack_from(">IIQIIQQQ16s", text, offset)
+    return Row(text, offset + ROW_HEADER_BYTES, number & 0xFFFFFF, *fields)
 
 
 def _segments_in(text: bytes) -> Iterator[Tuple[bytes, int]]:

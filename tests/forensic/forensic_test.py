@@ -11,98 +11,40 @@ from every file. Once with the rows in the write-ahead log, once with the rows i
 start after a kill puts them. Large payloads lie in segment files in both, and nowhere else.
 """
 
-import hashlib
 import os
-import shutil
 import struct
 import sys
 import time
-import uuid
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import List, Set, Tuple
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(sys.path[0], "../support"))
 
 import called_server_case
-from call_id import new_call_id
 from crc32c import crc32c
-from data_copy import INPUT, OUTPUT, Call, DataCopy, Payload, Row
-from slot_file import Slot, read_slots
+from data_copy import INPUT, DataCopy
+from forensic_case import (
+    INLINE_BYTES,
+    LARGE_BYTES,
+    OUTCOME_FAILURE,
+    ForensicCase,
+    Found,
+    Stored,
+    find,
+    slot_of,
+)
+from slot_file import read_slots
 from waiting import wait_until
 
-INLINE_BYTES = 5000
-# Four segments, the last one short.
-LARGE_BYTES = (3 << 20) + 54_321
 SHORT_TTL_S = 10
 # The published lag, and a machine that is busy.
 ERASE_TIMEOUT_S = 60
 # A second, and a machine that is busy.
 ROOM_TIMEOUT_S = 30
-TENANT_NUMBERS = range(8)
-TOMBSTONE_TTL_MS = 15 * 60 * 1000
-CONSUMED, DELETED = 1, 2
-OUTCOME_FAILURE = 2
 
 
-class Stored(NamedTuple):
-    """A payload that was acknowledged, with what its row must say."""
-
-    call_id: uuid.UUID
-    kind: int
-    attempt: int
-    data: bytes
-    deadline_ms: int
-
-
-class Found(NamedTuple):
-    row: Row
-    call: Call
-    payload: Payload
-    secret: bytes = b""
-    # The beginnings of its segments' ciphertext.
-    segments: Tuple[bytes, ...] = ()
-
-
-def new_data(size: int) -> bytes:
-    """Payload bytes that hold the same marker again and again, so that any piece shows it."""
-    marker = b"MARKER" + os.urandom(13).hex().encode()
-    return (marker * (size // len(marker) + 1))[:size]
-
-
-def milliseconds(timestamp: Any) -> int:
-    return timestamp.seconds * 1000 + timestamp.nanos // 1_000_000
-
-
-def slot_of(record: Union[Row, Slot]) -> Tuple[int, int]:
-    return (record.slot if isinstance(record, Row) else record.number, record.generation)
-
-
-def find(copy: DataCopy, stored: Stored) -> Optional[Found]:
-    """Opens a payload with its own slot's secret, wherever its row lies."""
-    for slot in copy.slots:
-        if slot.state != "live":
-            continue
-        for row in copy.rows_of(slot.number, slot.generation):
-            for input_key in copy.input_keys(row, every=False):
-                for tenant in TENANT_NUMBERS:
-                    call = Call(stored.call_id.bytes, tenant, stored.kind)
-                    payload = copy.open_row(row, call, input_key)
-                    if payload is not None and payload.data == stored.data:
-                        return Found(row, call, payload)
-    return None
-
-
-class Forensic(called_server_case.CalledServerCase):
-    """One life of a server each."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        # What was found of each payload while it was there.
-        self.found: Dict[Stored, Found] = {}
-        # Of the calls that were ended, as their rows must be.
-        self.tombstones: List[bytes] = []
-
+class Forensic(ForensicCase):
     def test_rows_in_the_log(self) -> None:
         self.check_life(restart=False)
 
@@ -157,74 +99,6 @@ class Forensic(called_server_case.CalledServerCase):
         copy = self.read_copy(self.server.copy_data("recovered"))
         self.check_gone(copy, ended)
         self.check_there(copy, [kept], in_files=True)
-
-    # Operations; each succeeds.
-
-    def put_input(self, size: int, ttl_s: int = 0) -> Stored:
-        call_id, data = new_call_id(), new_data(size)
-        item = {"call_id": str(call_id), "payload": self.payload(data)}
-        if ttl_s:
-            item["ttl"] = {"seconds": ttl_s}
-        response = self.server.call("client", "PutInputs", items=[item])
-        return self.stored(response, call_id, INPUT, 0, data)
-
-    def put_output(self, call_id: uuid.UUID, size: int, attempt: int) -> Stored:
-        data = new_data(size)
-        item = {"call_id": str(call_id), "payload": self.payload(data)}
-        item.update(attempt=attempt, outcome=OUTCOME_FAILURE)
-        response = self.server.call("worker", "PutOutputs", items=[item])
-        return self.stored(response, call_id, OUTPUT, attempt, data)
-
-    @staticmethod
-    def payload(data: bytes) -> dict:
-        return {"data": data, "content_type": "text/marker", "labels": {"colour": "blue"}}
-
-    def stored(
-        self, response: Any, call_id: uuid.UUID, kind: int, attempt: int, data: bytes
-    ) -> Stored:
-        result = response.results[0]
-        self.assertEqual(result.status.code, 0, result.status.message)
-        return Stored(call_id, kind, attempt, data, milliseconds(result.deadline_time))
-
-    def retrieve(self, call_id: uuid.UUID) -> None:
-        token = os.urandom(16)
-        request = {"call_ids": [str(call_id)], "claim_token": token, "max_bytes": 60 << 20}
-        claimed = self.server.call("client", "ClaimOutputs", **request).outputs[0]
-        item = {"call_id": str(call_id), "claim_token": token, "fence": claimed.fence}
-        result = self.server.call("client", "AckOutputs", items=[item]).results[0]
-        self.assertEqual(result.status.code, 0, result.status.message)
-        self.remember_end(call_id, CONSUMED, result.erase_time, hashlib.sha256(token).digest()[:16])
-
-    def delete(self, call_id: uuid.UUID) -> None:
-        result = self.server.call("client", "DeleteCalls", call_ids=[str(call_id)]).results[0]
-        self.assertEqual(result.status.code, 0, result.status.message)
-        self.remember_end(call_id, DELETED, result.erase_time, bytes(16))
-
-    def remember_end(
-        self, call_id: uuid.UUID, reason: int, ended: Any, token: bytes
-    ) -> None:
-        ended_ms = milliseconds(ended)
-        tombstone = struct.pack(">BBQQ16s", 1, reason, ended_ms, ended_ms + TOMBSTONE_TTL_MS, token)
-        for kind in (INPUT, OUTPUT):
-            rows = [
-                found.row
-                for each, found in self.found.items()
-                if (each.call_id, each.kind) == (call_id, kind)
-            ]
-            # A replaced output is not the call's any more.
-            row = max(rows, key=lambda each: each.attempt, default=None)
-            tombstone += struct.pack(">IQ", *((row.slot, row.generation) if row else (0, 0)))
-        self.tombstones.append(tombstone)
-
-    def read_copy(self, path: str) -> DataCopy:
-        copy = DataCopy(path, self.server.root_key)
-        shutil.rmtree(path)
-        for text in [b"MARKER", b"text/marker", b"colour"]:
-            self.assertEqual(copy.places_of(text), [], "plaintext lies there")
-        for secret in [self.server.root_key, *copy.epoch_keys.values()]:
-            self.assertEqual(copy.places_of(secret), [], "a key lies there in the clear")
-        self.assertEqual([slot for slot in copy.slots if slot.state == "damaged"], [])
-        return copy
 
     def live_slots(self) -> Set[Tuple[int, int]]:
         with open(self.server.path("data/keys/slots"), "rb") as file:

@@ -1,5 +1,7 @@
-// Any file with a correct checksum is a keyring that encodes to the same bytes, or is reported as
-// damaged.
+// A sector with a correct checksum is a header or a cell of a keyring that encodes to the same bytes, or is
+// neither; the cell's key does not open.
+
+#include <algorithm>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -9,28 +11,37 @@
 namespace mayfly {
 namespace {
 
-constexpr size_t kBeforeCount = 44;
+constexpr size_t kHeaderCheckedBytes = 52;
+constexpr size_t kCellCheckedBytes = 120;
 
-// Behind a head that is right, so that what comes after it is reached.
-void DecodeEntries(absl::string_view count_and_keys) {
-  static const SecretBytes* const root_key = new SecretBytes(kEpochKeySize);
-  static const std::string* const empty = new std::string(EncodeKeyring(*root_key, {}));
-  std::string content = empty->substr(0, kBeforeCount);
-  content.append(count_and_keys.data(), count_and_keys.size());
-  AppendBigEndian(&content, Crc32c(AsBytes(content)));
-  const auto keys = DecodeKeyring(*root_key, content);
-  if (!keys.ok()) {
-    Check(absl::IsDataLoss(keys.status()), "what is no keyring is damage");
-    return;
+// The input, with a checksum that is right.
+KeyringSector SectorOf(const uint8_t* data, size_t size, size_t checked_bytes) {
+  KeyringSector sector{};
+  std::copy_n(data, std::min(size, checked_bytes), sector.begin());
+  StoreBigEndian(sector.data() + checked_bytes, Crc32c(ByteSpan(sector).first(checked_bytes)));
+  return sector;
+}
+
+void Decode(const uint8_t* data, size_t size) {
+  static const SecretBytes* const root_key = new SecretBytes(kHourKeySize);
+  const KeyringSector cell_sector = SectorOf(data, size, kCellCheckedBytes);
+  if (const auto cell = DecodeKeyringCell(cell_sector)) {
+    Check(EncodeKeyringCell(*cell) == cell_sector, "a cell reads back as it was written");
+    Check(absl::IsDataLoss(OpenHourKey(*root_key, StoreId{}, *cell).status()),
+          "nobody forges a sealed key");
   }
-  const auto again = DecodeKeyring(*root_key, EncodeKeyring(*root_key, *keys));
-  Check(again.ok() && *again == *keys, "a keyring reads back as it was written");
+  const KeyringSector header_sector = SectorOf(data, size, kHeaderCheckedBytes);
+  if (const auto header = DecodeKeyringHeader(header_sector)) {
+    const KeyringSector again = EncodeKeyringHeader(*root_key, *header);
+    Check(DecodeKeyringHeader(again) == header, "a header reads back as it was written");
+    Check(!IsOlderKeyring(header_sector), "a header of this version is no older one");
+  }
 }
 
 }  // namespace
 }  // namespace mayfly
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  mayfly::DecodeEntries(absl::string_view(reinterpret_cast<const char*>(data), size));
+  mayfly::Decode(data, size);
   return 0;
 }

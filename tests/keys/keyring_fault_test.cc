@@ -1,10 +1,7 @@
 // The keyring with a disk that fails at the k-th operation, for every k, and with power losses.
 #include <filesystem>
-#include <map>
 #include <memory>
-#include <optional>
 #include <random>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -20,14 +17,26 @@ namespace {
 
 // The answers that a user of the keyring has received so far.
 struct Told {
-  std::map<EpochHour, std::string> usable;  // what each key extracts
-  std::set<EpochHour> maybe_destroyed;      // asked for
-  std::set<EpochHour> destroyed;            // answered
+  struct Sealed {
+    SecondRef second;
+    std::string extracted;
+  };
+  std::vector<Sealed> sealed;
+  int64_t maybe_closed_ms = 0;  // asked for
+  int64_t closed_ms = 0;        // answered
   bool rewrap_began = false;
   bool rewrapped = false;
 
-  void SeeUsable(const Keyring& keyring) {
-    for (EpochHour hour : keyring.Hours()) usable[hour] = ExtractText(keyring, hour);
+  // Payloads in some seconds of the hours in which some are closed, and in one of the others.
+  void SealAll(Keyring* keyring) {
+    for (const Hour hour : keyring->Hours()) {
+      for (const uint32_t each : {0, 1, 1799, 1800, 3599}) {
+        if (each > 0 && hour > kHour + 4) break;
+        const SecondRef second = Seal(keyring, SecondIn(hour, each));
+        if (second.hour_key == 0) continue;
+        sealed.push_back({.second = second, .extracted = ExtractText(*keyring, second)});
+      }
+    }
   }
 };
 
@@ -35,26 +44,31 @@ struct Told {
 void Live(FileSystem* files, const std::string& directory, Told* told) {
   auto keyring = Keyring::Create(files, directory, Key(1), kStoreId, kNowMs);
   if (!keyring.ok()) return;
-  told->SeeUsable(**keyring);
+  told->SealAll(keyring->get());
+  const auto close = [&](int64_t erase_ms) {
+    told->maybe_closed_ms = erase_ms;
+    if (!(*keyring)->Close(erase_ms).ok()) return false;
+    told->closed_ms = erase_ms;
+    return true;
+  };
+  if (!close(1000 * SecondIn(kHour, 1799)) || !close(1000 * SecondIn(kHour, 1800))) return;
   for (int hour = 1; hour <= 2; ++hour) {
-    const int64_t now_ms = kNowMs + hour * kEpochMs;
+    const int64_t now_ms = kNowMs + hour * kHourMs;
     if (!(*keyring)->EnsureAhead(now_ms).ok()) return;
-    told->SeeUsable(**keyring);
-    const EpochHour passed = EpochOfDeadline(now_ms) - 1;
-    told->maybe_destroyed.insert(passed);
-    if (!(*keyring)->DestroyPassed(now_ms).ok()) return;
-    told->destroyed.insert(passed);
+    told->SealAll(keyring->get());
+    if (!close(now_ms)) return;
   }
   told->rewrap_began = true;
   if (!(*keyring)->Rewrap(Key(2)).ok()) return;
   told->rewrapped = true;
-  if (!(*keyring)->EnsureAhead(kNowMs + 3 * kEpochMs).ok()) return;
-  told->SeeUsable(**keyring);
+  if (!(*keyring)->EnsureAhead(kNowMs + 3 * kHourMs).ok()) return;
+  told->SealAll(keyring->get());
+  close(1000 * SecondIn(kHour + 3, 1799));
 }
 
 void ExpectAllTrue(FileSystem* files, const std::string& directory, const Told& told) {
   if (!Keyring::Exists(files, directory)) {
-    EXPECT_TRUE(told.usable.empty()) << "the keyring is gone";
+    EXPECT_TRUE(told.sealed.empty()) << "the keyring is gone";
     return;
   }
   auto by_old = Keyring::Open(files, directory, Key(1));
@@ -69,15 +83,16 @@ void ExpectAllTrue(FileSystem* files, const std::string& directory, const Told& 
   }
 
   Keyring& keyring = by_old.ok() ? **by_old : **by_new;
-  for (const auto& [hour, extracted] : told.usable) {
-    const std::string now = ExtractText(keyring, hour);
-    if (told.destroyed.contains(hour)) {
-      EXPECT_EQ(now, "") << hour << " is back";
-    } else if (!now.empty() || !told.maybe_destroyed.contains(hour)) {
-      EXPECT_EQ(now, extracted) << hour;
+  for (const Told::Sealed& sealed : told.sealed) {
+    const int64_t due_ms = 1000 * sealed.second.due_s;
+    const std::string now = ExtractText(keyring, sealed.second);
+    if (due_ms <= told.closed_ms) {
+      EXPECT_EQ(now, "") << sealed.second.due_s << " is back";
+    } else if (!now.empty() || due_ms > told.maybe_closed_ms) {
+      EXPECT_EQ(now, sealed.extracted) << sealed.second.due_s;
     }
   }
-  EXPECT_TRUE(keyring.EnsureAhead(kNowMs + 5 * kEpochMs).ok()) << "it cannot go on";
+  EXPECT_TRUE(keyring.EnsureAhead(kNowMs + 5 * kHourMs).ok()) << "it cannot go on";
 }
 
 uint64_t OperationsOfALife() {
@@ -88,8 +103,7 @@ uint64_t OperationsOfALife() {
   Told told;
   Live(&files, directory.path(), &told);
   EXPECT_TRUE(told.rewrapped);
-  EXPECT_EQ(told.destroyed.size(), 2u);
-  EXPECT_EQ(told.usable.size(), 30u);
+  EXPECT_EQ(told.closed_ms, 1000 * SecondIn(kHour + 3, 1799));
   return plan.operations();
 }
 
@@ -134,8 +148,8 @@ TEST(KeyringFault, APowerLossLosesNoKey) {
   }
 }
 
-// A process that is killed leaves a renamed file which no directory sync has made durable yet:
-// what the next one reads must not be lost by a power loss after it.
+// A process that is killed leaves in the page cache what no sync has made durable yet: what the next one
+// reads must not be lost by a power loss after it, and what it has found closed must not come back.
 TEST(KeyringFault, WhatAnOpenedKeyringHasSurvivesAPowerLoss) {
   const uint64_t operations = OperationsOfALife();
   const uint64_t seed = RandomSeed();
@@ -146,15 +160,21 @@ TEST(KeyringFault, WhatAnOpenedKeyringHasSurvivesAPowerLoss) {
     std::filesystem::create_directory(directory / "scratch");
     FaultPlan plan;
     FaultFileSystem files(&plan, directory / "scratch");
-    // The k-th operation is not done, and nothing after it: a kill rather than a failing disk.
-    plan.FailAt(k, /*and_all_after=*/true);
+    plan.KillAt(k);
     Told told;
     Live(&files, directory.path(), &told);
     plan.NeverFail();
     if (!Keyring::Exists(&files, directory.path())) continue;
     for (uint8_t key : {1, 2}) {
       auto keyring = Keyring::Open(&files, directory.path(), Key(key));
-      if (keyring.ok()) told.SeeUsable(**keyring);
+      if (!keyring.ok()) continue;
+      std::erase_if(told.sealed, [&](const Told::Sealed& sealed) {
+        return !(*keyring)->IsClosed(sealed.second) && ExtractText(**keyring, sealed.second).empty();
+      });
+      for (Told::Sealed& sealed : told.sealed) {
+        if ((*keyring)->IsClosed(sealed.second)) sealed.extracted = "";
+      }
+      told.SealAll(keyring->get());
     }
     files.DropUnsynced(&random);
     ExpectAllTrue(&files, directory.path(), told);
@@ -162,23 +182,32 @@ TEST(KeyringFault, WhatAnOpenedKeyringHasSurvivesAPowerLoss) {
   }
 }
 
-TEST(KeyringFault, AFullDiskRefusesAChangeAndTheNextOneSucceeds) {
-  TemporaryDirectory directory;
-  std::filesystem::create_directory(directory / "scratch");
-  FaultPlan plan;
-  FaultFileSystem files(&plan, directory / "scratch");
-  auto keyring = Keyring::Create(&files, directory.path(), Key(1), kStoreId, kNowMs);
-  ASSERT_TRUE(keyring.ok());
-  plan.FailAt(2);  // creates keyring.new, then cannot write it
-  EXPECT_EQ((*keyring)->EnsureAhead(kNowMs + kEpochMs).code(), absl::StatusCode::kUnavailable);
-  EXPECT_EQ((*keyring)->Hours().size(), 27u) << "a key that is not durable must not be used";
-  EXPECT_TRUE((*keyring)->EnsureAhead(kNowMs + kEpochMs).ok());
-  EXPECT_EQ((*keyring)->Hours().size(), 28u);
+TEST(KeyringFault, AFailedWriteOrSyncIsFinal) {
+  // copy a, sync, copy b, sync
+  for (uint64_t k = 1; k <= 4; ++k) {
+    TemporaryDirectory directory;
+    std::filesystem::create_directory(directory / "scratch");
+    FaultPlan plan;
+    FaultFileSystem files(&plan, directory / "scratch");
+    auto keyring = Keyring::Create(&files, directory.path(), Key(1), kStoreId, kNowMs);
+    ASSERT_TRUE(keyring.ok());
+    const SecondRef over = Seal(keyring->get(), SecondIn(kHour, 1));
+    const SecondRef open = Seal(keyring->get(), SecondIn(kHour, 2));
+    plan.FailAt(k);
+    EXPECT_FALSE((*keyring)->Close(1000 * over.due_s).ok());
+    EXPECT_TRUE(plan.has_failed());
+    EXPECT_TRUE((*keyring)->has_failed());
+    EXPECT_EQ((*keyring)->Close(1000 * open.due_s).code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ((*keyring)->EnsureAhead(kNowMs + kHourMs).code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ((*keyring)->Rewrap(Key(2)).code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(ExtractText(**keyring, over), "") << "it is over, written or not";
+    const SecondRef later = Seal(keyring->get(), SecondIn(kHour + 1, 1));
+    EXPECT_NE(ExtractText(**keyring, later), "") << "what is durable can still be read";
+  }
 }
 
-TEST(KeyringFault, AFailedRenameOrSyncIsFinal) {
-  // create, write, sync; then: rename, sync directory, and the old file's write and sync
-  for (uint64_t k = 4; k <= 7; ++k) {
+TEST(KeyringFault, AKeyThatIsNotDurableIsNotUsed) {
+  for (uint64_t k = 1; k <= 4; ++k) {
     TemporaryDirectory directory;
     std::filesystem::create_directory(directory / "scratch");
     FaultPlan plan;
@@ -186,12 +215,9 @@ TEST(KeyringFault, AFailedRenameOrSyncIsFinal) {
     auto keyring = Keyring::Create(&files, directory.path(), Key(1), kStoreId, kNowMs);
     ASSERT_TRUE(keyring.ok());
     plan.FailAt(k);
-    EXPECT_FALSE((*keyring)->DestroyPassed(kNowMs + kEpochMs).ok());
-    EXPECT_TRUE(plan.has_failed());
-    EXPECT_EQ((*keyring)->DestroyPassed(kNowMs + kEpochMs).code(), absl::StatusCode::kUnavailable);
-    EXPECT_EQ((*keyring)->EnsureAhead(kNowMs + kEpochMs).code(), absl::StatusCode::kUnavailable);
-    EXPECT_EQ((*keyring)->Rewrap(Key(2)).code(), absl::StatusCode::kUnavailable);
-    EXPECT_NE(ExtractText(**keyring, 490001), "") << "what is durable can still be read";
+    EXPECT_EQ((*keyring)->EnsureAhead(kNowMs + kHourMs).code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ((*keyring)->Hours().size(), 27u);
+    EXPECT_FALSE((*keyring)->NumberFor(SecondIn(kHour + 27, 0)).ok());
   }
 }
 

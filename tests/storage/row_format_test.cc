@@ -21,7 +21,8 @@ StoredPayload PayloadOfPattern() {
                            .size_bytes = 0x4142434445464748,
                            .stored_ms = 0x5152535455565758,
                            .deadline_ms = 0x6162636465666768,
-                           .segment_count = 0x71727374};
+                           .segment_count = 0x71727374,
+                           .hour_key = 0x919293};
   for (uint8_t i = 0; i < 16; ++i) payload.fingerprint[i] = 0x80 + i;
   return payload;
 }
@@ -36,7 +37,7 @@ TEST(RowFormat, WritesTheBytesOfItsTables) {
   EXPECT_EQ(Hex(EncodeCallKey(KeyOfPattern(), PayloadKind::kOutput)),
             "0192aabbccdd7eee8fff0011223344550102030402");
   EXPECT_EQ(Hex(EncodeRowHeader(PayloadOfPattern())),
-            "01000000"
+            "02919293"
             "11121314"
             "2122232425262728"
             "31323334"

@@ -138,8 +138,8 @@ TEST_F(SegmentStorageTest, AFileGoesWithTheKeyOfItsHour) {
   const TestPayload payload = Put(1);
   ASSERT_TRUE(storage_->SyncRecord().ok());
   // Its row is still there: the sweep is late.
-  ASSERT_TRUE(storage_->keyring()->DestroyPassed(kTestDeadlineMs + 2 * kEpochMs).ok());
-  ASSERT_TRUE(storage_->Maintain(kTestDeadlineMs + 2 * kEpochMs).ok());
+  ASSERT_TRUE(storage_->keyring()->Close(kTestDeadlineMs + 2 * kHourMs).ok());
+  ASSERT_TRUE(storage_->Maintain(kTestDeadlineMs + 2 * kHourMs).ok());
   EXPECT_THAT(Files(), IsEmpty());
   EXPECT_EQ(ReadCode(payload, 0), absl::StatusCode::kDataLoss);
   ASSERT_TRUE(storage_->SyncRecord().ok());
@@ -220,7 +220,7 @@ TEST_F(SegmentStorageTest, AStartCutsOffTheTailThatNoRowNames) {
 TEST_F(SegmentStorageTest, AStartGivesNothingBackWhileRowsCannotBeRead) {
   std::vector<TestPayload> payloads;
   for (uint32_t i = 0; i < 200; ++i) payloads.push_back(Put(i));
-  ASSERT_TRUE(storage_->Maintain(kTestNowMs + kEpochMs).ok());
+  ASSERT_TRUE(storage_->Maintain(kTestNowMs + kHourMs).ok());
   ASSERT_TRUE(storage_->SyncRecord().ok());
   storage_.Close();
   const uint64_t allocated = Allocated();

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import Any, Dict
 
 import grpc
@@ -32,9 +33,11 @@ def generate_messages(protoc: str, directory: str) -> Any:
 
 
 class CalledServer(LiveServer):
-    def __init__(self, mayflyd: str, messages: Any, server: str = ""):
-        super().__init__(mayflyd, server=server)
+    def __init__(self, mayflyd: str, messages: Any, server: str = "", settings: str = ""):
+        super().__init__(mayflyd, server=server, settings=settings)
         self.messages = messages
+        # When it stood still for the last copy.
+        self.stopped_s = 0.0
         self._channels: Dict[str, grpc.Channel] = {}
 
     def start(self) -> None:
@@ -63,6 +66,7 @@ class CalledServer(LiveServer):
         self.signal(signal.SIGSTOP)
         # The signal only asks: a thread may be deleting a file still. This returns when all stand.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self.stopped_s = time.time()
         try:
             # Without the ballast, which has no content and takes long.
             shutil.copytree(

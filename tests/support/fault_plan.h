@@ -3,6 +3,7 @@
 //   FaultPlan plan;
 //   plan.FailAt(k);                       // the k-th from here on, counting from 1
 //   plan.FailAt(k, /*and_all_after=*/true);  // a disk that dies
+//   plan.KillAt(k);                       // a process that is killed
 //   plan.FailFromNowOn();                 // the process is "dead"
 //
 // One plan may be shared by several fault-injecting file systems, whose operations are then counted
@@ -35,7 +36,14 @@ class FaultPlan {
     fail_at_ = operation;
     and_all_after_ = and_all_after;
     is_dead_ = false;
+    is_kill_ = false;
     has_failed_ = false;
+  }
+  // The k-th from here on is not done, and nothing after it: a process that is killed, whose disk is fine.
+  void KillAt(uint64_t operation) EXCLUDES_LOCK(mutex_) {
+    FailAt(operation, /*and_all_after=*/true);
+    MutexLock lock(&mutex_);
+    is_kill_ = true;
   }
   void FailFromNowOn() EXCLUDES_LOCK(mutex_) {
     FailAt(1, /*and_all_after=*/true);
@@ -49,11 +57,11 @@ class FaultPlan {
     MutexLock lock(&mutex_);
     return operations_;
   }
-  // Since FailFromNowOn. What a background thread still tries was never done: of a sync that fails
+  // Since FailFromNowOn, or since the operation of KillAt. What a background thread still tries was never done: of a sync that fails
   // then no disk has lost anything.
   bool is_dead() const EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
-    return is_dead_;
+    return is_dead_ || (is_kill_ && has_failed_);
   }
   bool has_failed() const EXCLUDES_LOCK(mutex_) {
     MutexLock lock(&mutex_);
@@ -66,6 +74,7 @@ class FaultPlan {
   uint64_t fail_at_ GUARDED_BY(mutex_) = 0;  // 0: none
   bool and_all_after_ GUARDED_BY(mutex_) = false;
   bool is_dead_ GUARDED_BY(mutex_) = false;
+  bool is_kill_ GUARDED_BY(mutex_) = false;
   bool has_failed_ GUARDED_BY(mutex_) = false;
 };
 

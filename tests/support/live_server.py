@@ -6,7 +6,7 @@ import signal
 import ssl
 import subprocess
 import tempfile
-from typing import Any, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import grpc
 from waiting import WAIT_TIMEOUT_S, wait_until
@@ -58,6 +58,8 @@ class LiveServer:
         self._open_files = open_files
         # Further lines of [storage], for the next start.
         self.storage_settings = ""
+        # Of its environment, beside this process's, for the next start.
+        self.environment: Dict[str, str] = {}
         self._process: Any = None
         self.port = 0
         self.directory = tempfile.mkdtemp(prefix="mayfly_live_server_")
@@ -89,7 +91,7 @@ class LiveServer:
         command = [self._mayflyd, "--config", self.path("mayfly.toml")]
         if self._open_files != 0:
             command = ["prlimit", f"--nofile={self._open_files}"] + command
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen(command, env={**os.environ, **self.environment})
         wait_until(self._has_port, "the server listens")
         with open(self.path("port")) as file:
             self.port = int(file.read())

@@ -17,7 +17,7 @@ namespace mayfly {
 namespace {
 
 constexpr char kFormatKey[] = "format";
-constexpr char kFormatVersion[] = "2";
+constexpr char kFormatVersion[] = "3";
 constexpr char kStoreKey[] = "store";
 
 rocksdb::Slice SliceOf(const StoreId& id) {

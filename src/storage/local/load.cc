@@ -111,9 +111,10 @@ void LocalStorage::PlaceRow(const std::optional<StoredPayload>& row,
     return;
   }
   *present = row;
-  (*present)->erased = state == SlotState::kErased;
-  (*present)->damaged = state == SlotState::kDamaged;
-  if (state == SlotState::kDamaged) {
+  // Whatever its slot holds, nobody can open it after its second.
+  (*present)->erased = state == SlotState::kErased || keyring_->IsClosed(SecondOf(*row));
+  (*present)->damaged = state == SlotState::kDamaged && !(*present)->erased;
+  if ((*present)->damaged) {
     health_.Alarm("looking at slots", absl::StrCat("slot ", row->slot.slot,
                                                    " of keys/slots does not hold what was stored"));
   }

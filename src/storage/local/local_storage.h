@@ -1,5 +1,5 @@
 // LocalStorage keeps everything on one machine: rows in RocksDB, segments of large payloads in segment
-// files, secrets in the slot file, epoch keys in the keyring.
+// files, secrets in the slot file, hour keys in the keyring.
 //
 // A row and a slot make a payload together. The slot decides life and death: a row whose slot does
 // not hold its generation is dead, whatever RocksDB replays after a crash. So an erasure needs no

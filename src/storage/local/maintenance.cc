@@ -6,7 +6,6 @@
 namespace mayfly {
 namespace {
 
-constexpr int64_t kHourMs = int64_t{3600} * 1000;
 // A payload lives for 24 h at most, and the id of its call may be as much older as the window
 // around ids allows, which is minutes. Twice that and an hour: nothing of such a call is alive.
 constexpr int64_t kEndedAgeMs = 49 * kHourMs + int64_t{10} * 60 * 1000;
@@ -25,7 +24,7 @@ absl::Status LocalStorage::Maintain(int64_t now_ms) {
   MutexLock lock(&maintain_mutex_);
   RETURN_IF_ERROR(database_->StopDamagedCompactions());
   RETURN_IF_ERROR(DropOldTombstones());
-  const std::vector<EpochHour> hours = keyring_->Hours();
+  const std::vector<Hour> hours = keyring_->Hours();
   if (!hours.empty()) segment_files_->RemoveHoursBefore(static_cast<uint32_t>(hours.front()));
   // Steady time may have been anchored anew, either way.
   if (now_ms >= flushed_ms_ && now_ms - flushed_ms_ < kFlushIntervalMs) return absl::OkStatus();

@@ -1,12 +1,16 @@
 #include "storage/local/row_format.h"
 
 #include "base/bytes.h"
+#include "keys/keyring_format.h"
 #include "storage/local/row_fields.h"
 
 namespace mayfly {
 namespace {
 
-constexpr uint8_t kRowVersion = 1;
+constexpr uint8_t kHeaderVersion = 2;
+// The first four bytes: the version, and the number of the hour key in the other three.
+constexpr int kHourKeyBits = 24;
+constexpr uint8_t kTombstoneVersion = 1;
 constexpr size_t kDueValueSize = 28;
 constexpr size_t kTombstoneSize = 58;
 constexpr size_t kErasureKeySize = kTombstoneKeySize + 8;
@@ -44,9 +48,7 @@ std::optional<std::pair<CallKey, PayloadKind>> DecodeCallKey(absl::string_view k
 RowHeader EncodeRowHeader(const StoredPayload& payload) {
   RowHeader out;
   FieldWriter(out.data())
-      .Number(kRowVersion)
-      .Number(uint8_t{0})
-      .Number(uint16_t{0})
+      .Number(uint32_t{kHeaderVersion} << kHourKeyBits | payload.hour_key)
       .Slot(payload.slot)
       .Number(payload.attempt)
       .Number(payload.segment_count)
@@ -60,9 +62,10 @@ RowHeader EncodeRowHeader(const StoredPayload& payload) {
 std::optional<StoredPayload> DecodeRowHeader(absl::string_view row) {
   if (row.size() < kRowHeaderSize) return std::nullopt;
   FieldReader reader(row);
-  if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
-  if (reader.Read<uint8_t>() != 0 || reader.Read<uint16_t>() != 0) return std::nullopt;
+  const auto version_and_key = reader.Read<uint32_t>();
+  if (version_and_key >> kHourKeyBits != kHeaderVersion) return std::nullopt;
   StoredPayload payload;
+  payload.hour_key = version_and_key & kHourKeyNumberMax;
   payload.slot = reader.ReadSlot();
   payload.attempt = reader.Read<uint32_t>();
   payload.segment_count = reader.Read<uint32_t>();
@@ -178,7 +181,7 @@ TombstoneRowKey EncodeTombstoneKey(const CallKey& key) {
 std::string EncodeTombstone(const Tombstone& tombstone) {
   std::string out(kTombstoneSize, '\0');
   FieldWriter(out.data())
-      .Number(kRowVersion)
+      .Number(kTombstoneVersion)
       .Number(static_cast<uint8_t>(tombstone.reason))
       .Number(tombstone.ended_ms)
       .Number(tombstone.forget_ms)
@@ -191,7 +194,7 @@ std::string EncodeTombstone(const Tombstone& tombstone) {
 std::optional<Tombstone> DecodeTombstone(absl::string_view value) {
   if (value.size() != kTombstoneSize) return std::nullopt;
   FieldReader reader(value);
-  if (reader.Read<uint8_t>() != kRowVersion) return std::nullopt;
+  if (reader.Read<uint8_t>() != kTombstoneVersion) return std::nullopt;
   const uint8_t reason = reader.Read<uint8_t>();
   if (reason < 1 || reason > 3) return std::nullopt;
   Tombstone tombstone;

@@ -17,7 +17,7 @@
 //   uploads     tenant 4, upload id 16                           kind 1, call id 16, header 64,
 //                                                                ciphertext of the metadata
 //
-//   header     version 1, zeros 3, slot 4, generation 8, attempt 4, segment count 4, size 8,
+//   header     version 2, hour key 3, slot 4, generation 8, attempt 4, segment count 4, size 8,
 //              stored 8, deadline 8, fingerprint 16
 //   tombstone  version 1, reason 1, ended 8, forget 8, token hash 16, input slot 4 and
 //              generation 8, output slot 4 and generation 8

@@ -12,7 +12,7 @@ inline constexpr uint64_t kSegmentAlignment = 4096;
 
 // No id is given twice, whatever becomes of the file.
 struct SegmentFileId {
-  uint32_t due_hour = 0;  // of all that is in it, counted as epoch keys are (keys/keyring.h)
+  uint32_t due_hour = 0;  // of all that is in it, counted as hour keys are (keys/keyring.h)
   uint32_t boot = 0;      // of the process that made it
   uint32_t number = 0;    // among the files of that process
 

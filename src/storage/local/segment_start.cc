@@ -46,7 +46,7 @@ class LocalStorage::SegmentStart {
         files_(storage->options_.file_system) {}
 
   absl::Status Run() {
-    const std::vector<EpochHour> hours = storage_.keyring_->Hours();
+    const std::vector<Hour> hours = storage_.keyring_->Hours();
     first_hour_ = hours.empty() ? INT64_MAX : hours.front();
     RETURN_IF_ERROR(ListFiles());
     RETURN_IF_ERROR(LoadFileRows());

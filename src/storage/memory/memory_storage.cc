@@ -290,8 +290,9 @@ void MemoryStorage::PlaceRow(const MemoryRow* row, std::optional<StoredPayload>*
   const SlotState state = secrets_->StateOf(row->payload.slot);
   std::optional<StoredPayload>& placed = state == SlotState::kNeverStored ? *dead : *present;
   placed = row->payload;
-  placed->erased = state == SlotState::kErased;
-  placed->damaged = state == SlotState::kDamaged;
+  if (state == SlotState::kNeverStored) return;
+  placed->erased = state == SlotState::kErased || keyring_->IsClosed(SecondOf(row->payload));
+  placed->damaged = state == SlotState::kDamaged && !placed->erased;
 }
 
 std::vector<absl::StatusOr<Sealed>> MemoryStorage::ReadRows(absl::Span<const PayloadRef> refs) {

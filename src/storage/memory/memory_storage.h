@@ -9,7 +9,7 @@
 // on several machines answer.
 //
 // Thread-safe as far as storage.h wants it. One thread, one seed and one story make one run: only the
-// epoch keys are random, and nothing depends on them.
+// hour keys are random, and nothing depends on them.
 #pragma once
 
 #include <cstdint>

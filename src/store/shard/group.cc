@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "call/refusal.h"
 #include "store/shard/durability.h"
 #include "store/shard/shard.h"
 #include "store/uploads.h"
@@ -11,7 +12,7 @@
 namespace mayfly {
 namespace {
 
-// The rules take the payload for one that is there: if nothing of it is found, it is damaged.
+// The rules take the payload for one that is there: if its secret is not found, it is damaged.
 absl::Status Unreadable(const absl::Status& status) {
   if (!absl::IsNotFound(status)) return status;
   return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
@@ -51,7 +52,9 @@ class Group::Comparer : public ContentComparer {
     if (!secret.ok()) return Unreadable(secret.status());
     const auto fingerprint =
         context.cipher.FingerprintOf(stored, *secret, content_.metadata, content_.size_bytes);
-    if (!fingerprint.ok()) return Unreadable(fingerprint.status());
+    // Its second was closed after it was loaded.
+    if (absl::IsNotFound(fingerprint.status())) return EndedError(EndReason::kExpired);
+    RETURN_IF_ERROR(fingerprint.status());
     return *fingerprint == stored.fingerprint;
   }
 
@@ -151,6 +154,7 @@ void Group::RefuseUnreadable(Request request, const absl::Status& status) {
   const auto* expire = std::get_if<ExpirePayload>(&request.operation);
   if (expire != nullptr && now_.erase_ms != Now::kNeverMs) {
     erased_.push_back({.slot = expire->slot, .generation = expire->generation});
+    erased_must_sync_ = true;
   }
   OperationResult result;
   result.status = status;
@@ -227,6 +231,8 @@ Group::Stage Group::RecordRemoved(const Request& request, const Effects& effects
     if (!removed->has_value()) continue;
     if (may_erase_first) {
       erased_.push_back((*removed)->slot);
+      // Of a payload whose second is closed the secret opens nothing.
+      erased_must_sync_ |= !(*removed)->erased;
       continue;
     }
     removed_.slots.push_back((*removed)->slot);
@@ -291,10 +297,12 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   TellImmediate();
 
   Unsynced unsynced;
+  unsynced.erasures = erased_must_sync_;
   std::vector<SlotRef> slots = std::move(erased_);
   if (erases == Erases::kYes) {
     PendingErasure& pending = shard_.erasure_;
     slots.insert(slots.end(), pending.slots.begin(), pending.slots.end());
+    unsynced.erasures |= !pending.slots.empty();
     // The older ones first. They are the group's from here on, also if the erasure fails.
     std::swap(committed_, pending.answers);
     std::move(pending.answers.begin(), pending.answers.end(), std::back_inserter(committed_));
@@ -305,7 +313,6 @@ absl::StatusOr<Unsynced> Group::Commit(Erases erases) {
   for (const DuePayload& due : stored_) shard_.sweeper_->OnStored(due);
 
   unsynced.rows = must_sync_;
-  unsynced.erasures = !slots.empty();
   if (unsynced.empty()) {
     shard_.Give(std::move(committed_));
   } else {

@@ -111,7 +111,8 @@ class Group {
   const size_t request_count_;
   absl::flat_hash_map<CallKey, std::unique_ptr<Entry>> entries_;
   std::vector<CallChange> changes_;
-  std::vector<SlotRef> erased_;  // overwritten with this group
+  std::vector<SlotRef> erased_;    // overwritten with this group
+  bool erased_must_sync_ = false;  // one of them still opens something
   PendingErasure removed_;       // overwritten once the group is durable
   bool must_sync_ = false;       // rows, not erasures alone
   std::vector<DuePayload> stored_;
