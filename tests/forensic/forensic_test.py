@@ -7,8 +7,8 @@ The real server stores calls whose plaintexts are known. A copy of its data dire
 before they end, and another one after it. With the root key, data_copy.py must open every payload
 in the first copy: that shows that it looks in the right places, with the right keys. In the second
 it must open none, whatever key it makes of all that is there, and what it would need must be gone
-from every file. Once with the rows in the write-ahead log, once with the rows in table files, where a
-start after a kill puts them. Large payloads lie in segment files in both, and nowhere else.
+from every file. Once with the rows in the write-ahead log, once with the rows in table files, where
+a start after a kill puts them. Large payloads lie in segment files in both, and nowhere else.
 """
 
 import os

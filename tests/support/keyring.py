@@ -180,7 +180,7 @@ def offset_of(bank: int, copy: int, cell: Optional[int]) -> int:
 
 
 def cells_in(content: bytes) -> Iterator[Tuple[Tuple[int, int], Cell]]:
-    """All cells with a chain key, in both copies of both banks, with the bank and the cell's place."""
+    """All cells with a chain key, wherever they lie, each with its bank and place there."""
     for bank, place in itertools.product(range(BANKS), range(CELLS)):
         for cell in _copies_of(content, bank, place):
             if cell is not None and cell.is_open:
