@@ -3,7 +3,7 @@
 //   hot_paths PATH
 //
 // Prints how many operations it counted: payloads for put and seal_1k, calls with two payloads for
-// claim, ack and expire, timers for wheel. Callgrind counts between its two client requests, which
+// claim, ack and expire, seconds for close_second, timers for wheel. Callgrind counts between its two client requests, which
 // do nothing elsewhere. So that the counts repeat, the store has one shard, no background threads
 // and no sync of puts, and one batch at a time is under way.
 #include <iostream>
@@ -18,8 +18,10 @@
 #include "crypto/chunked_aead.h"
 #include "crypto/hkdf.h"
 #include "crypto/random.h"
+#include "keys/keyring.h"
 #include "retention/timer_wheel.h"
 #include "store/store_harness.h"
+#include "support/temporary_directory.h"
 
 namespace mayfly {
 namespace {
@@ -164,7 +166,7 @@ size_t CountExpire() {
 
 // With all key derivation, as the store has it for every payload.
 size_t CountSeal() {
-  const HmacKey epoch_key(AsBytes("an epoch key of thirty-two bytes"));
+  const std::vector<uint8_t> leaf(kHourKeySize, 'l');
   const std::vector<uint8_t> context(72, 'c');
   const std::vector<uint8_t> plaintext(kPayloadBytes, 'p');
   std::vector<uint8_t> sealed(SealedSize(kPayloadBytes));
@@ -173,10 +175,33 @@ size_t CountSeal() {
       uint8_t slot_secret[20];
       FillRandom(absl::MakeSpan(slot_secret));
       uint8_t input_key[kInputKeySize];
-      HkdfExtract(epoch_key, slot_secret, input_key);
+      HkdfExtract(HmacKey(leaf), slot_secret, input_key);
       Seal(InputKey(input_key), context, {plaintext}, absl::MakeSpan(sealed));
     }
   });
+}
+
+// Of one hour, under which something was sealed: a cell in two copies, which are synced.
+size_t CountCloseSecond() {
+  constexpr int64_t kFirstSecond = int64_t{490'000} * kSecondsPerHour;
+  constexpr int64_t kWarmUpSeconds = 16;
+  constexpr int64_t kCountedSeconds = 256;
+  TemporaryDirectory directory;
+  auto keyring = Keyring::Create(PosixFileSystem(), directory.path(), SecretBytes(kHourKeySize),
+                                 StoreId{}, kFirstSecond * 1000);
+  Check(keyring.ok(), "a keyring can be made");
+  const auto close = [&](int64_t second) {
+    const int64_t due_s = kFirstSecond + second;
+    const auto number = (*keyring)->NumberFor(due_s);
+    Check(number.ok(), "its hour has a key");
+    Check((*keyring)->Extract({.hour_key = *number, .due_s = due_s}, AsBytes("a secret")).ok(),
+          "its second is open");
+    Check((*keyring)->Close(due_s * 1000).ok(), "it can be closed");
+  };
+  for (int64_t second = 0; second < kWarmUpSeconds; ++second) close(second);
+  const Counting counting;
+  for (int64_t second = 0; second < kCountedSeconds; ++second) close(kWarmUpSeconds + second);
+  return kCountedSeconds;
 }
 
 // Every second timer is cancelled, the others fall due.
@@ -204,7 +229,8 @@ size_t CountWheel() {
 
 constexpr std::pair<absl::string_view, size_t (*)()> kPaths[] = {
     {"put", CountPut},       {"claim", CountClaim},  {"ack", CountAck},
-    {"expire", CountExpire}, {"seal_1k", CountSeal}, {"wheel", CountWheel},
+    {"expire", CountExpire}, {"seal_1k", CountSeal}, {"close_second", CountCloseSecond},
+    {"wheel", CountWheel},
 };
 
 }  // namespace

@@ -58,7 +58,7 @@ class RawCipher {
   uint8_t nonce_[kGcmNonceSize] = {};
 };
 
-// A payload on its way to or from storage: the epoch key's state is cached, the secret is its own.
+// A payload on its way to or from storage: the leaf is that of many, the secret is its own.
 struct Payload {
   explicit Payload(size_t bytes) : plaintext(bytes, 'p'), sealed(SealedSize(bytes)) {
     FillRandom(absl::MakeSpan(slot_secret));
@@ -66,7 +66,7 @@ struct Payload {
 
   InputKey DeriveInputKey() const {
     uint8_t bytes[kInputKeySize];
-    HkdfExtract(epoch_key, slot_secret, bytes);
+    HkdfExtract(HmacKey(leaf), slot_secret, bytes);
     return InputKey(bytes);
   }
 
@@ -74,7 +74,7 @@ struct Payload {
     Seal(input_key, context, {metadata, plaintext}, absl::MakeSpan(sealed));
   }
 
-  const HmacKey epoch_key{AsBytes("an epoch key of thirty-two bytes")};
+  const std::vector<uint8_t> leaf = std::vector<uint8_t>(32, 'l');
   uint8_t slot_secret[20];
   const std::vector<uint8_t> context = std::vector<uint8_t>(72, 'c');
   const ByteSpan metadata;

@@ -19,7 +19,7 @@ PUTS_PER_S_MIN = 25_000
 LEAD_SECONDS = 20
 QUIET_SECONDS = 10
 STORM_SECONDS = 10
-WATCH_SECONDS = 40
+WATCH_SECONDS = 120
 # Between two drivers, for one to end and the other to connect.
 GAP_SECONDS = 1.5
 # When the sample is looked at: a deadline counts from when the put arrived, a little later than
@@ -38,8 +38,9 @@ NOTES = [
     "EXPIRED, or the run would have ended.",
     "Mayfly's clock_jump_grace is 0 s here: with the default of 15 min a new store on a machine "
     "whose kernel says that no time service keeps its clock begins to erase only after those.",
-    "Erased: in Mayfly when the slot file, read every half second, holds no secret of theirs any "
-    "more; in Redis when DBSIZE has fallen. Redis frees the value; its append-only file keeps it.",
+    "Removed: in Mayfly when the slot file, read every half second, holds no secret of theirs any "
+    "more, and their rows are gone; in Redis when DBSIZE has fallen. Redis frees the value; its "
+    "append-only file keeps it. Section expiry has when Mayfly's calls can be opened by nobody.",
 ]
 
 
@@ -63,20 +64,20 @@ class Storm:
         return self.end - time.time()
 
     def measure(self):
-        """p99 of a life in us, quiet and in the storm, and the seconds to when all is erased."""
+        """p99 of a life in us, quiet and in the storm, and the seconds to when all is removed."""
         time.sleep(max(0, self.left() - QUIET_SECONDS - 2 * GAP_SECONDS))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            erased = pool.submit(self.erased_within)
+            removed = pool.submit(self.removed_within)
             sample = pool.submit(self.check_sample)
             quiet = self.lives_p99_us(warm_up=GAP_SECONDS / 2,
                                       seconds=self.left() - GAP_SECONDS * 1.5)
             storm = self.lives_p99_us(warm_up=self.left(), seconds=STORM_SECONDS)
-            while not erased.done():
+            while not removed.done():
                 self.lives_p99_us(warm_up=0, seconds=1)
             sample.result()
             if quiet is None or storm is None:
                 raise self.run.failure(f"{self.server.name}: no life ended for {STORM_SECONDS} s")
-            return quiet, storm, erased.result()
+            return quiet, storm, removed.result()
 
     def lives_p99_us(self, warm_up, seconds):
         self.run.progress(f"lives before, in and after the storm, {self.kind}")
@@ -90,14 +91,14 @@ class StormInMayfly(Storm):
     def __init__(self, run, calls):
         super().__init__(run, "mayfly", run.fleet.start_mayfly("mayfly-storm", "relaxed"), calls)
 
-    def erased_within(self):
+    def removed_within(self):
         end_monotonic = time.monotonic() + self.left()
         report = self.run.scale(None, "slot-watch",
                                 slot_file=self.server.directory / "data/keys/slots",
                                 seconds=self.left() + WATCH_SECONDS)
         if report["erased_s"] is None:
             raise self.run.failure(f"{self.server.name}: {report['counts'][-1][1]} of "
-                                   f"{report['live_at_start']} calls are not erased "
+                                   f"{report['live_at_start']} calls are not removed "
                                    f"{WATCH_SECONDS} s after their deadline")
         return report["erased_s"] - end_monotonic
 
@@ -115,7 +116,7 @@ class StormInRedis(Storm):
     def connect(self):
         return redis_client.connect(self.server.port, self.run.fleet.certificates)
 
-    def erased_within(self):
+    def removed_within(self):
         client = self.connect()
         while self.left() > -WATCH_SECONDS:
             if client.dbsize() <= LIVES_KEYS_MAX:
@@ -142,13 +143,13 @@ def rows(run):
             storm = kind(run, calls)
             at_end.callback(run.fleet.remove, storm.server)
             measured[storm.kind] = storm.measure()
-    quiet, storm, erased = zip(measured["mayfly"], measured["redis"])
+    quiet, storm, removed = zip(measured["mayfly"], measured["redis"])
     shape = f"{calls:,} due"
     redis = "Redis, appendfsync everysec"
     for name, (mayfly_us, redis_us) in (("quiet", quiet), ("storm", storm)):
         yield r.row("life_p99", SIZE_BYTES, f"unary_{LANES}, {name}", "relaxed", redis, [redis_us],
                     "us", [mayfly_us])
     yield r.row("life_p99_in_storm", SIZE_BYTES, f"unary_{LANES}, {shape}", "relaxed", redis,
-                [storm[1] / quiet[1]], "of the quiet one", [storm[0] / quiet[0]], "Mayfly <= 2")
-    yield r.row("erased_within", SIZE_BYTES, shape, "relaxed", redis, [erased[1]], "s",
-                [erased[0]], "Mayfly <= 30")
+                [storm[1] / quiet[1]], "of the quiet one", [storm[0] / quiet[0]], "Mayfly <= 1.3")
+    yield r.row("removed_within", SIZE_BYTES, shape, "relaxed", redis, [removed[1]], "s",
+                [removed[0]])

@@ -24,9 +24,12 @@ constexpr int64_t kKeysMs = 60'000;
 constexpr int64_t kScrubMs = 3'600'000;
 // What is due for longer than this was missed by the sweep, and is offered again.
 constexpr int64_t kStragglerS = 60;
+// While more is due, the sweep rests so many times as long as it has worked, until it is so far behind.
+constexpr int kRestPerWork = 3;
+constexpr int64_t kRestLagMs = 60'000;
 // A sweep that is so far behind is reported when it is so for some rounds: after a suspended machine
 // wakes up, the first of them may come before the sweep's.
-constexpr int64_t kSweepLagMs = 5'000;
+constexpr int64_t kSweepLagMs = 2 * kRestLagMs;
 constexpr int kSweepLagRounds = 5;
 constexpr int64_t kDayMs = 86'400'000;
 constexpr int64_t kLastSecond = int64_t{1} << 40;
@@ -62,10 +65,16 @@ void Upkeep::RunSweep() {
   while (Pause(pause)) {
     const Monotonic::time_point start = Monotonic::now();
     const bool has_more = Sweep();
-    // Nobody can open what is due any more, so its removal need not press: callers get as much time.
     const absl::Duration worked = absl::FromChrono(Monotonic::now() - start);
-    pause = has_more ? std::min(worked, kSweepPause) : kSweepPause;
+    pause = has_more ? RestAfter(worked) : kSweepPause;
   }
+}
+
+// Nobody can open what is due any more, so its removal leaves most of the time to callers, unless it falls
+// behind for good.
+absl::Duration Upkeep::RestAfter(absl::Duration worked) {
+  if (sweeper_.lag_ms(context_.time.Read()) > kRestLagMs) return absl::ZeroDuration();
+  return std::min(kRestPerWork * worked, kSweepPause);
 }
 
 void Upkeep::RunMaintenance() {

@@ -56,6 +56,7 @@ class Upkeep {
 
  private:
   void RunSweep();
+  absl::Duration RestAfter(absl::Duration worked);
   void RunMaintenance();
   // False when stopping.
   bool Pause(absl::Duration duration) EXCLUDES_LOCK(mutex_);

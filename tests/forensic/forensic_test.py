@@ -7,12 +7,13 @@ The real server stores calls whose plaintexts are known. A copy of its data dire
 before they end, and another one after it. With the root key, data_copy.py must open every payload
 in the first copy: that shows that it looks in the right places, with the right keys. In the second
 it must open none, whatever key it makes of all that is there, and what it would need must be gone
-from every file. Once with the rows in the write-ahead log, once with the rows in table files, where a
-start after a kill puts them. Large payloads lie in segment files in both, and nowhere else.
+from every file. Once with the rows in the write-ahead log, once with the rows in table files, where
+a start after a kill puts them. Large payloads lie in segment files in both, and nowhere else.
 """
 
 import os
 import struct
+import subprocess
 import sys
 import time
 from typing import List, Set, Tuple
@@ -34,6 +35,7 @@ from forensic_case import (
     find,
     slot_of,
 )
+from keyring import cells_in, open_cell
 from slot_file import read_slots
 from waiting import wait_until
 
@@ -60,6 +62,33 @@ class Forensic(ForensicCase):
         after = self.read_copy(self.server.copy_data("after"))
         self.check_there(copy, expiring, in_files=False)
         self.check_gone(after, expiring)
+
+    def test_what_a_rotation_leaves_to_the_old_root_key(self) -> None:
+        stored = self.put_input(INLINE_BYTES)
+        older = self.read_copy(self.server.copy_data("older"))
+        self.server.stop()
+        new_key, path = os.urandom(32), self.server.path("new.key")
+        with open(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
+            file.write(new_key.hex())
+        command = [self.mayflyd, "--config", self.server.path("mayfly.toml")]
+        subprocess.run([*command, "--rotate-root-key", path], check=True)
+        with open(self.server.path("data/keys/keyring"), "rb") as file:
+            content = file.read()
+        # No key in any place is sealed under the old one, nor left where it was.
+        store_id = older.keyring.header.store_id
+        cells = list(cells_in(content))
+        for _, cell in cells:
+            self.assertIsNone(open_cell(cell, self.server.root_key, store_id), "the old key opens")
+            self.assertIsNotNone(open_cell(cell, new_key, store_id))
+        self.assertEqual({bank for (bank, _), _ in cells}, {1 - older.keyring.bank})
+        for chain in older.keyring.chains:
+            # assertFalse: a failed assertNotIn would print all of the file.
+            self.assertFalse(chain.cell.sealed_key in content, "what the old key sealed is left")
+
+        os.rename(path, self.server.path("root.key"))
+        self.server.root_key = new_key
+        self.server.start()
+        self.check_there(self.read_copy(self.server.copy_data("rotated")), [stored], in_files=True)
 
     def check_life(self, restart: bool) -> None:
         acked, acked_large = self.put_input(INLINE_BYTES), self.put_input(LARGE_BYTES)

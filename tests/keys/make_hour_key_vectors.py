@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes hour_key_vectors.txt: known answers of the keyring, its chains, and a row sealed under one.
+"""Writes hour_key_vectors.txt: known answers of the keyring, its chains, and a row under one.
 
     make_hour_key_vectors.py > hour_key_vectors.txt
     make_hour_key_vectors.py --check FILE    whether that is FILE; 1 and the first difference if not

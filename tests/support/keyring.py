@@ -123,7 +123,7 @@ class Keyring:
         self.header, self.bank = _counting_bank(content)
         assert self.header.root_check == root_check(root_key), "root check"
         _check_unnamed(content)
-        opened = self._open_all(content, wrap_key(root_key))
+        opened = self._open_all(content, root_key)
         # Whatever opens, also what does not count any more.
         self.chains = list(opened.values())
         # The newer copy of each cell that has held a key, by the key's number.
@@ -138,18 +138,17 @@ class Keyring:
             if newest.is_open:
                 self._current[newest.number] = opened[newest]
 
-    def _open_all(self, content: bytes, key: bytes) -> Dict[Cell, Chain]:
+    def _open_all(self, content: bytes, root_key: bytes) -> Dict[Cell, Chain]:
         opened: Dict[Cell, Chain] = {}
-        for bank, place in itertools.product(range(BANKS), range(CELLS)):
-            for cell in _copies_of(content, bank, place):
-                if cell is None or not cell.is_open or cell in opened:
-                    continue
-                assert cell.number % CELLS == place, "a key lies in another's cell"
-                context = cell.context(self.header.store_id)
-                try:
-                    opened[cell] = Chain(cell, decrypt.decrypt(key, context, cell.sealed_key))
-                except decrypt.DecryptError:
-                    assert bank != self.bank, "a chain key does not open"
+        for (bank, place), cell in cells_in(content):
+            if cell in opened:
+                continue
+            assert cell.number % CELLS == place, "a key lies in another's cell"
+            key = open_cell(cell, root_key, self.header.store_id)
+            if key is not None:
+                opened[cell] = Chain(cell, key)
+            else:
+                assert bank != self.bank, "a chain key does not open"
         return opened
 
     def leaf(self, number: int, due_s: int) -> Optional[bytes]:
@@ -178,6 +177,22 @@ def offset_of(bank: int, copy: int, cell: Optional[int]) -> int:
     """Of a cell's sector, or of the header's."""
     offset = bank * BANK_BYTES + copy * COPY_BYTES
     return offset if cell is None else offset + FIRST_CELL_OFFSET + SECTOR_BYTES * cell
+
+
+def cells_in(content: bytes) -> Iterator[Tuple[Tuple[int, int], Cell]]:
+    """All cells with a chain key, wherever they lie, each with its bank and place there."""
+    for bank, place in itertools.product(range(BANKS), range(CELLS)):
+        for cell in _copies_of(content, bank, place):
+            if cell is not None and cell.is_open:
+                yield (bank, place), cell
+
+
+def open_cell(cell: Cell, root_key: bytes, store_id: bytes) -> Optional[bytes]:
+    """The chain key; None when it is sealed under another root key."""
+    try:
+        return decrypt.decrypt(wrap_key(root_key), cell.context(store_id), cell.sealed_key)
+    except decrypt.DecryptError:
+        return None
 
 
 def read_copies(content: bytes) -> List[List[Optional[Cell]]]:
