@@ -7,6 +7,7 @@ Usage: quickstart_test.py BUILD_DIR [unittest arguments]
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,11 @@ TIMEOUT_S = 300
 SERVING = b'"message":"serving"'
 # Fewer than the default of connections_max needs.
 OPEN_FILES = 4096
+
+
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def limit_open_files() -> None:
@@ -113,6 +119,31 @@ class QuickstartTest(unittest.TestCase):
         self.assertIn(f"mayflyd: keys.root_key_file {self.directory}/root.key holds", text)
         os.remove(self.directory + "/root.key")
         self.make_one_call()
+
+    def test_says_that_the_server_was_stopped(self) -> None:
+        shown = os.path.join(os.path.dirname(self.directory), "shown")
+        script = os.path.join(self.tree, "deploy/quickstart")
+        with open(shown, "wb") as file:
+            quickstart = subprocess.Popen(
+                [script, "--dir", self.directory, "--port", "0"],
+                env=self.environment,
+                stdout=file,
+                stderr=file,
+                preexec_fn=limit_open_files,
+            )
+        try:
+            wait_until(lambda: b"until Ctrl-C" in read(shown), "the server is there")
+            children = read(f"/proc/{quickstart.pid}/task/{quickstart.pid}/children").split()
+            self.assertEqual(len(children), 1)
+            os.kill(int(children[0]), signal.SIGTERM)
+            code = quickstart.wait(WAIT_TIMEOUT_S)
+        finally:
+            quickstart.terminate()
+        text = read(shown).decode()
+        self.assertEqual(code, 0, text)
+        self.assertTrue(
+            text.endswith("mayflyd has stopped, because it was sent SIGTERM or SIGINT\n"), text
+        )
 
     def test_keeps_the_log_of_earlier_runs(self) -> None:
         self.make_one_call()
