@@ -166,7 +166,7 @@ size_t CountExpire() {
 
 // With all key derivation, as the store has it for every payload.
 size_t CountSeal() {
-  const std::vector<uint8_t> leaf(kHourKeySize, 'l');
+  const HmacKey leaf(AsBytes("a second's leaf: thirty-two bytes"));
   const std::vector<uint8_t> context(72, 'c');
   const std::vector<uint8_t> plaintext(kPayloadBytes, 'p');
   std::vector<uint8_t> sealed(SealedSize(kPayloadBytes));
@@ -175,7 +175,7 @@ size_t CountSeal() {
       uint8_t slot_secret[20];
       FillRandom(absl::MakeSpan(slot_secret));
       uint8_t input_key[kInputKeySize];
-      HkdfExtract(HmacKey(leaf), slot_secret, input_key);
+      HkdfExtract(leaf, slot_secret, input_key);
       Seal(InputKey(input_key), context, {plaintext}, absl::MakeSpan(sealed));
     }
   });

@@ -66,7 +66,7 @@ struct Payload {
 
   InputKey DeriveInputKey() const {
     uint8_t bytes[kInputKeySize];
-    HkdfExtract(HmacKey(leaf), slot_secret, bytes);
+    HkdfExtract(leaf, slot_secret, bytes);
     return InputKey(bytes);
   }
 
@@ -74,7 +74,7 @@ struct Payload {
     Seal(input_key, context, {metadata, plaintext}, absl::MakeSpan(sealed));
   }
 
-  const std::vector<uint8_t> leaf = std::vector<uint8_t>(32, 'l');
+  const HmacKey leaf{AsBytes("a second's leaf: thirty-two bytes")};
   uint8_t slot_secret[20];
   const std::vector<uint8_t> context = std::vector<uint8_t>(72, 'c');
   const ByteSpan metadata;

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "base/check.h"
+#include "base/secret_bytes.h"
 
 namespace mayfly {
 namespace {
@@ -45,20 +45,14 @@ HmacKey::~HmacKey() {
   WipeMemory(outer_.data(), sizeof outer_);
 }
 
-SecretBytes HmacKey::ToSecret() const {
-  static_assert(sizeof inner_ + sizeof outer_ <= SecretBytes::kSizeMax);
-  SecretBytes secret(sizeof inner_ + sizeof outer_);
-  uint8_t* bytes = secret.ExposeMutableBytes().data();
-  memcpy(bytes, inner_.data(), sizeof inner_);
-  memcpy(bytes + sizeof inner_, outer_.data(), sizeof outer_);
-  return secret;
+void HmacKey::SaveTo(uint8_t saved[kSavedSize]) const {
+  memcpy(saved, inner_.data(), sizeof inner_);
+  memcpy(saved + sizeof inner_, outer_.data(), sizeof outer_);
 }
 
-HmacKey::HmacKey(const SecretBytes& saved) {
-  Check(saved.size() == sizeof inner_ + sizeof outer_, "an HMAC key was saved in this secret");
-  const uint8_t* bytes = saved.ExposeBytes().data();
-  memcpy(inner_.data(), bytes, sizeof inner_);
-  memcpy(outer_.data(), bytes + sizeof inner_, sizeof outer_);
+HmacKey::HmacKey(Saved saved) {
+  memcpy(inner_.data(), saved.bytes, sizeof inner_);
+  memcpy(outer_.data(), saved.bytes + sizeof inner_, sizeof outer_);
 }
 
 void HmacSha256::Finish(uint8_t mac[kSha256DigestSize]) {

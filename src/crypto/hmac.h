@@ -13,7 +13,6 @@
 #include "absl/types/span.h"
 
 #include "base/bytes.h"
-#include "base/secret_bytes.h"
 #include "crypto/sha256.h"
 
 namespace mayfly {
@@ -26,14 +25,18 @@ class HmacKey {
   HmacKey(const HmacKey&) = delete;
   HmacKey& operator=(const HmacKey&) = delete;
 
-  // Long-lived keys belong in the locked arena: these convert the states to one secret and back,
-  // for the cost of a copy.
-  SecretBytes ToSecret() const;
-  static HmacKey FromSecret(const SecretBytes& saved) { return HmacKey(saved); }
+  // Long-lived keys belong in locked memory: these write the states there and read them back, for the
+  // cost of a copy.
+  static constexpr size_t kSavedSize = 2 * sizeof(Sha256State);
+  void SaveTo(uint8_t saved[kSavedSize]) const;
+  static HmacKey FromSaved(const uint8_t saved[kSavedSize]) { return HmacKey(Saved{saved}); }
 
  private:
   friend class HmacSha256;
-  explicit HmacKey(const SecretBytes& saved);
+  struct Saved {
+    const uint8_t* bytes;
+  };
+  explicit HmacKey(Saved saved);
 
   Sha256State inner_;
   Sha256State outer_;

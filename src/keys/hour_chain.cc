@@ -32,10 +32,10 @@ HourChain::HourChain(SecretBytes key, uint32_t first_open)
   Check(first_open < kSecondsPerHour, "an open hour has an open second");
 }
 
-void HourChain::CopyLeaf(uint32_t second, uint8_t leaf[kHourKeySize]) {
+void HourChain::CopyLeaf(uint32_t second, uint8_t saved[HmacKey::kSavedSize]) {
   Check(second >= first_open_ && second < kSecondsPerHour, "a leaf is of an open second");
   ExtendTo(second);
-  memcpy(leaf, LeafOf(second), kHourKeySize);
+  memcpy(saved, LeafOf(second), HmacKey::kSavedSize);
 }
 
 void HourChain::CloseBefore(uint32_t second) {
@@ -50,7 +50,7 @@ void HourChain::CloseBefore(uint32_t second) {
   for (uint32_t i = first_open_; i < second; ++i) key_ = NextKey(HmacKey(key_.ExposeBytes()));
   const uint32_t wiped_end = std::min(second, computed_end_);
   if (wiped_end > first_open_) {
-    WipeMemory(LeafOf(first_open_), size_t{wiped_end - first_open_} * kHourKeySize);
+    WipeMemory(LeafOf(first_open_), size_t{wiped_end - first_open_} * HmacKey::kSavedSize);
   }
   first_open_ = second;
   if (computed_end_ > second) return;
@@ -62,8 +62,9 @@ void HourChain::ExtendTo(uint32_t second) {
   if (leaves_.empty()) leaves_ = LockedMemory(kTableBytes);
   for (; computed_end_ <= second; ++computed_end_) {
     const HmacKey chain_key(computed_key_.ExposeBytes());
-    HkdfExpand(chain_key, {AsBytes(kLeafLabel)},
-               MutableByteSpan(LeafOf(computed_end_), kHourKeySize));
+    SecretBytes leaf(kHourKeySize);
+    HkdfExpand(chain_key, {AsBytes(kLeafLabel)}, leaf.ExposeMutableBytes());
+    HmacKey(leaf.ExposeBytes()).SaveTo(LeafOf(computed_end_));
     computed_key_ = NextKey(chain_key);
   }
 }

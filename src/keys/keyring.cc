@@ -363,7 +363,7 @@ absl::StatusOr<SecretBytes> Keyring::Extract(const SecondRef& second, ByteSpan s
     return MakeError(absl::StatusCode::kDataLoss, Reason::kAuthenticationFailed,
                      "the stored payload's hour key is not in the keyring");
   }
-  SecretBytes leaf(kHourKeySize);
+  uint8_t saved_leaf[HmacKey::kSavedSize];
   {
     MutexLock lock(&mutex_);
     if (IsClosed(second)) return absl::NotFoundError("the second is closed");
@@ -373,10 +373,11 @@ absl::StatusOr<SecretBytes> Keyring::Extract(const SecondRef& second, ByteSpan s
                        "the stored payload's hour key is another hour's");
     }
     const auto index = static_cast<uint32_t>(second.due_s - FirstSecondOf(key->hour));
-    key->chain.CopyLeaf(index, leaf.ExposeMutableBytes().data());
+    key->chain.CopyLeaf(index, saved_leaf);
   }
   SecretBytes extracted(kPseudorandomKeySize);
-  HkdfExtract(HmacKey(leaf.ExposeBytes()), slot_secret, extracted.ExposeMutableBytes().data());
+  HkdfExtract(HmacKey::FromSaved(saved_leaf), slot_secret, extracted.ExposeMutableBytes().data());
+  WipeMemory(saved_leaf, sizeof saved_leaf);
   return extracted;
 }
 

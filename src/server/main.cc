@@ -57,7 +57,7 @@ absl::Status Run(const Arguments& arguments, const Config& config, Log* log) {
   absl::Status status = RotateRootKey(config, arguments.new_root_key_file, log);
   if (status.ok()) {
     std::printf(
-        "the keys are wrapped with the root key in %s: let keys.root_key_file name that file "
+        "the keys are sealed with the root key in %s: let keys.root_key_file name that file "
         "before "
         "the next start; the old root key is no longer needed\n",
         arguments.new_root_key_file.c_str());

@@ -48,8 +48,8 @@ class PayloadCipher {
 
   // Seals `payload`, hands its segments to `write_segment` as they are made, and returns the row.
   // Fills in the fingerprint, segment_count and, when it is 0, hour_key of `stored`, whose other fields
-  // are fixed by now. UNAVAILABLE when the deadline's hour has no key and none can be made, NOT_FOUND
-  // (CALL_EXPIRED), here and for all that seals, when the due second is over.
+  // are fixed by now. UNAVAILABLE when there is no key for the due second, NOT_FOUND (CALL_EXPIRED),
+  // here and for all that seals, when the second was closed since the key was chosen.
   absl::StatusOr<Sealed> SealPayload(const CallKey& key, PayloadKind kind,
                                      const SecretBytes& secret, const NewPayload& payload,
                                      const SegmentWriter& write_segment,

@@ -19,10 +19,17 @@
 namespace mayfly {
 namespace {
 
+// Both as an HmacKey saves them.
 std::string LeafOf(HourChain* chain, uint32_t second) {
-  std::string leaf(kHourKeySize, '\0');
-  chain->CopyLeaf(second, AsMutableBytes(&leaf).data());
-  return leaf;
+  std::string saved(HmacKey::kSavedSize, '\0');
+  chain->CopyLeaf(second, AsMutableBytes(&saved).data());
+  return saved;
+}
+std::string LeafIn(const HourKeyVector& vector, uint32_t second) {
+  std::string saved(HmacKey::kSavedSize, '\0');
+  HmacKey(AsBytes(vector.Bytes("leaf_" + std::to_string(second))))
+      .SaveTo(AsMutableBytes(&saved).data());
+  return saved;
 }
 
 StoreId StoreIdOf(const HourKeyVector& header) {
@@ -36,7 +43,7 @@ TEST(HourKeyVectors, TheChainHasTheLeavesOfItsSeconds) {
   const HourKeyVector vector = HourKeyVectorWith("chain");
   HourChain chain(vector.Secret("chain"), 0);
   for (const uint32_t second : {3599, 0, 1800, 1}) {
-    EXPECT_EQ(LeafOf(&chain, second), vector.Bytes("leaf_" + std::to_string(second)));
+    EXPECT_EQ(LeafOf(&chain, second), LeafIn(vector, second));
   }
 }
 
@@ -50,17 +57,17 @@ TEST(HourKeyVectors, TheChainClosesToTheKeysOfItsSeconds) {
       chain.CloseBefore(second);
       EXPECT_EQ(AsText(chain.key().ExposeBytes()), vector.Bytes("key_" + std::to_string(second)));
     }
-    EXPECT_EQ(LeafOf(&chain, 3599), vector.Bytes("leaf_3599"));
+    EXPECT_EQ(LeafOf(&chain, 3599), LeafIn(vector, 3599));
   }
 }
 
 TEST(HourKeyVectors, AChainGoesOnFromAnyOfItsKeys) {
   const HourKeyVector vector = HourKeyVectorWith("chain");
   HourChain chain(vector.Secret("key_1"), 1);
-  EXPECT_EQ(LeafOf(&chain, 1), vector.Bytes("leaf_1"));
-  EXPECT_EQ(LeafOf(&chain, 1800), vector.Bytes("leaf_1800"));
+  EXPECT_EQ(LeafOf(&chain, 1), LeafIn(vector, 1));
+  EXPECT_EQ(LeafOf(&chain, 1800), LeafIn(vector, 1800));
   HourChain last(vector.Secret("key_3599"), 3599);
-  EXPECT_EQ(LeafOf(&last, 3599), vector.Bytes("leaf_3599"));
+  EXPECT_EQ(LeafOf(&last, 3599), LeafIn(vector, 3599));
 }
 
 TEST(HourKeyVectors, TheHeaderHasItsBytes) {

@@ -122,11 +122,11 @@ TEST_F(KeyringTest, ExtractsWithTheLeafOfTheChainInTheFile) {
     auto key = OpenHourKey(Key(1), kStoreId, cell);
     ASSERT_TRUE(key.ok());
     HourChain chain(*std::move(key), 0);
-    std::array<uint8_t, kHourKeySize> leaf;
+    std::array<uint8_t, HmacKey::kSavedSize> leaf;
     chain.CopyLeaf(77, leaf.data());
     // RFC 5869 section 2.2: HKDF-Extract(salt, IKM) = HMAC(salt, IKM).
     EXPECT_EQ(ExtractText(*keyring, second),
-              AsText(HmacSha256Of(HmacKey(leaf), {AsBytes("twenty secret bytes.")})));
+              AsText(HmacSha256Of(HmacKey::FromSaved(leaf.data()), {AsBytes("twenty secret bytes.")})));
   }
 }
 
