@@ -10,7 +10,8 @@ file, and opens what is due later. With the keyring of an earlier copy it opens 
 but the chain key is missing.
 
 A copied keyring opens what is due in its 27 hours, with rows and secrets that are stored later too,
-and nothing that is due after them.
+and nothing that is due after them. A second that a wrong clock has ended is not sealed under again:
+what is due in it later has another key.
 """
 
 import os
@@ -24,9 +25,18 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(sys.path[0], "../support"))
 
 import called_server_case
+from call_id import new_call_id
 from called_server import CalledServer
 from data_copy import Call, DataCopy, Row, seconds_about
-from forensic_case import INLINE_BYTES, LARGE_BYTES, TENANT_NUMBERS, ForensicCase, Stored, find
+from forensic_case import (
+    INLINE_BYTES,
+    LARGE_BYTES,
+    TENANT_NUMBERS,
+    ForensicCase,
+    Stored,
+    find,
+    milliseconds,
+)
 from keyring import (
     CELLS,
     COPIES,
@@ -50,6 +60,8 @@ LADDER_S = range(-3, 12)
 LAG_S = 6
 CLOSING_TIMEOUT_S = 60
 HOURS_AHEAD = 26
+# Within the window of a call's id.
+WRONG_CLOCK_AHEAD_S = 200
 # From when a day's ttl ends after the last of these hours.
 AHEAD_S = 4 * SECONDS_PER_HOUR
 DAY_S = 24 * SECONDS_PER_HOUR
@@ -62,6 +74,36 @@ class SecondsCase(ForensicCase):
     def read_keyring(self) -> bytes:
         with open(self.server.path("data/keys/keyring"), "rb") as file:
             return file.read()
+
+    @staticmethod
+    def ttl_until(due_s: int) -> float:
+        """So that the second is the due one, unless the put takes long."""
+        return due_s - 0.4 - time.time()
+
+    def wait_until_closed(self, seconds: Set[int]) -> None:
+        wait_until(
+            lambda: all(self.is_closed(each) for each in seconds),
+            "the end of a second's key",
+            CLOSING_TIMEOUT_S,
+        )
+
+    def is_closed(self, due_s: int) -> bool:
+        """In both copies."""
+        hour = place_of_second(due_s)[0]
+        for copies in read_copies(self.read_keyring()):
+            # One that is just being written may look damaged.
+            if None in copies or hour in (each.hour for each in copies if each is not None):
+                for cell in copies:
+                    if cell is None or cell.hour != hour or cell.open_from_s <= due_s:
+                        return False
+        return True
+
+    def row_of(self, copy: DataCopy, stored: Stored) -> Place:
+        for tenant in TENANT_NUMBERS:
+            call = Call(stored.call_id.bytes, tenant, stored.kind)
+            for row in copy.logged_rows(call):
+                return call, row
+        raise AssertionError("a row is not found")
 
     def opens(self, copy: DataCopy, keyring: Keyring, stored: Stored, place: Place) -> bool:
         """With the row's own secret in this copy, and its own leaf by this keyring."""
@@ -153,11 +195,6 @@ class Seconds(SecondsCase):
 
     # Operations.
 
-    @staticmethod
-    def ttl_until(due_s: int) -> float:
-        """So that the second is the due one, unless the put takes long."""
-        return due_s - 0.4 - time.time()
-
     def put_output_due(self, due_s: int) -> Stored:
         call_id = self.put_input(0).call_id
         return self.put_output(call_id, INLINE_BYTES, attempt=1, ttl_s=self.ttl_until(due_s))
@@ -168,31 +205,6 @@ class Seconds(SecondsCase):
         hour = place_of_second(due_s)[0]
         cells = [cell for copies in read_copies(content) for cell in copies if cell is not None]
         return max(cell for cell in cells if cell.hour == hour)
-
-    def wait_until_closed(self, seconds: Set[int]) -> None:
-        wait_until(
-            lambda: all(self.is_closed(each) for each in seconds),
-            "the end of a second's key",
-            CLOSING_TIMEOUT_S,
-        )
-
-    def is_closed(self, due_s: int) -> bool:
-        """In both copies."""
-        hour = place_of_second(due_s)[0]
-        for copies in read_copies(self.read_keyring()):
-            # One that is just being written may look damaged.
-            if None in copies or hour in (each.hour for each in copies if each is not None):
-                for cell in copies:
-                    if cell is None or cell.hour != hour or cell.open_from_s <= due_s:
-                        return False
-        return True
-
-    def row_of(self, copy: DataCopy, stored: Stored) -> Place:
-        for tenant in TENANT_NUMBERS:
-            call = Call(stored.call_id.bytes, tenant, stored.kind)
-            for row in copy.logged_rows(call):
-                return call, row
-        raise AssertionError("a row is not found")
 
     # What must hold.
 
@@ -226,21 +238,21 @@ class Seconds(SecondsCase):
         self.assertGreater(there, len(rows) // 4, "the sweep was too fast")
 
 
-class CopiedKeyrings(SecondsCase):
+class MovedClocks(SecondsCase):
     clock_shim = ""
 
     def new_server(self) -> CalledServer:
         server = super().new_server()
         server.environment["LD_PRELOAD"] = self.clock_shim
         server.environment["MAYFLY_TEST_CLOCKS"] = server.path("clocks")
-        self.set_clocks(server, 0)
+        with open(server.path("clocks"), "wb") as file:
+            file.write(bytes(16))
         return server
 
-    @staticmethod
-    def set_clocks(server: CalledServer, ahead_s: int) -> None:
-        """The wall clock and CLOCK_BOOTTIME (clock_shim.h)."""
-        with open(server.path("clocks"), "wb") as file:
-            file.write(struct.pack("=qq", ahead_s, ahead_s))
+    def set_clocks(self, wall_s: int, boottime_s: int) -> None:
+        """By how much the wall clock and CLOCK_BOOTTIME are ahead (clock_shim.h)."""
+        with open(self.server.path("clocks"), "r+b") as file:
+            file.write(struct.pack("=qq", wall_s, boottime_s))
 
     def test_a_copied_keyring_opens_what_is_due_in_its_hours(self) -> None:
         copied = Keyring(self.read_keyring(), self.server.root_key)
@@ -250,7 +262,7 @@ class CopiedKeyrings(SecondsCase):
 
         self.server.kill()
         self.ahead_s = AHEAD_S
-        self.set_clocks(self.server, self.ahead_s)
+        self.set_clocks(self.ahead_s, self.ahead_s)
         self.server.start()
         late = self.put_input(INLINE_BYTES, 20 * SECONDS_PER_HOUR)
         beyond = self.put_input(INLINE_BYTES, DAY_S)
@@ -270,9 +282,38 @@ class CopiedKeyrings(SecondsCase):
             ]
             self.assertEqual(len(opened), 1 if is_opened else 0)
 
+    def test_a_second_that_a_wrong_clock_ended_is_not_sealed_under_again(self) -> None:
+        early = self.put_input(INLINE_BYTES, WRONG_CLOCK_AHEAD_S / 2)
+        before = self.read_copy(self.server.copy_data("before"))
+        early_call, early_row = self.row_of(before, early)
+        self.assertTrue(self.opens(before, before.keyring, early, (early_call, early_row)))
+        # The store follows a wrong clock, since its grace is 0 here, and later the corrected one.
+        self.set_clocks(WRONG_CLOCK_AHEAD_S, 0)
+        self.wait_until_closed({early.due_s})
+        self.set_clocks(0, 0)
+        wait_until(self.follows_the_clock, "a store that follows the corrected clock")
+        late = self.put_input(INLINE_BYTES, self.ttl_until(early.due_s))
+        after = self.read_copy(self.server.copy_data("after"))
+        late_place = self.row_of(after, late)
+        self.assertLess(late.due_s, early.due_s + WRONG_CLOCK_AHEAD_S / 4, "all of these were closed")
+        self.assertGreater(late_place[1].hour_key, early_row.hour_key)
+        self.assertTrue(self.opens(after, after.keyring, late, late_place))
+        # Whatever becomes of its secret, which is in the earlier copy.
+        for leaf in after.keyring.leaves(range(SECONDS_PER_HOUR)):
+            for secret in before.secrets_of(early_row):
+                opened = before.open_row(early_row, early_call, extract(leaf, secret))
+                self.assertIsNone(opened, "what had ended opens")
+
+    def follows_the_clock(self) -> bool:
+        """Whether a put is accepted, and its deadline is by this clock."""
+        item = self.item(new_call_id(), b"", 60)
+        [result] = self.server.call("client", "PutInputs", items=[item]).results
+        is_ahead = milliseconds(result.deadline_time) > (time.time() + WRONG_CLOCK_AHEAD_S) * 1000
+        return result.status.code == 0 and not is_ahead
+
 
 def main() -> None:
-    CopiedKeyrings.clock_shim = sys.argv.pop(3)
+    MovedClocks.clock_shim = sys.argv.pop(3)
     called_server_case.main()
 
 

@@ -126,8 +126,8 @@ class LiveServer:
         assert self.is_running, "the server refused to start"
         return os.path.exists(self.path("port"))
 
-    @staticmethod
-    def _serves(check: Any) -> bool:
+    def _serves(self, check: Any) -> bool:
+        assert self.is_running, "the server ended before it served"
         try:
             return bool(check(b"", timeout=1, wait_for_ready=True) == SERVING)
         except grpc.RpcError:
