@@ -488,6 +488,13 @@ void Simulation::ComeToRest() {
 }
 
 void Simulation::CheckSecrets() {
+  // The second that is just over, which ended with all that was due in it.
+  const int64_t over_s = machine_.now_ms() / kSecondMs;
+  if (machine_.storage()->keyring()->NumberFor(over_s).ok()) {
+    return Fail(absl::StrCat("second ", over_s, " is over and can still be sealed under"));
+  }
+  // What expired was overwritten, and opens nothing any more: the next sync makes it durable.
+  machine_.disk()->SyncWrittenSlots();
   const std::vector<SlotRef> unnamed = machine_.disk()->SecretsWithoutRow();
   if (unnamed.empty()) return;
   Fail(absl::StrCat("slot ", unnamed[0].slot, " generation ", unnamed[0].generation,

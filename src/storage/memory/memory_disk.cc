@@ -46,6 +46,11 @@ void MemoryDisk::DamageSlot(uint32_t slot) {
   WriteSlot(slot, damaged);
 }
 
+void MemoryDisk::SyncWrittenSlots() {
+  MutexLock lock(&mutex_);
+  SyncSlots(slot_writes_);
+}
+
 std::vector<SlotRef> MemoryDisk::SecretsWithoutRow() {
   MutexLock lock(&mutex_);
   std::set<uint64_t> named;

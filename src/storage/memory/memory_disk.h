@@ -56,6 +56,8 @@ class MemoryDisk {
   void DamageDueRow(const CallKey& key, PayloadKind kind) EXCLUDES_LOCK(mutex_);
   void DamageSlot(uint32_t slot) EXCLUDES_LOCK(mutex_);
 
+  // The disk writes all slots by itself, as a disk may at any time.
+  void SyncWrittenSlots() EXCLUDES_LOCK(mutex_);
   // Secrets that are there, or would be after some loss of power, although no row or upload names
   // them.
   std::vector<SlotRef> SecretsWithoutRow() EXCLUDES_LOCK(mutex_);
