@@ -18,8 +18,9 @@ constexpr int kIdleTicksMax = 100;
 constexpr size_t kGroupRequestsMax = 4096;
 // A callback may submit requests inline, whose callbacks may submit more.
 constexpr int kInlineDepthMax = 8;
-// How many callbacks the driver runs itself, when nothing waits.
+// How many callbacks the driver runs itself, and of how many items, when nothing waits.
 constexpr size_t kCallbacksHereMax = 2;
+constexpr size_t kItemsHereMax = 32;
 // How many items that nobody waits for are left for the next tick.
 constexpr size_t kPostponedItemsMax = 64;
 
@@ -159,14 +160,14 @@ bool Committer::MayCommitInline() const {
 
 bool Committer::MayCommitInline(const std::vector<Request>& requests, uint64_t bytes) const {
   const bool syncs_puts = context_.syncs_puts();
-  return MayCommitInline() && requests.size() <= kInlineItemsMax && bytes <= kInlineBytesMax &&
+  return MayCommitInline() && requests.size() <= kInlineRequestsMax && bytes <= kInlineBytesMax &&
          std::all_of(requests.begin(), requests.end(), [&](const Request& request) {
            return !MaySync(request.operation, syncs_puts) && !unanswered_.contains(request.key);
          });
 }
 
 bool Committer::MayCommitInline(const std::vector<WantedCall>& calls) const {
-  return MayCommitInline() && calls.size() <= kInlineItemsMax &&
+  return MayCommitInline() && calls.size() <= kInlineCallsMax &&
          std::all_of(calls.begin(), calls.end(),
                      [this](const WantedCall& call) { return !unanswered_.contains(call.key); });
 }
@@ -290,7 +291,7 @@ void Committer::CallBack(std::vector<Deferral::Work> callbacks, size_t item_coun
     MutexLock lock(&mutex_);
     is_idle = !queue_.is_urgent;
   }
-  if (callbacks.size() <= kCallbacksHereMax && item_count <= kInlineItemsMax && is_idle) {
+  if (callbacks.size() <= kCallbacksHereMax && item_count <= kItemsHereMax && is_idle) {
     for (Deferral::Work& callback : callbacks) callback();
     return;
   }

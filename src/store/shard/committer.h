@@ -1,8 +1,8 @@
 // A Committer brings work to a Shard from many threads, and sees to it that one at a time decides.
 //
-// What comes while a group is being decided collects, and makes the next group. A few requests that
-// need no sync are committed inline, by the thread that submits them, while nobody else commits: that
-// saves two switches of threads, which cost more than the rest of such a group.
+// What comes while a group is being decided collects, and makes the next group. Requests that need no
+// sync, as many as a message has, are committed inline, by the thread that submits them, while nobody
+// else commits: that saves two switches of threads, and wakes the committer only for what waits.
 //
 //   Submit, Register ...   any thread     queue, or commit inline
 //   Step                   the driver     one group with all that has collected, the erasures of the
@@ -32,9 +32,11 @@ namespace mayfly {
 
 class Committer {
  public:
-  // How much a thread commits inline at once.
-  static constexpr size_t kInlineItemsMax = 32;
-  static constexpr uint64_t kInlineBytesMax = 128 << 10;
+  // How much a thread commits inline at once: a message of a session. Of calls that are claimed it takes
+  // fewer, because their outputs are read and opened on the same thread afterwards.
+  static constexpr size_t kInlineRequestsMax = 256;
+  static constexpr uint64_t kInlineBytesMax = 512 << 10;
+  static constexpr size_t kInlineCallsMax = 32;
 
   // `usage` is what storage has recorded of this shard.
   Committer(uint32_t number, const StoreContext& context, Sweeper* sweeper, Uploads* uploads,

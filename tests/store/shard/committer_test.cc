@@ -61,14 +61,16 @@ class CommitterTest : public testing::Test {
 
   void TearDown() override { EXPECT_TRUE(reported_.ok()) << reported_; }
 
-  // One operation on the call, whose answer comes into `statuses_`.
-  void Submit(Operation operation) {
+  // The operation on the call, as often as that, together. The answers come into `statuses_`.
+  void Submit(const Operation& operation, size_t count = 1) {
     std::vector<Request> requests;
-    auto batch = std::make_shared<Batch>(1, QueueLease(), [this](auto results) {
-      statuses_.push_back(std::move(results[0].status));
+    auto batch = std::make_shared<Batch>(count, QueueLease(), [this](auto results) {
+      for (OperationResult& result : results) statuses_.push_back(std::move(result.status));
     });
-    requests.push_back(
-        Request{.tenant = tenant_, .key = key_, .operation = std::move(operation), .batch = batch});
+    for (size_t i = 0; i < count; ++i) {
+      requests.push_back(Request{
+          .tenant = tenant_, .key = key_, .operation = operation, .batch = batch, .index = i});
+    }
     committer_->Submit(std::move(requests));
   }
   std::shared_ptr<Poll> NewPoll() {
@@ -104,6 +106,17 @@ TEST_F(CommitterTest, WhatNeedsNoSyncIsCommittedInline) {
   Submit(DescribeCall{});
   EXPECT_EQ(statuses_.size(), 1u);
   EXPECT_EQ(committer_->queued_requests(), 0u);
+}
+
+TEST_F(CommitterTest, AsManyRequestsAsAMessageHasAreCommittedInline) {
+  constexpr size_t kMessageRequestsMax = 256;
+  Submit(DescribeCall{}, kMessageRequestsMax);
+  EXPECT_EQ(statuses_.size(), kMessageRequestsMax);
+  EXPECT_EQ(committer_->queued_requests(), 0u);
+  Submit(DescribeCall{}, kMessageRequestsMax + 1);
+  EXPECT_EQ(statuses_.size(), kMessageRequestsMax);
+  EXPECT_EQ(committer_->queued_requests(), kMessageRequestsMax + 1);
+  committer_->Step();
 }
 
 TEST_F(CommitterTest, WhatMaySyncIsLeftToTheDriver) {
