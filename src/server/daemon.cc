@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file_system.h"
-#include "base/locked_memory.h"
 #include "base/secret_bytes.h"
 #include "base/version.h"
 #include "keys/root_key.h"
@@ -105,13 +104,6 @@ absl::StatusOr<std::unique_ptr<CallStore>> StartStore(const Config& config, Cloc
   auto storage = OpenStorage(config, *std::move(root_key), clock, log);
   RETURN_IF_ERROR(storage.status());
   LogRecovered(storage->get(), log);
-  if (!LockedMemory::AllIsLocked()) {
-    log->Write(
-        Config::LogLevel::kWarning,
-        "keys cannot be locked in memory and may reach swap: raise the limit on locked memory "
-        "to 64 MiB (LimitMEMLOCK= in the systemd unit, ulimit -l in a shell)",
-        {});
-  }
   CallStoreOptions options;
   options.config = &config;
   options.clock = clock;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 
 #include "base/error.h"
+#include "base/locked_memory.h"
 #include "call/apply.h"
 
 namespace mayfly {
@@ -96,9 +97,7 @@ bool Upkeep::Sweep() {
 
 // Before anything due in them is swept: from then on nobody can open it, however long the sweep takes.
 void Upkeep::CloseSeconds(const Now& now) {
-  Keyring* const keyring = context_.storage.keyring();
-  if (keyring->has_failed()) return;
-  const absl::Status status = keyring->Close(now.erase_ms);
+  const absl::Status status = context_.storage.keyring()->Close(now.erase_ms);
   if (!status.ok()) OnKeyringError("cannot close seconds that are over", status);
 }
 
@@ -187,6 +186,7 @@ void Upkeep::ReportSweepLag(const Now& now) {
 }
 
 void Upkeep::MaintainKeys(const Now& now) {
+  ReportUnlockedKeys();
   Keyring* const keyring = context_.storage.keyring();
   absl::Status status = keyring->EnsureAhead(now.steady_ms);
   if (!status.ok()) OnKeyringError("cannot make hour keys ahead", status);
@@ -197,6 +197,14 @@ void Upkeep::MaintainKeys(const Now& now) {
   }
   status = context_.storage.Maintain(now.steady_ms);
   if (!status.ok()) Log(Config::LogLevel::kError, "cannot reclaim disk space", status);
+}
+
+// Their memory grows with the hours that are in use.
+void Upkeep::ReportUnlockedKeys() {
+  if (LockedMemory::AllIsLocked() || std::exchange(unlocked_is_reported_, true)) return;
+  on_log_(Config::LogLevel::kWarning,
+          "keys cannot be locked in memory and may reach swap: raise the limit on locked memory to "
+          "64 MiB (LimitMEMLOCK= in the systemd unit, ulimit -l in a shell)");
 }
 
 // What was not changed is tried again in a minute. After half a change nothing is, and seconds that are

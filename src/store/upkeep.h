@@ -68,6 +68,7 @@ class Upkeep {
   void ReportSweepLag(const Now& now);
   void CloseSeconds(const Now& now);
   void MaintainKeys(const Now& now);
+  void ReportUnlockedKeys();
   void OnKeyringError(absl::string_view what, const absl::Status& status);
   void ApplyPostponedRetention(const Now& now);
   void RemoveOrphans();
@@ -98,6 +99,7 @@ class Upkeep {
   bool waits_for_clock_ = false;
   int late_rounds_ = 0;  // in a row in which the sweep was far behind
   bool postponed_is_logged_ = false;
+  bool unlocked_is_reported_ = false;
   bool acceptance_is_reported_ = false;
   bool has_undated_ = false;   // payloads that the sweep does not know of
   bool sweep_failed_ = false;  // the sweep thread's

@@ -274,6 +274,25 @@ TEST(StoreCrash, AKeyringThatFailsEndsTheProcess) {
   EXPECT_GT(failures, 0);
 }
 
+// A put makes the keys of its hour when steady time has jumped ahead of upkeep.
+TEST(StoreCrash, AKeyringThatFailsInAPutEndsTheProcess) {
+  for (uint64_t operation = 1; operation <= 4; ++operation) {
+    SCOPED_TRACE(operation);
+    CrashStory story(1);
+    story.harness.Open();
+    story.harness.clock.Advance(absl::Hours(30));
+    story.plan.FailAt(operation);
+    const CallId id = story.harness.NewId();
+    EXPECT_EQ(story.harness.PutInput(id, InputOf(id), absl::Hours(24)).status.code(),
+              absl::StatusCode::kUnavailable);
+    EXPECT_TRUE(story.plan.has_failed());
+    story.plan.NeverFail();
+    story.harness.store()->Tick();
+    EXPECT_TRUE(story.harness.has_failed());
+    story.harness.Close();
+  }
+}
+
 // Nor does an ack: what may be lost with it is the memory of how the call ended.
 TEST(StoreCrash, RelaxedPutsMayBeLostButNoErasureIs) {
   const uint64_t seed = RandomSeed();
