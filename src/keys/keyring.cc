@@ -225,8 +225,7 @@ void Keyring::Adopt(Loaded loaded) {
     last = std::max(last, cells_[i].number);
     if (!cells_[i].is_open()) continue;
     AddKey(cells_[i], std::move(loaded.keys[i]));
-    // By whom it was used is not recorded.
-    keys_[i]->used.set();
+    keys_[i]->is_inherited = true;
   }
   last_number_ = last;
 }
@@ -322,7 +321,8 @@ absl::Status Keyring::Close(int64_t erase_ms) {
       const int64_t open_from_s = passed_s + 1 - FirstSecondOf(key.hour);
       if (open_from_s <= first_open) continue;
       const auto end = static_cast<uint32_t>(std::min<int64_t>(open_from_s, kSecondsPerHour));
-      bool is_used = end == kSecondsPerHour;  // its cell becomes free
+      // At the end of an hour its cell becomes free.
+      bool is_used = key.is_inherited || end == kSecondsPerHour;
       for (uint32_t second = first_open; second < end && !is_used; ++second) {
         is_used = key.used[second];
       }
@@ -345,6 +345,21 @@ void Keyring::CloseBefore(size_t cell, uint32_t first_open) {
 }
 
 // ---- Use keys
+
+void Keyring::NoteUse(int64_t due_s) {
+  const Hour hour = HourOfSecond(due_s);
+  MutexLock lock(&mutex_);
+  for (const auto& key : keys_) {
+    if (key != nullptr && key->hour == hour) key->used.set(due_s - FirstSecondOf(hour));
+  }
+}
+
+void Keyring::AllUsesAreNoted() {
+  MutexLock lock(&mutex_);
+  for (const auto& key : keys_) {
+    if (key != nullptr) key->is_inherited = false;
+  }
+}
 
 absl::StatusOr<HourKeyNumber> Keyring::NumberFor(int64_t due_s) {
   const Hour hour = HourOfSecond(due_s);

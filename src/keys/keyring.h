@@ -96,6 +96,11 @@ class Keyring {
   // Writes nothing when nothing was sealed under them, two copies and two syncs otherwise.
   absl::Status Close(int64_t erase_ms) EXCLUDES_LOCK(file_mutex_, mutex_);
 
+  // After Open every second counts as one under which something was sealed, since no record says which
+  // were. A caller that has noted those of all stored payloads ends that.
+  void NoteUse(int64_t due_s) EXCLUDES_LOCK(mutex_);
+  void AllUsesAreNoted() EXCLUDES_LOCK(mutex_);
+
   // The number of the key that seals payloads due at that second. NOT_FOUND when there is none whose
   // second is open.
   absl::StatusOr<HourKeyNumber> NumberFor(int64_t due_s) EXCLUDES_LOCK(mutex_);
@@ -128,8 +133,10 @@ class Keyring {
 
     const Hour hour;
     HourChain chain;
-    // Seconds under which something may have been sealed.
+    // Seconds under which something was sealed, by this process or noted.
     std::bitset<kSecondsPerHour> used;
+    // Something may have been sealed under any second.
+    bool is_inherited = false;
   };
 
   // Who closed what, without a lock: a key of another number in that cell is closed.

@@ -231,12 +231,15 @@ void Upkeep::ApplyPostponedRetention(const Now& now) {
 }
 
 void Upkeep::RemoveOrphans() {
+  has_explained_all_ = false;
   const auto found = context_.storage.FindOrphans();
   if (!found.ok()) {
     return Log(Config::LogLevel::kError, "cannot look for orphans", found.status());
   }
   ReportEvidence(*found);
   has_undated_ = found->undated_payload_count > 0;
+  has_explained_all_ = found->is_whole && !has_undated_ && found->unnamed_slot_count == 0 &&
+                       found->damaged_row_count == 0;
   if (found->empty()) {
     return context_.storage.OrphansRemoved(found->is_whole);
   }
@@ -340,8 +343,12 @@ void Upkeep::OnError(absl::string_view what, const absl::Status& status) {
   Log(Config::LogLevel::kError, what, status);
 }
 
+// The first walk that meets all payloads also tells the keyring in which seconds some are due: it then
+// writes nothing for the others.
 void Upkeep::SweepStragglers(const Now& now) {
   if (now.erase_ms == Now::kNeverMs) return;
+  Keyring* const keyring = context_.storage.keyring();
+  const bool notes_uses = !uses_are_noted_ && has_explained_all_;
   const uint64_t skipped_before = context_.storage.skipped();
   std::optional<DuePayload> cursor;
   while (true) {
@@ -351,6 +358,7 @@ void Upkeep::SweepStragglers(const Now& now) {
     }
     std::vector<DuePayload> expired;
     for (const DuePayload& due : *page) {
+      if (notes_uses) keyring->NoteUse(due.due_s);
       if (IsStraggler(due, now)) expired.push_back(due);
     }
     if (!expired.empty()) sink_.Expire(expired);
@@ -358,7 +366,10 @@ void Upkeep::SweepStragglers(const Now& now) {
     if (page->size() < kPageMax) break;
     cursor = page->back();
   }
-  if (has_undated_ || context_.storage.skipped() != skipped_before) SweepHidden(now);
+  if (has_undated_ || context_.storage.skipped() != skipped_before) return SweepHidden(now);
+  if (!notes_uses) return;
+  keyring->AllUsesAreNoted();
+  uses_are_noted_ = true;
 }
 
 bool Upkeep::IsStraggler(const DuePayload& due, const Now& now) const {

@@ -101,7 +101,10 @@ class Upkeep {
   bool postponed_is_logged_ = false;
   bool unlocked_is_reported_ = false;
   bool acceptance_is_reported_ = false;
-  bool has_undated_ = false;   // payloads that the sweep does not know of
+  bool has_undated_ = false;  // payloads that the sweep does not know of
+  // The last look for what a crash left behind has found nothing else that is amiss.
+  bool has_explained_all_ = false;
+  bool uses_are_noted_ = false;  // in the keyring, of the payloads that were there at the start
   bool sweep_failed_ = false;  // the sweep thread's
 
   Mutex mutex_;

@@ -49,6 +49,7 @@ absl::Status Uploads::Start() {
     upload->turn = turns_.Enter();
     upload->is_restored = false;
     upload->reservation = context_.quota.HoldUpload(tenant, stored.payload.size_bytes);
+    context_.storage.keyring()->NoteUse(DueSecond(stored.payload.deadline_ms));
     upload->stored = std::move(stored);
     ++count_;
     MutexLock lock(&mutex_);

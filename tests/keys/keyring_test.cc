@@ -383,12 +383,37 @@ TEST_F(KeyringTest, WritesOnlyWhereSomethingWasSealed) {
   EXPECT_EQ(plan.operations(), 4u);
   EXPECT_TRUE((*keyring)->Close(1000 * SecondIn(kHour, 3599)).ok());
   EXPECT_EQ(plan.operations(), 8u) << "an hour's end frees its cell";
-  // What an earlier process has sealed is not known.
+}
+
+TEST_F(KeyringTest, WritesInEverySecondUntilItKnowsWhatEarlierProcessesHaveSealed) {
+  Create();
+  std::filesystem::create_directory(directory_ / "scratch");
+  FaultPlan plan;
+  FaultFileSystem files(&plan, directory_ / "scratch");
   auto opened = Keyring::Open(&files, directory_.path(), Key(1));
   ASSERT_TRUE(opened.ok());
-  const uint64_t operations = plan.operations();
-  EXPECT_TRUE((*opened)->Close(1000 * SecondIn(kHour + 1, 0)).ok());
-  EXPECT_EQ(plan.operations(), operations + 4);
+  Keyring& keyring = **opened;
+  const auto writes_when_closing = [&](uint32_t second) {
+    const uint64_t before = plan.operations();
+    EXPECT_TRUE(keyring.Close(1000 * SecondIn(kHour, second)).ok());
+    return plan.operations() > before;
+  };
+  EXPECT_TRUE(writes_when_closing(10));
+  EXPECT_TRUE(writes_when_closing(11));
+  // Some payloads are noted, and one is sealed meanwhile.
+  keyring.NoteUse(SecondIn(kHour, 20));
+  keyring.NoteUse(SecondIn(kHour + 2, 5));
+  ASSERT_NE(Seal(&keyring, SecondIn(kHour, 30)).hour_key, 0u);
+  EXPECT_TRUE(writes_when_closing(12));
+  keyring.AllUsesAreNoted();
+  EXPECT_FALSE(writes_when_closing(19));
+  EXPECT_TRUE(writes_when_closing(20));
+  EXPECT_FALSE(writes_when_closing(29));
+  EXPECT_TRUE(writes_when_closing(30));
+  EXPECT_FALSE(writes_when_closing(3000));
+  EXPECT_TRUE(writes_when_closing(2 * 3600 + 4)) << "an hour's end frees its cell";
+  EXPECT_TRUE(writes_when_closing(2 * 3600 + 5));
+  EXPECT_FALSE(writes_when_closing(2 * 3600 + 6));
 }
 
 TEST_F(KeyringTest, SealsNeverAgainUnderASecondThatWasClosed) {

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "keys/keyring.h"
 #include "storage/secrets.h"
 #include "store/store_harness.h"
@@ -119,6 +120,35 @@ TEST_F(ClosedSecond, StaysEndedWhenAClockIsSetBackAndIsSealedUnderNeverAgain) {
   Pass(absl::Hours(2));
   EXPECT_EQ(harness_.tenant()->ledger.live_calls(), 1);
   EXPECT_TRUE(harness_.GetInput(kept).status.ok());
+}
+
+// After a start too, an idle store leaves the disk alone but where something is due, and there it closes.
+TEST_F(ClosedSecond, WritesAfterARestartOnlyWhereSomethingIsDue) {
+  sweeps_ = true;
+  harness_.Open();
+  const CallId id = PutInput(absl::Seconds(40));
+  const StoredPayload payload = Loaded(id);
+  harness_.Reopen();
+  harness_.store()->Tick();
+  const auto keyring_file = [this] {
+    auto content = ReadFile(PosixFileSystem(), harness_.data_dir() + "/keys/keyring", 1 << 20);
+    EXPECT_TRUE(content.ok()) << content.status();
+    return *content;
+  };
+  harness_.clock.Advance(absl::Seconds(2));
+  harness_.store()->Tick();
+  const std::string before = keyring_file();
+  for (int i = 0; i < 30; ++i) {
+    harness_.clock.Advance(absl::Seconds(1));
+    harness_.store()->Tick();
+  }
+  EXPECT_TRUE(keyring_file() == before);
+  EXPECT_TRUE(harness_.GetInput(id).status.ok());
+  harness_.clock.Advance(absl::Seconds(10));
+  harness_.store()->Tick();
+  EXPECT_FALSE(keyring_file() == before);
+  harness_.Close();
+  EXPECT_FALSE(CanBeOpenedFromTheFiles(payload));
 }
 
 // Nothing is closed while the clock is not trusted.
