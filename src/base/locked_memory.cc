@@ -1,8 +1,8 @@
 #include "base/locked_memory.h"
 
-#include <sys/mman.h>
-
 #include <atomic>
+
+#include <sys/mman.h>
 
 #include "base/check.h"
 #include "base/secret_bytes.h"

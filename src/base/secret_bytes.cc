@@ -1,7 +1,6 @@
 #include "base/secret_bytes.h"
 
 #include <string.h>
-
 #include <utility>
 #include <vector>
 

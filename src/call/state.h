@@ -44,8 +44,9 @@ struct StoredPayload {
   int64_t deadline_ms = 0;     // readable before it, not at it
   uint32_t segment_count = 0;  // 0: the row holds the payload itself
   uint32_t hour_key = 0;       // the number of the key that it is sealed under (keys/keyring.h)
-  bool erased = false;         // the slot was overwritten or the due second closed; the row is still there
-  bool damaged = false;        // the slot's secret is lost, although it was not erased
+  // The slot was overwritten or the due second closed, and the row is still there.
+  bool erased = false;
+  bool damaged = false;  // the slot's secret is lost, although it was not erased
   Fingerprint fingerprint{};
 
   friend bool operator==(const StoredPayload&, const StoredPayload&) = default;

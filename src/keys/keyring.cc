@@ -281,8 +281,8 @@ absl::StatusOr<HourKeyNumber> Keyring::NextNumber(HourKeyNumber last) const {
   // Of the keys that are being made, whose cells are not in use yet, each has a number of its own.
   for (HourKeyNumber number = last + 1; number <= last + kKeyringCells; ++number) {
     if (number > kHourKeyNumberMax) {
-      return absl::ResourceExhaustedError(absl::StrCat("hour key number would be ", number,
-                                                       ", limit is ", kHourKeyNumberMax));
+      return absl::ResourceExhaustedError(
+          absl::StrCat("hour key number would be ", number, ", limit is ", kHourKeyNumberMax));
     }
     if (number - last_number_ > kKeyringCells) break;
     if (keys_[CellOf(number)] == nullptr) return number;

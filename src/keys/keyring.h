@@ -168,8 +168,8 @@ class Keyring {
   void AddKey(const KeyringCell& cell, SecretBytes key) REQUIRES_LOCK(mutex_);
   // Closes the seconds of one cell's key before `first_open`.
   void CloseBefore(size_t cell, uint32_t first_open) REQUIRES_LOCK(mutex_);
-  KeyringCell CellNow(size_t cell, const SecretBytes& root_key) const
-      REQUIRES_LOCK(mutex_) REQUIRES_LOCK(file_mutex_);
+  KeyringCell CellNow(size_t cell, const SecretBytes& root_key) const REQUIRES_LOCK(mutex_)
+      REQUIRES_LOCK(file_mutex_);
 
   absl::Status CheckUsable() const;
   // Passes `status` on; an error ends the use of this object.

@@ -105,7 +105,7 @@ class Upkeep {
   // The last look for what a crash left behind has found nothing else that is amiss.
   bool has_explained_all_ = false;
   bool uses_are_noted_ = false;  // in the keyring, of the payloads that were there at the start
-  bool sweep_failed_ = false;  // the sweep thread's
+  bool sweep_failed_ = false;    // the sweep thread's
 
   Mutex mutex_;
   ConditionVariable stop_;

@@ -9,10 +9,11 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "base/locked_memory.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include <sys/mman.h>
+
+#include "base/locked_memory.h"
 
 namespace mayfly {
 namespace {

@@ -37,7 +37,8 @@ TEST(HourChainTest, IsTheChainOfTheSpecification) {
   HourChain chain(FirstKey(), 0);
   std::string key(kHourKeySize, 7);
   for (uint32_t second = 0; second < kSecondsPerHour; ++second) {
-    ASSERT_EQ(LeafOf(&chain, second), Saved(ExpandBySpecification(key, "mayfly second v1"))) << second;
+    ASSERT_EQ(LeafOf(&chain, second), Saved(ExpandBySpecification(key, "mayfly second v1")))
+        << second;
     key = ExpandBySpecification(key, "mayfly next second v1");
   }
 }

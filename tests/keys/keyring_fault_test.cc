@@ -169,7 +169,8 @@ TEST(KeyringFault, WhatAnOpenedKeyringHasSurvivesAPowerLoss) {
       auto keyring = Keyring::Open(&files, directory.path(), Key(key));
       if (!keyring.ok()) continue;
       std::erase_if(told.sealed, [&](const Told::Sealed& sealed) {
-        return !(*keyring)->IsClosed(sealed.second) && ExtractText(**keyring, sealed.second).empty();
+        return !(*keyring)->IsClosed(sealed.second) &&
+               ExtractText(**keyring, sealed.second).empty();
       });
       for (Told::Sealed& sealed : told.sealed) {
         if ((*keyring)->IsClosed(sealed.second)) sealed.extracted = "";

@@ -1,8 +1,8 @@
 #include "keys/keyring.h"
 
-#include <atomic>
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -28,7 +28,8 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr char kDamaged[] =
-    "the keyring keys/keyring is damaged: restore the data directory, or move it away to start empty";
+    "the keyring keys/keyring is damaged: restore the data directory, or move it away to start "
+    "empty";
 // Where both copies of a sector in the bank that counts after Create are.
 constexpr KeyringPlace kCopyA = {.bank = 0, .copy = 0};
 constexpr KeyringPlace kCopyB = {.bank = 0, .copy = 1};
@@ -125,8 +126,9 @@ TEST_F(KeyringTest, ExtractsWithTheLeafOfTheChainInTheFile) {
     std::array<uint8_t, HmacKey::kSavedSize> leaf;
     chain.CopyLeaf(77, leaf.data());
     // RFC 5869 section 2.2: HKDF-Extract(salt, IKM) = HMAC(salt, IKM).
-    EXPECT_EQ(ExtractText(*keyring, second),
-              AsText(HmacSha256Of(HmacKey::FromSaved(leaf.data()), {AsBytes("twenty secret bytes.")})));
+    EXPECT_EQ(
+        ExtractText(*keyring, second),
+        AsText(HmacSha256Of(HmacKey::FromSaved(leaf.data()), {AsBytes("twenty secret bytes.")})));
   }
 }
 
@@ -164,11 +166,12 @@ TEST_F(KeyringTest, SaysWhyItDoesNotOpen) {
   EXPECT_EQ(Keyring::CheckRootKey(files_, directory_.path(), Key(2)), Open(2).status());
   EXPECT_EQ(Keyring::CheckRootKey(files_, directory_.path(), Key(1)), absl::OkStatus());
   WriteRaw(path_, std::string("MAYFKEYS\0\0\0\1", 12) + std::string(100, 'x'));
-  EXPECT_EQ(Open().status(),
-            absl::FailedPreconditionError(
-                "the keyring keys/keyring is not of the format that this program reads: run the "
-                "version of mayflyd that wrote it until its calls have ended, 24 h at most, or move "
-                "the whole data directory away to start empty"));
+  EXPECT_EQ(
+      Open().status(),
+      absl::FailedPreconditionError(
+          "the keyring keys/keyring is not of the format that this program reads: run the "
+          "version of mayflyd that wrote it until its calls have ended, 24 h at most, or move "
+          "the whole data directory away to start empty"));
   for (const size_t size : {size_t{0}, size_t{512}, size_t{kKeyringBytes - 1}}) {
     WriteRaw(path_, std::string(size, '\0'));
     EXPECT_EQ(Open().status(), absl::DataLossError(kDamaged)) << size;

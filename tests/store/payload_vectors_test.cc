@@ -65,9 +65,9 @@ TEST_F(PayloadVectors, TheRowOpensWithTheLeafOfItsSecond) {
   const PayloadCipher cipher(keyring->get());
   const CallKey key = {.id = CallId::FromBytes(AsBytes(vector_.Bytes("call_id"))),
                        .tenant = static_cast<TenantNumber>(vector_.Number("tenant"))};
-  const auto payload = cipher.OpenPayload(
-      key, static_cast<PayloadKind>(vector_.Number("kind")), Stored(), vector_.Secret("slot_secret"),
-      Sealed::CopyOf(AsBytes(vector_.Bytes("row"))), nullptr);
+  const auto payload = cipher.OpenPayload(key, static_cast<PayloadKind>(vector_.Number("kind")),
+                                          Stored(), vector_.Secret("slot_secret"),
+                                          Sealed::CopyOf(AsBytes(vector_.Bytes("row"))), nullptr);
   ASSERT_TRUE(payload.ok()) << payload.status();
   EXPECT_EQ(payload->data, vector_.Bytes("data"));
   EXPECT_EQ(payload->metadata, Metadata());

@@ -188,10 +188,11 @@ absl::StatusOr<bool> Database::CheckFormat(const StoreId& store_id) {
     return absl::UnavailableError("the database's format cannot be read");
   }
   if (version != kFormatVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the database db is not of format ", kFormatVersion,
-        ", the one this program reads: run the version of mayflyd that wrote it until its calls have "
-        "ended, 24 h at most, or move the whole data directory away to start empty"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the database db is not of format ", kFormatVersion,
+                     ", the one this program reads: run the version of mayflyd that wrote it until "
+                     "its calls have ended, 24 h at most, or move the whole data directory away to "
+                     "start empty"));
   }
   if (SliceOf(store_id) != store) {
     return absl::FailedPreconditionError(

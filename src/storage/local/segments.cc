@@ -27,8 +27,8 @@ rocksdb::Status RocksdbStatus(const absl::Status& status) {
 absl::Status LocalStorage::WriteSegment(const CallKey& key, SlotRef slot, uint32_t number,
                                         int64_t deadline_ms, const Sealed& segment) {
   RETURN_IF_ERROR(health_.Check());
-  const auto extent =
-      segment_files_->Append(static_cast<uint32_t>(HourOfSecond(DueSecond(deadline_ms))), segment.bytes());
+  const auto extent = segment_files_->Append(
+      static_cast<uint32_t>(HourOfSecond(DueSecond(deadline_ms))), segment.bytes());
   if (!extent.ok()) return FailedAppend(extent.status(), segment.size());
   rocksdb::WriteBatch batch;
   batch.Put(database_->family(Family::kSegments), AsSlice(EncodeSegmentKey(key, slot, number)),

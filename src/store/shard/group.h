@@ -113,8 +113,8 @@ class Group {
   std::vector<CallChange> changes_;
   std::vector<SlotRef> erased_;    // overwritten with this group
   bool erased_must_sync_ = false;  // one of them still opens something
-  PendingErasure removed_;       // overwritten once the group is durable
-  bool must_sync_ = false;       // rows, not erasures alone
+  PendingErasure removed_;         // overwritten once the group is durable
+  bool must_sync_ = false;         // rows, not erasures alone
   std::vector<DuePayload> stored_;
   // By generation: what a later put of the same group is compared with.
   absl::flat_hash_map<uint64_t, const PutContent*> contents_;
