@@ -32,25 +32,25 @@ void CheckOk(absl::string_view rpc, const google::rpc::Status& status) {
   if (status.code() != 0) Die(absl::StrCat(rpc, ": ", status.message()));
 }
 
-// One StreamOutputs RPC that writes now and then and reads all the time.
+// One session with a subscription, that writes now and then and reads all the time.
 class WaitingStream final
-    : public grpc::ClientBidiReactor<v1::StreamOutputsRequest, v1::StreamOutputsResponse> {
+    : public grpc::ClientBidiReactor<v1::SessionRequest, v1::SessionResponse> {
  public:
   explicit WaitingStream(Stub* client) {
-    client->async()->StreamOutputs(&context_, this);
+    client->async()->Session(&context_, this);
     StartRead(&response_);
     StartCall();
   }
 
   // Blocks until it was sent.
-  void Send(v1::StreamOutputsRequest request) {
-    request_ = std::move(request);
+  void Send(v1::SubscriptionRequest request) {
+    *request_.add_subscriptions() = std::move(request);
     absl::MutexLock lock(&mutex_);
     writes_ = true;
     StartWrite(&request_);
     mutex_.Await(absl::Condition(
         +[](WaitingStream* self) { return !self->writes_; }, this));
-    request_ = {};
+    request_.Clear();
   }
   void WaitForOutput() {
     absl::MutexLock lock(&mutex_);
@@ -61,11 +61,11 @@ class WaitingStream final
     StartWritesDone();
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(&is_done_));
-    CheckOk("StreamOutputs", status_);
+    CheckOk("Session", status_);
   }
 
   void OnWriteDone(bool ok) override {
-    if (!ok) Die("StreamOutputs: a stream broke");
+    if (!ok) Die("Session: a stream broke");
     absl::MutexLock lock(&mutex_);
     writes_ = false;
   }
@@ -73,8 +73,11 @@ class WaitingStream final
     if (!ok) return;
     {
       absl::MutexLock lock(&mutex_);
-      if (response_.ended_size() > 0) CheckOk("StreamOutputs", response_.ended(0).status());
-      outputs_ += response_.outputs_size();
+      for (const v1::SubscriptionResponse& part : response_.subscriptions()) {
+        if (part.ended_size() > 0) CheckOk("a subscription", part.ended(0).status());
+        CheckOk("a subscription", part.end());
+        outputs_ += part.outputs_size();
+      }
     }
     StartRead(&response_);
   }
@@ -86,8 +89,8 @@ class WaitingStream final
 
  private:
   grpc::ClientContext context_;
-  v1::StreamOutputsRequest request_;
-  v1::StreamOutputsResponse response_;
+  v1::SessionRequest request_;
+  v1::SessionResponse response_;
   absl::Mutex mutex_;
   bool writes_ = false;
   bool is_done_ = false;
@@ -145,7 +148,7 @@ void PutOutput(Stub* worker, const std::string& id) {
 void Subscribe(WaitingStream* stream, const std::vector<std::string>& ids, uint32_t from,
                uint32_t to) {
   for (; from < to; from += kBatchCalls) {
-    v1::StreamOutputsRequest request;
+    v1::SubscriptionRequest request;
     for (uint32_t i = from; i < std::min(to, from + kBatchCalls); ++i) {
       request.add_subscribe_call_ids(ids[i]);
     }
@@ -181,7 +184,7 @@ nlohmann::json RunMayflyWaiting(const MayflyTarget& target, const Waiting& waiti
   std::vector<std::unique_ptr<WaitingStream>> streams;
   for (uint32_t i = 0; i < waiting.streams; ++i) {
     streams.push_back(std::make_unique<WaitingStream>(stubs[i % connections].client.get()));
-    v1::StreamOutputsRequest open;
+    v1::SubscriptionRequest open;
     std::vector<std::string> token;
     MintIds(1, &token);
     open.mutable_open()->set_claim_token(token[0].substr(20));

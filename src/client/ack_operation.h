@@ -29,10 +29,9 @@ class Holdings::AckOperation : public CallerOperation<absl::StatusOr<absl::Time>
 
   // In an AckOutputs request. On the caller's thread too, which holds `core`.
   void Send(const std::shared_ptr<Core>& core);
-  // To Send, or on the stream.
-  void OnAnswer(absl::StatusOr<absl::Time> result);
 
  private:
+  void OnAnswer(absl::StatusOr<absl::Time> result);
   void OnEnd() override { holdings_->OnAckEnd(this); }
   void Reclaim();
   void OnReclaimed(const std::weak_ptr<Core>& weak_core, absl::StatusOr<ClaimedOutput> output);

@@ -51,7 +51,7 @@ std::shared_ptr<AwaitedOutputs> AwaitedOutputs::New(const OutputFeed::Settings& 
   auto outputs = std::make_shared<AwaitedOutputs>();
   outputs->feed_ = std::make_shared<OutputFeed>(settings, deadlines, outputs->weak_from_this());
   outputs->holdings_ = std::make_shared<Holdings>(
-      outputs->feed_, deadlines, [weak = outputs->weak_from_this()](const std::string& call_id) {
+      deadlines, [weak = outputs->weak_from_this()](const std::string& call_id) {
         if (const auto self = weak.lock()) self->OnFree(call_id);
       });
   outputs->stream_lease_ = settings.lease;
@@ -158,10 +158,9 @@ void AwaitedOutputs::OnOutput(const std::string& token, v1::ClaimedOutput* outpu
 void AwaitedOutputs::OnStrayOutput(const Claim& claim) {
   // Sent twice; the caller that has it keeps it.
   if (holdings_->Holds(claim)) return;
-  Holdings::ReleaseDone done = [weak = weak_from_this(), id = claim.call_id](const absl::Status&) {
+  feed_->ReleaseStray(claim, [weak = weak_from_this(), id = claim.call_id](const absl::Status&) {
     if (const auto self = weak.lock()) self->OnFree(id);
-  };
-  feed_->Release(claim, &done);
+  });
 }
 
 // The claims of a stream are one claimant's: a call that is subscribed while its output is held

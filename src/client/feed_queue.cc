@@ -7,20 +7,6 @@
 #include "client/limits.h"
 
 namespace mayfly::client {
-namespace {
-
-template <typename T>
-std::vector<T> TakeFirst(size_t count, std::deque<T>* queue) {
-  std::vector<T> taken;
-  for (; count > 0 && !queue->empty(); --count) {
-    taken.push_back(std::move(queue->front()));
-    queue->pop_front();
-  }
-  return taken;
-}
-
-}  // namespace
-
 void FeedQueue::Subscribe(const std::string& call_id) {
   if (waiting_.emplace(call_id, false).second) to_subscribe_.push_back(call_id);
 }
@@ -44,14 +30,6 @@ bool FeedQueue::StopWaitingFor(const std::string& call_id) {
   return true;
 }
 
-void FeedQueue::Ack(const Claim& claim, AckDone done) {
-  to_ack_.push_back({.claim = claim, .done = std::move(done)});
-}
-
-void FeedQueue::Release(const Claim& claim, ReleaseDone done) {
-  to_release_.push_back({.claim = claim, .done = std::move(done)});
-}
-
 bool FeedQueue::ReturnCredit(uint32_t items, uint64_t bytes) {
   taken_items_ -= items;
   taken_bytes_ -= bytes;
@@ -61,8 +39,7 @@ bool FeedQueue::ReturnCredit(uint32_t items, uint64_t bytes) {
          credit_bytes_ >= settings_.window_bytes / 2;
 }
 
-void FeedQueue::StartStream(std::string token) {
-  token_ = std::move(token);
+void FeedQueue::Reopen() {
   opened_ = false;
   subscribed_count_ = 0;
   to_subscribe_.clear();
@@ -75,8 +52,7 @@ void FeedQueue::StartStream(std::string token) {
   credit_bytes_ = settings_.window_bytes - std::min(settings_.window_bytes, taken_bytes_);
 }
 
-bool FeedQueue::FillRequest(v1::StreamOutputsRequest* request) {
-  request->Clear();
+bool FeedQueue::FillRequest(v1::SubscriptionRequest* request) {
   if (!opened_) {
     request->mutable_open()->set_claim_token(token_);
     request->mutable_open()->set_max_bytes(settings_.message_data_bytes_max);
@@ -85,15 +61,12 @@ bool FeedQueue::FillRequest(v1::StreamOutputsRequest* request) {
   }
   FillSubscriptions(request);
   FillUnsubscriptions(request);
-  FillAcks(request);
-  FillReleases(request);
   FillCredit(request);
   return request->has_open() || request->has_credit() || request->subscribe_call_ids_size() > 0 ||
-         request->unsubscribe_call_ids_size() > 0 || request->acks_size() > 0 ||
-         request->releases_size() > 0;
+         request->unsubscribe_call_ids_size() > 0;
 }
 
-void FeedQueue::FillSubscriptions(v1::StreamOutputsRequest* request) {
+void FeedQueue::FillSubscriptions(v1::SubscriptionRequest* request) {
   while (!to_subscribe_.empty() && subscribed_count_ < settings_.subscriptions_max &&
          request->subscribe_call_ids_size() < static_cast<int>(kBatchItemsMax)) {
     const auto waiting = waiting_.find(to_subscribe_.front());
@@ -106,8 +79,10 @@ void FeedQueue::FillSubscriptions(v1::StreamOutputsRequest* request) {
   }
 }
 
-void FeedQueue::FillUnsubscriptions(v1::StreamOutputsRequest* request) {
-  for (std::string& call_id : TakeFirst(kBatchItemsMax, &to_unsubscribe_)) {
+void FeedQueue::FillUnsubscriptions(v1::SubscriptionRequest* request) {
+  size_t left = kBatchItemsMax;
+  for (; left > 0 && !to_unsubscribe_.empty(); --left, to_unsubscribe_.pop_front()) {
+    std::string& call_id = to_unsubscribe_.front();
     // It may be waited for again, and be subscribed by this very message.
     const auto waiting = waiting_.find(call_id);
     const bool is_subscribed = waiting != waiting_.end() && waiting->second;
@@ -115,26 +90,7 @@ void FeedQueue::FillUnsubscriptions(v1::StreamOutputsRequest* request) {
   }
 }
 
-void FeedQueue::FillAcks(v1::StreamOutputsRequest* request) {
-  for (QueuedAck& ack : TakeFirst(kBatchItemsMax, &to_ack_)) {
-    v1::AckItem* item = request->add_acks();
-    item->set_call_id(std::move(ack.claim.call_id));
-    item->set_fence(ack.claim.fence);
-    if (ack.claim.crc32c.has_value()) item->set_crc32c(*ack.claim.crc32c);
-    acks_.push_back(std::move(ack.done));
-  }
-}
-
-void FeedQueue::FillReleases(v1::StreamOutputsRequest* request) {
-  for (QueuedRelease& release : TakeFirst(kBatchItemsMax, &to_release_)) {
-    v1::ReleaseItem* item = request->add_releases();
-    item->set_call_id(std::move(release.claim.call_id));
-    item->set_fence(release.claim.fence);
-    releases_.push_back(std::move(release.done));
-  }
-}
-
-void FeedQueue::FillCredit(v1::StreamOutputsRequest* request) {
+void FeedQueue::FillCredit(v1::SubscriptionRequest* request) {
   if (credit_items_ == 0 && credit_bytes_ == 0) return;
   request->mutable_credit()->set_item_count(credit_items_);
   request->mutable_credit()->set_bytes(credit_bytes_);
@@ -142,32 +98,17 @@ void FeedQueue::FillCredit(v1::StreamOutputsRequest* request) {
   credit_bytes_ = 0;
 }
 
-FeedQueue::Answered FeedQueue::TakeAnswered(const v1::StreamOutputsResponse& response) {
-  Answered answered;
-  answered.token = token_;
+FeedQueue::Expected FeedQueue::Take(const v1::SubscriptionResponse& response) {
+  Expected expected;
   for (const v1::ClaimedOutput& output : response.outputs()) {
-    answered.expected_outputs.push_back(StopWaitingFor(output.call_id()));
+    expected.outputs.push_back(StopWaitingFor(output.call_id()));
     ++taken_items_;
     taken_bytes_ += output.payload().data().size();
   }
   for (const v1::EndedCall& ended : response.ended()) {
-    answered.expected_ends.push_back(StopWaitingFor(ended.call_id()));
+    expected.ends.push_back(StopWaitingFor(ended.call_id()));
   }
-  answered.acks = TakeFirst(response.ack_results_size(), &acks_);
-  answered.releases = TakeFirst(response.release_results_size(), &releases_);
-  return answered;
-}
-
-FeedQueue::Answered FeedQueue::EndStream() {
-  Answered unanswered;
-  unanswered.acks = TakeFirst(acks_.size(), &acks_);
-  unanswered.releases = TakeFirst(releases_.size(), &releases_);
-  for (QueuedAck& ack : to_ack_) unanswered.acks.push_back(std::move(ack.done));
-  for (QueuedRelease& release : to_release_) unanswered.releases.push_back(std::move(release.done));
-  to_ack_.clear();
-  to_release_.clear();
-  opened_ = false;
-  return unanswered;
+  return expected;
 }
 
 }  // namespace mayfly::client

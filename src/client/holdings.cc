@@ -77,12 +77,7 @@ void Holdings::Ack(const std::shared_ptr<Core>& core, Claim claim, absl::Duratio
       StopRenewing(held);
     }
   }
-  AckDone on_stream = [ack](absl::StatusOr<absl::Time> result) {
-    if (ack->IsFinished()) return;
-    if (absl::IsUnavailable(result.status())) return ack->Send(ack->core());
-    ack->OnAnswer(std::move(result));
-  };
-  if (!feed_->Ack(ack->claim(), &on_stream)) ack->Send(core);
+  ack->Send(core);
 }
 
 void Holdings::Release(const std::shared_ptr<Core>& core, Claim claim, absl::Duration timeout,
@@ -93,7 +88,6 @@ void Holdings::Release(const std::shared_ptr<Core>& core, Claim claim, absl::Dur
     self = nullptr;
     done(std::move(status));
   };
-  if (feed_->Release(claim, &forget)) return;
   core->batchers()->release_outputs()->Submit(core, std::move(claim), timeout, cancellation,
                                               std::move(forget));
 }

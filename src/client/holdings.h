@@ -2,9 +2,8 @@
 // them. Holdings renew their claims and send their acks.
 //
 // A claim is renewed when a third of its lease has passed, so that a failed renewal can be repeated
-// before the lease ends. An ack is written to the stream that brought the output, if that stream is
-// still open. An ack whose claim was lost claims the output again, and acknowledges it if it is the
-// version that was delivered: callers do not see it twice.
+// before the lease ends. An ack whose claim was lost claims the output again, and acknowledges it
+// if it is the version that was delivered: callers do not see it twice.
 #pragma once
 
 #include <map>
@@ -23,7 +22,6 @@
 #include "client/core.h"
 #include "client/deadline_set.h"
 #include "client/operation.h"
-#include "client/output_feed.h"
 #include "client/reclaim.h"
 #include "mayfly/call.h"
 
@@ -32,18 +30,15 @@ namespace mayfly::client {
 // Thread-safe; callbacks run on the core's thread.
 class Holdings : public Deadlines::Listener, public std::enable_shared_from_this<Holdings> {
  public:
-  using AckDone = OutputFeed::AckDone;
-  using ReleaseDone = OutputFeed::ReleaseDone;
+  using AckDone = absl::AnyInvocable<void(absl::StatusOr<absl::Time>)>;
+  using ReleaseDone = absl::AnyInvocable<void(absl::Status)>;
 
   // Called when the output of a call is not held any more: its ack or release was answered, or a
   // renewal has found that the call has ended.
   using OnFree = absl::AnyInvocable<void(const std::string& call_id)>;
 
-  Holdings(std::shared_ptr<OutputFeed> feed, std::shared_ptr<Deadlines> deadlines,
-           OnFree on_free = nullptr)
-      : feed_(std::move(feed)),
-        on_free_(std::move(on_free)),
-        renewal_deadline_(std::move(deadlines)) {}
+  explicit Holdings(std::shared_ptr<Deadlines> deadlines, OnFree on_free = nullptr)
+      : on_free_(std::move(on_free)), renewal_deadline_(std::move(deadlines)) {}
 
   void Hold(const std::shared_ptr<Core>& core, const ClaimedOutput& output, absl::Duration lease)
       EXCLUDES_LOCK(mutex_);
@@ -84,7 +79,6 @@ class Holdings : public Deadlines::Listener, public std::enable_shared_from_this
   void OnRenewed(const Claim& claim, const absl::Status& status) EXCLUDES_LOCK(mutex_);
   void OnAckEnd(const AckOperation* ack) EXCLUDES_LOCK(mutex_);
 
-  const std::shared_ptr<OutputFeed> feed_;
   OnFree on_free_;  // the core's thread's
   Mutex mutex_;
   std::weak_ptr<Core> core_ GUARDED_BY(mutex_);

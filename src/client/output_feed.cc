@@ -4,10 +4,12 @@
 #include <utility>
 
 #include "base/error.h"
+#include "client/batchers.h"
 #include "client/convert.h"
 #include "client/limits.h"
 #include "client/pause.h"
 #include "client/random.h"
+#include "client/sessions.h"
 #include "client/status.h"
 #include "client/time_budget.h"
 
@@ -51,187 +53,148 @@ OutputFeed::Settings OutputFeed::SettingsOf(const ClientOptions& options) {
 OutputFeed::OutputFeed(const Settings& settings, std::shared_ptr<Deadlines> deadlines,
                        std::weak_ptr<Listener> listener)
     : retry_(settings.retry),
+      token_(NewClaimToken()),
       listener_(std::move(listener)),
-      queue_(settings),
+      queue_(settings, token_),
       start_deadline_(std::move(deadlines)) {}
 
 OutputFeed::~OutputFeed() {
-  if (stream_ != nullptr) stream_->Cancel();
+  if (session_ != nullptr) session_->EndSubscription(subscription_, /*keeps_claims=*/false);
 }
 
 void OutputFeed::Subscribe(const std::shared_ptr<Core>& core,
                            const std::vector<std::string>& call_ids) {
-  std::shared_ptr<Dispatcher> dispatcher;
   {
     MutexLock lock(&mutex_);
     if (closed_) return;
     core_ = core;
-    dispatcher_ = core->dispatcher();
     for (const std::string& call_id : call_ids) queue_.Subscribe(call_id);
-    dispatcher = RequestFlush();
   }
-  FlushWith(dispatcher);
+  Proceed();
 }
 
 void OutputFeed::Unsubscribe(const std::vector<std::string>& call_ids) {
-  std::shared_ptr<Dispatcher> dispatcher;
   {
     MutexLock lock(&mutex_);
     for (const std::string& call_id : call_ids) queue_.Unsubscribe(call_id);
-    dispatcher = RequestFlush();
   }
-  FlushWith(dispatcher);
+  Proceed();
 }
 
-bool OutputFeed::Ack(const Claim& claim, AckDone* done) {
-  std::shared_ptr<Dispatcher> dispatcher;
+void OutputFeed::ReleaseStray(const Claim& claim, absl::AnyInvocable<void(absl::Status)> done) {
+  std::shared_ptr<Core> core;
   {
     MutexLock lock(&mutex_);
-    if (!IsOfStream(claim)) return false;
-    queue_.Ack(claim, std::move(*done));
-    dispatcher = RequestFlush();
+    core = core_.lock();
   }
-  FlushWith(dispatcher);
-  return true;
-}
-
-bool OutputFeed::Release(const Claim& claim, ReleaseDone* done) {
-  std::shared_ptr<Dispatcher> dispatcher;
-  {
-    MutexLock lock(&mutex_);
-    if (!IsOfStream(claim)) return false;
-    queue_.Release(claim, std::move(*done));
-    dispatcher = RequestFlush();
-  }
-  FlushWith(dispatcher);
-  return true;
+  if (core == nullptr) return;
+  core->batchers()->release_outputs()->Submit(core, claim, core->options().timeout, std::nullopt,
+                                              std::move(done));
 }
 
 void OutputFeed::ReturnCredit(uint32_t items, uint64_t bytes) {
-  std::shared_ptr<Dispatcher> dispatcher;
   {
     MutexLock lock(&mutex_);
     // Less credit than this leaves with the next message that is written anyway.
     if (!queue_.ReturnCredit(items, bytes)) return;
-    dispatcher = RequestFlush();
   }
-  FlushWith(dispatcher);
+  Proceed();
 }
 
 void OutputFeed::Close() {
-  MutexLock lock(&mutex_);
-  closed_ = true;
-  queue_.StopWaiting();
-  start_deadline_.Clear();
-  if (stream_ != nullptr) stream_->Cancel();
+  std::shared_ptr<Session> session;
+  uint64_t subscription = 0;
+  {
+    MutexLock lock(&mutex_);
+    closed_ = true;
+    queue_.StopWaiting();
+    start_deadline_.Clear();
+    session = std::move(session_);
+    subscription = subscription_;
+  }
+  if (session != nullptr) session->EndSubscription(subscription, /*keeps_claims=*/false);
 }
 
-bool OutputFeed::IsOfStream(const Claim& claim) {
-  return stream_ != nullptr && !closed_ && queue_.IsOfStream(claim);
-}
-
-std::shared_ptr<Dispatcher> OutputFeed::RequestFlush() {
-  const bool nothing_can_be_done = stream_ != nullptr && !writable_;
-  if (flush_requested_ || nothing_can_be_done) return nullptr;
-  std::shared_ptr<Dispatcher> dispatcher = dispatcher_.lock();
-  flush_requested_ = dispatcher != nullptr;
-  return dispatcher;
-}
-
-void OutputFeed::FlushWith(const std::shared_ptr<Dispatcher>& dispatcher) {
-  if (dispatcher != nullptr) dispatcher->FlushSoon(shared_from_this());
-}
-
-void OutputFeed::Flush() {
+void OutputFeed::Proceed() {
   std::shared_ptr<Core> core;  // not dropped under the lock
-  std::shared_ptr<Stream> stream;
-  v1::StreamOutputsRequest request;
+  std::shared_ptr<Session> session;
+  uint64_t subscription = 0;
   {
     MutexLock lock(&mutex_);
-    flush_requested_ = false;
-    core = core_.lock();
-    if (closed_ || core == nullptr) return;
-    if (stream_ == nullptr) {
-      if (queue_.IsWaiting()) StartStream(core);
-      return;
+    session = session_;
+    subscription = subscription_;
+    if (session == nullptr) {
+      if (closed_ || opening_ || !queue_.IsWaiting()) return;
+      if (Elapsed() < start_at_) return start_deadline_.Set(start_at_, weak_from_this());
+      core = core_.lock();
+      if (core == nullptr) return;
+      opening_ = true;
+      queue_.Reopen();
     }
-    if (!writable_ || !queue_.FillRequest(&request)) return;
-    writable_ = false;
-    stream = stream_;
   }
-  stream->Write(request);
+  if (session != nullptr) return session->RequestFlush(subscription);
+  Open(core);
 }
 
-void OutputFeed::StartStream(const std::shared_ptr<Core>& core) {
-  if (Elapsed() < start_at_) return start_deadline_.Set(start_at_, weak_from_this());
-  queue_.StartStream(NewClaimToken());
-  stub_ = core->connections()->NextStub();
-  stream_ =
-      Stream::Start(core->dispatcher(), stub_.get(),
-                    &v1::FunctionIo::StubInterface::PrepareAsyncStreamOutputs, weak_from_this());
-}
-
-void OutputFeed::OnDeadline() { Flush(); }
-
-void OutputFeed::OnWritable() {
-  std::shared_ptr<Dispatcher> dispatcher;
-  {
-    MutexLock lock(&mutex_);
-    writable_ = true;
-    dispatcher = RequestFlush();
-  }
-  FlushWith(dispatcher);
-}
-
-Completion::Then OutputFeed::OnResponse(v1::StreamOutputsResponse* response) {
-  if (listener_.expired()) return nullptr;
-  FeedQueue::Answered answered;
-  std::shared_ptr<Dispatcher> dispatcher;
-  std::shared_ptr<Core> recovered;
+void OutputFeed::Open(const std::shared_ptr<Core>& core) {
+  Sessions::Place place = core->sessions()->Attach(*core, weak_from_this());
   bool is_closed = false;
   {
     MutexLock lock(&mutex_);
+    opening_ = false;
     is_closed = closed_;
-    if (std::exchange(failures_, 0) > 0) recovered = core_.lock();
-    answered = queue_.TakeAnswered(*response);
-    if (queue_.HasMoreToSubscribe()) dispatcher = RequestFlush();
-  }
-  FlushWith(dispatcher);
-  if (recovered != nullptr) recovered->connections()->OnAnswer();
-  recovered = nullptr;
-  if (!is_closed) Bring(answered, response);
-  for (size_t i = 0; i < answered.acks.size(); ++i) {
-    const v1::AckResult& result = response->ack_results(static_cast<int>(i));
-    const absl::Status status = StatusFromProto(result.status());
-    if (status.ok()) {
-      answered.acks[i](FromProto(result.erase_time()));
-    } else {
-      answered.acks[i](status);
+    if (!is_closed) {
+      session_ = place.session;
+      subscription_ = place.subscription;
+      stub_ = place.session->stub();
     }
   }
-  for (size_t i = 0; i < answered.releases.size(); ++i) {
-    answered.releases[i](StatusFromProto(response->release_results(static_cast<int>(i)).status()));
-  }
-  return nullptr;
+  if (is_closed) return place.session->EndSubscription(place.subscription, /*keeps_claims=*/false);
+  place.session->RequestFlush(place.subscription);
 }
 
-void OutputFeed::Bring(const FeedQueue::Answered& answered, v1::StreamOutputsResponse* response) {
+void OutputFeed::OnDeadline() { Proceed(); }
+
+bool OutputFeed::FillRequest(uint64_t subscription, v1::SubscriptionRequest* request) {
+  MutexLock lock(&mutex_);
+  if (session_ == nullptr || subscription != subscription_) return false;
+  return queue_.FillRequest(request);
+}
+
+void OutputFeed::OnResponse(uint64_t, v1::SubscriptionResponse* response) {
+  FeedQueue::Expected expected;
+  std::shared_ptr<Core> recovered;
+  bool subscribes_more = false;
+  {
+    MutexLock lock(&mutex_);
+    if (closed_) return;
+    if (!response->has_end() && std::exchange(failures_, 0) > 0) recovered = core_.lock();
+    expected = queue_.Take(*response);
+    subscribes_more = queue_.HasMoreToSubscribe();
+  }
+  if (subscribes_more) Proceed();
+  if (recovered != nullptr) recovered->connections()->OnAnswer();
+  recovered = nullptr;
+  Bring(expected, response);
+}
+
+void OutputFeed::Bring(const FeedQueue::Expected& expected, v1::SubscriptionResponse* response) {
   const auto listener = listener_.lock();
   if (listener == nullptr) return;
   for (int i = 0; i < response->outputs_size(); ++i) {
     v1::ClaimedOutput* output = response->mutable_outputs(i);
-    if (answered.expected_outputs[i]) {
-      listener->OnOutput(answered.token, output);
+    if (expected.outputs[i]) {
+      listener->OnOutput(token_, output);
       continue;
     }
     ReturnCredit(1, output->payload().data().size());
     listener->OnStrayOutput({.call_id = output->call_id(),
-                             .token = answered.token,
+                             .token = token_,
                              .fence = output->fence(),
                              .crc32c = std::nullopt});
   }
   for (int i = 0; i < response->ended_size(); ++i) {
-    if (!answered.expected_ends[i]) continue;
+    if (!expected.ends[i]) continue;
     listener->OnEnded(response->ended(i).call_id(), StatusFromProto(response->ended(i).status()));
   }
 }
@@ -247,29 +210,34 @@ absl::Status OutputFeed::Explain(const absl::Status& status) {
   return core == nullptr ? status : core->connections()->Explain(status, used);
 }
 
-Completion::Then OutputFeed::OnBroken(const absl::Status& grpc_status) {
-  const absl::Status status = Explain(grpc_status);
-  const absl::Status broken = absl::UnavailableError("the stream broke before the answer");
-  FeedQueue::Answered unanswered;
-  std::vector<std::string> ended;
-  std::shared_ptr<Dispatcher> dispatcher;
+// What the old subscription has claimed still comes, and its claims last.
+void OutputFeed::OnRetired(uint64_t subscription) {
+  std::shared_ptr<Session> retired;
   {
     MutexLock lock(&mutex_);
-    stream_ = nullptr;
-    writable_ = false;
-    unanswered = queue_.EndStream();
+    if (session_ == nullptr || subscription != subscription_) return;
+    retired = std::move(session_);
+    subscription_ = 0;
+  }
+  retired->EndSubscription(subscription, /*keeps_claims=*/true);
+  Proceed();
+}
+
+void OutputFeed::OnSubscriptionEnd(uint64_t subscription, const absl::Status& end) {
+  const absl::Status status = end.ok() ? end : Explain(end);
+  std::vector<std::string> ended;
+  {
+    MutexLock lock(&mutex_);
+    if (session_ == nullptr || subscription != subscription_) return;
+    session_ = nullptr;
+    subscription_ = 0;
     if (IsFinal(status)) ended = queue_.StopWaiting();
     start_at_ = Elapsed() + std::max(PauseAfter(failures_++, retry_), RetryDelayOf(status));
-    if (!closed_) dispatcher = RequestFlush();
   }
-  FlushWith(dispatcher);
-  for (AckDone& ack : unanswered.acks) ack(broken);
-  // The end of the stream has released the outputs that were not acknowledged.
-  for (ReleaseDone& release : unanswered.releases) release(absl::OkStatus());
+  Proceed();
   const auto listener = listener_.lock();
-  if (listener == nullptr) return nullptr;
+  if (listener == nullptr) return;
   for (const std::string& call_id : ended) listener->OnEnded(call_id, status);
-  return nullptr;
 }
 
 }  // namespace mayfly::client

@@ -21,7 +21,7 @@ std::shared_ptr<OutputStream::State> OutputStream::State::New(std::shared_ptr<Co
   settings.window_bytes = std::max<uint64_t>(1, options.window_bytes);
   settings.lease = options.lease;
   state->feed_ = std::make_shared<OutputFeed>(settings, deadlines, weak);
-  state->holdings_ = std::make_shared<Holdings>(state->feed_, deadlines);
+  state->holdings_ = std::make_shared<Holdings>(deadlines);
   state->downloads_ = std::make_shared<WindowedDownloads>(
       options.window_bytes, options.data_bytes_max,
       [weak](const ClaimedOutput& announced, absl::StatusOr<ClaimedOutput> whole) {
@@ -203,8 +203,7 @@ void OutputStream::State::OnDownloaded(const ClaimedOutput& announced,
 void OutputStream::State::OnStrayOutput(const Claim& claim) {
   // Sent twice; the caller that has it keeps it.
   if (holdings_->IsHeld(claim.call_id)) return;
-  Holdings::ReleaseDone nobody_waits = [](const absl::Status&) {};
-  feed_->Release(claim, &nobody_waits);
+  feed_->ReleaseStray(claim, [](const absl::Status&) {});
 }
 
 void OutputStream::State::OnEnded(const std::string& call_id, const absl::Status& status) {

@@ -14,6 +14,7 @@ namespace {
 // A frame has at least one request, of any size.
 constexpr int kFrameRequestsMax = 256;
 constexpr size_t kFrameBytesMax = 256 << 10;
+constexpr int kFrameSubscriptionsMax = 16;
 
 Completion::Then RunAll(std::vector<Completion::Then> thens) {
   if (thens.empty()) return nullptr;
@@ -57,6 +58,7 @@ Session::Session(std::shared_ptr<Connections::Stub> stub,
 
 void Session::Open(std::shared_ptr<Dispatcher> dispatcher) {
   MutexLock lock(&mutex_);
+  dispatcher_ = dispatcher;
   stream_ = Stream::Start(std::move(dispatcher), stub_.get(),
                           &v1::FunctionIo::StubInterface::PrepareAsyncSession, weak_from_this());
   deadline_.Set(last_used_ + idle_, weak_from_this());
@@ -90,10 +92,68 @@ std::shared_ptr<Session::Call> Session::Withdraw(uint64_t number) {
   return call;
 }
 
-void Session::Retire() {
+uint64_t Session::Attach(std::weak_ptr<Feed> feed) {
   MutexLock lock(&mutex_);
-  closing_ = true;
-  HalfCloseIfDone();
+  if (closing_) return 0;
+  last_used_ = Elapsed();
+  subscriptions_[++last_subscription_].feed = std::move(feed);
+  return last_subscription_;
+}
+
+void Session::RequestFlush(uint64_t subscription) {
+  std::shared_ptr<Dispatcher> dispatcher;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = subscriptions_.find(subscription);
+    if (found == subscriptions_.end() || found->second.ends_with.has_value()) return;
+    found->second.has_more = true;
+    dispatcher = NeedFlush();
+  }
+  FlushWith(dispatcher);
+}
+
+void Session::EndSubscription(uint64_t subscription, bool keeps_claims) {
+  std::shared_ptr<Dispatcher> dispatcher;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = subscriptions_.find(subscription);
+    if (found == subscriptions_.end() || found->second.ends_with.has_value()) return;
+    found->second.ends_with = keeps_claims;
+    dispatcher = NeedFlush();
+  }
+  FlushWith(dispatcher);
+}
+
+std::shared_ptr<Dispatcher> Session::NeedFlush() {
+  if (!writable_ || flush_requested_) return nullptr;
+  std::shared_ptr<Dispatcher> dispatcher = dispatcher_.lock();
+  flush_requested_ = dispatcher != nullptr;
+  return dispatcher;
+}
+
+void Session::FlushWith(const std::shared_ptr<Dispatcher>& dispatcher) {
+  if (dispatcher != nullptr) dispatcher->FlushLast(shared_from_this());
+}
+
+void Session::Retire() {
+  {
+    MutexLock lock(&mutex_);
+    closing_ = true;
+    HalfCloseIfDone();
+  }
+  TellRetired();
+}
+
+void Session::TellRetired() {
+  std::vector<std::pair<uint64_t, std::shared_ptr<Feed>>> feeds;
+  {
+    MutexLock lock(&mutex_);
+    for (const auto& [number, subscription] : subscriptions_) {
+      if (subscription.ends_with.has_value()) continue;
+      if (auto feed = subscription.feed.lock()) feeds.emplace_back(number, std::move(feed));
+    }
+  }
+  for (const auto& [number, feed] : feeds) feed->OnRetired(number);
 }
 
 void Session::Cancel() {
@@ -111,7 +171,8 @@ void Session::Flush() {
     flush_requested_ = false;
     if (!writable_) return;
     last = FillFrame(&frame);
-    if (frame.requests().empty()) return HalfCloseIfDone();
+    FillSubscriptions(&frame);
+    if (frame.requests().empty() && frame.subscriptions().empty()) return HalfCloseIfDone();
     writable_ = false;
     stream = stream_;
   }
@@ -137,12 +198,32 @@ uint64_t Session::FillFrame(v1::SessionRequest* frame) {
   return taken_;
 }
 
+void Session::FillSubscriptions(v1::SessionRequest* frame) {
+  for (auto& [number, subscription] : subscriptions_) {
+    if (frame->subscriptions_size() >= kFrameSubscriptionsMax) return;
+    if (subscription.ends_with.has_value()) {
+      if (std::exchange(subscription.end_is_sent, true)) continue;
+      v1::SubscriptionRequest* const request = frame->add_subscriptions();
+      request->set_number(number);
+      request->mutable_end()->set_keep_claims(*subscription.ends_with);
+      continue;
+    }
+    if (!subscription.has_more) continue;
+    const std::shared_ptr<Feed> feed = subscription.feed.lock();
+    if (feed == nullptr) continue;
+    v1::SubscriptionRequest* const request = frame->add_subscriptions();
+    subscription.has_more = feed->FillRequest(number, request);
+    request->set_number(number);
+    if (!subscription.has_more) frame->mutable_subscriptions()->RemoveLast();
+  }
+}
+
 void Session::AwaitSerialized(uint64_t number) {
   while (number > serialized_ && number <= taken_) serialized_changed_.Wait(&mutex_);
 }
 
 void Session::HalfCloseIfDone() {
-  if (!closing_ || !writable_ || !entries_.empty()) return;
+  if (!closing_ || !writable_ || !entries_.empty() || !subscriptions_.empty()) return;
   writable_ = false;
   half_closed_ = true;
   stream_->WritesDone();
@@ -150,21 +231,27 @@ void Session::HalfCloseIfDone() {
 }
 
 void Session::OnDeadline() {
-  MutexLock lock(&mutex_);
-  if (stream_ == nullptr) return;
-  const absl::Duration now = Elapsed();
-  absl::Duration next = std::max(now, last_used_) + idle_;
-  if (half_closed_) {
-    stream_->Cancel();
-  } else if (entries_.empty() && now >= last_used_ + idle_) {
+  bool is_retired = false;
+  {
+    MutexLock lock(&mutex_);
+    if (stream_ == nullptr) return;
+    const absl::Duration now = Elapsed();
+    absl::Duration next = std::max(now, last_used_) + idle_;
     // A stream that cannot be written to for so long has not come about.
-    if (!writable_) stream_->Cancel();
-    closing_ = true;
-    return HalfCloseIfDone();
-  } else if (entries_.empty()) {
-    next = last_used_ + idle_;
+    const bool is_idle = entries_.empty() && now >= last_used_ + idle_;
+    if (half_closed_ || (is_idle && !writable_)) {
+      stream_->Cancel();
+    } else if (is_idle && subscriptions_.empty()) {
+      closing_ = true;
+      return HalfCloseIfDone();
+    } else if (entries_.empty() && subscriptions_.empty()) {
+      next = last_used_ + idle_;
+    }
+    // Requests would open another session, but there may be none for hours.
+    is_retired = !closing_ && !subscriptions_.empty() && now >= use_end_;
+    deadline_.Set(next, weak_from_this());
   }
-  deadline_.Set(next, weak_from_this());
+  if (is_retired) Retire();
 }
 
 void Session::OnWritable() {
@@ -189,6 +276,7 @@ Completion::Then Session::OnResponse(v1::SessionResponse* response) {
     }
     HalfCloseIfDone();
   }
+  for (v1::SubscriptionResponse& part : *response->mutable_subscriptions()) BringTo(&part);
   std::vector<Completion::Then> thens;
   for (size_t i = 0; i < calls.size(); ++i) {
     if (calls[i] == nullptr) continue;
@@ -198,8 +286,26 @@ Completion::Then Session::OnResponse(v1::SessionResponse* response) {
   return RunAll(std::move(thens));
 }
 
+void Session::BringTo(v1::SubscriptionResponse* response) {
+  const uint64_t number = response->number();
+  std::shared_ptr<Feed> feed;
+  const bool is_over = response->has_end();
+  {
+    MutexLock lock(&mutex_);
+    const auto found = subscriptions_.find(number);
+    if (found == subscriptions_.end()) return;
+    feed = found->second.feed.lock();
+    if (is_over) subscriptions_.erase(found);
+    HalfCloseIfDone();
+  }
+  if (feed == nullptr) return;
+  feed->OnResponse(number, response);
+  if (is_over) feed->OnSubscriptionEnd(number, StatusFromProto(response->end()));
+}
+
 Completion::Then Session::OnBroken(const absl::Status& status) {
   std::vector<std::shared_ptr<Call>> calls;
+  Subscriptions subscriptions;
   {
     MutexLock lock(&mutex_);
     closing_ = true;
@@ -210,8 +316,13 @@ Completion::Then Session::OnBroken(const absl::Status& status) {
     calls.reserve(entries_.size());
     for (auto& [number, entry] : entries_) calls.push_back(std::move(entry.call));
     entries_.clear();
+    subscriptions.swap(subscriptions_);
   }
   if (const auto sessions = sessions_.lock()) sessions->OnEnd(this);
+  for (const auto& [number, subscription] : subscriptions) {
+    const absl::Status why = status.ok() ? StatusOfEnd(status) : status;
+    if (const auto feed = subscription.feed.lock()) feed->OnSubscriptionEnd(number, why);
+  }
   std::vector<Completion::Then> thens;
   for (const std::shared_ptr<Call>& call : calls) {
     Completion::Then then = call->OnSessionEnd(StatusOfEnd(status));

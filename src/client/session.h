@@ -1,4 +1,5 @@
-// A Session carries the requests of many RpcCalls on one stream, without an RPC for each.
+// A Session carries the requests of many RpcCalls on one stream, without an RPC for each, and the
+// subscriptions of output feeds.
 //
 // It writes one frame at a time: the requests that have come since the last one was written, so
 // that they leave together when there are many and at once when there is one. Requests of the
@@ -6,13 +7,15 @@
 // the requests until it is serialized, and responses are read where they were parsed.
 //
 // A session that is retired, or that has carried nothing for a while, takes no more requests; it is
-// half-closed when those that it took are answered. Requests that have no answer when it ends may
-// have been carried out or not. Callers repeat them.
+// half-closed when those that it took are answered and its feeds have moved to another. Requests
+// that have no answer when it ends may have been carried out or not. Callers repeat them.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -52,6 +55,19 @@ class Session : public Flushable,
     virtual Completion::Then OnAnswered(v1::NumberedResponse* response) = 0;
     virtual Completion::Then OnSessionEnd(const absl::Status& status) = 0;
   };
+  // Has a subscription. Called on the dispatcher's thread, but for FillRequest.
+  class Feed {
+   public:
+    virtual ~Feed() = default;
+    // Adds what is to be sent now, under the session's lock and on any thread. False: nothing.
+    virtual bool FillRequest(uint64_t subscription, v1::SubscriptionRequest* request) = 0;
+    virtual void OnResponse(uint64_t subscription, v1::SubscriptionResponse* response) = 0;
+    // The session takes no more requests: the feed is to open a subscription on another, and to end
+    // this one.
+    virtual void OnRetired(uint64_t subscription) = 0;
+    // The subscription is over. OK: the feed has ended it.
+    virtual void OnSubscriptionEnd(uint64_t subscription, const absl::Status& status) = 0;
+  };
   struct Entry {
     std::shared_ptr<Call> call;
     v1::NumberedRequest* request;  // the call's; not changed until it is answered or withdrawn
@@ -66,6 +82,12 @@ class Session : public Flushable,
   bool Send(Dispatcher* dispatcher, const Entry& entry) EXCLUDES_LOCK(mutex_);
   // The call is not told of its answer. Null when it is told already, or is about to be.
   std::shared_ptr<Call> Withdraw(uint64_t number) EXCLUDES_LOCK(mutex_);
+  // The number of a new subscription, which the feed is asked about from RequestFlush on; 0, and
+  // nothing happens, when the session takes no more requests. Does not keep the feed alive.
+  uint64_t Attach(std::weak_ptr<Feed> feed) EXCLUDES_LOCK(mutex_);
+  // The feed has something to send.
+  void RequestFlush(uint64_t subscription) EXCLUDES_LOCK(mutex_);
+  void EndSubscription(uint64_t subscription, bool keeps_claims) EXCLUDES_LOCK(mutex_);
   // Takes no more requests.
   void Retire() EXCLUDES_LOCK(mutex_);
   void Cancel() EXCLUDES_LOCK(mutex_);
@@ -83,9 +105,22 @@ class Session : public Flushable,
 
  private:
   using Stream = RpcStream<v1::SessionRequest, v1::SessionResponse>;
+  struct Subscription {
+    std::weak_ptr<Feed> feed;
+    bool has_more = false;          // to send, perhaps
+    std::optional<bool> ends_with;  // to be ended; whether it keeps its claims
+    bool end_is_sent = false;
+  };
+  using Subscriptions = std::map<uint64_t, Subscription>;
 
   // Takes the requests that fit into one. Returns the number of the last.
   uint64_t FillFrame(v1::SessionRequest* frame) REQUIRES_LOCK(mutex_);
+  void FillSubscriptions(v1::SessionRequest* frame) REQUIRES_LOCK(mutex_);
+  // Null when the session is being flushed already, or cannot be.
+  std::shared_ptr<Dispatcher> NeedFlush() REQUIRES_LOCK(mutex_);
+  void FlushWith(const std::shared_ptr<Dispatcher>& dispatcher);
+  void BringTo(v1::SubscriptionResponse* response) EXCLUDES_LOCK(mutex_);
+  void TellRetired() EXCLUDES_LOCK(mutex_);
   // Until no frame that is being written refers to the request.
   void AwaitSerialized(uint64_t number) REQUIRES_LOCK(mutex_);
   void HalfCloseIfDone() REQUIRES_LOCK(mutex_);
@@ -96,6 +131,7 @@ class Session : public Flushable,
   const std::weak_ptr<Sessions> sessions_;
 
   Mutex mutex_;
+  std::weak_ptr<Dispatcher> dispatcher_ GUARDED_BY(mutex_);
   std::shared_ptr<Stream> stream_ GUARDED_BY(mutex_);  // null before it is opened and when it ended
   bool closing_ GUARDED_BY(mutex_) = false;            // takes no more requests
   bool half_closed_ GUARDED_BY(mutex_) = false;
@@ -105,6 +141,8 @@ class Session : public Flushable,
   absl::Duration last_used_ GUARDED_BY(mutex_);
   absl::flat_hash_map<uint64_t, Entry> entries_ GUARDED_BY(mutex_);  // without answer, by number
   std::deque<uint64_t> waiting_ GUARDED_BY(mutex_);  // not written yet; withdrawn ones too
+  Subscriptions subscriptions_ GUARDED_BY(mutex_);
+  uint64_t last_subscription_ GUARDED_BY(mutex_) = 0;
   // Frames are written without the lock. Requests up to taken_ are in one, those up to serialized_
   // are not referred to any more.
   uint64_t taken_ GUARDED_BY(mutex_) = 0;

@@ -16,6 +16,15 @@ void Sessions::Send(const Core& core, const Session::Entry& entry) {
   }
 }
 
+Sessions::Place Sessions::Attach(const Core& core, const std::weak_ptr<Session::Feed>& feed) {
+  while (true) {
+    std::shared_ptr<Session> session = Current(core);
+    const uint64_t subscription = session->Attach(feed);
+    if (subscription != 0) return {.session = std::move(session), .subscription = subscription};
+    Replace(session);
+  }
+}
+
 std::shared_ptr<Session> Sessions::Current(const Core& core) {
   std::shared_ptr<Connections::Stub> stub = core.connections()->NextStub();
   std::shared_ptr<Session> retired;

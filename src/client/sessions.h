@@ -24,6 +24,12 @@ class Sessions : public std::enable_shared_from_this<Sessions> {
 
   // The call holds the core until it is answered.
   void Send(const Core& core, const Session::Entry& entry) EXCLUDES_LOCK(mutex_);
+  struct Place {
+    std::shared_ptr<Session> session;
+    uint64_t subscription = 0;
+  };
+  // A subscription on the session that takes requests.
+  Place Attach(const Core& core, const std::weak_ptr<Session::Feed>& feed) EXCLUDES_LOCK(mutex_);
   // Cancels all. No request may be under way.
   void Close() EXCLUDES_LOCK(mutex_);
   // By a session whose stream has ended.

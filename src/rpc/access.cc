@@ -33,7 +33,7 @@ constexpr std::array<Access, 15> kAccess = {{
     {"Upload", kClient | kWorker, false},
     {"QueryUpload", kClient | kWorker, false},
     {"Download", kClient | kWorker, false},
-    {"StreamOutputs", kClient, false},
+    {"Subscribe", kClient, false},
     {"Session", kClient | kWorker | kOperator, true},
     {"GetServerInfo", kClient | kWorker | kOperator | kMonitor, true},
 }};

@@ -13,8 +13,8 @@
 //   Upload               inputs  outputs                   rejected
 //   QueryUpload          x       x                         rejected
 //   Download             outputs inputs                    rejected
-//   StreamOutputs        x                                 rejected
 //   Session              x       x         x               served, each request as its own RPC
+//     a subscription     x                                 rejected
 //   GetServerInfo        x       x         x        x      served
 #pragma once
 
@@ -40,7 +40,7 @@ enum class Rpc {
   kUpload,
   kQueryUpload,
   kDownload,
-  kStreamOutputs,
+  kSubscribe,
   kSession,
   kGetServerInfo,
 };

@@ -12,7 +12,6 @@
 #include "rpc/answer.h"
 #include "rpc/checked_handler.h"
 #include "rpc/download_call.h"
-#include "rpc/output_stream.h"
 #include "rpc/server_info.h"
 #include "rpc/session_stream.h"
 #include "rpc/status.h"
@@ -205,14 +204,9 @@ grpc::ServerWriteReactor<v1::DownloadResponse>* FunctionIoService::Download(
   return call;
 }
 
-grpc::ServerBidiReactor<v1::StreamOutputsRequest, v1::StreamOutputsResponse>*
-FunctionIoService::StreamOutputs(grpc::CallbackServerContext* context) {
-  return OutputStream::Begin(context, config_, admission_, Surroundings());
-}
-
 grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* FunctionIoService::Session(
     grpc::CallbackServerContext* context) {
-  return SessionStream::Begin(context, requests_, admission_, Surroundings());
+  return SessionStream::Begin(context, config_, requests_, admission_, Surroundings());
 }
 
 }  // namespace mayfly

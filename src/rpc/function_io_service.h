@@ -34,8 +34,6 @@ class FunctionIoService final : public v1::FunctionIo::CallbackService {
                                                      v1::UploadResponse* response) override;
   grpc::ServerWriteReactor<v1::DownloadResponse>* Download(
       grpc::CallbackServerContext* context, const v1::DownloadRequest* request) override;
-  grpc::ServerBidiReactor<v1::StreamOutputsRequest, v1::StreamOutputsResponse>* StreamOutputs(
-      grpc::CallbackServerContext* context) override;
   grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* Session(
       grpc::CallbackServerContext* context) override;
 

@@ -10,6 +10,9 @@
 namespace mayfly {
 namespace {
 
+// The delay before a message is handled again because the shards were behind.
+constexpr absl::Duration kBehindDelay = absl::Milliseconds(5);
+
 absl::Status NoRequestError() {
   return FieldError("request", "missing", "expected one, of a kind that this server knows");
 }
@@ -32,14 +35,17 @@ google::rpc::Status WireStatusOf(const absl::Status& status, Log* log) {
 }  // namespace
 
 grpc::ServerBidiReactor<v1::SessionRequest, v1::SessionResponse>* SessionStream::Begin(
-    grpc::CallbackServerContext* context, const Requests& requests, Admission* admission,
-    const StreamSurroundings& surroundings) {
-  return std::make_shared<SessionStream>(context, requests, admission, surroundings)->Start();
+    grpc::CallbackServerContext* context, const Config& config, const Requests& requests,
+    Admission* admission, const StreamSurroundings& surroundings) {
+  return std::make_shared<SessionStream>(context, config, requests, admission, surroundings)
+      ->Start();
 }
 
-SessionStream::SessionStream(grpc::CallbackServerContext* context, const Requests& requests,
-                             Admission* admission, const StreamSurroundings& surroundings)
+SessionStream::SessionStream(grpc::CallbackServerContext* context, const Config& config,
+                             const Requests& requests, Admission* admission,
+                             const StreamSurroundings& surroundings)
     : BidiStream(Rpc::kSession, context, surroundings),
+      config_(config),
       requests_(requests),
       admission_(admission),
       call_(context->c_call()) {
@@ -56,13 +62,14 @@ SessionStream::SessionStream(grpc::CallbackServerContext* context, const Request
 // ---- Requests
 
 absl::Duration SessionStream::OnMessage(const v1::SessionRequest& message) {
-  const absl::Status status = CheckLength("requests", message.requests_size(),
-                                          {.min = 1, .max = kRequestsMax, .unit = "requests"});
+  const absl::Status status = CheckLengths(message);
   if (!status.ok()) {
     Close(status);
     CancelWaiting();
     return absl::ZeroDuration();
   }
+  const absl::Duration delay = DelayOf(message);
+  if (delay > absl::ZeroDuration()) return delay;
   {
     MutexLock lock(&mutex_);
     if (closing_.has_value()) return absl::ZeroDuration();
@@ -70,9 +77,34 @@ absl::Duration SessionStream::OnMessage(const v1::SessionRequest& message) {
   }
   admitted_.store->Together([&] {
     for (const v1::NumberedRequest& request : message.requests()) Handle(request);
+    for (const v1::SubscriptionRequest& request : message.subscriptions()) Handle(request);
   });
   MutexLock lock(&mutex_);
   is_collecting_ = false;
+  return absl::ZeroDuration();
+}
+
+absl::Status SessionStream::CheckLengths(const v1::SessionRequest& message) {
+  const uint64_t requests_min = message.subscriptions().empty() ? 1 : 0;
+  RETURN_IF_ERROR(CheckLength("requests", message.requests_size(),
+                              {.min = requests_min, .max = kRequestsMax, .unit = "requests"}));
+  return CheckLength("subscriptions", message.subscriptions_size(),
+                     {.max = kSubscriptionRequestsMax, .unit = "messages"});
+}
+
+absl::Duration SessionStream::DelayOf(const v1::SessionRequest& message) {
+  int64_t count = 0;
+  for (const v1::SubscriptionRequest& request : message.subscriptions()) {
+    const auto subscription = FindSubscription(request.number());
+    if (subscription != nullptr && subscription->IsBehind()) return kBehindDelay;
+    count += request.subscribe_call_ids_size() + request.unsubscribe_call_ids_size();
+  }
+  if (count == 0) return absl::ZeroDuration();
+  const absl::Status rate = admission_->TakeRate(admitted_.tenant, count);
+  // The client is slowed down instead of refused: it would only have to subscribe all over.
+  if (!rate.ok()) return RetryDelayOf(rate);
+  MutexLock lock(&mutex_);
+  CountItems(count);
   return absl::ZeroDuration();
 }
 
@@ -115,6 +147,17 @@ void SessionStream::Handle(const v1::NumberedRequest& request) {
   if (Count(answer, /*request_bytes=*/0, &waits)) Answered(answer, NoRequestError());
 }
 
+void SessionStream::Handle(const v1::SubscriptionRequest& request) {
+  std::shared_ptr<SessionSubscription> subscription = FindSubscription(request.number());
+  if (subscription != nullptr) return subscription->Handle(request);
+  subscription = AddSubscription(request.number());
+  if (subscription == nullptr) return;
+  const absl::Status status =
+      admission_->AdmitRequest(admitted_, Rpc::kSubscribe, {.field = "subscriptions", .count = 1});
+  if (!status.ok()) return subscription->End(status);
+  subscription->Handle(request);
+}
+
 template <typename Request, typename Response>
 void SessionStream::Ask(Rpc rpc, uint64_t number, const Request& request,
                         Response* (v1::NumberedResponse::*response_of)(),
@@ -122,6 +165,7 @@ void SessionStream::Ask(Rpc rpc, uint64_t number, const Request& request,
   const auto answer = NewAnswer(rpc, number);
   const ItemCount items = CountOf(request);
   answer->item_count = items.count;
+  answer->ends_claims = rpc == Rpc::kAckOutputs || rpc == Rpc::kReleaseOutputs;
   bool waits = MayWait(request);
   if (!Count(answer, request.ByteSizeLong(), &waits)) return;
   const absl::Status status = admission_->AdmitRequest(admitted_, rpc, items);
@@ -158,6 +202,7 @@ bool SessionStream::Count(const std::shared_ptr<Answer>& answer, uint64_t reques
     claims_.insert(answer);
   } else {
     ++unanswered_count_;
+    ++undecided_count_;
     CountUnanswered(answer.get(), request_bytes);
   }
   return true;
@@ -173,7 +218,8 @@ void SessionStream::Uncount(const Answer& answer) {
   unanswered_bytes_ -= answer.counted_bytes;
 }
 
-// The claim may have been answered before the store has returned its handle, and the client be gone.
+// The claim may have been answered before the store has returned its handle, and the client be
+// gone.
 void SessionStream::KeepClaim(const std::shared_ptr<Answer>& answer,
                               std::shared_ptr<ClaimHandle> claim) {
   if (claim == nullptr) return;
@@ -191,7 +237,7 @@ void SessionStream::KeepClaim(const std::shared_ptr<Answer>& answer,
 
 bool SessionStream::WantsMessage() {
   return !closing_.has_value() && unanswered_count_ < kUnansweredMax &&
-         unanswered_bytes_ < kUnansweredBytesMax;
+         unanswered_bytes_ < kUnansweredBytesMax && subscriptions_.size() <= kSubscriptionsMax;
 }
 
 // ---- Answers
@@ -207,7 +253,11 @@ void SessionStream::Answered(const std::shared_ptr<Answer>& answer, const absl::
   ClaimHandles released;
   {
     MutexLock lock(&mutex_);
-    if (claims_.erase(answer) > 0) ++unanswered_count_;
+    if (claims_.erase(answer) > 0) {
+      ++unanswered_count_;
+    } else {
+      --undecided_count_;
+    }
     CountUnanswered(answer.get(), answer->bytes);
     if (broken()) {
       Discard(answer.get(), &released);
@@ -217,11 +267,22 @@ void SessionStream::Answered(const std::shared_ptr<Answer>& answer, const absl::
     Advance();
   }
   Release(released);
+  if (answer->ends_claims) {
+    for (const auto& subscription : Subscriptions()) subscription->Retry();
+  }
+  EndSubscriptionsIfDue();
 }
 
 std::unique_ptr<v1::SessionResponse> SessionStream::NextResponse() {
-  if (is_collecting_ || answered_.empty()) return nullptr;
+  if (is_collecting_) return nullptr;
   auto message = std::make_unique<v1::SessionResponse>();
+  WriteAnswers(message.get());
+  WriteParts(message.get());
+  const bool is_empty = message->responses().empty() && message->subscriptions().empty();
+  return is_empty ? nullptr : std::move(message);
+}
+
+void SessionStream::WriteAnswers(v1::SessionResponse* message) {
   uint64_t bytes = 0;
   while (!answered_.empty() && written_.size() < kMessageAnswersMax) {
     std::shared_ptr<Answer>& answer = answered_.front();
@@ -239,14 +300,39 @@ std::unique_ptr<v1::SessionResponse> SessionStream::NextResponse() {
     written_.push_back(std::move(answer));
     answered_.pop_front();
   }
-  return message;
+  written_bytes_ = bytes;
+}
+
+// One part of each subscription in turn, from where the last message has ended.
+void SessionStream::WriteParts(v1::SessionResponse* message) {
+  if (subscriptions_.empty()) return;
+  uint64_t bytes = written_bytes_;
+  size_t idle_count = 0;  // subscriptions in a row without a part
+  auto next = subscriptions_.upper_bound(last_written_subscription_);
+  while (idle_count < subscriptions_.size()) {
+    if (next == subscriptions_.end()) next = subscriptions_.begin();
+    const auto& [number, subscription] = *next++;
+    const uint64_t part_bytes = subscription->next_bytes();
+    if (part_bytes == 0) {
+      ++idle_count;
+      continue;
+    }
+    if (!message->subscriptions().empty() && bytes + part_bytes > kMessageBytesMax) return;
+    idle_count = 0;
+    bytes += part_bytes;
+    subscription->TakePart(message->add_subscriptions());
+    last_written_subscription_ = number;
+    written_subscriptions_.push_back(subscription);
+  }
 }
 
 void SessionStream::OnWritten(bool is_sent) {
   Answers written;
   ClaimHandles released;
+  SubscriptionList subscriptions;
   {
     MutexLock lock(&mutex_);
+    subscriptions = std::exchange(written_subscriptions_, {});
     written = std::exchange(written_, {});
     for (const std::shared_ptr<Answer>& answer : written) {
       if (!is_sent || answer->is_dropped) {
@@ -260,6 +346,12 @@ void SessionStream::OnWritten(bool is_sent) {
     }
   }
   Release(released);
+  for (const auto& subscription : subscriptions) subscription->OnWritten();
+  // The message was the last of some of them.
+  MutexLock lock(&mutex_);
+  for (auto it = subscriptions_.begin(); it != subscriptions_.end();) {
+    it = it->second->is_over() ? subscriptions_.erase(it) : std::next(it);
+  }
 }
 
 void SessionStream::Discard(Answer* answer, ClaimHandles* released) {
@@ -285,7 +377,12 @@ void SessionStream::OnBroken() {
   }
   CancelWaiting();
   Release(released);
+  for (const auto& subscription : Subscriptions()) subscription->Abandon();
   Close(absl::CancelledError());
+}
+
+void SessionStream::OnDrain() {
+  for (const auto& subscription : Subscriptions()) subscription->Drain();
 }
 
 void SessionStream::CancelWaiting() {
@@ -300,14 +397,77 @@ void SessionStream::CancelWaiting() {
 }
 
 void SessionStream::Close(const absl::Status& status) {
-  MutexLock lock(&mutex_);
-  if (!closing_.has_value()) closing_ = status;
-  Advance();
+  {
+    MutexLock lock(&mutex_);
+    if (!closing_.has_value()) closing_ = status;
+    Advance();
+  }
+  EndSubscriptionsIfDue();
 }
 
 std::optional<absl::Status> SessionStream::Outcome() {
-  if (unanswered_count_ > 0 || !claims_.empty() || !answered_.empty()) return std::nullopt;
+  const bool has_answered_all = unanswered_count_ == 0 && claims_.empty() && answered_.empty();
+  if (!has_answered_all || !subscriptions_.empty()) return std::nullopt;
   return closing_;
+}
+
+// ---- Subscriptions
+
+std::shared_ptr<SessionSubscription> SessionStream::FindSubscription(uint64_t number) {
+  MutexLock lock(&mutex_);
+  const auto found = subscriptions_.find(number);
+  return found == subscriptions_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<SessionSubscription> SessionStream::AddSubscription(uint64_t number) {
+  auto self = std::static_pointer_cast<SessionStream>(shared_from_this());
+  const auto subscription = std::make_shared<SessionSubscription>(
+      number,
+      SessionSubscription::Surroundings{.config = &config_,
+                                        .store = admitted_.store,
+                                        .tenant = admitted_.tenant,
+                                        .taker = taker(),
+                                        .log = log()},
+      [self = std::move(self), number] { self->OnSubscriptionChange(number); });
+  bool is_one_too_many = false;
+  {
+    MutexLock lock(&mutex_);
+    if (broken() || ends_subscriptions_) return nullptr;
+    is_one_too_many = subscriptions_.size() >= kSubscriptionsMax;
+    subscriptions_.emplace(number, subscription);
+  }
+  if (!is_one_too_many) return subscription;
+  subscription->End(LimitError(Reason::kFieldInvalid, "open subscriptions count",
+                               kSubscriptionsMax + 1, kSubscriptionsMax, "subscriptions"));
+  return nullptr;
+}
+
+SessionStream::SubscriptionList SessionStream::Subscriptions() {
+  SubscriptionList list;
+  MutexLock lock(&mutex_);
+  for (const auto& [number, subscription] : subscriptions_) list.push_back(subscription);
+  return list;
+}
+
+void SessionStream::OnSubscriptionChange(uint64_t number) {
+  std::shared_ptr<SessionSubscription> over;  // not destroyed under the lock
+  MutexLock lock(&mutex_);
+  const auto found = subscriptions_.find(number);
+  if (found != subscriptions_.end() && found->second->is_over()) {
+    over = std::move(found->second);
+    subscriptions_.erase(found);
+  }
+  Advance();
+}
+
+// Acks that are not decided yet come before the end of their claims.
+void SessionStream::EndSubscriptionsIfDue() {
+  {
+    MutexLock lock(&mutex_);
+    if (!closing_.has_value() || undecided_count_ > 0) return;
+    if (std::exchange(ends_subscriptions_, true)) return;
+  }
+  for (const auto& subscription : Subscriptions()) subscription->EndWithSession();
 }
 
 }  // namespace mayfly

@@ -198,17 +198,12 @@ absl::StatusOr<NewUpload> ReadUploadedOutput(const v1::OutputItem& item,
 }
 
 template <typename Item>
-absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place,
-                                      const ClaimToken* stream_token = nullptr) {
+absl::StatusOr<ClaimRef> ReadClaimRef(const Item& item, const FieldPlace& place) {
   ClaimRef claim;
   const auto call_id = ReadCallId(item.call_id(), place);
   RETURN_IF_ERROR(call_id.status());
   claim.call_id = *call_id;
   claim.fence = item.fence();
-  if (stream_token != nullptr && item.claim_token().empty()) {
-    claim.token = *stream_token;
-    return claim;
-  }
   const auto token = ReadToken(item.claim_token());
   if (!token.ok()) return At(place, token.status());
   claim.token = *token;
@@ -238,16 +233,14 @@ absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPla
   return output;
 }
 
-absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place,
-                                   const ClaimToken* stream_token) {
-  auto claim = ReadClaimRef(item, place, stream_token);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place) {
+  auto claim = ReadClaimRef(item, place);
   if (claim.ok() && item.has_crc32c()) claim->crc32c = item.crc32c();
   return claim;
 }
 
-absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place,
-                                   const ClaimToken* stream_token) {
-  return ReadClaimRef(item, place, stream_token);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place) {
+  return ReadClaimRef(item, place);
 }
 
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place) {
@@ -342,8 +335,8 @@ absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& req
   return read;
 }
 
-absl::StatusOr<SubscribeRequest> ReadStreamOutputsOpen(const v1::StreamOutputsOpen& open,
-                                                       const Config& config) {
+absl::StatusOr<SubscribeRequest> ReadSubscriptionOpen(const v1::SubscriptionOpen& open,
+                                                      const Config& config) {
   SubscribeRequest read;
   const auto token = ReadToken(open.claim_token());
   if (!token.ok()) return InField("open", token.status());

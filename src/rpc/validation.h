@@ -47,11 +47,8 @@ absl::StatusOr<NewPut> ReadInputItem(const v1::InputItem& item, const FieldPlace
 absl::StatusOr<NewPut> ReadOutputItem(const v1::OutputItem& item, const FieldPlace& place,
                                       const ValidationLimits& limits);
 
-// On a stream, an empty token means the stream's own.
-absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place,
-                                   const ClaimToken* stream_token = nullptr);
-absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place,
-                                   const ClaimToken* stream_token = nullptr);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::AckItem& item, const FieldPlace& place);
+absl::StatusOr<ClaimRef> ReadClaim(const v1::ReleaseItem& item, const FieldPlace& place);
 absl::StatusOr<ClaimRef> ReadClaim(const v1::RenewItem& item, const FieldPlace& place);
 
 // The crc32c of the item's payload is that of the data to be uploaded.
@@ -72,7 +69,7 @@ absl::StatusOr<int64_t> ReadLeaseMs(bool given, const google::protobuf::Duration
 absl::StatusOr<ClaimRequest> ReadClaimRequest(const v1::ClaimOutputsRequest& request,
                                               const Config& config);
 
-absl::StatusOr<SubscribeRequest> ReadStreamOutputsOpen(const v1::StreamOutputsOpen& open,
-                                                       const Config& config);
+absl::StatusOr<SubscribeRequest> ReadSubscriptionOpen(const v1::SubscriptionOpen& open,
+                                                      const Config& config);
 
 }  // namespace mayfly

@@ -77,8 +77,8 @@ CallStore::CallStore(std::unique_ptr<Storage> storage, CallStoreOptions options,
       claims_(context_, &router_, &reads_),
       subscriptions_(context_, &router_, &claims_),
       downloads_(context_, &router_),
-      upkeep_(std::make_unique<Upkeep>(context_, &router_, &sweeper_, &uploads_, &expiry_,
-                                       &options_.on_log)) {}
+      upkeep_(std::make_unique<Upkeep>(context_, &router_, &sweeper_, &uploads_, &subscriptions_,
+                                       &expiry_, &options_.on_log)) {}
 
 absl::Status CallStore::Recover() {
   RETURN_IF_ERROR(tenants_.Start(time_->Read()));

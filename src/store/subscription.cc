@@ -113,7 +113,7 @@ void Subscription::Stop(const absl::Status& why) {
   host_->ScheduleDelivery(shared_from_this());
 }
 
-void Subscription::End(absl::AnyInvocable<void()> done) {
+void Subscription::End(ClaimsAtEnd claims, absl::AnyInvocable<void()> done) {
   std::vector<CallId> call_ids;
   absl::AnyInvocable<void(Delivery)> dropped;
   {
@@ -127,7 +127,7 @@ void Subscription::End(absl::AnyInvocable<void()> done) {
     ended_.clear();
     if (!delivering_) dropped = std::exchange(on_delivery_, nullptr);
   }
-  host_->Release(shared_from_this(), call_ids);
+  host_->Part(shared_from_this(), call_ids, claims);
 }
 
 // ---- For the host
@@ -263,7 +263,8 @@ void Subscription::OnReleased() {
   absl::AnyInvocable<void()> released;
   {
     MutexLock lock(&mutex_);
-    if (--shards_left_ > 0) return;
+    // What waited for a successor is released after the end.
+    if (shards_left_ == 0 || --shards_left_ > 0) return;
     released = std::exchange(released_, nullptr);
   }
   host_->OnAllReleased(std::move(released));

@@ -3,11 +3,11 @@
 //
 //   waiting --> (ready, but there is no credit, no room or no quota) --> delivered, and over
 //
-// Each call is delivered once, as an output or as an ended call. A call that cannot be delivered yet
-// keeps its place in the order in which it became ready, and is offered again when credit, room or
-// quota return, not before: waiting costs nothing but memory. A call that is added again while its
-// claim is outstanding is delivered again, under the same claim. That needs no quota, but may queue
-// behind calls that do.
+// Each call is delivered once, as an output or as an ended call. A call that cannot be delivered
+// yet keeps its place in the order in which it became ready, and is offered again when credit, room
+// or quota return, not before: waiting costs nothing but memory. A call that is added again while
+// its claim is outstanding is delivered again, under the same claim. That needs no quota, but may
+// queue behind calls that do.
 //
 //   bounded by         what                                     returns with
 //   credit             outputs, and bytes of their payloads     Grant
@@ -15,8 +15,9 @@
 //   quota              claims.outstanding_max of the tenant     an ack or release (Retry), or a check
 //                                                               every second while it is blocked
 //
-// Its claims are made with its token and belong to it: every shard releases those that it holds when
-// it handles the End, in a group that makes no further claim for it.
+// Its claims are made with its token and belong to it, until a successor has them
+// (subscriptions.h). When it releases them, every shard does so in a group that makes no further
+// claim for it.
 //
 // Waiting for a call takes a place in a hash table here and in one of its shard, 24 and 56 bytes a
 // place: bench/README.md has the measurements.
@@ -43,6 +44,14 @@ namespace mayfly {
 
 class Subscription;
 
+// What becomes of a subscription's claims when it ends. Another subscription with its token, if
+// there is one or comes within Subscriptions::kSuccessorWait, has them from then on.
+enum class ClaimsAtEnd {
+  kRelease,  // at once
+  kKeep,     // without a successor they last for their leases
+  kAwait,    // without a successor they are released
+};
+
 // What a Subscription needs of the store: the shards of its calls (shard/committer.h), and threads.
 class SubscriptionHost {
  public:
@@ -56,9 +65,10 @@ class SubscriptionHost {
   virtual void Recheck(const Tenant& tenant, const std::vector<CallId>& call_ids) = 0;
   // There is news, to be taken, read and delivered on another thread.
   virtual void ScheduleDelivery(std::shared_ptr<Subscription> subscription) = 0;
-  // Every shard is to release the subscription's claims and call OnReleased.
-  virtual void Release(const std::shared_ptr<Subscription>& subscription,
-                       const std::vector<CallId>& call_ids) = 0;
+  // The subscription waits for these calls no longer, and has ended. The host calls OnReleased once
+  // for every shard.
+  virtual void Part(const std::shared_ptr<Subscription>& subscription,
+                    const std::vector<CallId>& call_ids, ClaimsAtEnd claims) = 0;
   // They all have. Calls `done` on another thread.
   virtual void OnAllReleased(absl::AnyInvocable<void()> done) = 0;
 };
@@ -111,9 +121,9 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   void Retry() EXCLUDES_LOCK(mutex_);
   // Nothing more is claimed. What is claimed is still delivered, and then `why`.
   void Stop(const absl::Status& why) override EXCLUDES_LOCK(mutex_);
-  // Forgets all calls and releases all claims; nothing more is delivered. `done` is called when all
-  // claims are released. To be called once; on_delivery may be running, and is destroyed afterwards.
-  void End(absl::AnyInvocable<void()> done) EXCLUDES_LOCK(mutex_);
+  // Forgets all calls; nothing more is delivered. `done` is called when that and kRelease are done.
+  // To be called once; on_delivery may be running, and is destroyed afterwards.
+  void End(ClaimsAtEnd claims, absl::AnyInvocable<void()> done) EXCLUDES_LOCK(mutex_);
 
   // For the host, which makes one delivery at a time.
 
@@ -124,8 +134,8 @@ class Subscription final : public Claimant, public std::enable_shared_from_this<
   };
   // False when there is none; the host then waits for the next ScheduleDelivery.
   bool TakeNews(News* news) EXCLUDES_LOCK(mutex_);
-  // `lost_count` and `lost_bytes` are those of outputs that are delivered as ended calls instead, or
-  // not at all.
+  // `lost_count` and `lost_bytes` are those of outputs that are delivered as ended calls instead,
+  // or not at all.
   void Deliver(Delivery delivery, uint64_t lost_count, uint64_t lost_bytes) EXCLUDES_LOCK(mutex_);
   // Calls whose claims were lost before their outputs were read, and which were lost outputs of a
   // delivery: waits for them anew.

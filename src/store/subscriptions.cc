@@ -1,5 +1,6 @@
 #include "store/subscriptions.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/error.h"
@@ -23,7 +24,21 @@ std::shared_ptr<Subscription> Subscriptions::Subscribe(Tenant* tenant,
       .taker = request.taker,
   };
   SubscriptionHost* const host = this;
-  return std::make_shared<Subscription>(host, terms, limits, std::move(on_delivery));
+  auto subscription = std::make_shared<Subscription>(host, terms, limits, std::move(on_delivery));
+  std::vector<std::shared_ptr<Subscription>> predecessors;
+  {
+    MutexLock lock(&mutex_);
+    latest_[OwnerOf(*subscription)] = subscription;
+    const auto is_its_own = [&](const Parted& parted) {
+      return OwnerOf(*parted.subscription) == OwnerOf(*subscription);
+    };
+    for (Parted& parted : parted_) {
+      if (is_its_own(parted)) predecessors.push_back(parted.subscription);
+    }
+    parted_.erase(std::remove_if(parted_.begin(), parted_.end(), is_its_own), parted_.end());
+  }
+  for (const auto& predecessor : predecessors) PassOn(predecessor, subscription);
+  return subscription;
 }
 
 size_t Subscriptions::Register(const std::shared_ptr<Subscription>& subscription,
@@ -60,6 +75,58 @@ void Subscriptions::Recheck(const Tenant& tenant, const std::vector<CallId>& cal
   }
 }
 
+void Subscriptions::Part(const std::shared_ptr<Subscription>& subscription,
+                         const std::vector<CallId>& call_ids, ClaimsAtEnd claims) {
+  std::shared_ptr<Subscription> successor;
+  {
+    MutexLock lock(&mutex_);
+    const auto latest = latest_.find(OwnerOf(*subscription));
+    if (latest != latest_.end()) successor = latest->second.lock();
+    if (latest != latest_.end() && (successor == nullptr || successor == subscription)) {
+      latest_.erase(latest);
+      successor = nullptr;
+    }
+    if (claims != ClaimsAtEnd::kRelease && successor == nullptr) {
+      parted_.push_back({.subscription = subscription,
+                         .claims = claims,
+                         .until_ms = context_.time.Read().elapsed_ms + kSuccessorWaitMs});
+    }
+  }
+  if (claims == ClaimsAtEnd::kRelease) return Release(subscription, call_ids);
+  if (!call_ids.empty()) Unregister(subscription, call_ids);
+  if (successor != nullptr) PassOn(subscription, std::move(successor));
+  router_.Begin();
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) subscription->OnReleased();
+}
+
+void Subscriptions::PassOn(const std::shared_ptr<Subscription>& subscription,
+                           std::shared_ptr<Subscription> to) {
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+    router_.shard(i).PassOn(subscription, to);
+  }
+}
+
+void Subscriptions::EndWaits(int64_t elapsed_ms) {
+  std::vector<Parted> over;
+  {
+    MutexLock lock(&mutex_);
+    while (!parted_.empty() && parted_.front().until_ms <= elapsed_ms) {
+      over.push_back(std::move(parted_.front()));
+      parted_.pop_front();
+    }
+  }
+  for (const Parted& parted : over) {
+    const bool keeps = parted.claims == ClaimsAtEnd::kKeep;
+    if (keeps) {
+      PassOn(parted.subscription, nullptr);
+    } else {
+      for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+        router_.shard(i).Release(parted.subscription, {});
+      }
+    }
+  }
+}
+
 // Every shard, also one without calls that it waits for: it may hold claims.
 void Subscriptions::Release(const std::shared_ptr<Subscription>& subscription,
                             const std::vector<CallId>& call_ids) {
@@ -75,8 +142,8 @@ void Subscriptions::OnAllReleased(absl::AnyInvocable<void()> done) {
   router_.End();
 }
 
-// One delivery at a time, so that outputs arrive in the order in which they were claimed. Other work
-// runs between two.
+// One delivery at a time, so that outputs arrive in the order in which they were claimed. Other
+// work runs between two.
 void Subscriptions::ScheduleDelivery(std::shared_ptr<Subscription> subscription) {
   router_.RunLater([this, subscription = std::move(subscription)] {
     Subscription::News news;

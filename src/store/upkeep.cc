@@ -25,11 +25,12 @@ constexpr int64_t kKeysMs = 60'000;
 constexpr int64_t kScrubMs = 3'600'000;
 // What is due for longer than this was missed by the sweep, and is offered again.
 constexpr int64_t kStragglerS = 60;
-// While more is due, the sweep rests so many times as long as it has worked, until it is so far behind.
+// While more is due, the sweep rests so many times as long as it has worked, until it is so far
+// behind.
 constexpr int kRestPerWork = 3;
 constexpr int64_t kRestLagMs = 60'000;
-// A sweep that is so far behind is reported when it is so for some rounds: after a suspended machine
-// wakes up, the first of them may come before the sweep's.
+// A sweep that is so far behind is reported when it is so for some rounds: after a suspended
+// machine wakes up, the first of them may come before the sweep's.
 constexpr int64_t kSweepLagMs = 2 * kRestLagMs;
 constexpr int kSweepLagRounds = 5;
 constexpr int64_t kDayMs = 86'400'000;
@@ -71,8 +72,8 @@ void Upkeep::RunSweep() {
   }
 }
 
-// Nobody can open what is due any more, so its removal leaves most of the time to callers, unless it falls
-// behind for good.
+// Nobody can open what is due any more, so its removal leaves most of the time to callers, unless
+// it falls behind for good.
 absl::Duration Upkeep::RestAfter(absl::Duration worked) {
   if (sweeper_.lag_ms(context_.time.Read()) > kRestLagMs) return absl::ZeroDuration();
   return std::min(kRestPerWork * worked, kSweepPause);
@@ -95,7 +96,8 @@ bool Upkeep::Sweep() {
   return has_more.ok() && *has_more;
 }
 
-// Before anything due in them is swept: from then on nobody can open it, however long the sweep takes.
+// Before anything due in them is swept: from then on nobody can open it, however long the sweep
+// takes.
 void Upkeep::CloseSeconds(const Now& now) {
   const absl::Status status = context_.storage.keyring()->Close(now.erase_ms);
   if (!status.ok()) OnKeyringError("cannot close seconds that are over", status);
@@ -118,6 +120,7 @@ void Upkeep::Maintain() {
   if (IsTime(now.steady_ms, kRowsSyncMs, &synced_ms_)) {
     SyncRows();
     uploads_.Sweep();
+    subscriptions_.EndWaits(now.elapsed_ms);
   }
   if (IsTime(now.steady_ms, kClockRecordMs, &recorded_ms_)) {
     const absl::Status status = context_.time.Persist();
@@ -207,8 +210,8 @@ void Upkeep::ReportUnlockedKeys() {
           "64 MiB (LimitMEMLOCK= in the systemd unit, ulimit -l in a shell)");
 }
 
-// What was not changed is tried again in a minute. After half a change nothing is, and seconds that are
-// over would never be closed.
+// What was not changed is tried again in a minute. After half a change nothing is, and seconds that
+// are over would never be closed.
 void Upkeep::OnKeyringError(absl::string_view what, const absl::Status& status) {
   Log(Config::LogLevel::kError, what, status);
   if (context_.storage.keyring()->has_failed()) context_.failure.Report(status);
@@ -266,8 +269,8 @@ void Upkeep::RemoveOrphans() {
   context_.storage.OrphansRemoved(are_removed);
 }
 
-// A secret that was overwritten belonged to a payload that had ended, and a loss of power took the record
-// of that. The rules write it anew: a call of which nothing stayed could be put again.
+// A secret that was overwritten belonged to a payload that had ended, and a loss of power took the
+// record of that. The rules write it anew: a call of which nothing stayed could be put again.
 bool Upkeep::ExpireErased(const std::vector<DuePayload>& rows) {
   std::vector<DuePayload> erased;
   const auto expire = [&] {
@@ -343,8 +346,8 @@ void Upkeep::OnError(absl::string_view what, const absl::Status& status) {
   Log(Config::LogLevel::kError, what, status);
 }
 
-// The first walk that meets all payloads also tells the keyring in which seconds some are due: it then
-// writes nothing for the others.
+// The first walk that meets all payloads also tells the keyring in which seconds some are due: it
+// then writes nothing for the others.
 void Upkeep::SweepStragglers(const Now& now) {
   if (now.erase_ms == Now::kNeverMs) return;
   Keyring* const keyring = context_.storage.keyring();

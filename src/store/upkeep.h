@@ -4,7 +4,8 @@
 //   what                                          every
 //   seconds that are over closed; sweep           100 ms, and without pause while more is due
 //   sync of rows that no answer waited for;
-//   uploads past their time                       1 s
+//   uploads past their time; claims that wait
+//   for another subscription                      1 s
 //   clock record                                  5 s
 //   hour keys made, compaction                    1 min
 //   orphans; payloads that a lowered max_ttl
@@ -26,6 +27,7 @@
 #include "config/config.h"
 #include "retention/sweeper.h"
 #include "store/router.h"
+#include "store/subscriptions.h"
 #include "store/uploads.h"
 
 namespace mayfly {
@@ -37,11 +39,12 @@ class Upkeep {
 
   // All outlive the Upkeep.
   Upkeep(const StoreContext& context, Router* router, Sweeper* sweeper, Uploads* uploads,
-         ExpirySink* sink, OnLog* on_log)
+         Subscriptions* subscriptions, ExpirySink* sink, OnLog* on_log)
       : context_(context),
         router_(*router),
         sweeper_(*sweeper),
         uploads_(*uploads),
+        subscriptions_(*subscriptions),
         sink_(*sink),
         on_log_(*on_log) {}
   // Stops the threads, if they run.
@@ -76,7 +79,8 @@ class Upkeep {
   bool ExpireErased(const std::vector<DuePayload>& rows);
   void ReportAccepted(const Orphans& orphans);
   void ReportEvidence(const Orphans& orphans);
-  // The end when storage has failed, a line in the log when it is only that something cannot be read.
+  // The end when storage has failed, a line in the log when it is only that something cannot be
+  // read.
   void OnError(absl::string_view what, const absl::Status& status);
   void SweepStragglers(const Now& now);
   bool IsStraggler(const DuePayload& due, const Now& now) const;
@@ -87,6 +91,7 @@ class Upkeep {
   Router& router_;
   Sweeper& sweeper_;
   Uploads& uploads_;
+  Subscriptions& subscriptions_;
   ExpirySink& sink_;
   OnLog& on_log_;
 

@@ -143,7 +143,7 @@ TEST_F(MapRetrievalTest, ASmallOutputLeavesNothingOfTheLargeOneBeforeIt) {
   server_.ForgetClaims();
   server_.ClaimElsewhere(id, /*ack=*/false);
   std::thread other([&] {
-    EXPECT_TRUE(server_.WaitFor("StreamOutputsMessage", 1));
+    EXPECT_TRUE(server_.WaitFor("SubscriptionMessage", 1));
     server_.ForgetClaims();
     server_.AddOutput(id, 2, "small");
   });
@@ -154,7 +154,8 @@ TEST_F(MapRetrievalTest, ASmallOutputLeavesNothingOfTheLargeOneBeforeIt) {
   EXPECT_EQ(Retrieve({id}), kExitDone) << err_.str();
 }
 
-// A file without a record counts as saved: a run that dies while it removes both must not leave one.
+// A file without a record counts as saved: a run that dies while it removes both must not leave
+// one.
 TEST_F(MapRetrievalTest, ACrashWhileAReplacedOutputIsRemovedIsMendedByTheSameCommand) {
   const std::string later(2 * kMiB, 'y');
   for (const int removal : {1, 2}) {

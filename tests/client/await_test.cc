@@ -37,9 +37,9 @@ TEST_F(AwaitTest, ManyWaitsShareOneStream) {
     acks.push_back(client_.AckOutputFuture(output->claim));
   }
   for (auto& ack : acks) EXPECT_TRUE(ack.get().ok());
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 1);
+  EXPECT_EQ(server_.CountOf("Session"), 1);
+  EXPECT_EQ(server_.CountOf("Subscription"), 1);
   EXPECT_EQ(server_.CountOf("ClaimOutputs"), 0);
-  EXPECT_EQ(server_.CountOf("AckOutputs"), 0);
 }
 
 TEST_F(AwaitTest, EverySingleCallHasAFuture) {
@@ -54,14 +54,14 @@ TEST_F(AwaitTest, EverySingleCallHasAFuture) {
 }
 
 TEST_F(AwaitTest, ARetrievalWaitsOnTheStreamAndSurvivesItsBreaking) {
-  server_.FailNext("StreamOutputs", {.when = When::kBroken, .item = 0});
-  server_.FailNext("StreamOutputs", {});
+  server_.FailNext("Subscription", {.when = When::kBroken, .item = 0});
+  server_.FailNext("Subscription", {});
   const std::string first = NewCall();
   const std::string second = NewCall();
   std::thread worker([&] {
-    EXPECT_TRUE(server_.WaitFor("StreamOutputs", 1));
+    EXPECT_TRUE(server_.WaitFor("Subscription", 1));
     server_.AddOutput(first, 1, "42");
-    EXPECT_TRUE(server_.WaitFor("StreamOutputs", 3));
+    EXPECT_TRUE(server_.WaitFor("Subscription", 3));
     server_.AddOutput(second, 1, "43");
   });
   auto other = client_.AwaitOutputFuture(second, {.wait = kLong});
@@ -106,7 +106,7 @@ TEST_F(AwaitTest, AWaitThatIsOverAsksBeforeItSaysThatThereIsNothing) {
             Reason::kOutputPending);
   EXPECT_EQ(server_.CountOf("ClaimOutputs"), 1);
   // No stream, no waiting: still the server says what there is.
-  server_.FailAlways("StreamOutputs", {});
+  server_.FailAlways("Subscription", {});
   server_.AddOutput(id, 1, "42");
   const absl::StatusOr<ClaimedOutput> output =
       client_.AwaitOutput(id, {.wait = absl::Milliseconds(40)});
@@ -159,7 +159,7 @@ TEST_F(AwaitTest, AWaitThatIsCancelledClaimsNothing) {
   const std::string id = NewCall();
   const Cancellation cancellation;
   auto wait = client_.AwaitOutputFuture(id, {.wait = kLong, .cancellation = cancellation});
-  ASSERT_TRUE(server_.WaitFor("StreamOutputsMessage", 1));
+  ASSERT_TRUE(server_.WaitFor("SubscriptionMessage", 1));
   cancellation.Cancel();
   EXPECT_EQ(wait.get().status().code(), absl::StatusCode::kCancelled);
   server_.AddOutput(id, 1, "42");

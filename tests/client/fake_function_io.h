@@ -47,7 +47,8 @@ struct Fault {
     kCorrupted,  // done, and payloads are answered with a flipped bit
     kLate,       // done, and answered when the next request has come. On sessions only.
     // Of streams:
-    kBroken,      // the stream breaks behind its segment, output or request with index `item`
+    kBroken,  // the stream breaks behind its segment or request with index `item`; a subscription's
+              // session behind the output with that index
     kForgotten,   // an upload breaks behind that segment, and nothing of it is kept
     kTruncated,   // a download ends behind that segment, or -1: its header, as if it were complete
     kUnfinished,  // a download says it is complete behind that segment
@@ -95,8 +96,8 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
   // As long as set, meets all calls of `rpc`.
   void FailAlways(const std::string& rpc, Fault fault);
 
-  // From now on the server's clock is so far ahead of this machine's, and inputs are refused whose ids
-  // are more than 5 min off it. Before, all ids are taken.
+  // From now on the server's clock is so far ahead of this machine's, and inputs are refused whose
+  // ids are more than 5 min off it. Before, all ids are taken.
   void SetClock(absl::Duration ahead);
   // As a restart does: all claims are forgotten, and fences start anew.
   void ForgetClaims();
@@ -152,18 +153,16 @@ class FakeFunctionIo : public v1::FunctionIo::Service {
                            v1::QueryUploadResponse* response) override;
   grpc::Status Download(grpc::ServerContext* context, const v1::DownloadRequest* request,
                         grpc::ServerWriter<v1::DownloadResponse>* writer) override;
-  // Carries out its requests as the RPCs do, one after the other. kBroken: the frame with that request
-  // is carried out up to it, and not answered.
+  // Carries out its requests as the RPCs do, one after the other. kBroken: the frame with that
+  // request is carried out up to it, and not answered. Its subscriptions are events: "Subscription"
+  // when one is opened, and "SubscriptionMessage" for each message. kBefore of "Subscription": it
+  // ends at once.
   grpc::Status Session(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) override;
-  // Acks on it meet the faults of "StreamAcks", kBefore and kAfter: either breaks the stream.
-  grpc::Status StreamOutputs(grpc::ServerContext* context,
-                             grpc::ServerReaderWriter<v1::StreamOutputsResponse,
-                                                      v1::StreamOutputsRequest>* stream) override;
 
  private:
-  class OutputPush;
+  class Subscriptions;
   struct UnfinishedUpload {
     v1::UploadHeader header;
     std::string data;

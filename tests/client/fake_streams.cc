@@ -20,11 +20,10 @@ grpc::Status FromItem(const google::rpc::Status& status) {
                       status.SerializeAsString());
 }
 
-void SetStatus(const grpc::Status& status, v1::NumberedResponse* answer) {
-  answer->clear_response();
-  answer->mutable_status()->ParseFromString(status.error_details());
-  answer->mutable_status()->set_code(status.error_code());
-  answer->mutable_status()->set_message(status.error_message());
+void SetStatus(const grpc::Status& from, google::rpc::Status* status) {
+  status->ParseFromString(from.error_details());
+  status->set_code(from.error_code());
+  status->set_message(from.error_message());
 }
 
 bool Meets(const std::optional<Fault>& fault, Fault::When when, int item) {
@@ -212,6 +211,146 @@ grpc::Status FakeFunctionIo::ServeNumbered(grpc::ServerContext* context,
   return Refuse(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid);
 }
 
+// The subscriptions of one session: the handler's thread takes requests, another pushes.
+class FakeFunctionIo::Subscriptions {
+ public:
+  using Stream = grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>;
+
+  Subscriptions(FakeFunctionIo* fake, grpc::ServerContext* context, Stream* stream)
+      : fake_(fake), context_(context), stream_(stream) {}
+
+  // The session is over: its claims are released before the client sees the end.
+  ~Subscriptions() {
+    {
+      MutexLock lock(&fake_->mutex_);
+      is_over_ = true;
+      for (const auto& [number, one] : open_) ReleaseClaimsOf(one);
+      fake_->changed_.NotifyAll();
+    }
+    if (pusher_.joinable()) pusher_.join();
+  }
+
+  void Take(const v1::SubscriptionRequest& request) {
+    MutexLock lock(&fake_->mutex_);
+    fake_->Record("SubscriptionMessage", request);
+    const auto [found, is_new] = open_.try_emplace(request.number());
+    One& one = found->second;
+    if (is_new) {
+      one.token = request.open().claim_token();
+      one.max_bytes = request.open().max_bytes();
+      fake_->events_.push_back("Subscription");
+      one.fault = fake_->TakeFault("Subscription");
+      one.is_refused = one.fault.has_value() && one.fault->when == Fault::When::kBefore;
+    }
+    one.credit_items += request.credit().item_count();
+    one.credit_bytes += static_cast<int64_t>(request.credit().bytes());
+    for (const std::string& call_id : request.subscribe_call_ids()) one.calls.insert(call_id);
+    for (const std::string& call_id : request.unsubscribe_call_ids()) one.calls.erase(call_id);
+    one.is_ended |= request.has_end();
+    if (request.has_end() && !request.end().keep_claims()) ReleaseClaimsOf(one);
+    if (!pusher_.joinable()) pusher_ = std::thread([this] { Push(); });
+    fake_->changed_.NotifyAll();
+  }
+
+  // From either thread.
+  void Write(const v1::SessionResponse& message) {
+    MutexLock lock(&write_mutex_);
+    stream_->Write(message);
+  }
+
+ private:
+  struct One {
+    std::optional<Fault> fault;
+    int pushed = 0;
+    bool is_refused = false;
+    bool is_ended = false;
+    std::string token;
+    uint64_t max_bytes = 0;
+    int64_t credit_items = 0;
+    int64_t credit_bytes = 0;
+    std::set<std::string> calls;
+  };
+
+  void Push() {
+    while (true) {
+      v1::SessionResponse message;
+      bool breaks = false;
+      {
+        MutexLock lock(&fake_->mutex_);
+        while (!is_over_ && !Fill(&message, &breaks)) fake_->changed_.Wait(&fake_->mutex_);
+        if (is_over_) return;
+      }
+      Write(message);
+      if (breaks) return context_->TryCancel();
+    }
+  }
+
+  bool Fill(v1::SessionResponse* message, bool* breaks) REQUIRES_LOCK(fake_->mutex_) {
+    for (auto it = open_.begin(); it != open_.end();) {
+      v1::SubscriptionResponse part;
+      const bool is_last = Fill(&it->second, &part, breaks);
+      part.set_number(it->first);
+      it = is_last ? open_.erase(it) : std::next(it);
+      const bool is_empty = part.outputs().empty() && part.ended().empty() && !part.has_end();
+      if (!is_empty) *message->add_subscriptions() = std::move(part);
+    }
+    return !message->subscriptions().empty();
+  }
+
+  // True: the subscription is over.
+  bool Fill(One* one, v1::SubscriptionResponse* part, bool* breaks) REQUIRES_LOCK(fake_->mutex_) {
+    if (one->is_ended || one->is_refused) {
+      part->mutable_end()->set_code(0);
+      if (!one->is_ended) SetStatus(one->fault->status, part->mutable_end());
+      return true;
+    }
+    const auto meets = [&](Fault::When when) {
+      return one->fault.has_value() && one->fault->when == when;
+    };
+    for (auto it = one->calls.begin(); it != one->calls.end() && !*breaks;) {
+      const std::string call_id = *it;
+      google::rpc::Status live = fake_->table_.CheckLive(call_id);
+      const Call& call = fake_->table_.calls[call_id];
+      // What the token has claimed comes again if it is asked for again.
+      const bool is_free = call.claim_token.empty() || call.claim_token == one->token;
+      const bool is_ready = call.output.has_value() && is_free;
+      if (live.code() != 0) {
+        v1::EndedCall* ended = part->add_ended();
+        ended->set_call_id(call_id);
+        *ended->mutable_status() = std::move(live);
+        it = one->calls.erase(it);
+      } else if (is_ready && one->credit_items > 0 && one->credit_bytes > 0) {
+        v1::ClaimedOutput* output = part->add_outputs();
+        fake_->table_.Claim(call_id, one->token, one->max_bytes, output);
+        --one->credit_items;
+        one->credit_bytes -= static_cast<int64_t>(output->payload().data().size());
+        it = one->calls.erase(it);
+        *breaks |= meets(Fault::When::kBroken) && one->pushed++ >= one->fault->item;
+        if (meets(Fault::When::kTwice)) *part->add_outputs() = v1::ClaimedOutput(*output);
+        if (meets(Fault::When::kCorrupted)) (*output->mutable_payload()->mutable_data())[0] ^= 1;
+      } else {
+        ++it;
+      }
+    }
+    return false;
+  }
+
+  void ReleaseClaimsOf(const One& one) REQUIRES_LOCK(fake_->mutex_) {
+    for (auto& [call_id, call] : fake_->table_.calls) {
+      if (call.claim_token == one.token) call.claim_token.clear();
+    }
+  }
+
+  FakeFunctionIo* const fake_;
+  grpc::ServerContext* const context_;
+  Stream* const stream_;
+  Mutex write_mutex_;
+  std::thread pusher_;
+  // Under the fake's lock.
+  bool is_over_ = false;
+  std::map<uint64_t, One> open_;
+};
+
 grpc::Status FakeFunctionIo::Session(
     grpc::ServerContext* context,
     grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) {
@@ -224,177 +363,44 @@ grpc::Status FakeFunctionIo::Session(
     fault = TakeFault("Session");
   }
   bool is_over = fault.has_value() && fault->when == Fault::When::kBefore;
-  v1::SessionRequest frame;
-  v1::SessionResponse late;
-  int served = 0;
-  while (!is_over && stream->Read(&frame)) {
-    {
-      MutexLock lock(&mutex_);
-      requests_.push_back(std::make_unique<v1::SessionRequest>(frame));
-    }
-    v1::SessionResponse answers;
-    answers.Swap(&late);
-    for (const v1::NumberedRequest& request : frame.requests()) {
-      v1::NumberedResponse answer;
-      answer.set_number(request.number());
-      const grpc::Status served_status = ServeNumbered(context, request, &answer);
-      if (served_status.error_message() == LateAnswer().error_message()) {
-        *late.add_responses() = std::move(answer);
-      } else if (served_status.error_message() != NoAnswer().error_message()) {
-        if (!served_status.ok()) SetStatus(served_status, &answer);
-        *answers.add_responses() = std::move(answer);
+  {
+    Subscriptions subscriptions(this, context, stream);
+    v1::SessionRequest frame;
+    v1::SessionResponse late;
+    int served = 0;
+    while (!is_over && stream->Read(&frame)) {
+      {
+        MutexLock lock(&mutex_);
+        requests_.push_back(std::make_unique<v1::SessionRequest>(frame));
       }
-      is_over = Meets(fault, Fault::When::kBroken, served++);
+      v1::SessionResponse answers;
+      answers.Swap(&late);
+      for (const v1::NumberedRequest& request : frame.requests()) {
+        v1::NumberedResponse answer;
+        answer.set_number(request.number());
+        const grpc::Status served_status = ServeNumbered(context, request, &answer);
+        if (served_status.error_message() == LateAnswer().error_message()) {
+          *late.add_responses() = std::move(answer);
+        } else if (served_status.error_message() != NoAnswer().error_message()) {
+          if (!served_status.ok()) {
+            answer.clear_response();
+            SetStatus(served_status, answer.mutable_status());
+          }
+          *answers.add_responses() = std::move(answer);
+        }
+        is_over = Meets(fault, Fault::When::kBroken, served++);
+        if (is_over) break;
+      }
       if (is_over) break;
+      for (const auto& request : frame.subscriptions()) subscriptions.Take(request);
+      if (answers.responses_size() > 0) subscriptions.Write(answers);
     }
-    if (!is_over && answers.responses_size() > 0) stream->Write(answers);
   }
   MutexLock lock(&mutex_);
   sessions_.erase(context);
   session_events_.push_back("SessionEnd");
   changed_.NotifyAll();
   return is_over ? fault->status : grpc::Status::OK;
-}
-
-// One StreamOutputs under way: a thread reads, the handler's own pushes.
-class FakeFunctionIo::OutputPush {
- public:
-  using Stream = grpc::ServerReaderWriter<v1::StreamOutputsResponse, v1::StreamOutputsRequest>;
-
-  OutputPush(FakeFunctionIo* fake, grpc::ServerContext* context, Stream* stream,
-             std::optional<Fault> fault)
-      : fake_(fake), context_(context), stream_(stream), fault_(std::move(fault)) {}
-
-  void Run() {
-    std::thread reader([this] { Read(); });
-    while (true) {
-      v1::StreamOutputsResponse response;
-      {
-        MutexLock lock(&fake_->mutex_);
-        while (!is_over_ && !Fill(&response)) fake_->changed_.Wait(&fake_->mutex_);
-        if (is_over_) break;
-      }
-      if (!stream_->Write(response)) break;
-      pushed_ += response.outputs_size();
-      if (fault_.has_value() && fault_->when == Fault::When::kBroken && pushed_ > fault_->item) {
-        break;
-      }
-    }
-    ReleaseClaims();  // before the client sees the end
-    context_->TryCancel();
-    reader.join();
-  }
-
- private:
-  void Read() {
-    v1::StreamOutputsRequest request;
-    while (stream_->Read(&request)) {
-      if (request.acks_size() > 0) fake_->TellAck();
-      MutexLock lock(&fake_->mutex_);
-      fake_->Record("StreamOutputsMessage", request);
-      is_over_ = !Take(request);
-      if (is_over_) break;
-    }
-    MutexLock lock(&fake_->mutex_);
-    is_over_ = true;
-    fake_->changed_.NotifyAll();
-  }
-
-  void ReleaseClaims() {
-    MutexLock lock(&fake_->mutex_);
-    for (auto& [call_id, call] : fake_->table_.calls) {
-      if (call.claim_token == token_) call.claim_token.clear();
-    }
-    fake_->changed_.NotifyAll();
-  }
-
-  // False: the stream breaks, and nothing more is pushed.
-  bool Take(const v1::StreamOutputsRequest& request) REQUIRES_LOCK(fake_->mutex_) {
-    if (request.has_open()) token_ = request.open().claim_token();
-    if (request.has_open()) max_bytes_ = request.open().max_bytes();
-    credit_items_ += request.credit().item_count();
-    credit_bytes_ += static_cast<int64_t>(request.credit().bytes());
-    for (const std::string& call_id : request.subscribe_call_ids()) subscribed_.insert(call_id);
-    for (const std::string& call_id : request.unsubscribe_call_ids()) subscribed_.erase(call_id);
-    std::optional<Fault> fault;
-    if (request.acks_size() > 0) fault = fake_->TakeFault("StreamAcks");
-    if (fault.has_value() && fault->when == Fault::When::kBefore) return false;
-    for (const v1::AckItem& item : request.acks()) {
-      fake_->events_.push_back("Ack");
-      fake_->table_.Ack(item, token_, answer_.add_ack_results());
-    }
-    if (fault.has_value() && fault->when == Fault::When::kAfter) return false;
-    for (const v1::ReleaseItem& item : request.releases()) {
-      fake_->events_.push_back("Release");
-      fake_->table_.Release(item, token_, answer_.add_release_results());
-    }
-    fake_->changed_.NotifyAll();
-    return true;
-  }
-
-  bool Fill(v1::StreamOutputsResponse* response) REQUIRES_LOCK(fake_->mutex_) {
-    response->Swap(&answer_);
-    answer_.Clear();
-    for (auto it = subscribed_.begin(); it != subscribed_.end();) {
-      const std::string call_id = *it;
-      google::rpc::Status live = fake_->table_.CheckLive(call_id);
-      const Call& call = fake_->table_.calls[call_id];
-      // What the stream has claimed is the stream's, and comes again if it is asked for again.
-      const bool is_free = call.claim_token.empty() || call.claim_token == token_;
-      const bool is_ready = call.output.has_value() && is_free;
-      if (live.code() != 0) {
-        v1::EndedCall* ended = response->add_ended();
-        ended->set_call_id(call_id);
-        *ended->mutable_status() = std::move(live);
-        it = subscribed_.erase(it);
-      } else if (is_ready && credit_items_ > 0 && credit_bytes_ > 0) {
-        v1::ClaimedOutput* output = response->add_outputs();
-        fake_->table_.Claim(call_id, token_, max_bytes_, output);
-        --credit_items_;
-        credit_bytes_ -= static_cast<int64_t>(output->payload().data().size());
-        it = subscribed_.erase(it);
-        if (fault_.has_value() && fault_->when == Fault::When::kTwice) {
-          *response->add_outputs() = v1::ClaimedOutput(*output);
-        }
-        if (fault_.has_value() && fault_->when == Fault::When::kCorrupted) {
-          (*output->mutable_payload()->mutable_data())[0] ^= 1;
-        }
-        if (fault_.has_value() && fault_->when == Fault::When::kBroken) return true;
-      } else {
-        ++it;
-      }
-    }
-    return response->ByteSizeLong() > 0;
-  }
-
-  FakeFunctionIo* const fake_;
-  grpc::ServerContext* const context_;
-  Stream* const stream_;
-  const std::optional<Fault> fault_;
-  int pushed_ = 0;
-  // Under the fake's lock.
-  bool is_over_ = false;
-  std::string token_;
-  uint64_t max_bytes_ = 0;
-  int64_t credit_items_ = 0;
-  int64_t credit_bytes_ = 0;
-  std::set<std::string> subscribed_;
-  v1::StreamOutputsResponse answer_;
-};
-
-grpc::Status FakeFunctionIo::StreamOutputs(
-    grpc::ServerContext* context,
-    grpc::ServerReaderWriter<v1::StreamOutputsResponse, v1::StreamOutputsRequest>* stream) {
-  std::optional<Fault> fault;
-  {
-    MutexLock lock(&mutex_);
-    events_.push_back("StreamOutputs");
-    changed_.NotifyAll();
-    fault = TakeFault("StreamOutputs");
-  }
-  if (fault.has_value() && fault->when == Fault::When::kBefore) return fault->status;
-  OutputPush(this, context, stream, std::move(fault)).Run();
-  return grpc::Status::CANCELLED;
 }
 
 }  // namespace mayfly

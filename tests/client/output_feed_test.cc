@@ -60,7 +60,7 @@ class OutputFeedTest : public ClientFixture {
   void Open() { feed_ = std::make_shared<OutputFeed>(settings_, core_->deadlines(), listener_); }
   std::vector<std::string> Subscribed() {
     std::vector<std::string> ids;
-    for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
+    for (const auto& request : server_.RequestsOf<v1::SubscriptionRequest>()) {
       ids.insert(ids.end(), request.subscribe_call_ids().begin(),
                  request.subscribe_call_ids().end());
     }
@@ -74,15 +74,14 @@ class OutputFeedTest : public ClientFixture {
   std::shared_ptr<OutputFeed> feed_;
 };
 
-TEST_F(OutputFeedTest, OpensNoStreamBeforeThereIsSomethingToWaitFor) {
+TEST_F(OutputFeedTest, OpensNothingBeforeThereIsSomethingToWaitFor) {
   Open();
   feed_->Unsubscribe({"a"});
   feed_->ReturnCredit(0, 0);
-  feed_->Flush();
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 0);
+  EXPECT_EQ(server_.CountOf("Subscription"), 0);
   feed_->Subscribe(core_, {"nobody"});
   EXPECT_THAT(listener_->Await(1), ElementsAre("end nobody"));
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 1);
+  EXPECT_EQ(server_.CountOf("Subscription"), 1);
 }
 
 // A stream that asked for more than the server's limit would be refused, for all of its calls.
@@ -92,15 +91,15 @@ TEST_F(OutputFeedTest, NeverSubscribesMoreThanTheServerTakesAtATime) {
   std::vector<std::string> ids;
   for (int i = 0; i < 7; ++i) ids.push_back(NewCall(absl::StrCat("call-", i)));
   feed_->Subscribe(core_, ids);
-  ASSERT_TRUE(server_.WaitFor("StreamOutputsMessage", 1));
+  ASSERT_TRUE(server_.WaitFor("SubscriptionMessage", 1));
   const std::vector<std::string> first = Subscribed();
   ASSERT_THAT(first, SizeIs(4));
   server_.AddOutput(first[0], 1, "x");
   EXPECT_THAT(listener_->Await(1), ElementsAre(first[0]));
-  ASSERT_TRUE(server_.WaitFor("StreamOutputsMessage", 2));
+  ASSERT_TRUE(server_.WaitFor("SubscriptionMessage", 2));
   EXPECT_THAT(Subscribed(), SizeIs(5));
   feed_->Unsubscribe({first[1]});
-  ASSERT_TRUE(server_.WaitFor("StreamOutputsMessage", 3));
+  ASSERT_TRUE(server_.WaitFor("SubscriptionMessage", 3));
   EXPECT_THAT(Subscribed(), SizeIs(6));
   for (const std::string& id : ids) server_.AddOutput(id, 1, "x");
   ids.erase(std::find(ids.begin(), ids.end(), first[1]));
@@ -112,7 +111,7 @@ TEST_F(OutputFeedTest, CountsAnewWhenTheStreamIsAnother) {
   Open();
   std::vector<std::string> ids;
   for (int i = 0; i < 5; ++i) ids.push_back(NewCall(absl::StrCat("call-", i)));
-  server_.FailNext("StreamOutputs", {.when = Fault::When::kBroken, .item = 0});
+  server_.FailNext("Subscription", {.when = Fault::When::kBroken, .item = 0});
   feed_->Subscribe(core_, ids);
   for (const std::string& id : ids) server_.AddOutput(id, 1, "x");
   EXPECT_THAT(listener_->Await(5), UnorderedElementsAreArray(ids));
@@ -132,30 +131,16 @@ TEST_F(OutputFeedTest, ACallThatIsWaitedForAgainAtOnceIsStillTold) {
   EXPECT_THAT(listener_->Await(1), Contains("call"));
 }
 
-TEST_F(OutputFeedTest, TakesOnlyItsOwnClaims) {
-  Open();
-  const std::string id = NewReadyCall("x");
-  feed_->Subscribe(core_, {id});
-  ASSERT_THAT(listener_->Await(1), ElementsAre(id));
-  OutputFeed::AckDone ack = [](const absl::StatusOr<absl::Time>&) {};
-  OutputFeed::ReleaseDone release = [](const absl::Status&) {};
-  const Claim another{.call_id = id, .token = "another's token!", .fence = 1};
-  EXPECT_FALSE(feed_->Ack(another, &ack));
-  EXPECT_FALSE(feed_->Release(another, &release));
-  EXPECT_NE(ack, nullptr);
-  EXPECT_NE(release, nullptr);
-}
-
 TEST_F(OutputFeedTest, AClosedFeedTellsNothingAndTakesNothing) {
   Open();
   const std::string id = NewCall("call");
   feed_->Subscribe(core_, {id});
-  ASSERT_TRUE(server_.WaitFor("StreamOutputsMessage", 1));
+  ASSERT_TRUE(server_.WaitFor("SubscriptionMessage", 1));
   feed_->Close();
   server_.AddOutput(id, 1, "x");
   feed_->Subscribe(core_, {"nobody"});
   EXPECT_TRUE(WaitForState(id, CallState::kReady));
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 1);
+  EXPECT_EQ(server_.CountOf("Subscription"), 1);
   EXPECT_THAT(listener_->Await(0), IsEmpty());
 }
 

@@ -22,7 +22,7 @@ using When = Fault::When;
 
 TEST_F(OutputStreamTest, AnAckWhoseAnswerWasLostIsRepeated) {
   for (const When when : {When::kBefore, When::kAfter}) {
-    server_.FailNext("StreamAcks", {.when = when});
+    server_.FailNext("AckOutputs", {.when = when});
     const std::vector<std::string> ids = NewReadyCalls(1);
     const OutputStream stream = client_.StreamOutputs();
     stream.Subscribe(ids);
@@ -64,7 +64,7 @@ TEST_F(OutputStreamTest, AnAckOfSomethingElseIsRefused) {
 }
 
 TEST_F(OutputStreamTest, AnOutputThatWasReplacedBeforeItsAckIsNotAcknowledged) {
-  server_.FailNext("StreamOutputs", {.when = When::kBroken, .item = 0});
+  server_.FailNext("Subscription", {.when = When::kBroken, .item = 0});
   const std::vector<std::string> ids = NewReadyCalls(1);
   const OutputStream stream = client_.StreamOutputs();
   stream.Subscribe(ids);
@@ -207,8 +207,8 @@ TEST_F(OutputStreamTest, ACallbackGetsTheEventsAndItsAcksTravelTogether) {
   EXPECT_EQ(std::set<std::string>(told.begin(), told.end()).size(), ids.size());
   EXPECT_EQ(CountIn(CallState::kConsumed, ids), ids.size());
   int messages_with_acks = 0;
-  for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
-    messages_with_acks += request.acks_size() > 0 ? 1 : 0;
+  for (const auto& request : server_.RequestsOf<v1::AckOutputsRequest>()) {
+    messages_with_acks += request.items_size() > 0 ? 1 : 0;
   }
   EXPECT_LT(messages_with_acks, 150);
 }

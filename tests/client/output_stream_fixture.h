@@ -54,10 +54,10 @@ class OutputStreamTest : public ClientFixture {
     }
     return true;
   }
-  // The first messages of the streams so far.
-  std::vector<v1::StreamOutputsRequest> Openings() {
-    std::vector<v1::StreamOutputsRequest> openings;
-    for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
+  // The first messages of the subscriptions so far.
+  std::vector<v1::SubscriptionRequest> Openings() {
+    std::vector<v1::SubscriptionRequest> openings;
+    for (const auto& request : server_.RequestsOf<v1::SubscriptionRequest>()) {
       if (request.has_open()) openings.push_back(request);
     }
     return openings;

@@ -32,19 +32,18 @@ TEST_F(OutputStreamTest, TellsOfEveryCallOnceAndThenThatThereIsNoneToCome) {
   for (const auto& [id, output] : outputs) stream.Ack(output.claim);
   EXPECT_TRUE(stream.Flush().ok());
   EXPECT_EQ(CountIn(CallState::kConsumed, ids), ids.size());
-  // Whatever was said, was said on the one stream.
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 1);
-  EXPECT_EQ(server_.CountOf("AckOutputs"), 0);
+  // Whatever was said, was said on the one session.
+  EXPECT_EQ(server_.CountOf("Session"), 1);
+  EXPECT_EQ(server_.CountOf("Subscription"), 1);
   EXPECT_EQ(server_.CountOf("ClaimOutputs"), 0);
   EXPECT_EQ(server_.CountOf("Ack"), static_cast<int>(ids.size()));
-  for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
+  for (const auto& request : server_.RequestsOf<v1::SubscriptionRequest>()) {
     EXPECT_LE(request.subscribe_call_ids_size(), 512);
-    EXPECT_LE(request.acks_size(), 512);
   }
 }
 
 TEST_F(OutputStreamTest, ABrokenStreamSubscribesAgainWhatItHasNotToldOf) {
-  server_.FailNext("StreamOutputs", {.when = When::kBroken, .item = 2});
+  server_.FailNext("Subscription", {.when = When::kBroken, .item = 2});
   const std::vector<std::string> ids = NewReadyCalls(10);
   const OutputStream stream = client_.StreamOutputs();
   stream.Subscribe(ids);
@@ -54,7 +53,8 @@ TEST_F(OutputStreamTest, ABrokenStreamSubscribesAgainWhatItHasNotToldOf) {
   ASSERT_THAT(openings, SizeIs(2));
   EXPECT_EQ(openings[0].subscribe_call_ids_size(), 10);
   EXPECT_EQ(openings[1].subscribe_call_ids_size(), 7);
-  EXPECT_NE(openings[0].open().claim_token(), openings[1].open().claim_token());
+  // So that a server that waits for it keeps the claims.
+  EXPECT_EQ(openings[0].open().claim_token(), openings[1].open().claim_token());
   // Three of the acks have to claim again.
   for (const auto& [id, output] : outputs) stream.Ack(output.claim);
   EXPECT_TRUE(stream.Flush().ok());
@@ -68,10 +68,10 @@ TEST_F(OutputStreamTest, ABrokenStreamSubscribesAgainWhatItHasNotToldOf) {
 
 TEST_F(OutputStreamTest, StreamsThatBreakAllTheTimeLoseNothing) {
   for (int i = 0; i < 30; ++i) {
-    server_.FailNext("StreamOutputs",
+    server_.FailNext("Subscription",
                      {.when = i % 3 == 0 ? When::kBefore : When::kBroken, .item = i % 4});
     if (i % 2 == 0)
-      server_.FailNext("StreamAcks", {.when = i % 4 == 0 ? When::kBefore : When::kAfter});
+      server_.FailNext("AckOutputs", {.when = i % 4 == 0 ? When::kBefore : When::kAfter});
   }
   const std::vector<std::string> ids = NewReadyCalls(200);
   const OutputStream stream = client_.StreamOutputs();
@@ -86,14 +86,14 @@ TEST_F(OutputStreamTest, StreamsThatBreakAllTheTimeLoseNothing) {
   }
   EXPECT_TRUE(stream.Flush().ok());
   EXPECT_EQ(CountIn(CallState::kConsumed, ids), ids.size());
-  EXPECT_GT(server_.CountOf("StreamOutputs"), 10);
+  EXPECT_GT(server_.CountOf("Subscription"), 10);
 }
 
 TEST_F(OutputStreamTest, PausesGrowWhileTheServerDoesNotAnswer) {
   ClientOptions options = QuickOptions();
   options.retry = {.delay_min = absl::Milliseconds(20), .delay_max = absl::Milliseconds(80)};
   const Client client = NewClient(options);
-  for (int i = 0; i < 5; ++i) server_.FailNext("StreamOutputs", {});
+  for (int i = 0; i < 5; ++i) server_.FailNext("Subscription", {});
   const std::vector<std::string> ids = NewReadyCalls(1);
   const OutputStream stream = client.StreamOutputs();
   const absl::Time start = absl::Now();
@@ -101,11 +101,11 @@ TEST_F(OutputStreamTest, PausesGrowWhileTheServerDoesNotAnswer) {
   EXPECT_THAT(TakeAll(stream), SizeIs(1));
   // Of 20, 40, 80, 80 and 80 ms at least half each.
   EXPECT_GE(absl::Now() - start, absl::Milliseconds(150));
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 6);
+  EXPECT_EQ(server_.CountOf("Subscription"), 6);
 }
 
 TEST_F(OutputStreamTest, AnOutputThatIsSentTwiceIsToldOnceAndKept) {
-  server_.FailNext("StreamOutputs", {.when = When::kTwice});
+  server_.FailNext("Subscription", {.when = When::kTwice});
   const std::vector<std::string> ids = NewReadyCalls(20);
   const OutputStream stream = client_.StreamOutputs();
   stream.Subscribe(ids);
@@ -128,7 +128,7 @@ TEST_F(OutputStreamTest, NoMoreIsClaimedThanTheWindowHasItems) {
   ASSERT_TRUE(stream.Next().ok());
   ASSERT_TRUE(WaitForCount(CallState::kClaimed, ids, 5));
   uint64_t credit = 0;
-  for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
+  for (const auto& request : server_.RequestsOf<v1::SubscriptionRequest>()) {
     credit += request.credit().item_count();
   }
   EXPECT_EQ(credit, 5);
@@ -143,7 +143,7 @@ TEST_F(OutputStreamTest, NoMoreIsClaimedThanTheWindowHasBytes) {
   stream.Subscribe(ids);
   ASSERT_TRUE(WaitForCount(CallState::kClaimed, ids, 3));
   uint64_t credit = 0;
-  for (const auto& request : server_.RequestsOf<v1::StreamOutputsRequest>()) {
+  for (const auto& request : server_.RequestsOf<v1::SubscriptionRequest>()) {
     credit += request.credit().bytes();
   }
   EXPECT_EQ(credit, 2 * bytes + 1);
@@ -152,13 +152,13 @@ TEST_F(OutputStreamTest, NoMoreIsClaimedThanTheWindowHasBytes) {
 
 // What waits to be taken is in the new stream's window too.
 TEST_F(OutputStreamTest, AReconnectionDoesNotWidenTheWindow) {
-  server_.FailNext("StreamOutputs", {.when = When::kBroken, .item = 1});
+  server_.FailNext("Subscription", {.when = When::kBroken, .item = 1});
   const std::vector<std::string> ids = NewReadyCalls(10);
   const OutputStream stream = client_.StreamOutputs({.window_items = 4});
   stream.Subscribe(ids);
   // Two were released by the stream that broke, and wait to be taken.
   ASSERT_TRUE(WaitForCount(CallState::kClaimed, ids, 2));
-  ASSERT_TRUE(server_.WaitFor("StreamOutputs", 2));
+  ASSERT_TRUE(server_.WaitFor("Subscription", 2));
   ASSERT_TRUE(WaitForCount(CallState::kClaimed, ids, 2));
   EXPECT_EQ(Openings().back().credit().item_count(), 2);
   EXPECT_THAT(TakeAll(stream), SizeIs(10));
@@ -234,7 +234,7 @@ TEST_F(OutputStreamTest, ALargeOutputThatAnotherClientGotIsWaitedForAgain) {
 }
 
 TEST_F(OutputStreamTest, AnOutputThatArrivesDamagedIsDataLossAndGivenBack) {
-  server_.FailNext("StreamOutputs", {.when = When::kCorrupted});
+  server_.FailNext("Subscription", {.when = When::kCorrupted});
   const std::vector<std::string> ids = NewReadyCalls(1);
   const OutputStream stream = client_.StreamOutputs();
   stream.Subscribe(ids);
@@ -280,8 +280,8 @@ TEST_F(OutputStreamTest, TellsOfCallsThatWillNeverHaveAnOutput) {
 }
 
 TEST_F(OutputStreamTest, ARefusedStreamIsTheResultOfAllItsCalls) {
-  server_.FailAlways("StreamOutputs", {.status = RpcError(absl::StatusCode::kPermissionDenied,
-                                                          Reason::kRoleRequired, "a worker")});
+  server_.FailAlways("Subscription", {.status = RpcError(absl::StatusCode::kPermissionDenied,
+                                                         Reason::kRoleRequired, "a worker")});
   const OutputStream stream = client_.StreamOutputs();
   stream.Subscribe({"a", "b"});
   for (int i = 0; i < 2; ++i) {
@@ -290,7 +290,7 @@ TEST_F(OutputStreamTest, ARefusedStreamIsTheResultOfAllItsCalls) {
     EXPECT_EQ(ReasonOf(event->output.status()), Reason::kRoleRequired);
   }
   EXPECT_TRUE(absl::IsOutOfRange(stream.Next().status()));
-  EXPECT_EQ(server_.CountOf("StreamOutputs"), 1);
+  EXPECT_EQ(server_.CountOf("Subscription"), 1);
 }
 
 }  // namespace

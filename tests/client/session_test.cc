@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "client/client_fixture.h"
+#include "mayfly/output_stream.h"
 
 namespace mayfly::client {
 namespace {
@@ -216,6 +217,40 @@ TEST_F(SessionTest, EndsWithTheClient) {
     EXPECT_TRUE(client.PutInput({}).ok());
   }
   EXPECT_TRUE(server_.WaitFor("SessionEnd", 1));
+}
+
+TEST_F(SessionTest, ASubscriptionMovesToTheNextSessionWithItsClaims) {
+  const Client client =
+      NewClientWith({.use = absl::Milliseconds(30), .idle = absl::Milliseconds(15)});
+  std::vector<std::string> ids;
+  for (int i = 0; i < 40; ++i) ids.push_back(client_.PutInput({})->call_id);
+  const OutputStream stream = client.StreamOutputs();
+  stream.Subscribe(ids);
+  std::vector<Claim> claims;
+  std::set<std::string> told;
+  for (const std::string& id : ids) {
+    // No request is sent meanwhile: the session moves by itself.
+    const int sessions = server_.CountOf("Session");
+    if (claims.size() % 10 == 0) {
+      ASSERT_TRUE(server_.WaitFor("Session", sessions + 1));
+    }
+    server_.AddOutput(id, 1, "x");
+    const absl::StatusOr<OutputEvent> event = stream.Next(absl::Seconds(20));
+    ASSERT_TRUE(event.ok()) << event.status();
+    ASSERT_TRUE(event->output.ok()) << event->output.status();
+    EXPECT_TRUE(told.insert(event->call_id).second);
+    claims.push_back(event->output->claim);
+  }
+  EXPECT_GE(server_.CountOf("Session"), 5);
+  // All but the last end.
+  EXPECT_TRUE(server_.WaitFor("SessionEnd", 3));
+  for (const Claim& claim : claims) stream.Ack(claim);
+  EXPECT_EQ(stream.Flush(), absl::OkStatus());
+  // None was lost with its session.
+  EXPECT_EQ(server_.CountOf("ClaimOutputs"), 0);
+  for (const v1::SubscriptionRequest& request : server_.RequestsOf<v1::SubscriptionRequest>()) {
+    EXPECT_EQ(request.end().keep_claims(), request.has_end());
+  }
 }
 
 }  // namespace

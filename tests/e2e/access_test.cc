@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "base/version.h"
+#include "e2e/subscription_call.h"
 #include "e2e/test_client.h"
 #include "support/test_server.h"
 
@@ -89,16 +90,18 @@ void AskStreams(TestClient* client, TestClient* worker, const std::string& call_
   }
   {
     grpc::ClientContext context;
-    const auto stream = client->stub()->StreamOutputs(&context);
-    v1::StreamOutputsRequest request;
-    request.mutable_open()->set_claim_token(token);
-    request.add_subscribe_call_ids(call_id);
-    stream->Write(request);
-    v1::StreamOutputsResponse response;
+    const auto stream = client->stub()->Session(&context);
+    v1::SessionRequest message;
+    v1::SubscriptionRequest* const subscription = message.add_subscriptions();
+    subscription->mutable_open()->set_claim_token(token);
+    subscription->add_subscribe_call_ids(call_id);
+    stream->Write(message);
+    v1::SessionResponse response;
     ASSERT_TRUE(stream->Read(&response));
-    ASSERT_EQ(response.outputs_size(), 0);
-    ASSERT_EQ(response.ended_size(), 1);
-    (*answers)["StreamOutputs"] = Text(response.ended(0).status());
+    ASSERT_EQ(response.subscriptions_size(), 1);
+    ASSERT_EQ(response.subscriptions(0).outputs_size(), 0);
+    ASSERT_EQ(response.subscriptions(0).ended_size(), 1);
+    (*answers)["Subscribe"] = Text(response.subscriptions(0).ended(0).status());
     context.TryCancel();
     stream->Finish();
   }
@@ -372,12 +375,12 @@ TEST_F(Access, RpcsThatStreamAskForTheRoleOfTheKind) {
     v1::QueryUploadResponse progress;
     expect("QueryUpload", is_client || is_worker,
            Summary(caller.Call(&v1::FunctionIo::Stub::QueryUpload, query, &progress)));
-    grpc::ClientContext output_context;
-    v1::StreamOutputsRequest open;
-    open.mutable_open()->set_claim_token(NewClaimToken());
-    expect("StreamOutputs", is_client,
-           AskBidiStream<v1::StreamOutputsResponse>(caller.stub()->StreamOutputs(&output_context),
-                                                    open));
+    if (role != "monitor") {
+      SubscriptionCall subscription(&caller);
+      subscription.Write(SubscriptionCall::Opening());
+      subscription.HalfClose();
+      expect("Subscribe", is_client, Text(subscription.NextEnd()));
+    }
     grpc::ClientContext session_context;
     v1::SessionRequest message;
     message.add_requests()->mutable_describe_calls()->add_call_ids(call_id);

@@ -16,7 +16,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "e2e/output_stream_call.h"
+#include "e2e/subscription_call.h"
 #include "e2e/test_client.h"
 #include "support/process_memory.h"
 #include "support/tcp_proxy.h"
@@ -33,7 +33,8 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr absl::Duration kPatience = absl::Seconds(60);
 // Enough for a busy machine to begin with what must be under way when a payload ends.
 constexpr absl::Duration kShortTtl = absl::Seconds(12);
-// A server gives up the write of an ended payload a second after the end; and what a busy machine adds.
+// A server gives up the write of an ended payload a second after the end; and what a busy machine
+// adds.
 constexpr absl::Duration kGivenUp = absl::Seconds(3);
 
 // How far a stream's bytes may run ahead of who reads them.
@@ -153,16 +154,18 @@ class UnreadStream {
  public:
   UnreadStream(const TestServer& server, const std::vector<std::string>& ids)
       : client_(server.Channel("client", Window(kSmallWindow))), call_(&client_) {
-    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+    v1::SubscriptionRequest request = SubscriptionCall::Opening();
     for (const std::string& id : ids) request.add_subscribe_call_ids(id);
     EXPECT_TRUE(call_.Write(request));
   }
   // How many payloads come yet; then the stream is over.
   int ReadRest() {
     int count = 0;
-    v1::StreamOutputsResponse response;
+    v1::SessionResponse response;
     while (call_.Read(&response)) {
-      for (const v1::ClaimedOutput& output : response.outputs()) count += output.has_payload();
+      for (const v1::SubscriptionResponse& part : response.subscriptions()) {
+        for (const v1::ClaimedOutput& output : part.outputs()) count += output.has_payload();
+      }
     }
     status_ = call_.Finish();
     return count;
@@ -171,7 +174,7 @@ class UnreadStream {
 
  private:
   TestClient client_;
-  OutputStreamCall call_;
+  SubscriptionCall call_;
   std::string status_;
 };
 
@@ -345,8 +348,8 @@ class TwoShardsTest : public SlowReaderTest {
   TwoShardsTest() : SlowReaderTest("[storage]\nshards = 2\n") {}
 };
 
-// The claim's reply is cancelled by the thread of one shard, in the middle of a group, and its claims
-// are also of the other one.
+// The claim's reply is cancelled by the thread of one shard, in the middle of a group, and its
+// claims are also of the other one.
 TEST_F(TwoShardsTest, AStalledClaimIsGivenBackWhenOneOfItsOutputsEnds) {
   const auto new_output = [this] {
     const std::string id = PutInputs(1, 1, absl::Minutes(10))[0];

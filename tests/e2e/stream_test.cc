@@ -1,4 +1,4 @@
-// StreamOutputs and Session over the real server.
+// Sessions and their subscriptions over the real server.
 
 #include <memory>
 #include <set>
@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include <gtest/gtest.h>
 
-#include "e2e/output_stream_call.h"
 #include "e2e/session_call.h"
+#include "e2e/subscription_call.h"
 #include "e2e/test_client.h"
 #include "support/test_server.h"
 
@@ -43,8 +43,8 @@ class StreamTest : public testing::Test {
 
 TEST_F(StreamTest, OutputsComeAsTheyAreReadyAndAcksRideAlong) {
   std::vector<std::string> ids;
-  OutputStreamCall call(client_.get());
-  v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+  SubscriptionCall call(client_.get());
+  v1::SubscriptionRequest request = SubscriptionCall::Opening();
   for (int i = 0; i < 10; ++i) {
     ids.push_back(NewInput());
     request.add_subscribe_call_ids(ids.back());
@@ -60,12 +60,7 @@ TEST_F(StreamTest, OutputsComeAsTheyAreReadyAndAcksRideAlong) {
     const v1::ClaimedOutput output = call.NextOutput();
     EXPECT_EQ(output.call_id(), ids[i]);
     EXPECT_EQ(output.payload().data(), absl::StrCat("output ", i));
-    v1::StreamOutputsRequest ack;
-    v1::AckItem* const item = ack.add_acks();
-    item->set_call_id(output.call_id());
-    item->set_fence(output.fence());
-    item->set_crc32c(output.payload().crc32c());
-    ASSERT_TRUE(call.Write(ack));
+    ASSERT_TRUE(call.Ack(output));
     EXPECT_EQ(call.NextAckResult(), "OK");
     EXPECT_EQ(client_->Describe(ids[i]).state(), v1::CALL_STATE_CONSUMED);
   }

@@ -11,7 +11,7 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
-#include "e2e/output_stream_call.h"
+#include "e2e/subscription_call.h"
 #include "e2e/test_client.h"
 #include "support/test_server.h"
 
@@ -29,7 +29,8 @@ class Tls : public ::testing::Test {
   void TearDown() override { EXPECT_EQ(server_.Stop(), 0) << server_.Log(); }
 
   // What `openssl s_client` says, with our client certificate unless told otherwise. It reads
-  // nothing and ends a while after the handshake, with -ign_eof when the server ends the connection.
+  // nothing and ends a while after the handshake, with -ign_eof when the server ends the
+  // connection.
   std::string Handshake(const std::string& options, const std::string& certificate = "client") {
     const std::string stem = absl::StrCat(server_.certificates(), "/", certificate);
     const std::string identity =
@@ -136,8 +137,8 @@ class IdentityTest : public Tls {
     TestClient client(channel);
     const std::string id = NewCallId();
     EXPECT_EQ(client.PutInput(id, "in"), "OK");
-    OutputStreamCall stream(&client);
-    EXPECT_TRUE(stream.Write(OutputStreamCall::Opening()));
+    SubscriptionCall stream(&client);
+    EXPECT_TRUE(stream.Write(SubscriptionCall::Opening()));
     grpc::ClientContext session_context;
     const auto session = client.stub()->Session(&session_context);
     Ends ends;

@@ -12,7 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "base/crc32c.h"
-#include "e2e/output_stream_call.h"
+#include "e2e/subscription_call.h"
 #include "rpc/served_store.h"
 #include "support/random_seed.h"
 
@@ -20,7 +20,8 @@ namespace mayfly {
 namespace {
 
 constexpr int kRounds = 150;
-// More than the sockets' buffers take, so that an answer with it leaves the server as the client reads.
+// More than the sockets' buffers take, so that an answer with it leaves the server as the client
+// reads.
 constexpr size_t kLargeBytes = 32 << 20;
 
 class CancelTest : public ::testing::Test {
@@ -41,8 +42,14 @@ class CancelTest : public ::testing::Test {
   }
   bool NothingIsClaimed() {
     const absl::Time give_up = absl::Now() + kPatience;
+    absl::Duration passed;
     while (served_.tenant()->ledger.claims() > 0 && absl::Now() < give_up) {
       absl::SleepFor(absl::Milliseconds(1));
+      // Those of a session wait for the client to come back; a lease would last for longer.
+      if (passed >= absl::Seconds(10)) continue;
+      passed += absl::Milliseconds(10);
+      served_.harness.clock.Advance(absl::Milliseconds(10));
+      served_.harness.Settle();
     }
     return served_.tenant()->ledger.claims() == 0;
   }
@@ -62,18 +69,30 @@ TEST_F(CancelTest, OutputStreamsHoldNothing) {
   for (int i = 0; i < 8; ++i) ids.push_back(served_.NewOutput(std::string(1000, 'x')));
   for (int round = 0; round < 4 * kRounds; ++round) {
     grpc::ClientContext context;
-    const auto stream = served_.client->stub()->StreamOutputs(&context);
+    const auto stream = served_.client->stub()->Session(&context);
     std::thread canceller = CancelSoon(&context, 2000);
-    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
-    for (const CallId& id : ids) request.add_subscribe_call_ids(id.ToString());
-    stream->Write(request);
-    v1::StreamOutputsResponse response;
+    v1::SessionRequest message;
+    v1::SubscriptionRequest* const opening = message.add_subscriptions();
+    *opening = SubscriptionCall::Opening();
+    for (const CallId& id : ids) opening->add_subscribe_call_ids(id.ToString());
+    const std::string token = opening->open().claim_token();
+    stream->Write(message);
+    v1::SessionResponse response;
     while (stream->Read(&response)) {
-      v1::StreamOutputsRequest releases;
-      for (const v1::ClaimedOutput& output : response.outputs()) {
-        releases.add_releases()->set_call_id(output.call_id());
-        releases.mutable_releases()->rbegin()->set_fence(output.fence());
-        releases.add_subscribe_call_ids(output.call_id());
+      v1::SessionRequest releases;
+      for (const v1::SubscriptionResponse& part : response.subscriptions()) {
+        for (const v1::ClaimedOutput& output : part.outputs()) {
+          v1::ReleaseItem* const release =
+              releases.add_requests()->mutable_release_outputs()->add_items();
+          release->set_call_id(output.call_id());
+          release->set_claim_token(token);
+          release->set_fence(output.fence());
+          releases.add_subscriptions()->add_subscribe_call_ids(output.call_id());
+          if (releases.subscriptions_size() >= 16) {
+            stream->Write(releases);
+            releases.Clear();
+          }
+        }
       }
       stream->Write(releases);
     }
@@ -82,8 +101,8 @@ TEST_F(CancelTest, OutputStreamsHoldNothing) {
   }
   EXPECT_TRUE(NothingIsClaimed());
   // Nobody waits for them any more either: one who comes gets all.
-  OutputStreamCall last(served_.client.get());
-  v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+  SubscriptionCall last(served_.client.get());
+  v1::SubscriptionRequest request = SubscriptionCall::Opening();
   for (const CallId& id : ids) request.add_subscribe_call_ids(id.ToString());
   ASSERT_TRUE(last.Write(request));
   for (size_t i = 0; i < ids.size(); ++i) EXPECT_NE(last.NextOutput().call_id(), "");
@@ -95,11 +114,12 @@ TEST_F(CancelTest, OutputStreamsTakeNothingThatComesLater) {
   for (int round = 0; round < kRounds; ++round) {
     const CallId id = served_.NewInput();
     grpc::ClientContext context;
-    const auto stream = served_.client->stub()->StreamOutputs(&context);
+    const auto stream = served_.client->stub()->Session(&context);
     std::thread canceller = CancelSoon(&context, 1000);
-    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
-    request.add_subscribe_call_ids(id.ToString());
-    stream->Write(request);
+    v1::SessionRequest message;
+    *message.add_subscriptions() = SubscriptionCall::Opening();
+    message.mutable_subscriptions(0)->add_subscribe_call_ids(id.ToString());
+    stream->Write(message);
     canceller.join();
     stream->Finish();
     served_.PutOutput(id);

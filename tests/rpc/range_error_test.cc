@@ -10,7 +10,7 @@
 #include <google/rpc/error_details.pb.h>
 #include <gtest/gtest.h>
 
-#include "e2e/output_stream_call.h"
+#include "e2e/subscription_call.h"
 #include "rpc/served_store.h"
 
 namespace mayfly {
@@ -113,14 +113,13 @@ google::rpc::Status DownloadPastTheEnd(ServedStore* served) {
   return WireStatusOf(stream->Finish());
 }
 
-Send RejectedStream(std::function<void(v1::StreamOutputsRequest*)> change) {
+Send RejectedSubscription(std::function<void(v1::SubscriptionRequest*)> change) {
   return [change](ServedStore* served) {
-    v1::StreamOutputsRequest request = OutputStreamCall::Opening();
+    v1::SubscriptionRequest request = SubscriptionCall::Opening();
     change(&request);
-    OutputStreamCall call(served->client.get());
+    SubscriptionCall call(served->client.get());
     call.Write(request);
-    call.FinishAfterRest();
-    return WireStatusOf(call.status());
+    return call.NextEnd();
   };
 }
 
@@ -217,13 +216,14 @@ const std::vector<RangeCase>& StreamCases() {
       {"segment.offset_bytes", "1", "0", "bytes",
        RejectedUpload([](auto*, auto* segment) { segment->set_offset_bytes(1); })},
       {"offset_bytes", "3", "2", "bytes", DownloadPastTheEnd},
-      {"subscribe_call_ids", "4", "3", "calls", RejectedStream([](auto* request) {
+      {"subscribe_call_ids", "4", "3", "calls", RejectedSubscription([](auto* request) {
          for (int i = 0; i < 4; ++i) request->add_subscribe_call_ids(NewCallId());
        })},
-      {"open.max_bytes", "67108865", "67108864", "bytes",
-       RejectedStream([](auto* request) { request->mutable_open()->set_max_bytes(67'108'865); })},
+      {"open.max_bytes", "67108865", "67108864", "bytes", RejectedSubscription([](auto* request) {
+         request->mutable_open()->set_max_bytes(67'108'865);
+       })},
       {"open.lease", "0", "1000", "ms",
-       RejectedStream([](auto* request) { request->mutable_open()->mutable_lease(); })},
+       RejectedSubscription([](auto* request) { request->mutable_open()->mutable_lease(); })},
   };
   return *cases;
 }

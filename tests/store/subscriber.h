@@ -70,8 +70,8 @@ class Subscriber {
     BeginEnd();
     return FinishEnd();
   }
-  void BeginEnd() {
-    subscription_->End([this] {
+  void BeginEnd(ClaimsAtEnd claims = ClaimsAtEnd::kRelease) {
+    subscription_->End(claims, [this] {
       MutexLock lock(&mutex_);
       is_over_ = true;
       changed_.NotifyAll();

@@ -28,7 +28,8 @@ class PlayedHost : public SubscriptionHost {
     offered_.insert(offered_.end(), call_ids.begin(), call_ids.end());
   }
   void ScheduleDelivery(std::shared_ptr<Subscription>) override { ++told_; }
-  void Release(const std::shared_ptr<Subscription>&, const std::vector<CallId>&) override {}
+  void Part(const std::shared_ptr<Subscription>&, const std::vector<CallId>&,
+            ClaimsAtEnd) override {}
   void OnAllReleased(absl::AnyInvocable<void()> done) override { done(); }
 
   std::vector<CallId> TakeOffered() { return std::exchange(offered_, {}); }

@@ -23,7 +23,7 @@ namespace mayfly {
 // The ways that payloads take.
 enum class Traffic {
   kBatches,   // calls of 1 KiB, an RPC for each step of all of them
-  kStream,    // the same, with outputs and acks on one StreamOutputs
+  kStream,    // the same, with outputs and acks on one session
   kSegments,  // a call whose payloads are uploaded and downloaded
 };
 inline constexpr std::array kAllTraffic = {Traffic::kBatches, Traffic::kStream, Traffic::kSegments};

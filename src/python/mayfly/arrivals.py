@@ -1,4 +1,4 @@
-"""Outputs as they arrive: StreamOutputs, opened again when it breaks."""
+"""Outputs as they arrive: a session with a subscription, opened again when it breaks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mayfly import fork, transport
 from mayfly.calls import Claimed
 from mayfly.connection import Connection
 from mayfly.errors import Cancelled, Error, LimitExceeded, Unavailable
-from mayfly.feed import Feed, OnArrivals, is_final
+from mayfly.feed import Arrival, Feed, OnArrivals, is_final
 from mayfly.outage import Outage
 from mayfly.v1 import function_io_pb2 as pb
 
@@ -71,16 +71,16 @@ class Arrivals(fork.Forkable):
             if self._feed.credit_is_worth_it():
                 self._changed.notify_all()
 
-    def is_current(self, claimed: Claimed) -> bool:
-        """Whether the stream that claimed it is still open. With its end the claim was released."""
-        return claimed.claim.token == self._feed.token
+    def is_current(self, arrival: Arrival) -> bool:
+        """Whether the session that brought it is still open. Otherwise its claim may be lost."""
+        return arrival.session == self._feed.session
 
     def outage(self) -> Unavailable | None:
         """Why the server cannot be reached now. None: it can, as far as is known."""
         return self._outage.error()
 
     def close(self) -> None:
-        """Ends the stream, which releases what was not acknowledged."""
+        """Ends the session. The server releases what was not acknowledged in 5 s."""
         with self._lock:
             self._closed = True
             call = self._call
@@ -132,9 +132,7 @@ class Arrivals(fork.Forkable):
         try:
             with self._connection.stub() as stub:
                 with self._lock:
-                    self._feed.open()
-                    token = self._feed.token
-                    call = stub.StreamOutputs(self._requests(token))
+                    call = stub.Session(self._requests(self._feed.open()))
                     self._call = call
                     if self._closed:
                         call.cancel()
@@ -145,6 +143,7 @@ class Arrivals(fork.Forkable):
                         arrivals, strays = self._feed.take(response)
                         self._changed.notify_all()
                     self._on_arrivals(arrivals, strays)
+                    self._feed.check(response)
         finally:
             self._outage.lasted(time.monotonic() - began)
             with self._lock:
@@ -152,17 +151,17 @@ class Arrivals(fork.Forkable):
                 self._call = None
                 self._changed.notify_all()
 
-    def _requests(self, token: bytes | None) -> Iterator[pb.StreamOutputsRequest]:
+    def _requests(self, session: int) -> Iterator[pb.SessionRequest]:
         """Taken by a thread of gRPC."""
         while True:
             with self._lock:
-                while (request := self._request(token)) is None:
-                    if self._closed or self._feed.token != token:
+                while (request := self._request(session)) is None:
+                    if self._closed or self._feed.session != session:
                         return
                     self._changed.wait()
             yield request
 
-    def _request(self, token: bytes | None) -> pb.StreamOutputsRequest | None:
-        if self._closed or self._feed.token != token:
+    def _request(self, session: int) -> pb.SessionRequest | None:
+        if self._closed or self._feed.session != session:
             return None
         return self._feed.next_request()

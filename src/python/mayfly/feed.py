@@ -1,7 +1,9 @@
-"""The client's side of one StreamOutputs after another. No I/O, not thread-safe.
+"""The client's side of one subscription after another, on one session after another. No I/O, not
+thread-safe.
 
-Calls are waited for until they arrive, over as many streams as it takes. What is under way or with
-the consumer takes part of a window; a new stream gets credit for the rest.
+Calls are waited for until they arrive, over as many sessions as it takes. What is under way or with
+the consumer takes part of a window; a new subscription gets credit for the rest. All have the same
+claim token, so that the claims of one pass to the next.
 """
 
 from __future__ import annotations
@@ -25,9 +27,10 @@ from mayfly.v1 import function_io_pb2 as pb
 
 _WINDOW_ITEMS = 1024
 _WINDOW_BYTES = 16 << 20
-# The default of limits.stream_subscriptions_max. A server would end the stream, and with it what all
-# others wait for.
+# The default of limits.stream_subscriptions_max. A server would end the subscription, and with it what
+# all others wait for.
 _SUBSCRIPTIONS_MAX = 65536
+_SUBSCRIPTION = 1  # the number of the only one of a session
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Arrival:
     call_id: str
     claimed: Claimed | None = None
     error: Error | None = None
+    session: int = 0  # which of the feed's
 
 
 # Gets arrivals, and the claims of outputs that nobody waits for any longer.
@@ -57,7 +61,9 @@ def weakly(method: OnArrivals) -> OnArrivals:
 class Feed:
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self.token: bytes | None = None  # of the stream under way
+        self.token = new_token()
+        self.session = 0  # the number of the one under way; 0: none is
+        self._last_session = 0
         self._waiting: dict[str, None] = {}
         self._subscribe: dict[str, None] = {}
         self._unsubscribe: dict[str, None] = {}
@@ -100,24 +106,27 @@ class Feed:
         self._credit_items += 1
         self._credit_bytes += len(claimed.data or b"")
 
-    def open(self) -> None:
-        """A new stream begins."""
-        self.token = new_token()
+    def open(self) -> int:
+        """A new session begins. Returns its number."""
+        self._last_session += 1
+        self.session = self._last_session
         self._is_opened = False
         self._subscribe = dict(self._waiting)
         self._unsubscribe.clear()
         self._credit_items = max(0, _WINDOW_ITEMS - self._taken_items)
         self._credit_bytes = max(0, _WINDOW_BYTES - self._taken_bytes)
+        return self.session
 
     def broken(self) -> None:
-        """The stream has ended, and what it claimed is released."""
-        self.token = None
+        """The session has ended. The server releases what it claimed, unless another begins in 5 s."""
+        self.session = 0
 
-    def next_request(self) -> pb.StreamOutputsRequest | None:
+    def next_request(self) -> pb.SessionRequest | None:
         """What is to be sent now. None: nothing."""
-        if self.token is None:
+        if not self.session:
             return None
-        request = pb.StreamOutputsRequest()
+        message = pb.SessionRequest()
+        request = message.subscriptions.add(number=_SUBSCRIPTION)
         if not self._is_opened:
             request.open.claim_token = self.token
             request.open.max_bytes = MESSAGE_DATA_BYTES_MAX
@@ -132,17 +141,29 @@ class Feed:
             request.credit.bytes = self._credit_bytes
             self._credit_items = 0
             self._credit_bytes = 0
-        return request
+        return message
 
     def credit_is_worth_it(self) -> bool:
         return self._credit_items * 2 >= _WINDOW_ITEMS or self._credit_bytes * 2 >= _WINDOW_BYTES
 
-    def take(self, response: pb.StreamOutputsResponse) -> tuple[list[Arrival], list[Claim]]:
+    def take(self, response: pb.SessionResponse) -> tuple[list[Arrival], list[Claim]]:
         """What arrived, and claims of what nobody waits for any longer, to be released."""
         arrivals: list[Arrival] = []
         strays: list[Claim] = []
-        assert self.token is not None
-        for output in response.outputs:
+        for part in response.subscriptions:
+            self._take_part(part, arrivals, strays)
+        return arrivals, strays
+
+    def check(self, response: pb.SessionResponse) -> None:
+        """Raises why the subscription has ended, if it has."""
+        for part in response.subscriptions:
+            if part.HasField("end"):
+                raise from_status(part.end, "")
+
+    def _take_part(
+        self, part: pb.SubscriptionResponse, arrivals: list[Arrival], strays: list[Claim]
+    ) -> None:
+        for output in part.outputs:
             call_id = output.call_id
             self._taken_items += 1
             self._taken_bytes += len(output.payload.data)
@@ -158,14 +179,13 @@ class Feed:
                     arrivals.append(Arrival(call_id, error=error))
                 continue
             if self._was_waited_for(call_id):
-                arrivals.append(Arrival(call_id, claimed))
+                arrivals.append(Arrival(call_id, claimed, session=self.session))
             else:
                 self.return_credit(claimed)
                 strays.append(claimed.claim)
-        for end in response.ended:
+        for end in part.ended:
             if self._was_waited_for(end.call_id):
                 arrivals.append(Arrival(end.call_id, error=from_status(end.status, end.call_id)))
-        return arrivals, strays
 
     def fail(self, error: Error) -> list[Arrival]:
         """Asking again does not help: everything that is waited for ends."""
@@ -183,7 +203,7 @@ class Feed:
 
 
 def is_final(error: Error) -> bool:
-    """Of what ended a stream: all else may be the network's doing."""
+    """Of what ended a session: all else may be the network's doing."""
     return isinstance(error, (Cancelled, InvalidArgument, PermissionDenied, ProtocolError))
 
 

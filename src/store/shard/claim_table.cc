@@ -70,6 +70,15 @@ void ClaimTable::ForgetHolder(const Record& record) {
   if (held->second.empty()) fences_by_holder_.erase(held);
 }
 
+void ClaimTable::ReplaceHolder(const Claimant* holder, const Claimant* by) {
+  const auto held = fences_by_holder_.find(holder);
+  if (held == fences_by_holder_.end() || by == holder) return;
+  const absl::flat_hash_set<uint64_t> fences = std::move(held->second);
+  fences_by_holder_.erase(held);
+  for (const uint64_t fence : fences) claims_.at(key_by_fence_.at(fence)).holder = by;
+  if (by != nullptr) fences_by_holder_[by].insert(fences.begin(), fences.end());
+}
+
 std::vector<CallKey> ClaimTable::EndClaimsOf(const Claimant* holder) {
   std::vector<CallKey> keys;
   const auto held = fences_by_holder_.find(holder);

@@ -1,9 +1,10 @@
 // A ClaimTable knows which outputs of a shard's calls are claimed, by whom, and until when.
 //
-// A call has at most one claim. The rules decide about claims (call/apply.h); Update makes the table
-// agree with what they decided. A claim may have a holder, with whose end it ends.
+// A call has at most one claim. The rules decide about claims (call/apply.h); Update makes the
+// table agree with what they decided. A claim may have a holder, with whose end it ends.
 //
-// Add, Update, Find, NoteSent and SetHolder are O(1); TakeLapsed costs what it returns. Holds no row, owns
+// Add, Update, Find, NoteSent and SetHolder are O(1); TakeLapsed costs what it returns,
+// ReplaceHolder what it changes. Holds no row, owns
 // no thread and reads no clock: times are elapsed time, in milliseconds. Not thread-safe.
 #pragma once
 
@@ -42,8 +43,8 @@ class ClaimTable {
   // Null when the call's output is not claimed.
   const Claim* Find(const CallKey& key) const;
 
-  // The call has a new claim, as the rules decided, in place of one that it may have had. The lease of
-  // the tenant's quota lasts as long as the claim.
+  // The call has a new claim, as the rules decided, in place of one that it may have had. The lease
+  // of the tenant's quota lasts as long as the claim.
   void Add(const CallKey& key, const Claim& claim, ClaimLease quota);
   // Replaces the call's claim `before` by `after`, as the rules decided: the same one renewed, or
   // none. True when the call had a claim and has none any more.
@@ -56,6 +57,8 @@ class ClaimTable {
 
   // The call is claimed, and its claim ends with the holder, which is not dereferenced.
   void SetHolder(const CallKey& key, const Claimant* holder);
+  // The claims of a holder go on with another, or null: without one.
+  void ReplaceHolder(const Claimant* holder, const Claimant* by);
   // Ends the claims of a holder. Returns their calls.
   std::vector<CallKey> EndClaimsOf(const Claimant* holder);
 

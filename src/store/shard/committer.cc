@@ -11,8 +11,8 @@ namespace {
 
 // How often an idle driver looks at the timers: the wheel's own granularity.
 constexpr absl::Duration kTick = absl::Milliseconds(100);
-// A driver without timers ticks on for 10 s. So a caller with one claim after another, whose lease is a
-// timer each, does not wake it each time.
+// A driver without timers ticks on for 10 s. So a caller with one claim after another, whose lease
+// is a timer each, does not wake it each time.
 constexpr int kIdleTicksMax = 100;
 // A group's size bounds how long a request waits for its neighbours.
 constexpr size_t kGroupRequestsMax = 4096;
@@ -87,6 +87,16 @@ void Committer::Release(std::shared_ptr<Claimant> claimant, std::vector<WantedCa
                                        .calls = std::move(calls),
                                        .purpose = Registration::Purpose::kRelease});
   WakeDriver();
+}
+
+// Before whatever comes later: an end of the successor finds the claims.
+void Committer::PassOn(std::shared_ptr<Claimant> claimant, std::shared_ptr<Claimant> successor) {
+  MutexLock lock(&mutex_);
+  queue_.work.registrations.push_back({.claimant = std::move(claimant),
+                                       .calls = {},
+                                       .purpose = Registration::Purpose::kPassOn,
+                                       .successor = std::move(successor)});
+  LeaveToDriver();
 }
 
 void Committer::Recheck(std::vector<CallKey> calls) {

@@ -1,16 +1,17 @@
 // A Committer brings work to a Shard from many threads, and sees to it that one at a time decides.
 //
-// What comes while a group is being decided collects, and makes the next group. Requests that need no
-// sync, as many as a message has, are committed inline, by the thread that submits them, while nobody
-// else commits: that saves two switches of threads, and wakes the committer only for what waits.
+// What comes while a group is being decided collects, and makes the next group. Requests that need
+// no sync, as many as a message has, are committed inline, by the thread that submits them, while
+// nobody else commits: that saves two switches of threads, and wakes the committer only for what
+// waits.
 //
 //   Submit, Register ...   any thread     queue, or commit inline
 //   Step                   the driver     one group with all that has collected, the erasures of the
 //                                         group before, and the sync of both
 //
-// A group is not held up by the disk: while the driver syncs, inline groups are committed that leave
-// the calls alone whose changes are not answered. A busy shard so pays one sync for a group, and
-// answers removals with the next group's sync.
+// A group is not held up by the disk: while the driver syncs, inline groups are committed that
+// leave the calls alone whose changes are not answered. A busy shard so pays one sync for a group,
+// and answers removals with the next group's sync.
 //
 // The driver is one thread that calls Wait and Step in turns (commit_thread.h), or a test.
 #pragma once
@@ -32,8 +33,8 @@ namespace mayfly {
 
 class Committer {
  public:
-  // How much a thread commits inline at once: a message of a session. Of calls that are claimed it takes
-  // fewer, because their outputs are read and opened on the same thread afterwards.
+  // How much a thread commits inline at once: a message of a session. Of calls that are claimed it
+  // takes fewer, because their outputs are read and opened on the same thread afterwards.
   static constexpr size_t kInlineRequestsMax = 256;
   static constexpr uint64_t kInlineBytesMax = 512 << 10;
   static constexpr size_t kInlineCallsMax = 32;
@@ -48,12 +49,14 @@ class Committer {
 
   // The requests hold room in the queue (store/quota.h), which bounds it.
   void Submit(std::vector<Request> requests) EXCLUDES_LOCK(mutex_);
-  // See Registration::Purpose for these three.
+  // See Registration::Purpose for these four.
   void Register(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
       EXCLUDES_LOCK(mutex_);
   void Unregister(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
       EXCLUDES_LOCK(mutex_);
   void Release(std::shared_ptr<Claimant> claimant, std::vector<WantedCall> calls)
+      EXCLUDES_LOCK(mutex_);
+  void PassOn(std::shared_ptr<Claimant> claimant, std::shared_ptr<Claimant> successor)
       EXCLUDES_LOCK(mutex_);
   // Offers the calls once more to those that wait for them.
   void Recheck(std::vector<CallKey> calls) EXCLUDES_LOCK(mutex_);
@@ -92,9 +95,9 @@ class Committer {
   void WakeDriver() REQUIRES_LOCK(mutex_);
   void LeaveToDriver() REQUIRES_LOCK(mutex_);
 
-  // Whether this thread may commit its requests inline: nobody else commits, no sync will be needed,
-  // and no change of the calls is unanswered. They may overtake queued requests, which are not
-  // answered either.
+  // Whether this thread may commit its requests inline: nobody else commits, no sync will be
+  // needed, and no change of the calls is unanswered. They may overtake queued requests, which are
+  // not answered either.
   bool MayCommitInline() const REQUIRES_LOCK(mutex_);
   bool MayCommitInline(const std::vector<Request>& requests, uint64_t bytes) const
       REQUIRES_LOCK(mutex_);

@@ -68,8 +68,11 @@ void Offers::Register(const Registration& registration) {
 }
 
 void Offers::Unregister(const Registration& registration) {
-  RemoveWaits(registration);
   Claimant* const claimant = registration.claimant.get();
+  if (registration.purpose == Registration::Purpose::kPassOn) {
+    return shard_.claims_.ReplaceHolder(claimant, registration.successor.get());
+  }
+  RemoveWaits(registration);
   const bool releases = registration.purpose == Registration::Purpose::kRelease;
   // A poll has one registration, a subscription many.
   if (releases || claimant->terms().wait_until_ms != 0) shard_.waits_.CancelTimer(claimant);

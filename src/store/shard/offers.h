@@ -1,8 +1,8 @@
-// Offers is how a group meets the claimants of its shard: it offers them calls, and makes the claims
-// that they take.
+// Offers is how a group meets the claimants of its shard: it offers them calls, and makes the
+// claims that they take.
 //
-// A call with a change that is not answered is offered when it is: nobody may see what a loss of power
-// could take back. For the shard's committer.
+// A call with a change that is not answered is offered when it is: nobody may see what a loss of
+// power could take back. For the shard's committer.
 #pragma once
 
 #include <memory>
@@ -17,13 +17,13 @@ class Offers {
  public:
   Offers(Shard* shard, Group* group) : shard_(*shard), group_(*group) {}
 
-  // Offers calls that have changed to those that wait for them, first come, first served. A claimant
-  // hears once of all that the group has brought it.
+  // Offers calls that have changed to those that wait for them, first come, first served. A
+  // claimant hears once of all that the group has brought it.
   void ServeWoken();
-  // In the order in which they came. To be called after the group's requests were decided: an ack that
-  // was sent before the release counts.
+  // In the order in which they came. To be called after the group's requests were decided: an ack
+  // that was sent before the release counts.
   void Handle(std::vector<Registration> registrations);
-  // kUnregister and kRelease, which need no call to be loaded.
+  // kUnregister, kRelease and kPassOn, which need no call to be loaded.
   void Unregister(const Registration& registration);
 
  private:

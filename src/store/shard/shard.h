@@ -1,13 +1,13 @@
-// A Shard is what one committer at a time decides about: the calls whose ids fall to it, their claims,
-// and the claimants that wait for them.
+// A Shard is what one committer at a time decides about: the calls whose ids fall to it, their
+// claims, and the claimants that wait for them.
 //
 // RunGroup takes what has collected and makes one group of it:
 //
 //   what was sent, timers -> load -> serve the waiters of changed calls -> decide requests
 //        -> registrations -> commit
 //
-// No locks and no threads: the committer calls it, one call after another. Callbacks of requests and
-// claimants run within it.
+// No locks and no threads: the committer calls it, one call after another. Callbacks of requests
+// and claimants run within it.
 #pragma once
 
 #include <cstdint>
@@ -44,10 +44,12 @@ struct Registration {
     kRegister,    // offers it the calls, once and then whenever something becomes of them
     kUnregister,  // it waits no longer for these
     kRelease,     // the same, and releases the claims that are its own
+    kPassOn,  // its claims are the successor's from now on, or nobody's: they last for their leases
   };
   std::shared_ptr<Claimant> claimant;
   std::vector<WantedCall> calls;
   Purpose purpose = Purpose::kRegister;
+  std::shared_ptr<Claimant> successor = nullptr;
 };
 
 // What has collected for the next group.
@@ -59,8 +61,8 @@ struct GroupWork {
   bool drain = false;
 };
 
-// Calls with changes that are not answered: those whose secrets are still to be overwritten, and those
-// whose sync is in flight.
+// Calls with changes that are not answered: those whose secrets are still to be overwritten, and
+// those whose sync is in flight.
 struct UnansweredCalls {
   absl::flat_hash_set<CallKey> erasing;
   absl::flat_hash_set<CallKey> syncing;
@@ -70,13 +72,13 @@ struct UnansweredCalls {
 
 class Shard {
  public:
-  // `usage` is what storage has recorded of this shard. `unanswered` outlives it and changes between
-  // groups only.
+  // `usage` is what storage has recorded of this shard. `unanswered` outlives it and changes
+  // between groups only.
   Shard(uint32_t number, const StoreContext& context, Sweeper* sweeper, Uploads* uploads,
         const UnansweredCalls* unanswered, const std::vector<TenantUsage>& usage);
 
-  // After an error of storage the shard is dropped: everything is answered STORAGE_DOWN, nothing is left
-  // to sync, and nothing is decided any more.
+  // After an error of storage the shard is dropped: everything is answered STORAGE_DOWN, nothing is
+  // left to sync, and nothing is decided any more.
   Unsynced RunGroup(GroupWork work, Erases erases);
   // The sync of an earlier group has failed: so has the shard.
   void Fail(const absl::Status& status, std::vector<Answer> answers);

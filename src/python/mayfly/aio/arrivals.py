@@ -1,4 +1,4 @@
-"""Outputs as they arrive: StreamOutputs, opened again when it breaks."""
+"""Outputs as they arrive: a session with a subscription, opened again when it breaks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, AsyncIterator, Iterable
 from mayfly.aio.connection import AsyncConnection
 from mayfly.calls import Claimed
 from mayfly.errors import Cancelled, Error, LimitExceeded, Unavailable
-from mayfly.feed import Feed, OnArrivals, is_final
+from mayfly.feed import Arrival, Feed, OnArrivals, is_final
 from mayfly.outage import Outage
 from mayfly.v1 import function_io_pb2 as pb
 
@@ -53,16 +53,16 @@ class AsyncArrivals:
         if self._feed.credit_is_worth_it():
             self._changed.set()
 
-    def is_current(self, claimed: Claimed) -> bool:
-        """Whether the stream that claimed it is still open. With its end the claim was released."""
-        return claimed.claim.token == self._feed.token
+    def is_current(self, arrival: Arrival) -> bool:
+        """Whether the session that brought it is still open. Otherwise its claim may be lost."""
+        return arrival.session == self._feed.session
 
     def outage(self) -> Unavailable | None:
         """Why the server cannot be reached now. None: it can, as far as is known."""
         return self._outage.error()
 
     def close(self) -> None:
-        """Ends the stream, which releases what was not acknowledged."""
+        """Ends the session. The server releases what was not acknowledged in 5 s."""
         self._is_closed = True
         if self._task is not None:
             self._task.cancel()
@@ -108,14 +108,14 @@ class AsyncArrivals:
         began = time.monotonic()
         try:
             async with self._connection.stub() as stub:
-                self._feed.open()
-                call = stub.StreamOutputs(self._requests(self._feed.token))
+                call = stub.Session(self._requests(self._feed.open()))
                 async for response in call:
                     self._outage.over()
                     self._connection.reached()
                     arrivals, strays = self._feed.take(response)
                     self._changed.set()
                     self._on_arrivals(arrivals, strays)
+                    self._feed.check(response)
         finally:
             self._outage.lasted(time.monotonic() - began)
             self._feed.broken()
@@ -123,8 +123,8 @@ class AsyncArrivals:
             if call is not None:
                 call.cancel()
 
-    async def _requests(self, token: bytes | None) -> AsyncIterator[pb.StreamOutputsRequest]:
-        while self._feed.token == token:
+    async def _requests(self, session: int) -> AsyncIterator[pb.SessionRequest]:
+        while self._feed.session == session:
             request = self._feed.next_request()
             if request is not None:
                 yield request

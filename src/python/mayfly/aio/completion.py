@@ -69,8 +69,8 @@ class AsyncCompletion(AsyncIterator[tuple[str, ResultT]], Generic[ResultT]):
         await self._take_delivered()
         while self._left and not self._is_closed:
             arrival = await self._next_arrival()
-            if arrival.claimed is not None and not self._arrivals.is_current(arrival.claimed):
-                # Its stream has ended, and released it: it will come again.
+            if arrival.claimed is not None and not self._arrivals.is_current(arrival):
+                # Its session has ended, and perhaps its claim: it will come again.
                 self._retrievals.let_go(arrival.claimed.claim)
                 self._arrivals.return_credit(arrival.claimed)
                 self._arrivals.subscribe([arrival.call_id])
