@@ -20,6 +20,10 @@ from mayfly.settings import Settings
 _CLOSED = re.compile("closed channel|Channel closed")
 
 
+def _secure_channel(*arguments: Any) -> Any:
+    return transport.grpc().secure_channel(*arguments)
+
+
 class Connection(fork.Forkable):
     """Thread-safe. The child of a fork forgets the channels, and opens its own."""
 
@@ -63,12 +67,12 @@ class Connection(fork.Forkable):
         """After an interrupt, which may have left a lock of gRPC's channel locked for ever: later calls
         have another one. It is closed by a thread, which in that case waits and keeps it: to free it
         would take the lock too."""
-        if channel is None:
+        if channel is None or channel.rpcs is None:  # mayfly._native leaves nothing locked
             return
         with self._lock:
             self._channels.drop(channel)
         with contextlib.suppress(RuntimeError):  # the interpreter ends
-            self.tasks.start("mayfly-close", channel.channel.close)
+            self.tasks.start("mayfly-close", channel.close)
 
     def _known(self, error: Exception, channel: Channel | None, large: bool = False) -> Exception:
         """As an `Error`, if it is of gRPC. A channel that does not reach the server is given up."""
@@ -105,7 +109,7 @@ class Connection(fork.Forkable):
     def _channel(self, large: bool = False) -> Channel:
         with self._lock:
             self.closing.check()
-            return self._channels.channel(large, transport.grpc().secure_channel)
+            return self._channels.channel(large, _secure_channel)
 
     def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
@@ -114,7 +118,11 @@ class Connection(fork.Forkable):
             channel = None
             try:
                 channel = self._channel()
-                response = getattr(channel.stub, method)(request, timeout=left)
+                response = None
+                if channel.native is not None:
+                    response = channel.native.call(method, request, left)
+                if response is None:
+                    response = getattr(channel.stub, method)(request, timeout=left)
                 self.reached()
                 return response
             except Exception as error:

@@ -1,0 +1,73 @@
+// A Channel is a connection of a Python client to its server, on which requests travel by sessions.
+//
+// It is opened with one certificate: when that is replaced, another channel is opened. It makes one
+// attempt of each request, and says how an RPC would have ended. It has a thread, which never takes
+// the interpreter's lock.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include <grpcpp/channel.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/generic/generic_stub.h>
+
+#include "base/mutex.h"
+#include "python_native/request.h"
+#include "python_native/session.h"
+
+namespace mayfly::python {
+
+struct ChannelOptions {
+  std::string target;
+  std::string ca, key, certificate;  // in PEM
+  std::string server_name;           // empty: the target's
+  absl::Duration keepalive_time;
+  absl::Duration keepalive_timeout;
+  absl::Duration reconnect_pause_max;
+};
+
+// Thread-safe.
+class Channel : public Session::Owner {
+ public:
+  // Connects with the first request.
+  explicit Channel(const ChannelOptions& options);
+  // Closes it. Not on its own thread.
+  ~Channel() override;
+
+  // `message` is what was serialized for request->method(). It is copied.
+  void Send(const std::shared_ptr<Request>& request, absl::string_view message)
+      EXCLUDES_LOCK(mutex_);
+  // Nobody waits for the answer any longer. Claims that it brings all the same are given back. False
+  // when the answer has come before.
+  bool Abandon(Request* request, absl::string_view message) EXCLUDES_LOCK(mutex_);
+  // Gives back what `request` has claimed, as its answer says.
+  void ReleaseClaims(absl::string_view claim_request, const Answer& answer) EXCLUDES_LOCK(mutex_);
+  // Requests under way, and later ones, end with CANCELLED.
+  void Close() EXCLUDES_LOCK(mutex_);
+
+ private:
+  void OnAnswer(const std::shared_ptr<Request>& request, Answer answer) override;
+  void OnEnd(Session* session) override EXCLUDES_LOCK(mutex_);
+
+  void Run();
+  void CheckIdle() EXCLUDES_LOCK(mutex_);
+  // Null when the channel is closed.
+  std::shared_ptr<Session> Current() EXCLUDES_LOCK(mutex_);
+
+  grpc::GenericStub stub_;
+  grpc::CompletionQueue queue_;
+  Mutex mutex_;
+  ConditionVariable session_ended_;
+  bool is_closed_ GUARDED_BY(mutex_) = false;
+  bool is_shut_down_ GUARDED_BY(mutex_) = false;
+  std::shared_ptr<Session> current_ GUARDED_BY(mutex_);  // null: the next request opens one
+  std::vector<std::shared_ptr<Session>> sessions_ GUARDED_BY(mutex_);  // all that have not ended
+  std::thread thread_;
+};
+
+}  // namespace mayfly::python
