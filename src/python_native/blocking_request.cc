@@ -4,8 +4,8 @@
 
 namespace mayfly::python {
 
-BlockingRequest::Wait BlockingRequest::AwaitAnswer(const timespec& end) {
-  if (sem_clockwait(&answered_, CLOCK_MONOTONIC, &end) == 0) return Wait::kAnswered;
+BlockingRequest::Wait BlockingRequest::AwaitWakeUp(const timespec& end) {
+  if (sem_clockwait(&woken_up_, CLOCK_MONOTONIC, &end) == 0) return Wait::kWokenUp;
   return errno == EINTR ? Wait::kInterrupted : Wait::kTimedOut;
 }
 

@@ -1,8 +1,6 @@
 #include "python_native/channel.h"
 
 #include <algorithm>
-#include <chrono>
-#include <csignal>
 #include <utility>
 
 #include <grpcpp/create_channel.h>
@@ -15,8 +13,6 @@ namespace mayfly::python {
 namespace {
 
 constexpr int kReconnectMsMin = 100;
-// Between two looks at sessions that may be idle.
-constexpr std::chrono::seconds kIdleInterval(5);
 // As client/connections.cc: a connection to every address that the name has.
 constexpr char kServiceConfig[] = R"({"loadBalancingConfig": [{"round_robin": {}}]})";
 
@@ -63,7 +59,7 @@ class ReleaseRequest : public Request {
 }  // namespace
 
 Channel::Channel(const ChannelOptions& options)
-    : stub_(OpenChannel(options)), thread_([this] { Run(); }) {}
+    : stub_(OpenChannel(options)), loop_([this] { return CheckIdle(); }) {}
 
 Channel::~Channel() { Close(); }
 
@@ -72,6 +68,17 @@ void Channel::Send(const std::shared_ptr<Request>& request, absl::string_view me
     if (session->Send(request, message)) return;
   }
   request->TakeAnswer(Closed());
+}
+
+void Channel::SendWatched(const std::shared_ptr<Request>& request, absl::string_view message) {
+  bool is_first = false;
+  {
+    MutexLock lock(&mutex_);
+    is_first = !is_watched_;
+    is_watched_ = true;
+  }
+  if (is_first) loop_.BeginWatch();
+  Send(request, message);
 }
 
 bool Channel::Abandon(Request* request, absl::string_view message) {
@@ -102,7 +109,7 @@ std::shared_ptr<Session> Channel::Current() {
     if (is_closed_) return nullptr;
     if (current_ != nullptr && current_->IsOfUse()) return current_;
     retired = std::move(current_);
-    current = std::make_shared<Session>(this, &stub_, &queue_);
+    current = std::make_shared<Session>(this, &stub_, loop_.queue());
     sessions_.push_back(current);
     current_ = current;
   }
@@ -131,40 +138,14 @@ void Channel::OnEnd(Session* session) {
   session_ended_.NotifyAll();
 }
 
-void Channel::CheckIdle() {
+bool Channel::CheckIdle() {
   std::vector<std::shared_ptr<Session>> sessions;
   {
     MutexLock lock(&mutex_);
     sessions = sessions_;
   }
   for (const auto& session : sessions) session->CheckIdle();
-}
-
-void Channel::Run() {
-  // Signals are the program's.
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  while (true) {
-    bool is_idle = false;
-    {
-      MutexLock lock(&mutex_);
-      is_idle = sessions_.empty();
-    }
-    const auto until = is_idle ? std::chrono::system_clock::time_point::max()
-                               : std::chrono::system_clock::now() + kIdleInterval;
-    switch (queue_.AsyncNext(&tag, &ok, until)) {
-      case grpc::CompletionQueue::SHUTDOWN:
-        return;
-      case grpc::CompletionQueue::TIMEOUT:
-        CheckIdle();
-        break;
-      case grpc::CompletionQueue::GOT_EVENT:
-        static_cast<Event*>(tag)->OnEvent(ok);
-    }
-  }
+  return !sessions.empty();
 }
 
 void Channel::Close() {
@@ -174,17 +155,17 @@ void Channel::Close() {
     is_closed_ = true;
     sessions = sessions_;
   }
+  loop_.BeginWatch();
   for (const auto& session : sessions) session->Cancel();
   sessions.clear();
   {
     MutexLock lock(&mutex_);
     while (!sessions_.empty()) session_ended_.Wait(&mutex_);
-    if (is_shut_down_) return;
-    is_shut_down_ = true;
+    if (is_stopped_) return;
+    is_stopped_ = true;
     current_ = nullptr;
   }
-  queue_.Shutdown();
-  thread_.join();
+  loop_.Stop();
 }
 
 }  // namespace mayfly::python

@@ -1,22 +1,21 @@
 // A Channel is a connection of a Python client to its server, on which requests travel by sessions.
 //
 // It is opened with one certificate: when that is replaced, another channel is opened. It makes one
-// attempt of each request, and says how an RPC would have ended. It has a thread, which never takes
-// the interpreter's lock.
+// attempt of each request, and says how an RPC would have ended. Nothing in it takes the interpreter's
+// lock.
 #pragma once
 
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include <grpcpp/channel.h>
-#include <grpcpp/completion_queue.h>
 #include <grpcpp/generic/generic_stub.h>
 
 #include "base/mutex.h"
+#include "python_native/event_loop.h"
 #include "python_native/request.h"
 #include "python_native/session.h"
 
@@ -36,12 +35,18 @@ class Channel : public Session::Owner {
  public:
   // Connects with the first request.
   explicit Channel(const ChannelOptions& options);
-  // Closes it. Not on its own thread.
+  // Closes it.
   ~Channel() override;
 
   // `message` is what was serialized for request->method(). It is copied.
   void Send(const std::shared_ptr<Request>& request, absl::string_view message)
       EXCLUDES_LOCK(mutex_);
+  // Likewise, of a request whose answer comes while no thread waits in Await.
+  void SendWatched(const std::shared_ptr<Request>& request, absl::string_view message)
+      EXCLUDES_LOCK(mutex_);
+  BlockingRequest::Wait Await(BlockingRequest* request, const timespec& end) {
+    return loop_.Await(request, end);
+  }
   // Nobody waits for the answer any longer. Claims that it brings all the same are given back. False
   // when the answer has come before.
   bool Abandon(Request* request, absl::string_view message) EXCLUDES_LOCK(mutex_);
@@ -54,20 +59,20 @@ class Channel : public Session::Owner {
   void OnAnswer(const std::shared_ptr<Request>& request, Answer answer) override;
   void OnEnd(Session* session) override EXCLUDES_LOCK(mutex_);
 
-  void Run();
-  void CheckIdle() EXCLUDES_LOCK(mutex_);
+  // False when there is no session.
+  bool CheckIdle() EXCLUDES_LOCK(mutex_);
   // Null when the channel is closed.
   std::shared_ptr<Session> Current() EXCLUDES_LOCK(mutex_);
 
   grpc::GenericStub stub_;
-  grpc::CompletionQueue queue_;
   Mutex mutex_;
   ConditionVariable session_ended_;
   bool is_closed_ GUARDED_BY(mutex_) = false;
-  bool is_shut_down_ GUARDED_BY(mutex_) = false;
+  bool is_stopped_ GUARDED_BY(mutex_) = false;
+  bool is_watched_ GUARDED_BY(mutex_) = false;
   std::shared_ptr<Session> current_ GUARDED_BY(mutex_);  // null: the next request opens one
   std::vector<std::shared_ptr<Session>> sessions_ GUARDED_BY(mutex_);  // all that have not ended
-  std::thread thread_;
+  EventLoop loop_;
 };
 
 }  // namespace mayfly::python

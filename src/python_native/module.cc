@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include <pybind11/pybind11.h>
 
 #include "python_native/blocking_request.h"
@@ -80,7 +81,7 @@ py::object Call(Channel& channel, int method, const py::bytes& message, double t
     PyThreadState* const state = PyEval_SaveThread();
     if (!is_sent) channel.Send(request, text);
     is_sent = true;
-    wait = request->AwaitAnswer(end);
+    wait = channel.Await(request.get(), end);
     const bool is_late =
         wait == BlockingRequest::Wait::kTimedOut && channel.Abandon(request.get(), text);
     PyEval_RestoreThread(state);
@@ -120,7 +121,7 @@ LoopRequest Start(const std::shared_ptr<Channel>& channel, int method, const py:
   const auto request = std::make_shared<MailedRequest>(method, key, mailbox);
   {
     py::gil_scoped_release release;
-    channel->Send(request, TextOf(message));
+    channel->SendWatched(request, TextOf(message));
   }
   return LoopRequest(channel, request, message);
 }
@@ -137,6 +138,8 @@ py::list TakeAll(Mailbox& mailbox) {
 
 // Local to this module: the child of a fork loads a copy of it, with types of its own.
 PYBIND11_MODULE(_native, module) {
+  // Deadlock detection, which Abseil has in Debian, takes another lock at every lock.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   py::class_<Channel, std::shared_ptr<Channel>>(module, "Channel", py::module_local())
       .def(py::init(&OpenChannel), py::kw_only(), py::arg("target"), py::arg("ca"), py::arg("key"),
            py::arg("cert"), py::arg("server_name"), py::arg("keepalive_time"),

@@ -15,21 +15,15 @@
 #include <grpcpp/generic/generic_stub.h>
 
 #include "base/mutex.h"
+#include "python_native/event_loop.h"
 #include "python_native/request.h"
 
 namespace mayfly::python {
 
-// An operation of gRPC that is under way; a tag of the completion queue.
-class Event {
- public:
-  virtual ~Event() = default;
-  virtual void OnEvent(bool ok) = 0;
-};
-
 // Thread-safe. Its owner keeps it until OnEnd.
 class Session {
  public:
-  // Called on the thread of the completion queue, without a lock.
+  // Called on the thread that polls the queue, without a lock.
   class Owner {
    public:
     virtual ~Owner() = default;
