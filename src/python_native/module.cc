@@ -4,8 +4,10 @@
 // details are a serialized google.rpc.Status or empty.
 #include <algorithm>
 #include <ctime>
+#include <cxxabi.h>
 #include <memory>
 #include <string>
+#include <unistd.h>
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
@@ -35,6 +37,20 @@ timespec MonotonicAfter(double seconds) {
     ++time.tv_sec;
   }
   return time;
+}
+
+// Runs `work` without the interpreter's lock. When the interpreter ends meanwhile, taking the lock
+// again ends the thread by unwinding its stack. Here it sleeps for the rest of the process instead:
+// the destructors on the stack need the lock, and pybind11's do not let an unwinding through.
+template <typename Work>
+void WithoutLock(Work work) {
+  PyThreadState* const state = PyEval_SaveThread();
+  work();
+  try {
+    PyEval_RestoreThread(state);
+  } catch (const abi::__forced_unwind&) {
+    while (true) pause();
+  }
 }
 
 absl::string_view TextOf(const py::bytes& bytes) {
@@ -68,31 +84,68 @@ std::shared_ptr<Channel> OpenChannel(const std::string& target, const std::strin
                      .reconnect_pause_max = absl::Seconds(reconnect_pause_max)});
 }
 
-// Returns the answer, which is DEADLINE_EXCEEDED when none has come in time.
-py::object Call(Channel& channel, int method, const py::bytes& message, double timeout) {
-  const absl::string_view text = TextOf(message);
-  const timespec end = MonotonicAfter(timeout);
-  const auto request = std::make_shared<BlockingRequest>(method);
-  bool is_sent = false;
-  while (true) {
-    BlockingRequest::Wait wait;
-    // Not an object that takes the interpreter's lock in its destructor: when the interpreter ends,
-    // taking it ends the thread, by unwinding its stack.
-    PyThreadState* const state = PyEval_SaveThread();
-    if (!is_sent) channel.Send(request, text);
-    is_sent = true;
-    wait = channel.Await(request.get(), end);
-    const bool is_late =
-        wait == BlockingRequest::Wait::kTimedOut && channel.Abandon(request.get(), text);
-    PyEval_RestoreThread(state);
-    if (is_late) return py::make_tuple(4, "Deadline Exceeded", py::bytes());  // as gRPC says it
-    if (wait != BlockingRequest::Wait::kInterrupted) return ToPython(request->answer());
-    if (PyErr_CheckSignals() == 0) continue;
-    if (!channel.Abandon(request.get(), text) && method == kClaimOutputs) {
-      channel.ReleaseClaims(text, request->answer());
-    }
-    throw py::error_already_set();
+// A request that a thread has sent and will wait for.
+class ThreadRequest {
+ public:
+  ThreadRequest(std::shared_ptr<Channel> channel, int method, py::bytes message)
+      : channel_(std::move(channel)),
+        request_(std::make_shared<BlockingRequest>(method)),
+        message_(std::move(message)) {}
+  // Nobody has waited for it: something was raised before.
+  ~ThreadRequest() {
+    if (!is_over_) Abandon();
   }
+  ThreadRequest(const ThreadRequest&) = delete;
+  ThreadRequest& operator=(const ThreadRequest&) = delete;
+
+  // Without the interpreter's lock.
+  void Send() { channel_->Send(request_, TextOf(message_)); }
+
+  // Once. Returns the answer, which is DEADLINE_EXCEEDED when none has come in time.
+  py::object Wait(double timeout, bool is_sent) {
+    is_over_ = true;
+    const timespec end = MonotonicAfter(timeout);
+    while (true) {
+      BlockingRequest::Wait wait;
+      bool is_late = false;
+      WithoutLock([&] {
+        if (!is_sent) Send();
+        is_sent = true;
+        wait = channel_->Await(request_.get(), end);
+        is_late = wait == BlockingRequest::Wait::kTimedOut && Withdraw();
+      });
+      if (is_late) return py::make_tuple(4, "Deadline Exceeded", py::bytes());  // as gRPC says it
+      if (wait != BlockingRequest::Wait::kInterrupted) return ToPython(request_->answer());
+      if (PyErr_CheckSignals() == 0) continue;
+      Abandon();
+      throw py::error_already_set();
+    }
+  }
+
+ private:
+  bool Withdraw() { return channel_->Abandon(request_.get(), TextOf(message_)); }
+  // Claims that the answer has brought already are given back too.
+  void Abandon() {
+    if (Withdraw() || request_->method() != kClaimOutputs) return;
+    channel_->ReleaseClaims(TextOf(message_), request_->answer());
+  }
+
+  const std::shared_ptr<Channel> channel_;
+  const std::shared_ptr<BlockingRequest> request_;
+  const py::bytes message_;
+  bool is_over_ = false;
+};
+
+py::object Call(const std::shared_ptr<Channel>& channel, int method, const py::bytes& message,
+                double timeout) {
+  return ThreadRequest(channel, method, message).Wait(timeout, false);
+}
+
+std::unique_ptr<ThreadRequest> Begin(const std::shared_ptr<Channel>& channel, int method,
+                                     const py::bytes& message) {
+  auto request = std::make_unique<ThreadRequest>(channel, method, message);
+  WithoutLock([&] { request->Send(); });
+  return request;
 }
 
 class LoopRequest {
@@ -103,7 +156,6 @@ class LoopRequest {
 
   // Claims that the answer has brought already are given back too: the loop has not seen it.
   void Abandon() {
-    py::gil_scoped_release release;
     if (channel_->Abandon(request_.get(), TextOf(message_))) return;
     if (request_->method() == kClaimOutputs) {
       channel_->ReleaseClaims(TextOf(message_), request_->answer());
@@ -119,10 +171,7 @@ class LoopRequest {
 LoopRequest Start(const std::shared_ptr<Channel>& channel, int method, const py::bytes& message,
                   const std::shared_ptr<Mailbox>& mailbox, uint64_t key) {
   const auto request = std::make_shared<MailedRequest>(method, key, mailbox);
-  {
-    py::gil_scoped_release release;
-    channel->SendWatched(request, TextOf(message));
-  }
+  WithoutLock([&] { channel->SendWatched(request, TextOf(message)); });
   return LoopRequest(channel, request, message);
 }
 
@@ -145,12 +194,16 @@ PYBIND11_MODULE(_native, module) {
            py::arg("cert"), py::arg("server_name"), py::arg("keepalive_time"),
            py::arg("keepalive_timeout"), py::arg("reconnect_pause_max"))
       .def("call", &Call)
+      .def("begin", &Begin)
       .def("start", &Start)
-      .def("close", &Channel::Close, py::call_guard<py::gil_scoped_release>());
+      .def("close", [](Channel& channel) { WithoutLock([&] { channel.Close(); }); });
   py::class_<Mailbox, std::shared_ptr<Mailbox>>(module, "Mailbox", py::module_local())
       .def(py::init<>())
       .def_property_readonly("descriptor", &Mailbox::descriptor)
       .def("take_all", &TakeAll);
+  py::class_<ThreadRequest>(module, "ThreadRequest", py::module_local())
+      .def("wait",
+           [](ThreadRequest& request, double timeout) { return request.Wait(timeout, true); });
   py::class_<LoopRequest>(module, "LoopRequest", py::module_local())
       .def("abandon", &LoopRequest::Abandon);
 }

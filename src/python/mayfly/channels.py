@@ -10,7 +10,7 @@ from typing import Any, Callable
 from mayfly import transport
 from mayfly.errors import Error, PermissionDenied, Unavailable
 from mayfly.identity import Credentials, Identity
-from mayfly.native import NativeChannel
+from mayfly.native import Begun, NativeChannel
 from mayfly.settings import Settings
 
 _RECONNECT_MIN_MS = 100
@@ -59,6 +59,24 @@ class Channel:
             _options(self._settings),
         )
         self._stub = transport.new_stub(self.rpcs)
+
+    def call(self, method: str, request: Any, timeout: float) -> Any:
+        """One attempt of a unary call, of the blocking half."""
+        if self.native is not None:
+            response = self.native.call(method, request, timeout)
+            if response is not None:
+                return response
+        return getattr(self.stub, method)(request, timeout=timeout)
+
+    def begin(self, method: str, request: Any) -> Begun | None:
+        """Sends it, for `end` to wait for. None: `call` is to do both."""
+        return None if self.native is None else self.native.begin(method, request)
+
+    def end(self, begun: Begun, method: str, request: Any, timeout: float) -> Any:
+        """As `call`."""
+        assert self.native is not None
+        response = self.native.end(begun, timeout)
+        return self.call(method, request, timeout) if response is None else response
 
     def close(self) -> Any:
         """Calls under way end with Cancelled. Returns what gRPC's close does: nothing, or a coroutine."""

@@ -13,6 +13,7 @@ from mayfly.backoff import Backoff
 from mayfly.channels import Channel, Channels
 from mayfly.concurrency import Closing, Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.native import Begun
 from mayfly.settings import Settings
 
 
@@ -111,18 +112,41 @@ class Connection(fork.Forkable):
             self.closing.check()
             return self._channels.channel(large, _secure_channel)
 
-    def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
+    def sends_ahead(self) -> bool:
+        """Whether `begin` does anything."""
+        try:
+            native = self._channel().native
+        except Error:  # which the call meets too
+            return False
+        return native is not None and not native.is_refused
+
+    def begin(self, method: str, request: Any) -> tuple[Channel, Begun] | None:
+        """Sends the first attempt of a call, for `invoke` to go on with. None: that begins it."""
+        try:
+            channel = self._channel()
+        except Error:  # which `invoke` meets too
+            return None
+        begun = channel.begin(method, request)
+        return None if begun is None else (channel, begun)
+
+    def invoke(
+        self,
+        method: str,
+        request: Any,
+        backoff: Backoff,
+        begun: tuple[Channel, Begun] | None = None,
+    ) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
         while True:
             left = backoff.left()
             channel = None
             try:
-                channel = self._channel()
-                response = None
-                if channel.native is not None:
-                    response = channel.native.call(method, request, left)
-                if response is None:
-                    response = getattr(channel.stub, method)(request, timeout=left)
+                if begun is None:
+                    channel = self._channel()
+                    response = channel.call(method, request, left)
+                else:
+                    (channel, first), begun = begun, None
+                    response = channel.end(first, method, request, left)
                 self.reached()
                 return response
             except Exception as error:

@@ -7,6 +7,9 @@ knows no sessions.
 
 from __future__ import annotations
 
+import atexit
+import os
+import weakref
 from typing import Any, NamedTuple
 
 from mayfly import transport
@@ -23,6 +26,13 @@ _UNIMPLEMENTED = 12
 class Method(NamedTuple):
     number: int  # of the field in NumberedRequest
     response: Any
+
+
+class Begun(NamedTuple):
+    """A request under way. Is abandoned when nobody has it any more."""
+
+    method: Method
+    request: Any
 
 
 _METHODS = {
@@ -42,16 +52,18 @@ _METHODS = {
 
 
 class NativeChannel:
-    """A channel of the module. Connects with the first request."""
+    """A channel of the module. Connects with the first request. When the program ends it is closed, and
+    what is called then is an RPC."""
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
-        self._is_refused = False  # the server knows no sessions
+        self.is_refused = False  # the server knows no sessions
+        _channels.add(self)
 
     @classmethod
     def open(cls, settings: Settings, credentials: Credentials) -> NativeChannel | None:
         """None: requests are RPCs of gRPC for Python."""
-        module = transport.native(settings)
+        module = None if _is_at_exit else transport.native(settings)
         if module is None:
             return None
         return cls(
@@ -70,7 +82,7 @@ class NativeChannel:
     def fit(self, name: str, request: Any) -> tuple[Method, bytes] | None:
         """With the serialized request. None: it does not fit a session."""
         method = _METHODS.get(name)
-        if method is None or self._is_refused:
+        if method is None or self.is_refused or _is_at_exit:
             return None
         if getattr(request, "max_bytes", 0) > _RESPONSE_DATA_BYTES_MAX:
             return None
@@ -85,16 +97,49 @@ class NativeChannel:
         method, message = fitting
         return self.response_of(method, self.channel.call(method.number, message, timeout))
 
+    def begin(self, name: str, request: Any) -> Begun | None:
+        """Sends it, for `end` to wait for. None: it does not fit a session."""
+        fitting = self.fit(name, request)
+        if fitting is None:
+            return None
+        method, message = fitting
+        return Begun(method, self.channel.begin(method.number, message))
+
+    def end(self, begun: Begun, timeout: float) -> Any:
+        """As `call`."""
+        return self.response_of(begun.method, begun.request.wait(timeout))
+
     def response_of(self, method: Method, answer: Any) -> Any:
         """As `call`."""
         if isinstance(answer, bytes):
             return method.response.FromString(answer)
         code, text, status = answer
         if code == _UNIMPLEMENTED:
-            self._is_refused = True
+            self.is_refused = True
             return None
         raise transport.Failure(from_parts(code, text, status))
 
     def close(self) -> None:
         """Requests under way end with Cancelled."""
         self.channel.close()
+
+
+_channels: weakref.WeakSet[NativeChannel] = weakref.WeakSet()
+_is_at_exit = False
+
+
+@atexit.register
+def _close_all() -> None:
+    """A channel's thread must not run when the libraries that it uses are cleaned up."""
+    global _is_at_exit
+    _is_at_exit = True
+    for channel in list(_channels):
+        channel.close()
+
+
+def _after_fork_in_child() -> None:
+    global _channels
+    _channels = weakref.WeakSet()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
