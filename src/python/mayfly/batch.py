@@ -40,17 +40,14 @@ def take_entries(queue: collections.deque[EntryT], bytes_max: int) -> list[Entry
 
 
 def split(
-    kind: Kind[Item, Result],
-    items: Iterable[Item],
-    bytes_max: int,
-    items_max: int = BATCH_ITEMS_MAX,
+    kind: Kind[Item, Result], items: Iterable[Item], bytes_max: int
 ) -> Iterable[list[Item]]:
     """Runs of items that fit a message each."""
     run: list[Item] = []
     bytes_taken = 0
     for item in items:
         size = kind.size_bytes(item)
-        if run and (len(run) >= items_max or bytes_taken + size > bytes_max):
+        if run and (len(run) >= BATCH_ITEMS_MAX or bytes_taken + size > bytes_max):
             yield run
             run, bytes_taken = [], 0
         run.append(item)

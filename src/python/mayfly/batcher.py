@@ -108,11 +108,10 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         results: list[Result | Error] = []
         under_way: collections.deque[_Message[Item, Result]] = collections.deque()
         sends_ahead = self._connection.sends_ahead()
-        items_max, bytes_max = BATCH_ITEMS_MAX, self._settings.batch_bytes_max
+        bytes_max = self._settings.batch_bytes_max
         if sends_ahead:
-            items_max = self._kind.ahead_items
             bytes_max = min(bytes_max, AHEAD_BYTES)
-        for run in split(self._kind, items, bytes_max, items_max):
+        for run in split(self._kind, items, bytes_max):
             message = _Message(Batch(self._kind, run))
             if sends_ahead:
                 message.begun = self._connection.begin(message.batch.method, message.request)

@@ -27,9 +27,8 @@ from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
 BATCH_ITEMS_MAX = 512  # limits.batch_items_max
-# Of one of several messages that are under way at a time.
-AHEAD_ITEMS = 64
-AHEAD_BYTES = 960 << 10  # fits a session
+# About the size of a message that fits a session.
+AHEAD_BYTES = 960 << 10
 SEGMENT_BYTES = 1 << 20  # of Upload and Download
 # Larger payloads are streamed; so are files and iterators that do not end before.
 MESSAGE_DATA_BYTES_MAX = 1 << 20
@@ -47,7 +46,6 @@ class Kind(Generic[Item, Result]):
     request: Callable[[Sequence[Item]], Any]
     results: Callable[[Any, Any, Sequence[Item]], list[Result | Error]]
     size_bytes: Callable[[Item], int] = lambda item: ITEM_OVERHEAD_BYTES
-    ahead_items: int = BATCH_ITEMS_MAX
 
 
 class Kinds:
@@ -57,32 +55,22 @@ class Kinds:
         message_bytes = min(settings.batch_bytes_max, settings.data_bytes_max)
         lease_s = settings.lease
         self.put_inputs = Kind[PutItem, None](
-            "PutInputs",
-            lambda items: pb.PutInputsRequest(items=items),
-            _nothing,
-            put_size,
-            AHEAD_ITEMS,
+            "PutInputs", lambda items: pb.PutInputsRequest(items=items), _nothing, put_size
         )
         self.put_outputs = Kind[PutItem, None](
-            "PutOutputs",
-            lambda items: pb.PutOutputsRequest(items=items),
-            _nothing,
-            put_size,
-            AHEAD_ITEMS,
+            "PutOutputs", lambda items: pb.PutOutputsRequest(items=items), _nothing, put_size
         )
         # None: larger than a message.
         self.get_inputs = Kind[str, calls.Input | None](
             "GetInputs",
             lambda ids: pb.GetInputsRequest(call_ids=ids, max_bytes=message_bytes),
             _inputs,
-            ahead_items=AHEAD_ITEMS,
         )
         # None: neither there nor ended.
         self.claims = Kind[str, Claimed | None](
             "ClaimOutputs",
             lambda ids: claim_request(ids, message_bytes, lease_s),
             _claims,
-            ahead_items=AHEAD_ITEMS,
         )
         self.acks = Kind[Claim, None](
             "AckOutputs",
