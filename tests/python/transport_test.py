@@ -25,6 +25,11 @@ def channel_of(client: Any) -> Any:
 
 @both_halves
 class Choice(LiveTestCase):
+    def setUp(self) -> None:
+        patch = mock.patch.dict(os.environ, {VARIABLE: ""})
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def carried_by(self, **settings: Any) -> str:
         client = self.client(**settings)
         client.describe(client.put_input(b"x"))
