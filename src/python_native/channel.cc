@@ -1,6 +1,7 @@
 #include "python_native/channel.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include <grpcpp/create_channel.h>
@@ -13,9 +14,7 @@ namespace mayfly::python {
 namespace {
 
 constexpr int kReconnectMsMin = 100;
-// As client/connections.cc: a connection to every address that the name has.
-constexpr char kServiceConfig[] = R"({"loadBalancingConfig": [{"round_robin": {}}]})";
-
+constexpr int kNeverMs = std::numeric_limits<int>::max();
 std::shared_ptr<grpc::Channel> OpenChannel(const ChannelOptions& options) {
   const auto milliseconds = [](absl::Duration duration) {
     return static_cast<int>(absl::ToInt64Milliseconds(duration));
@@ -32,7 +31,8 @@ std::shared_ptr<grpc::Channel> OpenChannel(const ChannelOptions& options) {
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // A connection of its own, whatever other clients of the process have.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  arguments.SetServiceConfigJSON(kServiceConfig);
+  // As mayfly.channels, which opens another channel when this one does not reach the server.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kNeverMs);
   if (!options.server_name.empty()) arguments.SetSslTargetNameOverride(options.server_name);
   const auto credentials = grpc::SslCredentials({.pem_root_certs = options.ca,
                                                  .pem_private_key = options.key,
@@ -59,7 +59,8 @@ class ReleaseRequest : public Request {
 }  // namespace
 
 Channel::Channel(const ChannelOptions& options)
-    : stub_(OpenChannel(options)), loop_([this] { return CheckIdle(); }) {}
+    : stub_(std::make_unique<grpc::GenericStub>(OpenChannel(options))),
+      loop_([this] { return CheckIdle(); }) {}
 
 Channel::~Channel() { Close(); }
 
@@ -109,7 +110,7 @@ std::shared_ptr<Session> Channel::Current() {
     if (is_closed_) return nullptr;
     if (current_ != nullptr && current_->IsOfUse()) return current_;
     retired = std::move(current_);
-    current = std::make_shared<Session>(this, &stub_, loop_.queue());
+    current = std::make_shared<Session>(this, stub_.get(), loop_.queue());
     sessions_.push_back(current);
     current_ = current;
   }
@@ -164,6 +165,8 @@ void Channel::Close() {
     if (is_stopped_) return;
     is_stopped_ = true;
     current_ = nullptr;
+    // Connects no more: it would when a process ends and OpenSSL is cleaned up already.
+    stub_ = nullptr;
   }
   loop_.Stop();
 }

@@ -64,8 +64,8 @@ class Channel : public Session::Owner {
   // Null when the channel is closed.
   std::shared_ptr<Session> Current() EXCLUDES_LOCK(mutex_);
 
-  grpc::GenericStub stub_;
   Mutex mutex_;
+  std::unique_ptr<grpc::GenericStub> stub_ GUARDED_BY(mutex_);  // null when it is closed
   ConditionVariable session_ended_;
   bool is_closed_ GUARDED_BY(mutex_) = false;
   bool is_stopped_ GUARDED_BY(mutex_) = false;
