@@ -26,11 +26,18 @@ class Channel:
     """
 
     def __init__(
-        self, settings: Settings, credentials: Credentials, large: bool, secure_channel: Any
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        is_native: bool | None,
+        secure_channel: Any,
     ) -> None:
+        """`is_native`: whether a session is preferred; None: it has none."""
         self.credentials = credentials
         self.opened = time.monotonic()
-        self.native = None if large else NativeChannel.open(settings, credentials)
+        self.native: NativeChannel | None = None
+        if is_native is not None:
+            self.native = NativeChannel.open(settings, credentials, is_native)
         self.rpcs: Any = None  # gRPC's channel
         self._settings = settings
         self._secure_channel = secure_channel
@@ -99,10 +106,11 @@ class Channels:
     theirs. Not thread-safe.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, prefers_native: bool) -> None:
         """InvalidArgument: a file cannot be read. gRPC's own credentials must not be there before a
         fork."""
         self._settings = settings
+        self._prefers_native = prefers_native
         transport.transport_of(settings)
         self.identity = Identity(settings)
         self._open: dict[bool, Channel] = {}
@@ -116,7 +124,8 @@ class Channels:
         credentials = self._current()
         opened = self._open.get(large)
         if opened is None or opened.credentials is not credentials:
-            opened = Channel(self._settings, credentials, large, secure_channel)
+            is_native = None if large else self._prefers_native
+            opened = Channel(self._settings, credentials, is_native, secure_channel)
             self._open[large] = opened
             self._alive.add(opened)
         return opened

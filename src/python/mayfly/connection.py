@@ -31,7 +31,7 @@ class Connection(fork.Forkable):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tasks = Tasks()
-        self._channels = Channels(settings)
+        self._channels = Channels(settings, prefers_native=True)
         self.closing = Closing()
         self.was_reached = False  # the server, by any call
         self.before_close: Callable[[], None] | None = None

@@ -55,18 +55,22 @@ class NativeChannel:
     """A channel of the module. Connects with the first request. When the program ends it is closed, and
     what is called then is an RPC."""
 
-    def __init__(self, channel: Any) -> None:
+    def __init__(self, module: Any, channel: Any) -> None:
+        self.module = module
         self.channel = channel
         self.is_refused = False  # the server knows no sessions
         _channels.add(self)
 
     @classmethod
-    def open(cls, settings: Settings, credentials: Credentials) -> NativeChannel | None:
-        """None: requests are RPCs of gRPC for Python."""
-        module = None if _is_at_exit else transport.native(settings)
+    def open(
+        cls, settings: Settings, credentials: Credentials, is_preferred: bool
+    ) -> NativeChannel | None:
+        """None: requests are RPCs of gRPC for Python. See transport.native."""
+        module = None if _is_at_exit else transport.native(settings, is_preferred)
         if module is None:
             return None
         return cls(
+            module,
             module.Channel(
                 target=settings.server,
                 ca=credentials.ca,
@@ -76,7 +80,7 @@ class NativeChannel:
                 keepalive_time=settings.keepalive_time,
                 keepalive_timeout=settings.keepalive_timeout,
                 reconnect_pause_max=settings.delay_max,
-            )
+            ),
         )
 
     def fit(self, name: str, request: Any) -> tuple[Method, bytes] | None:

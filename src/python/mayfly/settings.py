@@ -50,7 +50,8 @@ class Settings:
       keepalive_timeout: How long to wait for the answer to that. More than 0. Default: 10.
       transport: How requests travel. "native": by the module mayfly._native, many on one stream;
         large ones and streams by gRPC for Python. "grpcio": all by that. "auto": native where there
-        is the module. MAYFLY_PYTHON_TRANSPORT is in place of "auto". Default: "auto".
+        is the module, but for asyncio, where it gains nothing, grpcio. MAYFLY_PYTHON_TRANSPORT is in
+        place of "auto". Default: "auto".
     """
 
     server: str

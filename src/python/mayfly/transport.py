@@ -49,11 +49,11 @@ def grpc() -> Any:
         return module
 
 
-def native(settings: Settings) -> Any | None:
-    """The module; None: requests are RPCs of gRPC for Python. InvalidArgument: there is none, though
-    it is asked for."""
+def native(settings: Settings, is_preferred: bool) -> Any | None:
+    """The module; None: requests are RPCs of gRPC for Python. `is_preferred`: also when the settings
+    do not ask for it. InvalidArgument: there is none, though it is asked for."""
     wanted = transport_of(settings)
-    if wanted == "grpcio":
+    if wanted == "grpcio" or (wanted == "auto" and not is_preferred):
         return None
     global _is_native_stale
     with _lock:

@@ -34,7 +34,7 @@ class AsyncConnection(fork.Forkable):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tasks = Tasks()
-        self._channels = Channels(settings)
+        self._channels = Channels(settings, prefers_native=False)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self.closing = Closing()
         self.was_reached = False  # the server, by any call
@@ -42,7 +42,7 @@ class AsyncConnection(fork.Forkable):
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()  # downloads under way
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
         self._pid = os.getpid()
-        self._answers = Answers(settings)
+        self._answers = Answers()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:

@@ -9,14 +9,12 @@ from typing import Any
 from mayfly import transport
 from mayfly.errors import TimedOut
 from mayfly.native import NativeChannel
-from mayfly.settings import Settings
 
 
 class Answers:
     """Of one event loop, which is woken once for all that have come."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self) -> None:
         self._mailbox: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._keys = itertools.count(1)
@@ -28,7 +26,7 @@ class Answers:
         if fitting is None:
             return None
         method, message = fitting
-        loop = self._loop or self._open()
+        loop = self._loop or self._open(channel)
         key = next(self._keys)
         future = self._waiting[key] = loop.create_future()
         expiry = loop.call_later(timeout, _expire, future)
@@ -48,10 +46,8 @@ class Answers:
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._mailbox.descriptor)
 
-    def _open(self) -> asyncio.AbstractEventLoop:
-        module = transport.native(self._settings)
-        assert module is not None
-        self._mailbox = module.Mailbox()
+    def _open(self, channel: NativeChannel) -> asyncio.AbstractEventLoop:
+        self._mailbox = channel.module.Mailbox()
         self._loop = loop = asyncio.get_running_loop()
         loop.add_reader(self._mailbox.descriptor, _deliver, self._mailbox, self._waiting)
         return loop
