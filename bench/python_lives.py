@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Lives of calls a second through the Python client, beside python3-redis doing the same over TLS.
 
-  bench/python_lives.py [--rounds 5] [--seconds 3] [--json FILE] [--binary-dir DIR]
+  bench/python_lives.py [--rounds 5] [--seconds 3] [--transports native,grpcio] [--json FILE]
+                        [--binary-dir DIR]
 
 Installs what is missing (as root or with sudo) and builds the release, unless --binary-dir has a build.
 A life is put input, get input, put output, take output exactly once, all gone; payloads are 1 KiB of
@@ -12,6 +13,8 @@ and the two take turns.
   single      one thread, one call at a time
   threads_64  64 threads like that; Mayfly's client batches by itself, Redis has a connection each
   batch_256   one thread, batches of 256 given as such; in Redis pipelines
+
+A transport is how the requests of Mayfly's client travel: by its native module, or by gRPC for Python.
 """
 
 import argparse
@@ -53,10 +56,9 @@ class Pool:
 
 
 class Mayfly:
-    name = "mayfly"
-
-    def __init__(self, server, certificates):
-        files = {"ca": str(certificates / "ca.pem")}
+    def __init__(self, server, certificates, transport):
+        self.name = transport
+        files = {"ca": str(certificates / "ca.pem"), "transport": transport}
         target = f"127.0.0.1:{server.port}"
         self._client, self._worker = (
             role(target, cert=str(certificates / f"{name}.pem"),
@@ -199,11 +201,10 @@ DURABILITIES = {"relaxed": "everysec", "sync": "always"}
 def compare(fleet, durability, arguments):
     """Rows of one durability, one for each shape."""
     pool = Pool()
-    stores = [
-        Mayfly(fleet.start_mayfly(f"mayfly-{durability}", durability), fleet.certificates),
-        Redis(fleet.start_redis(f"redis-{durability}", DURABILITIES[durability]),
-              fleet.certificates),
-    ]
+    server = fleet.start_mayfly(f"mayfly-{durability}", durability)
+    stores = [Mayfly(server, fleet.certificates, transport) for transport in arguments.transports]
+    stores.append(Redis(fleet.start_redis(f"redis-{durability}", DURABILITIES[durability]),
+                        fleet.certificates))
     with contextlib.ExitStack() as stack:
         for store in stores:
             stack.callback(store.close)
@@ -217,14 +218,15 @@ def compare(fleet, durability, arguments):
                 if sys.stderr.isatty():
                     print(f"\r\033[K{durability} {shape} {round_number + 1}/{arguments.rounds}",
                           end="", file=sys.stderr, flush=True)
-            yield r.row("python lives", PAYLOAD_BYTES, shape, durability, "redis",
-                        samples["redis"], "lives/s", samples["mayfly"], AIM)
+            for transport in arguments.transports:
+                yield r.row(f"python lives by {transport}", PAYLOAD_BYTES, shape, durability, "redis",
+                            samples["redis"], "lives/s", samples[transport], AIM)
 
 
 def render(rows):
     return table.markdown(
-        ["shape", "durability", "Mayfly (min-max)", "python3-redis (min-max)", "ratio", "aim"],
-        [[row["shape"], row["durability"], *(
+        ["shape", "durability", "transport", "Mayfly (min-max)", "python3-redis (min-max)", "ratio", "aim"],
+        [[row["shape"], row["durability"], row["figure"].split()[-1], *(
             "{median:.0f} ({min:.0f}-{max:.0f})".format(**row[side])
             for side in ("mayfly", "peer_value")), f"{row['ratio']:.2f}",
             "met" if r.meets(row) else f"{row['aim']}: not met"] for row in rows])
@@ -234,6 +236,8 @@ def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of each round and shape")
+    parser.add_argument("--transports", type=lambda names: names.split(","), default=["native"],
+                        help="of Mayfly's client: native, grpcio or both, with a comma")
     parser.add_argument("--json", type=pathlib.Path, help="where to write the rows")
     parser.add_argument("--binary-dir", type=pathlib.Path, help="what is built already")
     return parser.parse_args()

@@ -3,6 +3,9 @@
 
 The latter needs protoc and grpc_python_plugin on the path (Debian: protobuf-compiler,
 protobuf-compiler-grpc), or where PROTOC and GRPC_PYTHON_PLUGIN say.
+
+MAYFLY_NATIVE may name a built module mayfly._native (CMake: mayfly_python_module), which becomes part of
+the package.
 """
 
 import os
@@ -16,6 +19,7 @@ import setuptools
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
+NATIVE = os.environ.get("MAYFLY_NATIVE", "")
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # a build backend leaves it out
 
@@ -75,6 +79,14 @@ class BuildPy(build_py):
         target = pathlib.Path(self.build_lib)
         blocking_half.write(HERE / "mayfly", target / "mayfly")
         generate_messages(target)
+        if NATIVE:
+            shutil.copyfile(NATIVE, target / "mayfly/_native.so")
+
+
+class Distribution(setuptools.Distribution):
+    def has_ext_modules(self) -> bool:
+        """Whether a wheel is of this platform only."""
+        return bool(NATIVE)
 
 
 class Sdist(sdist):
@@ -89,4 +101,4 @@ class Sdist(sdist):
             shutil.copyfile(proto_dir() / file, copy)
 
 
-setuptools.setup(cmdclass={"build_py": BuildPy, "sdist": Sdist})
+setuptools.setup(distclass=Distribution, cmdclass={"build_py": BuildPy, "sdist": Sdist})

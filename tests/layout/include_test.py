@@ -29,20 +29,22 @@ MAY_INCLUDE = {
     "server": {"base", "crypto", "keys", "call", "config", "metrics", "identity", "retention",
                "storage", "store", "rpc"},
     "cli": {"base", "client"},
+    "python_native": {"base"},
 }
 
-# Outside libraries, and the files that may include them. The server turns off the deadlock detection
-# of absl's mutex, which gRPC uses.
+# Outside libraries, and the files that may include them. The server and the module for Python turn
+# off the deadlock detection of absl's mutex, which gRPC uses.
 LIBRARIES = [
     ("RocksDB", re.compile(r"rocksdb/"), re.compile(r"src/storage/")),
     ("librados", re.compile(r"rados/"), re.compile(r"src/storage/")),
     ("OpenSSL", re.compile(r"openssl/"),
      re.compile(r"src/(crypto/|rpc/tls|client/(tls_|server_probe|upload_id)|server/main\.cc)")),
     ("gRPC", re.compile(r"(grpc|grpcpp|grpc\+\+)/|.*\.grpc\.pb\.h$"),
-     re.compile(r"src/(rpc|client|cli|server)/")),
+     re.compile(r"src/(rpc|client|cli|server|python_native)/")),
     ("Protobuf", re.compile(r"google/|.*\.pb\.h$"), re.compile(r"src/(rpc|client|cli|server)/")),
     ("a lock", re.compile(r"(mutex|shared_mutex|condition_variable|absl/synchronization/.*)$"),
-     re.compile(r"src/(base/mutex\.h|rpc/server\.cc)$")),
+     re.compile(r"src/(base/mutex\.h|rpc/server\.cc|python_native/module\.cc)$")),
+    ("Python", re.compile(r"(pybind11/|Python\.h$)"), re.compile(r"src/python_native/module\.cc$")),
 ]
 PUBLIC_FOLDERS = ("rpc", "client", "cli", "server")  # beside these, only base uses include/mayfly
 PURE_FORBIDDEN = re.compile(r"(absl/time/clock\.h|chrono|ctime|time\.h|sys/time\.h|base/clock\.h)$")
@@ -146,6 +148,8 @@ PLANTED = [
     ("src/rpc/service.cc", "#include <openssl/ssl.h>", "OpenSSL is not for this file"),
     ("src/store/b.cc", "#include <grpcpp/grpcpp.h>", "gRPC is not for this file"),
     ("src/store/c.cc", '#include "mayfly/v1/function_io.pb.h"', "Protobuf is not for this file"),
+    ("src/client/p.cc", "#include <pybind11/pybind11.h>", "Python is not for this file"),
+    ("src/python_native/a.cc", '#include "client/core.h"', "python_native may not depend on client"),
     ("src/store/d.cc", "#include <mutex>", "a lock is not for this file"),
     ("src/store/e.cc", '#include "absl/synchronization/mutex.h"', "a lock is not for this file"),
     ("src/store/g.cc", "pthread_mutex_t mutex;", "base/mutex.h is the only lock"),

@@ -14,7 +14,7 @@ from typing import Any, AsyncIterator
 from unittest import mock
 
 import mayfly
-from mayfly import channels, errors, transport
+from mayfly import channels, errors
 from python_test_case import LiveTestCase, new_data, pieces_of
 
 MAP_CALLS = 10_000
@@ -142,9 +142,9 @@ class Aio(LiveTestCase):
 
     async def test_a_server_that_has_gone_is_looked_for_by_another_channel(self) -> None:
         """Once for all tasks: closing the channel would cancel the calls of the others."""
-        opened = mock.Mock(wraps=transport.new_stub)
+        opened = mock.Mock(wraps=channels.Channel)
         with (
-            mock.patch.object(transport, "new_stub", opened),
+            mock.patch.object(channels, "Channel", opened),
             mock.patch.object(channels, "_RENEW_INTERVAL_S", 0.1),
         ):
             call = await self.c.put_input(b"x")

@@ -178,7 +178,7 @@ class Refusal(CertificateTestCase):
 class Found(CertificateTestCase):
     def setUp(self) -> None:
         self.settings = mayfly.Settings(self.server.target, **self.arguments("client"))
-        self.channels = Channels(self.settings)
+        self.channels = Channels(self.settings, prefers_native=True)
         self.error = mayfly.errors.Unavailable("no connection")
 
     def test_the_last_of_many_attempts_says_what_a_probe_has_found(self) -> None:

@@ -6,12 +6,16 @@ import copy
 import datetime
 import gc
 import math
+import os
 import pickle
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import unittest
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 from unittest import mock
 
 import mayfly
@@ -169,6 +173,21 @@ class Copies(LiveTestCase):
                               {**vars(each), "errors": None}))
 
 
+def channel_of(client: mayfly.Client) -> Any:
+    return client._connection._channels._open[False]
+
+
+def replace_next_call(client: mayfly.Client, call: Callable[..., Any]) -> None:
+    channel = channel_of(client)
+    original = channel.call
+
+    def once(*arguments: Any) -> Any:
+        channel.call = original
+        return call(*arguments)
+
+    channel.call = once
+
+
 class Interrupts(LiveTestCase):
     """After KeyboardInterrupt, or what any signal's handler raises, a blocking client works on."""
 
@@ -184,11 +203,34 @@ class Interrupts(LiveTestCase):
         c = self.client()
         c.put_input(b"")
         for interrupt in (KeyboardInterrupt, RuntimeError):
-            stub = c._connection._channels._open[False].stub
-            stub.PutInputs = mock.Mock(side_effect=interrupt)
+            channel = channel_of(c)
+            replace_next_call(c, mock.Mock(side_effect=interrupt))
             with self.assertRaises(interrupt):
                 c.put_input(b"")
             self.assertTrue(c.put_input(b""))
+            self.assertEqual(channel_of(c) is channel, channel.rpcs is None)
+
+    def test_a_signal_ends_a_call_that_waits(self) -> None:
+        """Alone, and beside a thread that waits too."""
+
+        class Alarm(Exception):
+            pass
+
+        def ring(*_: Any) -> None:
+            raise Alarm
+
+        self.addCleanup(signal.signal, signal.SIGUSR1, signal.signal(signal.SIGUSR1, ring))
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        c = self.client(server=f"127.0.0.1:{silent.getsockname()[1]}")
+        for other in (lambda: None, lambda: UnderWay(c.put_input, b"")):
+            other()
+            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+            timer.start()
+            began = time.monotonic()
+            with self.assertRaises(Alarm):
+                c.describe(mayfly.new_call_id())
+            self.assertLess(time.monotonic() - began, 5)
 
     def test_a_close_at_the_moment_when_a_call_begins(self) -> None:
         for text in ("Cannot invoke RPC on closed channel!", "Cannot invoke RPC: Channel closed!"):
@@ -199,14 +241,13 @@ class Interrupts(LiveTestCase):
                 c.close()
                 raise ValueError(text)
 
-            c._connection._channels._open[False].stub.PutInputs = begin
+            channel_of(c).call = begin
             with self.assertRaisesRegex(mayfly.Cancelled, "the client is closed"):
                 c.put_input(b"")
 
     def test_others_that_travel_along_are_answered(self) -> None:
         c = self.client()
         c.put_input(b"")
-        stub = c._connection._channels._open[False].stub
         is_under_way, may_end = threading.Event(), threading.Event()
 
         def interrupted(*_: Any, **__: Any) -> None:
@@ -214,7 +255,7 @@ class Interrupts(LiveTestCase):
             may_end.wait()
             raise KeyboardInterrupt
 
-        stub.PutInputs = interrupted
+        replace_next_call(c, interrupted)
         first = UnderWay(c.put_input, b"")
         is_under_way.wait()
         others = [UnderWay(c.put_input, b"") for _ in range(5)]

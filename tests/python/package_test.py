@@ -14,6 +14,7 @@ import zipfile
 from python_test_case import SOURCE_DIR, LiveTestCase
 
 PYTHON = "/usr/bin/python3"
+NATIVE = os.environ.get("MAYFLY_NATIVE_MODULE", "")
 
 
 def run(*command: str, **options: object) -> str:
@@ -67,6 +68,19 @@ class Package(LiveTestCase):
                      "v1/function_io_pb2_grpc.py", "rpc/status_pb2.py", "aio/client.py"):
             self.assertIn(f"mayfly/{name}", names)
         self.assertEqual({name.split("/")[0].split("-")[0] for name in names}, {"mayfly"})
+
+    @unittest.skipUnless(NATIVE, "mayfly._native was not built")
+    def test_with_the_native_module_it_is_of_this_platform(self) -> None:
+        target = self.scratch / "native"
+        run(PYTHON, "-m", "pip", "wheel", "--no-build-isolation", "--no-index", "--no-deps",
+            "--wheel-dir", str(target), str(self.sdist), cwd=self.scratch,
+            env={**self.environment, "MAYFLY_NATIVE": NATIVE})
+        (wheel,) = target.glob("mayfly-*.whl")
+        self.assertRegex(wheel.name, r"-cp3\d+-cp3\d+-linux_\w+\.whl$")
+        zipfile.ZipFile(wheel).extractall(target)
+        found = run(PYTHON, "-c", "import mayfly._native as m; print(m.__file__)", cwd=self.scratch,
+                    env={**self.environment, "PYTHONPATH": str(target)})
+        self.assertEqual(found, f"{target}/mayfly/_native.so\n")
 
     def test_the_source_distribution_has_the_blocking_half_and_its_generator(self) -> None:
         with tarfile.open(self.sdist) as archive:

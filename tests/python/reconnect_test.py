@@ -10,7 +10,7 @@ from unittest import mock
 
 import mayfly
 from both_halves import both_halves
-from mayfly import channels, transport
+from mayfly import channels
 from python_test_case import LiveTestCase
 
 LANES = 4
@@ -22,8 +22,8 @@ OFTEN = {"delay_min": 0.001, "delay_max": 0.01, "attempts_max": 10_000, "timeout
 @both_halves
 class Reconnect(LiveTestCase):
     def setUp(self) -> None:
-        self.opened = mock.Mock(wraps=transport.new_stub)
-        patch = mock.patch.object(transport, "new_stub", self.opened)
+        self.opened = mock.Mock(wraps=channels.Channel)
+        patch = mock.patch.object(channels, "Channel", self.opened)
         patch.start()
         self.addCleanup(patch.stop)
 

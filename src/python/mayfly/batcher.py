@@ -11,14 +11,19 @@ import collections
 import copy
 import threading
 import time
-from typing import Callable, Generic, Iterable, Sequence
+from typing import Any, Callable, Generic, Iterable, Sequence
 
 from mayfly import fork
 from mayfly.backoff import Backoff
 from mayfly.batch import Batch, gave_up, out_of_time, split, take_entries
 from mayfly.connection import Connection
-from mayfly.contract import BATCH_ITEMS_MAX, Item, Kind, Result
+from mayfly.contract import AHEAD_BYTES, BATCH_ITEMS_MAX, Item, Kind, Result
 from mayfly.errors import Error, Unavailable
+
+
+# So many messages of one batch are under way at a time on a session: the server works on one while
+# the next is made.
+_MESSAGES_AHEAD = 4
 
 
 class _Entry(Generic[Item, Result]):
@@ -39,6 +44,17 @@ class _Entry(Generic[Item, Result]):
 
     def is_abandoned(self) -> bool:
         return self.abandoned
+
+
+class _Message(Generic[Item, Result]):
+    """A batch, and its request that is made or under way."""
+
+    __slots__ = ("batch", "request", "begun")
+
+    def __init__(self, batch: Batch[Item, Result]) -> None:
+        self.batch = batch
+        self.request = batch.request()
+        self.begun: Any = None
 
 
 class Batcher(fork.Forkable, Generic[Item, Result]):
@@ -90,10 +106,26 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
         """A batch of any size, which travels by itself. Raises nothing of its items. Without a
         `deadline` of the whole, that of the settings is of each message."""
         results: list[Result | Error] = []
-        for run in split(self._kind, items, self._settings.batch_bytes_max):
-            backoff = Backoff(self._settings, deadline or self._connection.deadline())
-            results += self._invoke(run, backoff)
+        under_way: collections.deque[_Message[Item, Result]] = collections.deque()
+        sends_ahead = self._connection.sends_ahead()
+        bytes_max = self._settings.batch_bytes_max
+        if sends_ahead:
+            bytes_max = min(bytes_max, AHEAD_BYTES)
+        for run in split(self._kind, items, bytes_max):
+            message = _Message(Batch(self._kind, run))
+            if sends_ahead:
+                message.begun = self._connection.begin(message.batch.method, message.request)
+            under_way.append(message)
+            if not sends_ahead or len(under_way) == _MESSAGES_AHEAD:
+                results += self._end(under_way.popleft(), deadline)
+        while under_way:
+            results += self._end(under_way.popleft(), deadline)
         return results
+
+    def _end(
+        self, message: _Message[Item, Result], deadline: float | None
+    ) -> list[Result | Error]:
+        return self._go_on(message, Backoff(self._settings, deadline or self._connection.deadline()))
 
     def _await(self, entry: _Entry[Item, Result]) -> None:
         if not entry.lock.acquire(timeout=max(0.0, entry.deadline - time.monotonic())):
@@ -155,14 +187,20 @@ class Batcher(fork.Forkable, Generic[Item, Result]):
             self._queue[0].lock.release()
 
     def _invoke(self, items: Sequence[Item], backoff: Backoff) -> list[Result | Error]:
-        batch = Batch(self._kind, items)
+        return self._go_on(_Message(Batch(self._kind, items)), backoff)
+
+    def _go_on(
+        self, message: _Message[Item, Result], backoff: Backoff
+    ) -> list[Result | Error]:
+        batch = message.batch
         while True:
-            request = batch.request()
+            request, begun, message.begun = message.request, message.begun, None
             try:
-                response = self._connection.invoke(batch.method, request, backoff)
+                response = self._connection.invoke(batch.method, request, backoff, begun)
                 if (reason := batch.take(request, response)) is None:
                     return batch.results
                 self._connection.closing.sleep(backoff.pause_after(reason))
             except Error as error:
                 batch.fail(error)
                 return batch.results
+            message.request = batch.request()

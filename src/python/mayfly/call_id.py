@@ -6,6 +6,9 @@ import os
 import time
 
 
+# The digit with the variant, by a random one.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
 # How far the server's clock is ahead of this machine's, once that is known.
 _ahead_s = 0.0
 
@@ -44,8 +47,8 @@ def new_call_id() -> str:
     server's time from then on.
     """
     milliseconds = time.time_ns() // 1_000_000 + round(_ahead_s * 1000)
-    number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
-    number = number & ~(0xF << 76) | (7 << 76)  # version
-    number = number & ~(0x3 << 62) | (2 << 62)  # variant
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time_text = f"{milliseconds:012x}"
+    noise = os.urandom(10).hex()
+    return (
+        f"{time_text[:8]}-{time_text[8:]}-7{noise[:3]}-{_VARIANT[noise[3]]}{noise[4:7]}-{noise[7:19]}"
+    )

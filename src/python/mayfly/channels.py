@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import threading
 import time
 import weakref
 from typing import Any, Callable
@@ -10,6 +10,7 @@ from typing import Any, Callable
 from mayfly import transport
 from mayfly.errors import Error, PermissionDenied, Unavailable
 from mayfly.identity import Credentials, Identity
+from mayfly.native import Begun, NativeChannel
 from mayfly.settings import Settings
 
 _RECONNECT_MIN_MS = 100
@@ -18,14 +19,79 @@ _RENEW_INTERVAL_S = 1.0
 _PROBE_INTERVAL_S = 1.0
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Channel:
-    """Is closed when nobody has it any more: a call keeps it while it is under way."""
+    """The way to the server with one certificate: for requests a session of mayfly._native, where that
+    can be, and for the rest a channel of gRPC for Python, opened when it is needed. Is closed when
+    nobody has it any more: a call keeps it while it is under way.
+    """
 
-    channel: Any
-    stub: Any
-    opened: float  # time.monotonic
-    credentials: Credentials
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        is_native: bool | None,
+        secure_channel: Any,
+    ) -> None:
+        """`is_native`: whether a session is preferred; None: it has none."""
+        self.credentials = credentials
+        self.opened = time.monotonic()
+        self.native: NativeChannel | None = None
+        if is_native is not None:
+            self.native = NativeChannel.open(settings, credentials, is_native)
+        self.rpcs: Any = None  # gRPC's channel
+        self._settings = settings
+        self._secure_channel = secure_channel
+        self._stub: Any = None
+        self._is_closed = False
+        self._lock = threading.Lock()
+
+    @property
+    def stub(self) -> Any:
+        """ValueError, as gRPC raises it: the channel is closed."""
+        if self._stub is None:
+            with self._lock:
+                if self._stub is None:
+                    self._open_stub()
+        return self._stub
+
+    def _open_stub(self) -> None:
+        if self._is_closed:
+            raise ValueError("Channel closed!")
+        credentials = self.credentials
+        self.rpcs = self._secure_channel(
+            self._settings.server,
+            transport.grpc().ssl_channel_credentials(
+                credentials.ca, credentials.key, credentials.cert
+            ),
+            _options(self._settings),
+        )
+        self._stub = transport.new_stub(self.rpcs)
+
+    def call(self, method: str, request: Any, timeout: float) -> Any:
+        """One attempt of a unary call, of the blocking half."""
+        if self.native is not None:
+            response = self.native.call(method, request, timeout)
+            if response is not None:
+                return response
+        return getattr(self.stub, method)(request, timeout=timeout)
+
+    def begin(self, method: str, request: Any) -> Begun | None:
+        """Sends it, for `end` to wait for. None: `call` is to do both."""
+        return None if self.native is None else self.native.begin(method, request)
+
+    def end(self, begun: Begun, method: str, request: Any, timeout: float) -> Any:
+        """As `call`."""
+        assert self.native is not None
+        response = self.native.end(begun, timeout)
+        return self.call(method, request, timeout) if response is None else response
+
+    def close(self) -> Any:
+        """Calls under way end with Cancelled. Returns what gRPC's close does: nothing, or a coroutine."""
+        with self._lock:
+            self._is_closed = True
+        if self.native is not None:
+            self.native.close()
+        return None if self.rpcs is None else self.rpcs.close()
 
 
 class Channels:
@@ -40,10 +106,12 @@ class Channels:
     theirs. Not thread-safe.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, prefers_native: bool) -> None:
         """InvalidArgument: a file cannot be read. gRPC's own credentials must not be there before a
         fork."""
         self._settings = settings
+        self._prefers_native = prefers_native
+        transport.transport_of(settings)
         self.identity = Identity(settings)
         self._open: dict[bool, Channel] = {}
         self._probed = -_PROBE_INTERVAL_S
@@ -52,19 +120,12 @@ class Channels:
         self._alive = weakref.WeakSet[Channel]()  # those with calls under way too
 
     def channel(self, large: bool, secure_channel: Callable[..., Any]) -> Channel:
-        """`secure_channel` is gRPC's, blocking or asyncio's. CertificateInvalid."""
+        """`secure_channel` opens gRPC's, blocking or asyncio's. CertificateInvalid."""
         credentials = self._current()
         opened = self._open.get(large)
         if opened is None or opened.credentials is not credentials:
-            channel = secure_channel(
-                self._settings.server,
-                transport.grpc().ssl_channel_credentials(
-                    credentials.ca, credentials.key, credentials.cert
-                ),
-                _options(self._settings),
-            )
-            stub = transport.new_stub(channel)
-            opened = Channel(channel, stub, time.monotonic(), credentials)
+            is_native = None if large else self._prefers_native
+            opened = Channel(self._settings, credentials, is_native, secure_channel)
             self._open[large] = opened
             self._alive.add(opened)
         return opened
@@ -81,7 +142,7 @@ class Channels:
         """The server has answered: what comes later has another reason."""
         self._found = ""
 
-    def take_outdated(self, large: bool, error: Error) -> list[Any]:
+    def take_outdated(self, large: bool, error: Error) -> list[Channel]:
         """To be closed after a call on it ended so: the channel, if another one may reach the server."""
         if not isinstance(error, Unavailable) or error.reason:
             return []  # the server has spoken
@@ -89,7 +150,7 @@ class Channels:
         if channel is None or time.monotonic() - channel.opened < _RENEW_INTERVAL_S:
             return []
         del self._open[large]
-        return [channel.channel]
+        return [channel]
 
     def is_replaced(self, channel: Channel, error: Error) -> bool:
         """Whether a call ended so because its certificate expired, and there is a newer one."""
@@ -130,9 +191,9 @@ class Channels:
                 del self._open[large]
         self._alive.discard(channel)
 
-    def take_all(self) -> list[Any]:
+    def take_all(self) -> list[Channel]:
         """To be closed."""
-        channels = [channel.channel for channel in self._alive]
+        channels = list(self._alive)
         self._open.clear()
         self._alive.clear()
         return channels

@@ -13,11 +13,16 @@ from mayfly.backoff import Backoff
 from mayfly.channels import Channel, Channels
 from mayfly.concurrency import Closing, Tasks
 from mayfly.errors import Cancelled, Error, Unavailable
+from mayfly.native import Begun
 from mayfly.settings import Settings
 
 
 # How gRPC says that a call was begun on a channel that has just been closed.
 _CLOSED = re.compile("closed channel|Channel closed")
+
+
+def _secure_channel(*arguments: Any) -> Any:
+    return transport.grpc().secure_channel(*arguments)
 
 
 class Connection(fork.Forkable):
@@ -26,7 +31,7 @@ class Connection(fork.Forkable):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tasks = Tasks()
-        self._channels = Channels(settings)
+        self._channels = Channels(settings, prefers_native=True)
         self.closing = Closing()
         self.was_reached = False  # the server, by any call
         self.before_close: Callable[[], None] | None = None
@@ -63,12 +68,12 @@ class Connection(fork.Forkable):
         """After an interrupt, which may have left a lock of gRPC's channel locked for ever: later calls
         have another one. It is closed by a thread, which in that case waits and keeps it: to free it
         would take the lock too."""
-        if channel is None:
+        if channel is None or channel.rpcs is None:  # mayfly._native leaves nothing locked
             return
         with self._lock:
             self._channels.drop(channel)
         with contextlib.suppress(RuntimeError):  # the interpreter ends
-            self.tasks.start("mayfly-close", channel.channel.close)
+            self.tasks.start("mayfly-close", channel.close)
 
     def _known(self, error: Exception, channel: Channel | None, large: bool = False) -> Exception:
         """As an `Error`, if it is of gRPC. A channel that does not reach the server is given up."""
@@ -105,16 +110,43 @@ class Connection(fork.Forkable):
     def _channel(self, large: bool = False) -> Channel:
         with self._lock:
             self.closing.check()
-            return self._channels.channel(large, transport.grpc().secure_channel)
+            return self._channels.channel(large, _secure_channel)
 
-    def invoke(self, method: str, request: Any, backoff: Backoff) -> Any:
+    def sends_ahead(self) -> bool:
+        """Whether `begin` does anything."""
+        try:
+            native = self._channel().native
+        except Error:  # which the call meets too
+            return False
+        return native is not None and not native.is_refused
+
+    def begin(self, method: str, request: Any) -> tuple[Channel, Begun] | None:
+        """Sends the first attempt of a call, for `invoke` to go on with. None: that begins it."""
+        try:
+            channel = self._channel()
+        except Error:  # which `invoke` meets too
+            return None
+        begun = channel.begin(method, request)
+        return None if begun is None else (channel, begun)
+
+    def invoke(
+        self,
+        method: str,
+        request: Any,
+        backoff: Backoff,
+        begun: tuple[Channel, Begun] | None = None,
+    ) -> Any:
         """A unary call, repeated while the server cannot be reached and there is time."""
         while True:
             left = backoff.left()
             channel = None
             try:
-                channel = self._channel()
-                response = getattr(channel.stub, method)(request, timeout=left)
+                if begun is None:
+                    channel = self._channel()
+                    response = channel.call(method, request, left)
+                else:
+                    (channel, first), begun = begun, None
+                    response = channel.end(first, method, request, left)
                 self.reached()
                 return response
             except Exception as error:

@@ -27,6 +27,8 @@ from mayfly.settings import Settings
 from mayfly.v1 import function_io_pb2 as pb
 
 BATCH_ITEMS_MAX = 512  # limits.batch_items_max
+# About the size of a message that fits a session.
+AHEAD_BYTES = 960 << 10
 SEGMENT_BYTES = 1 << 20  # of Upload and Download
 # Larger payloads are streamed; so are files and iterators that do not end before.
 MESSAGE_DATA_BYTES_MAX = 1 << 20

@@ -197,16 +197,22 @@ def from_status(status: status_pb2.Status, call_id: str = "") -> Error:
 
 def from_status_of_rpc(error: Any) -> Error:
     """Of a grpc.RpcError that ended a call, also of asyncio's."""
-    code = error.code().value[0]
+    status = b""
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
-            status = status_pb2.Status.FromString(value)
-            if status.code == code:
-                return from_status(status)
-    details = error.details() or ""
-    if code == 8 and "message larger than max" in details:  # gRPC's own, which never reached the service
+            status = value
+    return from_parts(error.code().value[0], error.details() or "", status)
+
+
+def from_parts(code: int, text: str, serialized: bytes) -> Error:
+    """Of the code and the text that ended a call. `serialized` is a google.rpc.Status, or empty."""
+    if serialized:
+        status = status_pb2.Status.FromString(serialized)
+        if status.code == code:
+            return from_status(status)
+    if code == 8 and "message larger than max" in text:  # gRPC's own, which never reached the service
         return PayloadTooLarge(
-            f"{details}: a request is above limits.message_bytes_max of the server; payloads above "
+            f"{text}: a request is above limits.message_bytes_max of the server; payloads above "
             "1 MiB are uploaded in parts by put_input and put_output", "PAYLOAD_TOO_LARGE",
         )
-    return from_status(status_pb2.Status(code=code, message=details))
+    return from_status(status_pb2.Status(code=code, message=text))

@@ -70,11 +70,15 @@ def input_items(
     common_ttl = arguments.ttl_from(ttl)
     are_minted, items = [], []
     for index, each in enumerate(arguments.items_from(inputs, "inputs", accepted)):
-        if not isinstance(each, calls.InputItem):
-            if not isinstance(each, (bytes, bytearray, memoryview)):
-                raise arguments.wrong_type(f"inputs[{index}]", each, accepted)
-            each = calls.InputItem(each)
+        if not isinstance(each, (calls.InputItem, bytes, bytearray, memoryview)):
+            raise arguments.wrong_type(f"inputs[{index}]", each, accepted)
         try:
+            if type(each) is bytes:  # the most common, in a third of the time
+                items.append(input_item(new_call_id(), each, common_ttl, NO_METADATA))
+                are_minted.append(True)
+                continue
+            if not isinstance(each, calls.InputItem):
+                each = calls.InputItem(each)
             items.append(_input_of(each, common_ttl))
         except (TypeError, InvalidArgument) as error:
             raise _of_item(f"inputs[{index}]", error) from None

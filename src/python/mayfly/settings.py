@@ -13,6 +13,7 @@ from mayfly.errors import InvalidArgument
 from mayfly.server_address import server_address
 
 _KEYS = ("server", "ca", "cert", "key")
+TRANSPORTS = ("auto", "grpcio", "native")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Settings:
       keepalive_time: After how long a silence to ask whether the connection is alive. 10 or
         more. Default: 20.
       keepalive_timeout: How long to wait for the answer to that. More than 0. Default: 10.
+      transport: How requests travel. "native": by the module mayfly._native, many on one stream;
+        large ones and streams by gRPC for Python. "grpcio": all by that. "auto": native where there
+        is the module, but for asyncio, where it gains nothing, grpcio. MAYFLY_PYTHON_TRANSPORT is in
+        place of "auto". Default: "auto".
     """
 
     server: str
@@ -64,6 +69,7 @@ class Settings:
     delay_max: float = 5.0
     keepalive_time: float = 20.0
     keepalive_timeout: float = 10.0
+    transport: str = "auto"
 
     def __post_init__(self) -> None:
         """Takes paths and timedeltas too."""
@@ -86,6 +92,10 @@ class Settings:
         self._check("delay_max", self.delay_min, 3600.0)
         self._check("keepalive_time", 10.0, 86400.0)
         self._check("keepalive_timeout", 1e-3, 86400.0)
+        if self.transport not in TRANSPORTS:
+            raise InvalidArgument(
+                f"transport is {self.transport!r}, expected {', '.join(TRANSPORTS)}"
+            )
 
     def _check(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)

@@ -55,11 +55,11 @@ class SendingTestCase(unittest.TestCase):
         connection = app.backend.connections.client._connection
         invoke = connection.invoke
 
-        def record(method, request, backoff):
+        def record(method, request, backoff, *begun):
             self.messages[method] += 1
             if method == "PutInputs":
                 self.put += [item.call_id for item in request.items]
-            return invoke(method, request, backoff)
+            return invoke(method, request, backoff, *begun)
 
         patch = mock.patch.object(connection, "invoke", record)
         patch.start()

@@ -12,10 +12,20 @@ from typing import Any, AsyncIterator, Callable
 
 from mayfly import fork, probe, transport
 from mayfly.aio.concurrency import Closing, Tasks
+from mayfly.aio.native import Answers
 from mayfly.backoff import Backoff
-from mayfly.channels import Channels
+from mayfly.channels import Channel, Channels
 from mayfly.errors import Cancelled, Error, TimedOut, Unavailable
 from mayfly.settings import Settings
+
+
+def _secure_channel(*arguments: Any) -> Any:
+    return transport.grpc().aio.secure_channel(*arguments)
+
+
+async def _close(channel: Channel) -> None:
+    if (closing := channel.close()) is not None:
+        await closing
 
 
 class AsyncConnection(fork.Forkable):
@@ -24,7 +34,7 @@ class AsyncConnection(fork.Forkable):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.tasks = Tasks()
-        self._channels = Channels(settings)
+        self._channels = Channels(settings, prefers_native=False)
         self._calls: collections.Counter[bool] = collections.Counter()  # under way on each channel
         self.closing = Closing()
         self.was_reached = False  # the server, by any call
@@ -32,6 +42,7 @@ class AsyncConnection(fork.Forkable):
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()  # downloads under way
         self._loop: asyncio.AbstractEventLoop | None = None  # that of the first call
         self._pid = os.getpid()
+        self._answers = Answers()
         fork.register(self)
 
     def after_fork_in_child(self) -> None:
@@ -40,6 +51,12 @@ class AsyncConnection(fork.Forkable):
     @contextlib.asynccontextmanager
     async def stub(self, large: bool = False) -> AsyncIterator[Any]:
         """The stub for one call. What ends the call is raised as an `Error`."""
+        async with self._channel(large) as channel:
+            yield channel.stub
+
+    @contextlib.asynccontextmanager
+    async def _channel(self, large: bool = False) -> AsyncIterator[Channel]:
+        """As `stub`."""
         self.closing.check()
         if os.getpid() != self._pid:
             raise Error("an asyncio client does not survive a fork, make one after it")
@@ -48,10 +65,10 @@ class AsyncConnection(fork.Forkable):
         if self._loop is not loop:
             raise Error("an asyncio client belongs to one event loop, make one in each")
         # It has to stay while the call is under way.
-        opened = self._channels.channel(large, transport.grpc().aio.secure_channel)
+        opened = self._channels.channel(large, _secure_channel)
         self._calls[large] += 1
         try:
-            yield opened.stub
+            yield opened
             self.reached()
         except Cancelled as error:
             raise self._translated(error) from None
@@ -61,7 +78,7 @@ class AsyncConnection(fork.Forkable):
             # Of several calls the last to end so: closing the channel would cancel the others.
             if self._calls[large] == 1:
                 for channel in self._channels.take_outdated(large, known):
-                    await channel.close()
+                    await _close(channel)
             if self._channels.is_replaced(opened, known):
                 raise Unavailable("the certificate was replaced") from None
             raise await self._explained(self._translated(known)) from None
@@ -94,8 +111,13 @@ class AsyncConnection(fork.Forkable):
         while True:
             left = backoff.left()
             try:
-                async with self.stub() as stub:
-                    return await getattr(stub, method)(request, timeout=left)
+                async with self._channel() as channel:
+                    response = None
+                    if channel.native is not None:
+                        response = await self._answers.call(channel.native, method, request, left)
+                    if response is None:
+                        response = await getattr(channel.stub, method)(request, timeout=left)
+                    return response
             except Unavailable as error:
                 await self.closing.sleep(backoff.pause_after(error))
             except TimedOut as error:
@@ -119,4 +141,5 @@ class AsyncConnection(fork.Forkable):
         for call in list(self.streams):  # which gRPC does not find by their tasks
             call.cancel()
         for channel in self._channels.take_all():
-            await channel.close()
+            await _close(channel)
+        self._answers.close()
