@@ -165,13 +165,14 @@ void Session::Cancel() {
 void Session::Flush() {
   v1::SessionRequest frame;
   std::shared_ptr<Stream> stream;
+  std::vector<std::shared_ptr<Feed>> feeds;  // not dropped under the lock: a feed's end takes it
   uint64_t last = 0;
   {
     MutexLock lock(&mutex_);
     flush_requested_ = false;
     if (!writable_) return;
     last = FillFrame(&frame);
-    FillSubscriptions(&frame);
+    feeds = FillSubscriptions(&frame);
     if (frame.requests().empty() && frame.subscriptions().empty()) return HalfCloseIfDone();
     writable_ = false;
     stream = stream_;
@@ -198,9 +199,10 @@ uint64_t Session::FillFrame(v1::SessionRequest* frame) {
   return taken_;
 }
 
-void Session::FillSubscriptions(v1::SessionRequest* frame) {
+std::vector<std::shared_ptr<Session::Feed>> Session::FillSubscriptions(v1::SessionRequest* frame) {
+  std::vector<std::shared_ptr<Feed>> feeds;
   for (auto& [number, subscription] : subscriptions_) {
-    if (frame->subscriptions_size() >= kFrameSubscriptionsMax) return;
+    if (frame->subscriptions_size() >= kFrameSubscriptionsMax) break;
     if (subscription.ends_with.has_value()) {
       if (std::exchange(subscription.end_is_sent, true)) continue;
       v1::SubscriptionRequest* const request = frame->add_subscriptions();
@@ -209,13 +211,15 @@ void Session::FillSubscriptions(v1::SessionRequest* frame) {
       continue;
     }
     if (!subscription.has_more) continue;
-    const std::shared_ptr<Feed> feed = subscription.feed.lock();
+    std::shared_ptr<Feed> feed = subscription.feed.lock();
     if (feed == nullptr) continue;
     v1::SubscriptionRequest* const request = frame->add_subscriptions();
     subscription.has_more = feed->FillRequest(number, request);
     request->set_number(number);
     if (!subscription.has_more) frame->mutable_subscriptions()->RemoveLast();
+    feeds.push_back(std::move(feed));
   }
+  return feeds;
 }
 
 void Session::AwaitSerialized(uint64_t number) {

@@ -115,7 +115,9 @@ class Session : public Flushable,
 
   // Takes the requests that fit into one. Returns the number of the last.
   uint64_t FillFrame(v1::SessionRequest* frame) REQUIRES_LOCK(mutex_);
-  void FillSubscriptions(v1::SessionRequest* frame) REQUIRES_LOCK(mutex_);
+  // Returns the feeds that it has asked.
+  std::vector<std::shared_ptr<Feed>> FillSubscriptions(v1::SessionRequest* frame)
+      REQUIRES_LOCK(mutex_);
   // Null when the session is being flushed already, or cannot be.
   std::shared_ptr<Dispatcher> NeedFlush() REQUIRES_LOCK(mutex_);
   void FlushWith(const std::shared_ptr<Dispatcher>& dispatcher);

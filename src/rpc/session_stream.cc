@@ -1,5 +1,6 @@
 #include "rpc/session_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -237,7 +238,9 @@ void SessionStream::KeepClaim(const std::shared_ptr<Answer>& answer,
 
 bool SessionStream::WantsMessage() {
   return !closing_.has_value() && unanswered_count_ < kUnansweredMax &&
-         unanswered_bytes_ < kUnansweredBytesMax && subscriptions_.size() <= kSubscriptionsMax;
+         unanswered_bytes_ < kUnansweredBytesMax && subscriptions_.size() <= kSubscriptionsMax &&
+         std::none_of(subscriptions_.begin(), subscriptions_.end(),
+                      [](const auto& entry) { return entry.second->HasTooMuchToTell(); });
 }
 
 // ---- Answers

@@ -96,8 +96,10 @@ std::vector<CallId> SessionSubscription::ReadIds(
     }
     has_malformed = true;
     MutexLock lock(&mutex_);
-    WriteMalformedCall(texts[i], call_id.status(), surroundings_.log,
-                       PartFor(0)->response.add_ended());
+    Part* const part = PartFor(0);
+    WriteMalformedCall(texts[i], call_id.status(), surroundings_.log, part->response.add_ended());
+    ++part->malformed_count;
+    ++malformed_count_;
   }
   if (has_malformed) on_change_();
   return call_ids;
@@ -111,6 +113,11 @@ std::shared_ptr<Subscription> SessionSubscription::subscription() {
 bool SessionSubscription::IsBehind() {
   const auto opened = subscription();
   return opened != nullptr && opened->IsBehind();
+}
+
+bool SessionSubscription::HasTooMuchToTell() {
+  MutexLock lock(&mutex_);
+  return malformed_count_ >= kMalformedMax;
 }
 
 void SessionSubscription::Retry() {
@@ -188,6 +195,7 @@ void SessionSubscription::TakePart(v1::SubscriptionResponse* response) {
   }
   Part& part = parts_.front();
   *response = std::move(part.response);
+  written_.malformed_count += part.malformed_count;
   written_.told_count += part.told_count;
   written_.told_bytes += part.told_bytes;
   written_.payloads.insert(written_.payloads.end(), part.payloads.begin(), part.payloads.end());
@@ -200,6 +208,7 @@ void SessionSubscription::OnWritten() {
   {
     MutexLock lock(&mutex_);
     written = std::exchange(written_, {});
+    malformed_count_ -= written.malformed_count;
     opened = subscription_;
   }
   ReturnAll(written.payloads);

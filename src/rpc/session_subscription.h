@@ -32,6 +32,8 @@ class SessionSubscription : public std::enable_shared_from_this<SessionSubscript
   // Maximum of a part, which has one output at least.
   static constexpr uint64_t kPartBytesMax = 256 << 10;
   static constexpr int kPartEntriesMax = 256;
+  // How many malformed ids may be reported and not written, before no more are read.
+  static constexpr int64_t kMalformedMax = 1024;
 
   // All must outlive it.
   struct Surroundings {
@@ -51,6 +53,8 @@ class SessionSubscription : public std::enable_shared_from_this<SessionSubscript
   void Handle(const v1::SubscriptionRequest& request) EXCLUDES_LOCK(mutex_);
   // Whether so many registrations queue up at the shards that further ones should wait.
   bool IsBehind() EXCLUDES_LOCK(mutex_);
+  // Whether the client is to read before more of its messages are read.
+  bool HasTooMuchToTell() EXCLUDES_LOCK(mutex_);
   // Claims of the tenant have ended.
   void Retry() EXCLUDES_LOCK(mutex_);
   void Drain() EXCLUDES_LOCK(mutex_);
@@ -76,6 +80,7 @@ class SessionSubscription : public std::enable_shared_from_this<SessionSubscript
   struct Part {
     v1::SubscriptionResponse response;
     uint64_t bytes = 0;
+    int64_t malformed_count = 0;
     // What the Subscription has delivered, without what was found here.
     int64_t told_count = 0;
     uint64_t told_bytes = 0;
@@ -105,7 +110,8 @@ class SessionSubscription : public std::enable_shared_from_this<SessionSubscript
   Mutex mutex_;
   std::shared_ptr<Subscription> subscription_ GUARDED_BY(mutex_);  // null before it is opened
   std::deque<Part> parts_ GUARDED_BY(mutex_);
-  Part written_ GUARDED_BY(mutex_);  // without its response, which gRPC is writing
+  Part written_ GUARDED_BY(mutex_);                 // without its response, which gRPC is writing
+  int64_t malformed_count_ GUARDED_BY(mutex_) = 0;  // in parts_ and written_
   bool is_ending_ GUARDED_BY(mutex_) = false;
   bool is_abandoned_ GUARDED_BY(mutex_) = false;
   bool is_released_ GUARDED_BY(mutex_) = false;

@@ -3,9 +3,11 @@
 
 #include "rpc/session_subscription.h"
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -288,6 +290,39 @@ TEST_F(SessionSubscriptionTest, AnswersDoNotWaitBehindOutputsThatAreNotRead) {
   const v1::ClaimedOutput output = call->NextOutput();
   ASSERT_TRUE(call->Ack(output));
   EXPECT_EQ(call->NextAckResult(), "OK");
+}
+
+TEST_F(SessionSubscriptionTest, WhoSendsMalformedIdsAndDoesNotReadIsNotReadEither) {
+  Start();
+  auto call = Open({});
+  constexpr int kMessages = 400;
+  constexpr int kIds = 512;
+  v1::SubscriptionRequest request;
+  for (int i = 0; i < kIds; ++i) request.add_subscribe_call_ids(std::string(100, 'x'));
+  std::atomic<int> written{0};
+  std::thread writer([&] {
+    for (int i = 0; i < kMessages && call->Write(request); ++i) ++written;
+    call->HalfClose();
+  });
+  // Until both directions are full.
+  const absl::Time give_up = absl::Now() + kPatience;
+  int before = -1;
+  while (written != before && absl::Now() < give_up) {
+    before = written;
+    absl::SleepFor(absl::Milliseconds(300));
+  }
+  EXPECT_LT(written, kMessages);
+  // None of the answers is lost.
+  int64_t ended = 0;
+  v1::SessionResponse response;
+  while (call->Read(&response)) {
+    for (const v1::SubscriptionResponse& part : response.subscriptions()) {
+      ended += part.ended_size();
+    }
+  }
+  writer.join();
+  EXPECT_EQ(call->Finish(), "OK");
+  EXPECT_EQ(ended, int64_t{kMessages} * kIds);
 }
 
 }  // namespace

@@ -77,6 +77,15 @@ class Subscriber {
       changed_.NotifyAll();
     });
   }
+  // Ends it so that its claims may pass to a successor. False when that does not come to be.
+  bool Part(ClaimsAtEnd claims) {
+    BeginEnd(claims);
+    const absl::Time give_up = absl::Now() + kPatience;
+    MutexLock lock(&mutex_);
+    while (!is_over_ && absl::Now() < give_up) changed_.WaitFor(&mutex_, kLook);
+    subscription_ = nullptr;
+    return is_over_;
+  }
   // Also false when somebody else still owns the Subscription, `patience` after.
   bool FinishEnd(absl::Duration patience = kPatience) {
     const absl::Time give_up = absl::Now() + patience;

@@ -2,6 +2,7 @@
 // in the middle of a commit, draining and a failing disk.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "storage/storage_error.h"
 #include "store/gate.h"
 #include "store/subscriber.h"
+#include "store/subscriptions.h"
 
 namespace mayfly {
 namespace {
@@ -401,6 +403,84 @@ TEST_F(SubscriptionEndTest, ALostShardIsDroppedAndTheOthersGoOn) {
     EXPECT_EQ(ReasonOf(harness.PutOutput(ids[0], "out").status), Reason::kStorageDown);
     EXPECT_FALSE(harness.has_failed());
   }
+}
+
+// ---- Claims that pass to the next subscription with the token
+
+TEST_F(SubscriptionEndTest, WithoutASuccessorTheClaimsOfABrokenSessionAreReleasedInTime) {
+  Open();
+  const CallId id = NewOutput();
+  auto first = Subscribe(1, {id});
+  ASSERT_TRUE(first->NextOutput().has_value());
+  auto other = Subscribe(2, {id});
+  ASSERT_TRUE(first->Part(ClaimsAtEnd::kAwait));
+  harness_.clock.Advance(absl::Milliseconds(Subscriptions::kSuccessorWaitMs - 1));
+  harness_.Settle();
+  EXPECT_TRUE(other->TakeOutputs().empty());
+  harness_.clock.Advance(absl::Seconds(1));
+  harness_.Settle();
+  const std::optional<ClaimedOutput> output = other->NextOutput();
+  ASSERT_TRUE(output.has_value());
+  EXPECT_EQ(Ack(*other, *output), absl::OkStatus());
+}
+
+TEST_F(SubscriptionEndTest, ASuccessorHasTheClaimsAndTheirReleaseIsItsOwn) {
+  Open();
+  for (const bool comes_first : {false, true}) {
+    const CallId id = NewOutput();
+    auto first = Subscribe(1, {id});
+    const ClaimedOutput output = first->NextOutput().value();
+    auto other = Subscribe(2, {id});
+    std::unique_ptr<Subscriber> second;
+    if (comes_first) second = Subscribe(1, {});
+    ASSERT_TRUE(first->Part(ClaimsAtEnd::kAwait));
+    if (!comes_first) second = Subscribe(1, {});
+    harness_.clock.Advance(absl::Milliseconds(Subscriptions::kSuccessorWaitMs + 1000));
+    harness_.Settle();
+    EXPECT_TRUE(other->TakeOutputs().empty());
+    EXPECT_EQ(harness_.tenant()->ledger.claims(), 1);
+    // The third in the row, whose end is one that releases.
+    ASSERT_TRUE(second->Part(ClaimsAtEnd::kAwait));
+    auto third = Subscribe(1, {id});
+    // Who asks again gets the same claim.
+    EXPECT_EQ(third->NextOutput().value().fence, output.fence);
+    ASSERT_TRUE(third->End());
+    const ClaimedOutput released = other->NextOutput().value();
+    EXPECT_EQ(Ack(*other, released), absl::OkStatus());
+    EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
+  }
+}
+
+TEST_F(SubscriptionEndTest, AnotherTenantsSubscriptionWithTheTokenIsNoSuccessor) {
+  Open();
+  const CallId id = NewOutput();
+  auto first = Subscribe(1, {id});
+  ASSERT_TRUE(first->NextOutput().has_value());
+  ASSERT_TRUE(first->Part(ClaimsAtEnd::kAwait));
+  Subscriber stranger(&harness_, {.token = 1, .owner = harness_.tenant("other")});
+  harness_.clock.Advance(absl::Milliseconds(Subscriptions::kSuccessorWaitMs));
+  harness_.clock.Advance(absl::Seconds(1));
+  harness_.Settle();
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
+}
+
+TEST_F(SubscriptionEndTest, KeptClaimsLastForTheirLeases) {
+  Open();
+  const CallId id = NewOutput();
+  auto first = Subscribe(1, {id});
+  const ClaimedOutput output = first->NextOutput().value();
+  ASSERT_TRUE(first->Part(ClaimsAtEnd::kKeep));
+  harness_.clock.Advance(absl::Milliseconds(Subscriptions::kSuccessorWaitMs + 1000));
+  harness_.Settle();
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 1);
+  // Nor are they those of one that comes too late.
+  auto late = Subscribe(1, {});
+  ASSERT_TRUE(late->End());
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 1);
+  harness_.clock.Advance(absl::Seconds(30));
+  harness_.Settle();
+  EXPECT_EQ(harness_.tenant()->ledger.claims(), 0);
+  EXPECT_EQ(ReasonOf(harness_.Ack(id, first->token(), output.fence).status), Reason::kClaimLost);
 }
 
 }  // namespace
